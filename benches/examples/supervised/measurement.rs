@@ -1,0 +1,280 @@
+//! The cases.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use anyhow::{Context, bail};
+use cluster::{
+    Event, HandleError, SlotState, SpawnOptions, Supervisor, SupervisorEvent, SupervisorHandle,
+    SupervisorSettings, WorkerId,
+};
+use nix::sys::signal::{Signal, kill as send_signal};
+use nix::unistd::Pid;
+use procfs::net::TcpState;
+use procfs::process::{FDTarget, ProcState, Process};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::load::{self, Counts};
+use crate::{Amount, server};
+
+/// A cluster with a worker per core, driven by a task.
+struct Cluster {
+    handle: SupervisorHandle,
+    events: mpsc::UnboundedReceiver<(Instant, SupervisorEvent)>,
+    processes: BTreeMap<WorkerId, Pid>,
+    url: Option<String>,
+}
+
+impl Cluster {
+    /// Starts a cluster, and returns when every slot is ready.
+    async fn start(settings: SupervisorSettings, workers: u32) -> anyhow::Result<Self> {
+        let mut supervisor = Supervisor::new(settings)?;
+        let (sender, events) = mpsc::unbounded_channel();
+        let handle = supervisor.handle();
+        tokio::spawn(supervisor.run_with(move |event| drop(sender.send((Instant::now(), event.clone())))));
+        let mut cluster = Cluster { handle, events, processes: BTreeMap::new(), url: None };
+        for _ in 0..workers {
+            cluster.next_ready().await?;
+        }
+        Ok(cluster)
+    }
+
+    /// The next event, after its entry in the tables.
+    async fn next(&mut self) -> anyhow::Result<(Instant, SupervisorEvent)> {
+        let (time, event) = self.events.recv().await.context("the supervisor has ended")?;
+        self.note(&event);
+        Ok((time, event))
+    }
+
+    fn note(&mut self, event: &SupervisorEvent) {
+        match event {
+            SupervisorEvent::Primary(Event::Message { worker, message, .. }) => {
+                self.processes.extend(message.to().ok().map(|number| (*worker, Pid::from_raw(number))));
+            }
+            SupervisorEvent::Primary(Event::Listening { address, .. }) => {
+                self.url = Some(format!("http://{address}/"));
+            }
+            SupervisorEvent::Primary(Event::Exit { worker, .. }) => drop(self.processes.remove(worker)),
+            _ => {}
+        }
+    }
+
+    /// The instant of the next worker that is ready.
+    async fn next_ready(&mut self) -> anyhow::Result<Instant> {
+        loop {
+            if let (time, SupervisorEvent::SlotReady { .. }) = self.next().await? {
+                return Ok(time);
+            }
+        }
+    }
+
+    /// The process of a random ready worker.
+    async fn random(&mut self) -> anyhow::Result<Option<Pid>> {
+        let slots = self.handle.status().await?;
+        while let Ok((_, event)) = self.events.try_recv() {
+            self.note(&event);
+        }
+        let ready = slots.iter().filter(|slot| slot.state == SlotState::Ready);
+        let processes: Vec<Pid> =
+            ready.filter_map(|slot| self.processes.get(&slot.worker?).copied()).collect();
+        Ok(fastrand::choice(processes))
+    }
+
+    fn url(&self) -> anyhow::Result<String> {
+        self.url.clone().context("no worker listens")
+    }
+}
+
+/// Reloads all the time. No request may fail.
+pub(crate) async fn reload(amount: Amount) -> anyhow::Result<ExitCode> {
+    let cluster = Cluster::start(SupervisorSettings::new(cluster::cores()), cluster::cores()).await?;
+    let reloads = Cell::new(0);
+    let disturbance = async {
+        loop {
+            cluster.handle.reload().await?;
+            reloads.set(reloads.get() + 1);
+        }
+    };
+    let counts = under_load(&cluster.url()?, &amount, &reloads, disturbance).await?;
+    Ok(verdict("reloads", reloads.get(), counts, 0))
+}
+
+/// Reloads with a program that exits at its start. No request may fail.
+pub(crate) async fn abandoned(amount: Amount) -> anyhow::Result<ExitCode> {
+    let directory = tempfile::tempdir()?;
+    let crash = directory.path().join("crash");
+    let spawn = SpawnOptions::new().args([server::CRASH.into(), crash.clone().into_os_string()]);
+    let settings = SupervisorSettings::new(cluster::cores())
+        .map_primary(|primary| cluster::Settings { spawn, ..primary });
+    let cluster = Cluster::start(settings, cluster::cores()).await?;
+    fs::write(&crash, "")?;
+    let reloads = Cell::new(0);
+    let disturbance = async {
+        loop {
+            match cluster.handle.reload().await {
+                Err(HandleError::Abandoned(_)) => reloads.set(reloads.get() + 1),
+                Ok(()) => bail!("a reload has replaced the workers although the new program exits"),
+                Err(error) => return Err(error.into()),
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let counts = under_load(&cluster.url()?, &amount, &reloads, disturbance).await?;
+    Ok(verdict("abandoned reloads", reloads.get(), counts, 0))
+}
+
+/// Kills a random worker every 200 ms. Only requests on connections that a killed worker had accepted may fail.
+pub(crate) async fn kill(amount: Amount) -> anyhow::Result<ExitCode> {
+    let mut cluster = Cluster::start(impatient(cluster::cores()), cluster::cores()).await?;
+    let url = cluster.url()?;
+    let port = url.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
+    let port = port.context("the address has no port")?;
+    let (kills, accepted) = (Cell::new(0), Cell::new(0));
+    let disturbance = async {
+        loop {
+            sleep(Duration::from_millis(200)).await;
+            if let Some(worker) = cluster.random().await? {
+                accepted.set(accepted.get() + kill_and_count(worker, port).await?);
+                kills.set(kills.get() + 1);
+            }
+        }
+    };
+    let counts = under_load(&url, &amount, &kills, disturbance).await?;
+    Ok(verdict("kills", kills.get(), counts, accepted.get()))
+}
+
+/// Starts the next worker at once, and never gives up.
+fn impatient(workers: u32) -> SupervisorSettings {
+    let instant = Duration::from_millis(1);
+    SupervisorSettings::new(workers)
+        .min_uptime(instant)
+        .backoff(instant, instant)
+        .intensity(u32::MAX, Duration::from_secs(1))
+}
+
+/// Puts load on a cluster until the requests are answered and the disturbances have their number.
+async fn under_load(
+    url: &str,
+    amount: &Amount,
+    times: &Cell<u64>,
+    disturbance: impl Future<Output = anyhow::Result<Infallible>>,
+) -> anyhow::Result<Counts> {
+    let rounds = async {
+        let mut counts = Counts::default();
+        while counts.answered < amount.requests || times.get() < amount.times {
+            counts += load::round(url).await?;
+            eprintln!("{} requests, {} times, {} failed", counts.answered, times.get(), counts.failed());
+        }
+        Ok(counts)
+    };
+    tokio::select! {
+        counts = rounds => counts,
+        never = disturbance => match never? {},
+    }
+}
+
+/// Prints the counts. `allowed` is the greatest number of requests that may be broken.
+fn verdict(name: &str, times: u64, counts: Counts, allowed: u64) -> ExitCode {
+    let Counts { answered, refused, broken, late, status } = counts;
+    println!("{answered} requests answered, {times} {name}");
+    println!("failed: {refused} refused, {broken} broken, {late} late, {status} with another status");
+    if allowed > 0 {
+        println!("connections that the killed workers had accepted: {allowed}");
+    }
+    if counts.failed() == broken && broken <= allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Stops a worker, counts the connections that the worker has accepted, and kills the worker.
+async fn kill_and_count(worker: Pid, port: u16) -> anyhow::Result<u64> {
+    send_signal(worker, Signal::SIGSTOP)?;
+    let process = Process::new(worker.as_raw())?;
+    while process.stat()?.state()? != ProcState::Stopped {
+        sleep(Duration::from_micros(100)).await;
+    }
+    let connections: Vec<u64> = procfs::net::tcp()?
+        .into_iter()
+        .filter(|entry| entry.local_address.port() == port && entry.state != TcpState::Listen)
+        .map(|entry| entry.inode)
+        .collect();
+    let mut accepted = 0;
+    for descriptor in process.fd()? {
+        if let FDTarget::Socket(inode) = descriptor?.target {
+            accepted += u64::from(connections.contains(&inode));
+        }
+    }
+    send_signal(worker, Signal::SIGKILL)?;
+    Ok(accepted)
+}
+
+/// Compares the pause after a crash with the time of a start without a cluster, in turn: for the server of this program, and for
+/// the same server in Node.js.
+pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
+    let node = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/supervised/server.cjs");
+    for (name, server) in [("Rust", None), ("Node.js", Some(node))] {
+        let spawn =
+            server.map_or_else(SpawnOptions::new, |script| SpawnOptions::new().exec("node").args([script]));
+        let settings = impatient(1).map_primary(|primary| cluster::Settings { spawn, ..primary });
+        let mut cluster = Cluster::start(settings, 1).await?;
+        let (mut alone, mut pauses) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            alone.push(start_alone(server).await?);
+            // The worker lives longer than the shortest uptime.
+            sleep(Duration::from_millis(20)).await;
+            pauses.push(crash(&mut cluster).await?);
+        }
+        let (alone, pause) = (median(alone), median(pauses));
+        let ratio = pause.as_secs_f64() / alone.as_secs_f64();
+        println!(
+            "{name}: start by itself {alone:?}; crash to the next worker that listens {pause:?}: {ratio:.2}"
+        );
+        cluster.handle.shutdown().await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Kills the worker, and returns the time until the next one listens.
+async fn crash(cluster: &mut Cluster) -> anyhow::Result<Duration> {
+    let worker = cluster.random().await?.context("no worker is ready")?;
+    let begin = Instant::now();
+    send_signal(worker, Signal::SIGKILL)?;
+    Ok(cluster.next_ready().await? - begin)
+}
+
+/// The time from the start of a server to its listening: this program, or a script of Node.js.
+async fn start_alone(script: Option<&str>) -> anyhow::Result<Duration> {
+    let begin = Instant::now();
+    let mut command = match script {
+        None => Command::new(env::current_exe()?),
+        Some(script) => {
+            let mut node = Command::new("node");
+            node.arg(script);
+            node
+        }
+    };
+    let mut server = command.env(server::ALONE, "1").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let output = server.stdout.take().context("the server has no output")?;
+    BufReader::new(output).lines().next_line().await?.context("the server does not listen")?;
+    let time = begin.elapsed();
+    server.kill().await?;
+    Ok(time)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Prints the resident memory of this process while its workers serve.
+pub(crate) async fn memory(workers: u32) -> anyhow::Result<ExitCode> {
+    let _cluster = Cluster::start(SupervisorSettings::new(workers), workers).await?;
+    let status = Process::myself()?.status()?;
+    println!("{workers} workers: {} KiB resident", status.vmrss.context("the kernel reports no memory")?);
+    Ok(ExitCode::SUCCESS)
+}
