@@ -47,7 +47,7 @@ impl<A> Pending<A> {
     }
 
     /// Removes the expectations that `peer` can no longer meet, oldest first.
-    pub(crate) fn abandon(&mut self, peer: ChannelId) -> Vec<A> {
+    pub(crate) fn take_all(&mut self, peer: ChannelId) -> Vec<A> {
         self.awaited.extract_if(.., |_, (asked, _)| *asked == peer).map(|(_, (_, awaited))| awaited).collect()
     }
 }
@@ -70,13 +70,13 @@ mod tests {
 
     /// An abandoned peer's expectations are returned, and no others.
     #[test]
-    fn abandon_returns_own_expectations() {
+    fn take_all_returns_own_expectations() {
         let mut pending = Pending::new();
         for peer in [1, 2, 1] {
             let seq = pending.next_seq();
             pending.expect(seq, ChannelId(peer), (peer, seq));
         }
-        assert_eq!(pending.abandon(ChannelId(1)), vec![(1, 0), (1, 2)]);
-        assert_eq!(pending.abandon(ChannelId(1)), vec![]);
+        assert_eq!(pending.take_all(ChannelId(1)), vec![(1, 0), (1, 2)]);
+        assert_eq!(pending.take_all(ChannelId(1)), vec![]);
     }
 }

@@ -205,7 +205,7 @@ impl Pool {
 
     // ---- workers
 
-    /// Whether a worker may receive tasks: ready, and neither leaving nor disconnected.
+    /// Whether a worker may receive tasks: ready, and neither asked to exit nor disconnected.
     pub fn set_ready(&mut self, worker: WorkerId, ready: bool) {
         self.workers.get_or_add(worker).is_ready = ready;
     }

@@ -106,7 +106,7 @@ impl Primary {
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let scope = self.peers.steps.enter_command();
         let result = act(self);
-        self.peers.steps.leave(scope);
+        self.peers.steps.end_scope(scope);
         result
     }
 
@@ -187,7 +187,7 @@ impl Primary {
                 info.exited_after_disconnect = Some(true);
                 info.listed = false;
                 peers.request(worker, Request::Disconnect, None);
-                distribution.leave_handles(worker, peers);
+                distribution.remove_from_handles(worker, peers);
             });
         }
     }
@@ -263,7 +263,7 @@ impl Primary {
 
     fn exited(&mut self, worker: WorkerId, status: ExitStatus) {
         let Some(connected) = self.peers.exited(worker) else { return };
-        self.distribution.abandon(worker, &mut self.peers);
+        self.distribution.remove_worker(worker, &mut self.peers);
         if !connected {
             self.peers.steps.own(Step::Remove(worker));
         }
@@ -301,7 +301,7 @@ impl Primary {
             }
             // The tick of a closed channel. Node: the child's `'disconnect'`.
             ChannelEvent::Closed => {
-                distribution.abandon(worker, peers);
+                distribution.remove_worker(worker, peers);
                 distribution.descriptor_freed(peers);
                 if peers.info(worker).dead {
                     peers.steps.own(Step::Remove(worker));
@@ -478,7 +478,7 @@ impl Machine for Primary {
                 unreachable!("a primary never listens on a received socket")
             }
         }
-        self.peers.steps.leave(scope);
+        self.peers.steps.end_scope(scope);
     }
 
     fn poll(&mut self) -> Option<Output<Event>> {

@@ -22,7 +22,7 @@ pub(crate) struct Steps<S> {
 }
 
 /// The start of the current scope. A scope is a command, an `OsEvent`, or a running step.
-#[must_use = "a scope that is not left keeps its steps in the wrong order"]
+#[must_use = "a scope without an end keeps its steps in the wrong order"]
 pub(crate) struct Scope {
     start: usize,
     is_command: bool,
@@ -46,7 +46,7 @@ impl<S> Steps<S> {
 
     /// Ends a scope. Most scopes have no step, so the check is inlined.
     #[inline]
-    pub(crate) fn leave(&mut self, scope: Scope) {
+    pub(crate) fn end_scope(&mut self, scope: Scope) {
         if self.now.len() > scope.start {
             self.order(scope);
         }
@@ -128,7 +128,7 @@ pub(crate) fn poll_call<M: Stepper>(machine: &mut M) -> Option<Call> {
 fn enter_and_run<M: Stepper>(machine: &mut M, step: M::Step) -> Option<Output<M::Event>> {
     let scope = machine.steps().enter();
     let output = machine.run(step);
-    machine.steps().leave(scope);
+    machine.steps().end_scope(scope);
     output
 }
 
@@ -148,14 +148,14 @@ mod tests {
         let event = steps.enter();
         steps.push("remove");
         steps.push("emit exit");
-        steps.leave(event);
+        steps.end_scope(event);
         assert_eq!(steps.pop(), Some("remove"));
         steps.pause(true);
         let command = steps.enter_command();
         steps.push("spawn");
         steps.push("kill");
         steps.tick("emit fork");
-        steps.leave(command);
+        steps.end_scope(command);
         assert_eq!(drain(&mut steps), vec!["spawn", "kill", "emit exit", "emit fork"]);
     }
 
@@ -165,13 +165,13 @@ mod tests {
         let mut steps = Steps::new();
         let event = steps.enter();
         steps.push("call of the transition");
-        steps.leave(event);
+        steps.end_scope(event);
         steps.pause(true);
         assert_eq!(steps.pop_command(|_| true), None);
         let command = steps.enter_command();
         steps.push("call of the command");
         steps.push("event of the command");
-        steps.leave(command);
+        steps.end_scope(command);
         let call = |step: &&str| step.starts_with("call");
         assert_eq!(steps.pop_command(call), Some("call of the command"));
         assert_eq!(steps.pop_command(call), None);
@@ -184,14 +184,14 @@ mod tests {
         let mut steps = Steps::new();
         let event = steps.enter();
         steps.push("rest of the transition");
-        steps.leave(event);
+        steps.end_scope(event);
         steps.pause(true);
         for command in [["spawn", "bind"], ["write", "kill"]] {
             let scope = steps.enter_command();
             for step in command {
                 steps.push(step);
             }
-            steps.leave(scope);
+            steps.end_scope(scope);
         }
         assert_eq!(drain(&mut steps), vec!["spawn", "bind", "write", "kill", "rest of the transition"]);
     }
@@ -206,7 +206,7 @@ mod tests {
         let scope = steps.enter();
         steps.push("reaction");
         steps.tick("after message 2");
-        steps.leave(scope);
+        steps.end_scope(scope);
         assert_eq!(drain(&mut steps), vec!["reaction", "message 2", "after message 2"]);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) enum Step {
     /// A server is closed and its last connection has ended.
     Closed(ListenerId),
     /// Continue the shutdown if every server is closed.
-    Leave,
+    ShutDown,
 }
 
 impl IsCall for Step {
@@ -106,7 +106,7 @@ impl Worker {
     /// `worker.disconnect()` in the worker.
     pub fn disconnect(&mut self) {
         if self.shutdown == Shutdown::No {
-            self.command(|worker| worker.leave(Shutdown::Disconnecting));
+            self.command(|worker| worker.shut_down(Shutdown::Disconnecting));
         }
     }
 
@@ -118,7 +118,7 @@ impl Worker {
         }
         self.command(|worker| {
             if worker.peer.channel.is_connected() {
-                return worker.leave(Shutdown::Destroying);
+                return worker.shut_down(Shutdown::Destroying);
             }
             worker.exited_after_disconnect = true;
             worker.shutdown = Shutdown::Destroying;
@@ -142,7 +142,7 @@ impl Worker {
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let scope = self.peer.steps.enter_command();
         let result = act(self);
-        self.peer.steps.leave(scope);
+        self.peer.steps.end_scope(scope);
         result
     }
 
@@ -151,8 +151,8 @@ impl Worker {
     /// Listens on an address, shared with other workers that do. [`WorkerEvent::Listening`] or
     /// [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
     pub fn listen(&mut self, options: ListenOptions) -> ListenerId {
-        let is_leaving = self.exited_after_disconnect;
-        self.command(|worker| worker.servers.listen(options, is_leaving, &mut worker.peer))
+        let is_shutting_down = self.exited_after_disconnect;
+        self.command(|worker| worker.servers.listen(options, is_shutting_down, &mut worker.peer))
     }
 
     /// Closes a server; unacknowledged connections are handed to other workers. [`WorkerEvent::Closed`] follows when
@@ -180,14 +180,14 @@ impl Worker {
 
     // ---- shutdown
 
-    fn leave(&mut self, how: Shutdown) {
+    fn shut_down(&mut self, how: Shutdown) {
         self.exited_after_disconnect = true;
         self.shutdown = how;
         if how == Shutdown::Destroying {
             return self.peer.report_exit();
         }
         self.servers.close_all(&mut self.peer);
-        self.peer.steps.own(Step::Leave);
+        self.peer.steps.own(Step::ShutDown);
     }
 
     /// Holds the channel open during a shutdown, beyond the end of the last connection, until the same number of
@@ -200,7 +200,7 @@ impl Worker {
     pub fn release_hold(&mut self) {
         self.command(|worker| {
             worker.holds = worker.holds.saturating_sub(1);
-            worker.peer.steps.own(Step::Leave);
+            worker.peer.steps.own(Step::ShutDown);
         });
     }
 
@@ -215,7 +215,7 @@ impl Worker {
     }
 
     /// Continues the shutdown once every server is closed and no guard holds the channel.
-    fn leave_on(&mut self) {
+    fn continue_shutdown(&mut self) {
         if self.holds > 0 || self.servers.shared_servers().next().is_some() {
             return;
         }
@@ -293,7 +293,7 @@ impl Worker {
             }
             Some((PendingReply::ExitedAfterDisconnect, _)) => peer.disconnect(),
             None if cluster.request == Some(Request::Disconnect) && self.shutdown != Shutdown::Destroying => {
-                self.leave(Shutdown::Asked);
+                self.shut_down(Shutdown::Asked);
             }
             None => {}
         }
@@ -328,11 +328,11 @@ impl Stepper for Worker {
             Step::Listening(listener, address) => return servers.emit_listening(listener, address, peer),
             Step::Announce(listener) => servers.announce(listener, peer),
             Step::Closed(listener) if servers.remove(listener) => {
-                peer.steps.own(Step::Leave);
+                peer.steps.own(Step::ShutDown);
                 return Some(Output::Event(WorkerEvent::Closed { listener }));
             }
             Step::Closed(_) => {}
-            Step::Leave => self.leave_on(),
+            Step::ShutDown => self.continue_shutdown(),
         }
         None
     }
@@ -364,7 +364,7 @@ impl Machine for Worker {
             | OsEvent::Lingers { .. }
             | OsEvent::Exited { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
-        self.peer.steps.leave(scope);
+        self.peer.steps.end_scope(scope);
     }
 
     fn poll(&mut self) -> Option<Output<WorkerEvent>> {

@@ -75,7 +75,7 @@ impl Unsent {
         before <= self.limits.answer_bytes && self.blocked_answers > self.limits.answer_bytes
     }
 
-    /// A blocked frame leaves its queue.
+    /// A blocked frame is removed from its queue.
     pub(super) fn unblock(&mut self, frame: &OutgoingFrame) {
         if frame.source.is_answer() {
             self.blocked_answers -= frame.unsent();
@@ -91,7 +91,7 @@ impl Unsent {
         }
     }
 
-    /// A frame is written completely, or leaves the queues before.
+    /// A frame is written completely, or is removed from the queues before.
     pub(super) fn complete(&mut self, frame: &OutgoingFrame) {
         self.sent(frame, frame.unsent());
         self.unwritten -= u64::from(frame.source.is_counted());

@@ -189,14 +189,14 @@ impl Distribution {
     /// A worker no longer listens under a key. Node: `close`.
     pub(super) fn close(&mut self, worker: WorkerId, key: &HandleKey, peers: &mut Peers) {
         if let Some(id) = self.handles.find(key) {
-            self.leave(id, worker, peers);
+            self.remove_from_handle(id, worker, peers);
         }
     }
 
     /// A worker no longer listens anywhere.
-    pub(super) fn leave_handles(&mut self, worker: WorkerId, peers: &mut Peers) {
+    pub(super) fn remove_from_handles(&mut self, worker: WorkerId, peers: &mut Peers) {
         for id in self.handles.all(|handle| handle.has(worker)) {
-            self.leave(id, worker, peers);
+            self.remove_from_handle(id, worker, peers);
         }
     }
 
@@ -220,7 +220,7 @@ impl Distribution {
         is_closed
     }
 
-    fn leave(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
+    fn remove_from_handle(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
         let keep = self.keep_listening && !peers.is_disconnecting();
         let handle = self.handles.live(id);
         handle.remove(worker);
@@ -368,8 +368,8 @@ impl Distribution {
 
     /// A worker listens nowhere and answers nothing: the connections that it has not acknowledged are handed to
     /// others.
-    pub(super) fn abandon(&mut self, worker: WorkerId, peers: &mut Peers) {
-        self.leave_handles(worker, peers);
+    pub(super) fn remove_worker(&mut self, worker: WorkerId, peers: &mut Peers) {
+        self.remove_from_handles(worker, peers);
         for connection in peers.take_offers(worker) {
             let id = self.requeue(connection, peers);
             self.next_for(id, worker, peers);

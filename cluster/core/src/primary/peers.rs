@@ -32,7 +32,7 @@ pub(super) struct Peers {
     in_flight: InFlightHandles,
     pub(super) counted: CountedHandles,
     /// The workers that `disconnect_all` waits for.
-    leaving: Option<BTreeSet<WorkerId>>,
+    disconnecting: Option<BTreeSet<WorkerId>>,
 }
 
 impl Peers {
@@ -43,7 +43,7 @@ impl Peers {
             offers: Pending::new(),
             in_flight: InFlightHandles::default(),
             counted: CountedHandles::default(),
-            leaving: None,
+            disconnecting: None,
         }
     }
 
@@ -121,29 +121,29 @@ impl Peers {
         }
         self.workers.remove(&worker);
         self.counted.forget(worker.into());
-        let leaving = self.leaving.as_mut()?;
-        leaving.remove(&worker);
-        Some(leaving.is_empty())
+        let disconnecting = self.disconnecting.as_mut()?;
+        disconnecting.remove(&worker);
+        Some(disconnecting.is_empty())
     }
 
     /// Waits for every worker. Returns the workers.
     pub(super) fn expect_exits(&mut self) -> BTreeSet<WorkerId> {
         let all: BTreeSet<WorkerId> = self.workers.keys().copied().collect();
         if !all.is_empty() {
-            self.leaving.get_or_insert_default().extend(all.iter().copied());
+            self.disconnecting.get_or_insert_default().extend(all.iter().copied());
         }
         all
     }
 
     pub(super) fn expect_no_exit(&mut self) {
-        self.leaving = None;
+        self.disconnecting = None;
     }
 
     /// Every worker was asked to exit, and at least one has not exited.
     pub(super) fn is_disconnecting(&self) -> bool {
-        self.leaving
+        self.disconnecting
             .as_ref()
-            .is_some_and(|leaving| self.workers.keys().all(|worker| leaving.contains(worker)))
+            .is_some_and(|disconnecting| self.workers.keys().all(|worker| disconnecting.contains(worker)))
     }
 
     // ---- channels
@@ -244,7 +244,7 @@ impl Peers {
 
     /// The connections that the worker has not answered for and no longer can, oldest first.
     pub(super) fn take_offers(&mut self, worker: WorkerId) -> Vec<SocketId> {
-        self.offers.abandon(worker.into())
+        self.offers.take_all(worker.into())
     }
 
     pub(super) fn error(&mut self, worker: WorkerId, error: WorkerError) {

@@ -42,7 +42,7 @@ impl Supervised<'_> {
         entry.info.lame_duck = true;
         self.command(|peers, distribution| {
             peers.send(worker, ChannelMessage::Supervision(Supervision::LameDuck), None);
-            distribution.leave_handles(worker, peers);
+            distribution.remove_from_handles(worker, peers);
         });
     }
 
@@ -84,7 +84,7 @@ impl Supervised<'_> {
     fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {
         let scope = self.peers.steps.enter_command();
         let result = act(self.peers, self.distribution);
-        self.peers.steps.leave(scope);
+        self.peers.steps.end_scope(scope);
         result
     }
 }

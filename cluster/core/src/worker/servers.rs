@@ -77,7 +77,7 @@ impl Servers {
     }
 
     /// Opens a server, shared or exclusive.
-    pub(super) fn listen(&mut self, options: ListenOptions, is_leaving: bool, peer: &mut Peer) -> ListenerId {
+    pub(super) fn listen(&mut self, options: ListenOptions, is_shutting_down: bool, peer: &mut Peer) -> ListenerId {
         self.last_listener += 1;
         let listener = ListenerId(self.last_listener);
         let index = (!options.is_exclusive()).then(|| self.indexes.take(&options.address));
@@ -93,7 +93,7 @@ impl Servers {
             index,
         };
         if index.is_some() {
-            self.ask(listener, server, is_leaving, peer);
+            self.ask(listener, server, is_shutting_down, peer);
         } else {
             self.bind(listener, server, peer);
         }
@@ -134,8 +134,8 @@ impl Servers {
         }
     }
 
-    fn ask(&mut self, listener: ListenerId, server: Server, is_leaving: bool, peer: &mut Peer) {
-        if !peer.channel.is_connected() || is_leaving {
+    fn ask(&mut self, listener: ListenerId, server: Server, is_shutting_down: bool, peer: &mut Peer) {
+        if !peer.channel.is_connected() || is_shutting_down {
             // No primary would answer.
             self.indexes.give_back(&server.options.address, server.index);
             return failed(&server.options, listener, Errno::ENOTCONN, peer);
@@ -267,7 +267,7 @@ impl Servers {
         let Some(server) = self.rows.remove(&listener) else { return };
         self.indexes.give_back(&server.options.address, server.index);
         failed(&server.options, listener, errno, peer);
-        peer.steps.own(Step::Leave);
+        peer.steps.own(Step::ShutDown);
     }
 
     /// Closes every server. A server without an answer fails: a worker that shuts down gets none.
