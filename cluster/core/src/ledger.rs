@@ -115,8 +115,8 @@ impl Ledger {
     }
 
     fn balance(&self) {
-        let settled = self.owned + self.closed.values().sum::<u64>();
-        assert_eq!(self.accepted, self.open.len() as u64 + settled, "a connection is nowhere");
+        let ended = self.owned + self.closed.values().sum::<u64>();
+        assert_eq!(self.accepted, self.open.len() as u64 + ended, "a connection is nowhere");
     }
 }
 

@@ -43,14 +43,14 @@ impl InFlightHandles {
         self.0.get(&socket).is_some_and(|trip| !trip.keep_open)
     }
 
-    pub(crate) fn depart(&mut self, OutgoingHandle { socket, keep_open, .. }: OutgoingHandle) {
+    pub(crate) fn start(&mut self, OutgoingHandle { socket, keep_open, .. }: OutgoingHandle) {
         let trip = self.0.entry(socket).or_insert(InFlight { copies: 0, keep_open });
         trip.copies += 1;
         trip.keep_open &= keep_open;
     }
 
     /// One copy has arrived, or never will. Returns true if the socket is to be closed here.
-    pub(crate) fn settle(&mut self, socket: SocketId) -> bool {
+    pub(crate) fn end(&mut self, socket: SocketId) -> bool {
         let trip = self.0.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} was not on its way"));
         trip.copies -= 1;
         let (over, keep_open) = (trip.copies == 0, trip.keep_open);
@@ -136,14 +136,14 @@ mod tests {
     #[test]
     fn last_copy_closes_socket() {
         let mut in_flight = InFlightHandles::default();
-        in_flight.depart(passing(true));
-        in_flight.depart(passing(true));
+        in_flight.start(passing(true));
+        in_flight.start(passing(true));
         assert!(!in_flight.is_given(SOCKET));
-        assert_eq!((in_flight.settle(SOCKET), in_flight.settle(SOCKET)), (false, false));
-        in_flight.depart(passing(true));
-        in_flight.depart(passing(false));
+        assert_eq!((in_flight.end(SOCKET), in_flight.end(SOCKET)), (false, false));
+        in_flight.start(passing(true));
+        in_flight.start(passing(false));
         assert!(in_flight.is_given(SOCKET));
-        assert_eq!((in_flight.settle(SOCKET), in_flight.settle(SOCKET)), (false, true));
+        assert_eq!((in_flight.end(SOCKET), in_flight.end(SOCKET)), (false, true));
     }
 
     /// A peer that asked is notified of its last connection once.

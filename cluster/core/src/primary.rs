@@ -282,12 +282,12 @@ impl Primary {
             ChannelEvent::Refused(outgoing) => {
                 if let Some(socket) = outgoing.passes() {
                     peers.error(worker, WorkerError::NotReceived);
-                    peers.settled(socket);
+                    peers.flight_ended(socket);
                 } else if let ChannelMessage::Cluster(message) = outgoing.message {
                     distribution.undelivered(worker, *message, peers);
                 }
             }
-            ChannelEvent::Settled(socket) => peers.settled(socket),
+            ChannelEvent::FlightEnded(socket) => peers.flight_ended(socket),
             ChannelEvent::Written(_) => {}
             ChannelEvent::Lost(errno, lost) => peers.error(worker, WorkerError::Write { errno, lost }),
             ChannelEvent::Failing(errno) => peers.error(worker, WorkerError::Delayed(errno)),

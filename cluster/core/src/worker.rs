@@ -247,10 +247,10 @@ impl Worker {
             ChannelEvent::Arrived(envelope, socket) => return self.arrived(*envelope, socket),
             ChannelEvent::Written(connection) => return self.servers.written(connection),
             ChannelEvent::Refused(outgoing) => {
-                self.settled(outgoing.passes()?);
+                self.flight_ended(outgoing.passes()?);
                 return Some(error(ChannelError::NotReceived));
             }
-            ChannelEvent::Settled(socket) => self.settled(socket),
+            ChannelEvent::FlightEnded(socket) => self.flight_ended(socket),
             ChannelEvent::Lost(errno, lost) => return Some(error(ChannelError::Write { errno, lost })),
             ChannelEvent::Failing(errno) => return Some(error(ChannelError::Delayed(errno))),
             // The timer retries the failed write.

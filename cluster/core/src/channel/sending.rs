@@ -110,7 +110,7 @@ impl SendQueue {
         let handle = passing.map(|OutgoingHandle { socket, kind, .. }| IncomingHandle { socket, kind });
         let frame = self.encoder.user_frame(message, handle)?;
         if let Some(passing) = passing {
-            in_flight.depart(passing);
+            in_flight.start(passing);
         }
         self.send_frame(frame, steps);
         let congested = self.unsent.is_congested() || self.blocked_on_ack.len() > 1;
@@ -237,7 +237,7 @@ impl SendQueue {
         for frame in &blocked_on_ack {
             self.unsent.unblock(frame);
             self.unsent.complete(frame);
-            self.settle(frame.carries.as_deref(), steps);
+            self.end_flight(frame.carries.as_deref(), steps);
         }
         for frame in &next {
             self.unsent.complete(frame);
@@ -251,7 +251,7 @@ impl SendQueue {
     /// The descriptor was received or never will be: the blocked frames are sent, up to the next descriptor.
     pub(super) fn answered<T>(&mut self, steps: &mut Queue<T>) {
         let answered = self.unacknowledged.take();
-        self.settle(answered.as_deref(), steps);
+        self.end_flight(answered.as_deref(), steps);
         self.release_blocked(steps);
     }
 
@@ -281,9 +281,9 @@ impl SendQueue {
     }
 
     /// The socket of a user's message is no longer in flight.
-    fn settle<T>(&self, outgoing: Option<&Outgoing>, steps: &mut Queue<T>) {
+    fn end_flight<T>(&self, outgoing: Option<&Outgoing>, steps: &mut Queue<T>) {
         if let Some(socket) = outgoing.and_then(Outgoing::passes) {
-            steps.report(self.id, ChannelEvent::Settled(socket));
+            steps.report(self.id, ChannelEvent::FlightEnded(socket));
         }
     }
 
@@ -292,9 +292,9 @@ impl SendQueue {
         self.failing = [false; 2];
         self.outbox = Outbox::default();
         let unacknowledged = self.unacknowledged.take();
-        self.settle(unacknowledged.as_deref(), steps);
+        self.end_flight(unacknowledged.as_deref(), steps);
         for frame in core::mem::take(&mut self.blocked_on_ack) {
-            self.settle(frame.carries.as_deref(), steps);
+            self.end_flight(frame.carries.as_deref(), steps);
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) enum ChannelEvent {
     /// The last byte of a frame is written.
     Written(SocketId),
     /// One copy of a socket that the program has sent is no longer in flight.
-    Settled(SocketId),
+    FlightEnded(SocketId),
     /// The peer violated the protocol.
     Violated(Violation),
     /// A number of the program's messages was accepted and never written completely.

@@ -209,7 +209,7 @@ impl Distribution {
     }
 
     /// Closes every socket without a listening worker and without a connection in the ledger. False: none.
-    pub(super) fn close_settled_handles(&mut self, peers: &mut Peers) -> bool {
+    pub(super) fn close_idle_handles(&mut self, peers: &mut Peers) -> bool {
         let open: BTreeSet<HandleId> = self.ledger.open().map(|(_, state)| state.handle()).collect();
         let unused = self.handles.all(Handle::is_unused);
         let mut is_closed = false;

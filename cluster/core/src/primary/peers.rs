@@ -293,8 +293,8 @@ impl Peers {
     }
 
     /// One copy of a socket that the program has sent is no longer in flight.
-    pub(super) fn settled(&mut self, socket: SocketId) {
-        if self.in_flight.settle(socket) {
+    pub(super) fn flight_ended(&mut self, socket: SocketId) {
+        if self.in_flight.end(socket) {
             self.steps.call(Call::Close { socket });
             self.release(socket);
         }

@@ -68,7 +68,7 @@ impl Supervised<'_> {
     }
 
     /// No worker has a connection to acknowledge, or listens where a connection is queued.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn all_acknowledged(&self) -> bool {
         let Distribution { ledger, handles, .. } = &*self.distribution;
         ledger.open().all(|(_, state)| match state {
             ConnectionState::Queued(id) => handles.get(id).is_none_or(Handle::is_unused),
@@ -78,7 +78,7 @@ impl Supervised<'_> {
 
     /// Closes every socket at which no worker listens and from which no accepted connection is open. False: none.
     pub(crate) fn close_listeners(&mut self) -> bool {
-        self.command(|peers, distribution| distribution.close_settled_handles(peers))
+        self.command(|peers, distribution| distribution.close_idle_handles(peers))
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {

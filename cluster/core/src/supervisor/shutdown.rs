@@ -101,7 +101,7 @@ impl StagedShutdown {
     /// The next step when the primary has nothing left to do.
     pub(super) fn next(&mut self, lifecycle: &mut Lifecycle) -> Option<ShutdownStep> {
         match self.stage {
-            Stage::Emptying if lifecycle.primary_mut().supervised().is_settled() => self.end_emptying(),
+            Stage::Emptying if lifecycle.primary_mut().supervised().all_acknowledged() => self.end_emptying(),
             Stage::Emptying | Stage::Draining | Stage::Terminating | Stage::Killing
                 if lifecycle.processes().is_empty() =>
             {

@@ -117,7 +117,7 @@ impl Slots {
     }
 
     /// Every slot has a ready worker or is held.
-    pub(super) fn are_settled(&self, processes: &Processes) -> bool {
+    pub(super) fn are_ready_or_held(&self, processes: &Processes) -> bool {
         let mut states = self.0.values().map(|slot| slot.state(processes));
         states.all(|state| matches!(state, SlotState::Ready | SlotState::Held))
     }

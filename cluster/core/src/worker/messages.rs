@@ -79,8 +79,8 @@ impl Worker {
     }
 
     /// One copy of a socket that the program has sent is no longer in flight.
-    pub(super) fn settled(&mut self, socket: SocketId) {
-        if self.peer.settle(socket) {
+    pub(super) fn flight_ended(&mut self, socket: SocketId) {
+        if self.peer.end_flight(socket) {
             self.servers.released(socket, &mut self.peer);
         }
     }

@@ -113,8 +113,8 @@ impl Peer {
     }
 
     /// One copy of a socket that the program has sent is no longer in flight. Returns true if the socket is closed.
-    pub(super) fn settle(&mut self, socket: SocketId) -> bool {
-        let closes = self.in_flight.settle(socket);
+    pub(super) fn end_flight(&mut self, socket: SocketId) -> bool {
+        let closes = self.in_flight.end(socket);
         if closes {
             self.steps.call(Call::Close { socket });
         }
