@@ -227,8 +227,9 @@ impl Generated {
     /// proptest shrinks each part of a plan once, in order. A part that was necessary for another at that time stays, so
     /// the rest is reduced part by part until every part is necessary.
     pub fn shrink(&mut self, tries: u32, directory: &Path, diverges: impl Fn(&Scenario) -> bool) {
-        let still =
-            |plan: &Plan| ends(plan) && write(plan, &self.name, directory).is_ok_and(|it| diverges(&it));
+        let still = |plan: &Plan| {
+            ends(plan) && write(plan, &self.name, directory).is_ok_and(|scenario| diverges(&scenario))
+        };
         let (mut left, mut simpler) = (tries, self.tree.simplify());
         while simpler && left > 0 {
             left -= 1;

@@ -223,26 +223,27 @@ impl Kernel {
     /// exclusive server.
     pub(crate) fn keeps_running(&self, pid: Pid) -> bool {
         let process = self.processes.get(pid);
-        let serves =
-            |it: &Descriptor| it.origin == Origin::Machine && self.network.sockets.address(it.file).is_some();
-        process.kept_alive || process.descriptors().iter().any(|it| it.owned_by_program || serves(it))
+        let serves = |own: &Descriptor| {
+            own.origin == Origin::Machine && self.network.sockets.address(own.file).is_some()
+        };
+        process.kept_alive || process.descriptors().iter().any(|own| own.owned_by_program || serves(own))
     }
 
     /// Whether a connection is with a process that neither serves nor closes it: a worker's child, or a stopped
     /// process.
     pub(crate) fn is_out_of_reach(&self, id: ClientId) -> bool {
-        let is_it = |file: FileId| self.network.sockets.get(file).kind == SocketKind::Connection(id);
+        let is_connection = |file: FileId| self.network.sockets.get(file).kind == SocketKind::Connection(id);
         let mut processes = self.processes.iter();
         processes.any(|(pid, process)| {
             let is_in_flight = |(channel, side): (&channel::Channel, channel::Side)| {
-                channel.end(side).in_flight().any(is_it)
+                channel.end(side).in_flight().any(is_connection)
             };
-            let has_it = || {
-                process.descriptors().iter().any(|descriptor| is_it(descriptor.file))
+            let holds_connection = || {
+                process.descriptors().iter().any(|descriptor| is_connection(descriptor.file))
                     || pid != Pid::PRIMARY
                         && self.channels.get(pid, ChannelId::PRIMARY).is_some_and(is_in_flight)
             };
-            process.child.is_some_and(is_it) || self.processes.is_stopped(pid) && has_it()
+            process.child.is_some_and(is_connection) || self.processes.is_stopped(pid) && holds_connection()
         })
     }
 

@@ -175,7 +175,7 @@ fn delivers(next: &NextAction, nth: u64) -> bool {
     match next {
         NextAction::Primary(Event::Message { message, .. })
         | NextAction::Worker(WorkerEvent::Message { message, .. }) => {
-            message.json().is_ok_and(|it| it["nth"] == nth)
+            message.json().is_ok_and(|message| message["nth"] == nth)
         }
         NextAction::Begin
         | NextAction::Call(_)

@@ -256,7 +256,7 @@ impl PartialEq<Message> for Value {
 
 impl PartialEq<str> for Message {
     fn eq(&self, text: &str) -> bool {
-        self.to::<String>().is_ok_and(|it| it == text)
+        self.to::<String>().is_ok_and(|own| own == text)
     }
 }
 

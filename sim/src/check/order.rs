@@ -91,13 +91,18 @@ impl OrderCheck {
 
 /// Whether a worker may receive this event after its disconnect: an exclusive server continues.
 fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
-    let mut own = kernel.processes.get(pid).descriptors().iter().filter(|it| it.origin == Origin::Machine);
+    let mut own = kernel
+        .processes
+        .get(pid)
+        .descriptors()
+        .iter()
+        .filter(|descriptor| descriptor.origin == Origin::Machine);
     match event {
         WorkerEvent::Closed { .. } | WorkerEvent::ListenFailed { .. } | WorkerEvent::Error { .. } => true,
         WorkerEvent::Listening { address, .. } => {
-            own.any(|it| kernel.network.sockets.address(it.file).as_ref() == Some(address))
+            own.any(|descriptor| kernel.network.sockets.address(descriptor.file).as_ref() == Some(address))
         }
-        WorkerEvent::Connection { connection, .. } => own.any(|it| it.id == *connection),
+        WorkerEvent::Connection { connection, .. } => own.any(|descriptor| descriptor.id == *connection),
         WorkerEvent::Message { .. } | WorkerEvent::LameDuck | WorkerEvent::Disconnect => false,
     }
 }

@@ -186,7 +186,7 @@ impl Kernel {
     }
 
     /// The objects that a call reads besides the calling process, or writes without a visible difference.
-    pub(crate) fn read_by_call(&self, pid: Pid, call: &Call) -> Footprint {
+    pub(crate) fn footprint_of(&self, pid: Pid, call: &Call) -> Footprint {
         let reads = match call {
             Call::Spawn { .. } | Call::Bind { .. } => {
                 ObjectSet::NUMBERS | ObjectSet::FILES | ObjectSet::SYSTEM

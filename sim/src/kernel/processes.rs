@@ -169,14 +169,15 @@ impl Processes {
         self.iter().flat_map(move |(pid, process)| {
             let descriptors = process.descriptors().iter();
             descriptors
-                .filter(move |it| it.owned_by_program && of(it.file))
+                .filter(move |descriptor| descriptor.owned_by_program && of(descriptor.file))
                 .map(move |descriptor| (pid, descriptor.id))
         })
     }
 
     /// The accept steps of a listener with `refs` references.
     pub(super) fn acceptors(&self, file: FileId, refs: u32) -> impl Iterator<Item = Step> {
-        let takes = move |it: &&Descriptor| it.file == file && it.accepting != Accepting::No;
+        let takes =
+            move |descriptor: &&Descriptor| descriptor.file == file && descriptor.accepting != Accepting::No;
         let acceptors = self.iter().filter_map(move |(pid, process)| {
             process.descriptors().iter().find(takes).map(|descriptor| Step::Accept(pid, descriptor.id))
         });

@@ -227,7 +227,8 @@ impl IndexSet {
 
     /// Becomes the set of the indexes in `row` that satisfy `is_one`.
     fn mark<T>(&mut self, row: &[T], is_one: impl Fn(&T) -> bool) {
-        let word = |part: &[T]| part.iter().rev().fold(0, |word, it| word << 1 | u64::from(is_one(it)));
+        let word =
+            |part: &[T]| part.iter().rev().fold(0, |word, element| word << 1 | u64::from(is_one(element)));
         self.0.clear();
         self.0.extend(row.chunks(Self::IN_A_WORD).map(word));
     }

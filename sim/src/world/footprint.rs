@@ -39,7 +39,7 @@ impl<P: Program> World<P> {
 
 fn call_of<P>(state: &State<P>, pid: Pid) -> Footprint {
     match state.running.next(pid) {
-        Some(NextAction::Call(call)) => state.kernel.read_by_call(pid, call),
+        Some(NextAction::Call(call)) => state.kernel.footprint_of(pid, call),
         Some(
             NextAction::Begin
             | NextAction::Primary(_)

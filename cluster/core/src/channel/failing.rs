@@ -93,7 +93,7 @@ impl SendQueue {
         let blocked = self.blocked_on_ack.iter_mut();
         first
             .into_iter()
-            .chain(blocked.filter_map(|frame| frame.carries.take_if(|it| it.is_offer())))
+            .chain(blocked.filter_map(|frame| frame.carries.take_if(|outgoing| outgoing.is_offer())))
             .map(|offer| *offer)
             .collect()
     }

@@ -132,7 +132,7 @@ pub(crate) fn encode_user(message: &Message, carries: Option<HandleType>) -> Vec
         (Serialization::Advanced, Some(kind)) => {
             let (r#type, dgram_type) = type_of(kind);
             let texts = [("cmd", HANDLE), ("type", r#type)].into_iter();
-            let texts: Vec<_> = texts.chain(dgram_type.map(|it| ("dgramType", it))).collect();
+            let texts: Vec<_> = texts.chain(dgram_type.map(|dgram_type| ("dgramType", dgram_type))).collect();
             with_length(&advanced::enveloped(&texts, bytes).expect("a message was checked when it was made"))
         }
     }

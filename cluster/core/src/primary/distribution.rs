@@ -98,7 +98,7 @@ impl Distribution {
         peers: &mut Peers,
     ) {
         let address = match bind_address(&query) {
-            Ok(_) if self.handles.has_limit(worker, self.sockets_per_worker) => Err(Errno::EMFILE),
+            Ok(_) if self.handles.has_reached(worker, self.sockets_per_worker) => Err(Errno::EMFILE),
             address => address,
         };
         let address = match address {

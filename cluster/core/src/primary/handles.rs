@@ -84,7 +84,7 @@ impl Handles {
 
     /// The worker has reached a limit. Without a limit nothing is counted: the count visits every socket, so a worker
     /// with thousands of sockets would stall the others.
-    pub(super) fn has_limit(&self, worker: WorkerId, limit: usize) -> bool {
+    pub(super) fn has_reached(&self, worker: WorkerId, limit: usize) -> bool {
         let served = self.rows.values().filter(|handle| handle.has(worker));
         limit < usize::MAX && served.take(limit).count() == limit
     }

@@ -75,7 +75,8 @@ pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
                 continue;
             };
             let cmd = cmd.characters().take(LONGEST_CMD);
-            outline.cmd = Some(cmd.map(|it| it.unwrap_or(char::REPLACEMENT_CHARACTER)).collect());
+            outline.cmd =
+                Some(cmd.map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER)).collect());
         } else if name.is(b"msg") {
             skip(&mut tokens)?;
             outline.msg = Some(Span { range: begins..tokens.end(), first_object });

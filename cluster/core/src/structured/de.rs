@@ -23,7 +23,7 @@ pub(crate) fn to<T: DeserializeOwned>(value: &Structured) -> Result<T, MessageEr
     let mut objects = Vec::new();
     number(value, &mut objects);
     let left = Cell::new(AGAIN);
-    T::deserialize(Value { it: value, objects: &objects, left: &left, levels: LEVELS, followed: 0 })
+    T::deserialize(Value { structured: value, objects: &objects, left: &left, levels: LEVELS, followed: 0 })
 }
 
 /// The objects of a value, in the order of their beginnings.
@@ -36,7 +36,7 @@ fn number<'a>(value: &'a Structured, objects: &mut Vec<&'a Structured>) {
 
 #[derive(Clone, Copy)]
 struct Value<'a> {
-    it: &'a Structured,
+    structured: &'a Structured,
     objects: &'a [&'a Structured],
     left: &'a Cell<usize>,
     levels: usize,
@@ -46,7 +46,7 @@ struct Value<'a> {
 
 impl<'a> Value<'a> {
     /// The reader of an inner value.
-    fn inside(self, it: &'a Structured) -> Result<Self, MessageError> {
+    fn inside(self, structured: &'a Structured) -> Result<Self, MessageError> {
         let cyclic = self.followed > 0;
         let levels = self.levels.checked_sub(1).ok_or_else(|| {
             if cyclic { MessageError::no_form("an object inside itself") } else { MessageError::TooDeep }
@@ -54,17 +54,17 @@ impl<'a> Value<'a> {
         if cyclic {
             self.left.set(self.left.get().checked_sub(1).ok_or(MessageError::TooLong)?);
         }
-        Ok(Value { it, levels, ..self })
+        Ok(Value { structured, levels, ..self })
     }
 
     /// The value that a box, a host object or a reference stands for.
     fn resolved(self) -> Result<Self, MessageError> {
-        if let Structured::Boxed(inner) | Structured::Host(inner) = self.it {
+        if let Structured::Boxed(inner) | Structured::Host(inner) = self.structured {
             self.inside(inner)?.resolved()
-        } else if let Structured::Reference(object) = self.it {
-            let it = self.objects.get(*object as usize).ok_or(MessageError::no_form("a reference"))?;
+        } else if let Structured::Reference(object) = self.structured {
+            let value = self.objects.get(*object as usize).ok_or(MessageError::no_form("a reference"))?;
             let followed = Value { followed: self.followed + 1, ..self };
-            followed.inside(it)?.resolved()
+            followed.inside(value)?.resolved()
         } else {
             Ok(self)
         }
@@ -111,8 +111,8 @@ impl<'de> Deserializer<'de> for Value<'de> {
     type Error = MessageError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, MessageError> {
-        let it = self.resolved()?;
-        match it.it {
+        let resolved = self.resolved()?;
+        match resolved.structured {
             Structured::Undefined | Structured::Hole | Structured::Null => visitor.visit_unit(),
             Structured::Bool(value) => visitor.visit_bool(*value),
             Structured::Number(number) => visit_number(*number, visitor),
@@ -126,14 +126,18 @@ impl<'de> Deserializer<'de> for Value<'de> {
                 None => visitor.visit_unit(),
             },
             Structured::RegExp(_) => Err(MessageError::no_form("a regular expression")),
-            Structured::Array(elements, others) if others.is_empty() => visitor.visit_seq(it.seq(elements)),
-            Structured::Array(..) => Err(MessageError::no_form("an array with members besides its elements")),
-            Structured::SparseArray(length, members) => visitor.visit_seq(Sparse::new(it, *length, members)?),
-            Structured::Object(members) => visitor.visit_map(it.map(members)),
-            Structured::Map(entries) => {
-                visitor.visit_map(Members { of: it, rest: Pairs::Keyed(entries), next: None })
+            Structured::Array(elements, others) if others.is_empty() => {
+                visitor.visit_seq(resolved.seq(elements))
             }
-            Structured::Set(values) => visitor.visit_seq(it.seq(values)),
+            Structured::Array(..) => Err(MessageError::no_form("an array with members besides its elements")),
+            Structured::SparseArray(length, members) => {
+                visitor.visit_seq(Sparse::new(resolved, *length, members)?)
+            }
+            Structured::Object(members) => visitor.visit_map(resolved.map(members)),
+            Structured::Map(entries) => {
+                visitor.visit_map(Members { of: resolved, rest: Pairs::Keyed(entries), next: None })
+            }
+            Structured::Set(values) => visitor.visit_seq(resolved.seq(values)),
             Structured::ArrayBuffer(bytes, _) => {
                 visitor.visit_seq(Numbers::new(ViewKind::Uint8Array, bytes)?)
             }
@@ -152,7 +156,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, MessageError> {
-        if matches!(self.it, Structured::Undefined | Structured::Hole | Structured::Null) {
+        if matches!(self.structured, Structured::Undefined | Structured::Hole | Structured::Null) {
             visitor.visit_none()
         } else {
             visitor.visit_some(self)
@@ -160,11 +164,11 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, MessageError> {
-        let it = self.resolved()?;
-        if let Structured::ArrayBuffer(bytes, _) | Structured::View(_, bytes) = it.it {
+        let resolved = self.resolved()?;
+        if let Structured::ArrayBuffer(bytes, _) | Structured::View(_, bytes) = resolved.structured {
             visitor.visit_bytes(bytes)
         } else {
-            it.deserialize_any(visitor)
+            resolved.deserialize_any(visitor)
         }
     }
 
@@ -186,14 +190,14 @@ impl<'de> Deserializer<'de> for Value<'de> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, MessageError> {
-        let it = self.resolved()?;
-        if let Structured::Object(members) = it.it {
-            visitor.visit_enum(MapAccessDeserializer::new(it.map(members)))
-        } else if let Structured::String(text) = it.it {
+        let resolved = self.resolved()?;
+        if let Structured::Object(members) = resolved.structured {
+            visitor.visit_enum(MapAccessDeserializer::new(resolved.map(members)))
+        } else if let Structured::String(text) = resolved.structured {
             let text = StringDeserializer::<MessageError>::new(text.to_string_lossy().into_owned());
             text.deserialize_enum(name, variants, visitor)
         } else {
-            it.deserialize_any(visitor)
+            resolved.deserialize_any(visitor)
         }
     }
 

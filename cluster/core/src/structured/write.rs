@@ -39,10 +39,10 @@ impl ValueWriter {
             Structured::Reference(object) => self.reference(*object)?,
             Structured::Date(milliseconds) => self.double(b'D', *milliseconds),
             Structured::Boxed(inner) => self.boxed(inner)?,
-            Structured::RegExp(it) => {
+            Structured::RegExp(regexp) => {
                 self.out.push(b'R');
-                self.text(&it.source);
-                put_varint(it.flags as usize, &mut self.out);
+                self.text(&regexp.source);
+                put_varint(regexp.flags as usize, &mut self.out);
             }
             Structured::Array(elements, others) => {
                 self.counted(b'A', elements.len());

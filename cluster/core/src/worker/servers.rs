@@ -77,7 +77,12 @@ impl Servers {
     }
 
     /// Opens a server, shared or exclusive.
-    pub(super) fn listen(&mut self, options: ListenOptions, is_shutting_down: bool, peer: &mut Peer) -> ListenerId {
+    pub(super) fn listen(
+        &mut self,
+        options: ListenOptions,
+        is_shutting_down: bool,
+        peer: &mut Peer,
+    ) -> ListenerId {
         self.last_listener += 1;
         let listener = ListenerId(self.last_listener);
         let index = (!options.is_exclusive()).then(|| self.indexes.take(&options.address));
@@ -170,7 +175,7 @@ impl Servers {
             self.report_close(listener, peer);
             return self.not_listening(listener, Errno::EPROTO, peer);
         }
-        let address = reply.sockname.unwrap_or_else(|| unsaid(&server.options.address));
+        let address = reply.sockname.unwrap_or_else(|| requested_address(&server.options.address));
         let asked = server.options.address.port();
         if asked != 0 && asked != address.port() {
             self.report_close(listener, peer);
@@ -349,7 +354,7 @@ impl Server {
 }
 
 /// The address of a server without one in the primary's answer.
-fn unsaid(asked: &ListenAddress) -> LocalAddress {
+fn requested_address(asked: &ListenAddress) -> LocalAddress {
     match asked {
         ListenAddress::Tcp { host, port, .. } | ListenAddress::Udp { host, port: Some(port), .. } => {
             let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);

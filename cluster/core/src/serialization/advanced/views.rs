@@ -15,15 +15,15 @@ pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) 
             append(out, format_args!("{}", i8::from_le_bytes([byte])));
         }),
         1 | 2 => elements(bytes, limit, out, |[byte], out| append(out, format_args!("{byte}"))),
-        3 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", i16::from_le_bytes(it)))),
-        4 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", u16::from_le_bytes(it)))),
-        5 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", i32::from_le_bytes(it)))),
-        6 => elements(bytes, limit, out, |it, out| append(out, format_args!("{}", u32::from_le_bytes(it)))),
-        7 => elements(bytes, limit, out, |it, out| numbers::put(f32::from_le_bytes(it).into(), out)),
-        8 => elements(bytes, limit, out, |it, out| numbers::put(f64::from_le_bytes(it), out)),
+        3 => elements(bytes, limit, out, |n, out| append(out, format_args!("{}", i16::from_le_bytes(n)))),
+        4 => elements(bytes, limit, out, |n, out| append(out, format_args!("{}", u16::from_le_bytes(n)))),
+        5 => elements(bytes, limit, out, |n, out| append(out, format_args!("{}", i32::from_le_bytes(n)))),
+        6 => elements(bytes, limit, out, |n, out| append(out, format_args!("{}", u32::from_le_bytes(n)))),
+        7 => elements(bytes, limit, out, |n, out| numbers::put(f32::from_le_bytes(n).into(), out)),
+        8 => elements(bytes, limit, out, |n, out| numbers::put(f64::from_le_bytes(n), out)),
         10 => buffer(bytes, limit, out),
         11 | 12 if !bytes.is_empty() => Err(NoJson::BigInt),
-        FLOAT16 => elements(bytes, limit, out, |it, out| numbers::put(half(u16::from_le_bytes(it)), out)),
+        FLOAT16 => elements(bytes, limit, out, |n, out| numbers::put(half(u16::from_le_bytes(n)), out)),
         // A data view has no elements; later kinds are unknown here.
         _ => {
             out.push_str("{}");
