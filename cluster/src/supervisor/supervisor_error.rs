@@ -3,7 +3,7 @@
 use std::time::Duration;
 use std::{error, fmt, io};
 
-use cluster_core::{AbandonReason, SettingsError, SlotId, StartFailure};
+use cluster_core::{AbandonReason, SettingsError, SlotId};
 
 use crate::error::PrimaryError;
 
@@ -104,7 +104,7 @@ impl fmt::Display for HandleError {
         match self {
             HandleError::Dropped => f.write_str("the supervisor was dropped"),
             HandleError::ShuttingDown => f.write_str("the supervisor shuts down"),
-            HandleError::Abandoned(reason) => write!(f, "the reload was abandoned: {}", Abandoned(reason)),
+            HandleError::Abandoned(reason) => write!(f, "the reload was abandoned: {reason}"),
             HandleError::Settings(error) => error.fmt(f),
             HandleError::Superseded { workers } => {
                 write!(f, "a later command has set the number of workers to {workers}")
@@ -123,37 +123,6 @@ impl error::Error for HandleError {
             | HandleError::Abandoned(_)
             | HandleError::Superseded { .. }
             | HandleError::NoSlot(_) => None,
-        }
-    }
-}
-
-struct Abandoned<'a>(&'a AbandonReason);
-
-impl fmt::Display for Abandoned<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            AbandonReason::StartFailed { slot, failure } => {
-                write!(f, "the new worker of slot {slot} {}", Failure(failure))
-            }
-            AbandonReason::Held { slot } => {
-                write!(f, "slot {slot} is held: its restart policy forbids a restart, or there were too many")
-            }
-            AbandonReason::Shutdown => f.write_str("the supervisor shuts down"),
-            other => write!(f, "{other:?}"),
-        }
-    }
-}
-
-struct Failure<'a>(&'a StartFailure);
-
-impl fmt::Display for Failure<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            StartFailure::Fork(error) => write!(f, "was not started: {error}"),
-            StartFailure::Spawn(error) => write!(f, "was not started: {error}"),
-            StartFailure::Exited(status) => write!(f, "exited before it was ready: {status}"),
-            StartFailure::Timeout(timeout) => write!(f, "was not ready after {timeout:?}"),
-            other => write!(f, "failed: {other:?}"),
         }
     }
 }

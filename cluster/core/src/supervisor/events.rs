@@ -1,5 +1,6 @@
 //! The events of a supervisor. Values only.
 
+use core::fmt;
 use core::time::Duration;
 
 use super::reload::{ReloadId, ReloadScope};
@@ -89,6 +90,18 @@ pub enum StartFailure {
     Timeout(Duration),
 }
 
+/// A predicate: the subject is the worker.
+impl fmt::Display for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartFailure::Fork(error) => write!(f, "was not started: {error}"),
+            StartFailure::Spawn(error) => write!(f, "was not started: {error}"),
+            StartFailure::Exited(status) => write!(f, "exited before it was ready: {status}"),
+            StartFailure::Timeout(timeout) => write!(f, "was not ready after {timeout:?}"),
+        }
+    }
+}
+
 /// Why a reload was abandoned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
@@ -100,4 +113,34 @@ pub enum AbandonReason {
     Held { slot: SlotId },
     /// The supervisor shuts down.
     Shutdown,
+}
+
+impl fmt::Display for AbandonReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AbandonReason::StartFailed { slot, failure } => {
+                write!(f, "the new worker of slot {slot} {failure}")
+            }
+            AbandonReason::Held { slot } => {
+                write!(f, "slot {slot} is held: its restart policy forbids a restart, or there were too many")
+            }
+            AbandonReason::Shutdown => f.write_str("the supervisor shuts down"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    /// The reasons are sentences for logs.
+    #[test]
+    fn abandon_reason_is_readable() {
+        let failure = StartFailure::Exited(ExitStatus::Code(3));
+        let reason = AbandonReason::StartFailed { slot: SlotId(1), failure };
+        assert_eq!(reason.to_string(), "the new worker of slot 1 exited before it was ready: exit status: 3");
+        assert_eq!(StartFailure::Timeout(Duration::from_secs(9)).to_string(), "was not ready after 9s");
+    }
 }
