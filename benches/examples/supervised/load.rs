@@ -1,4 +1,4 @@
-//! The load generator: two processes of `wrk`, which counts every request without an answer.
+//! The load generator: two processes of `wrk` with counts of the requests without an answer.
 
 use std::ops::AddAssign;
 use std::process::Stdio;
@@ -24,12 +24,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// The requests that failed.
+    /// The failed requests.
     pub(crate) fn failed(&self) -> u64 {
         self.refused + self.broken + self.late + self.status
     }
 
-    /// Reads the report of `wrk`. It prints a line of errors only where there are any.
+    /// Reads the report of `wrk`. A report without errors has no line for errors.
     fn parse(report: &str) -> anyhow::Result<Self> {
         let mut counts = Counts::default();
         let mut answered = None;
@@ -62,7 +62,7 @@ impl AddAssign for Counts {
     }
 }
 
-/// One round of load, 10 seconds: 64 clients that keep their connections, and 16 that open one per request.
+/// One round of load, 10 seconds: 64 clients with a lasting connection each, and 16 clients with a connection per request.
 pub(crate) async fn round(url: &str) -> anyhow::Result<Counts> {
     let (keeping, closing) = tokio::join!(wrk(url, 64, &[]), wrk(url, 16, &["-H", "Connection: close"]));
     let mut counts = keeping?;

@@ -66,7 +66,7 @@ impl Cluster {
         }
     }
 
-    /// The instant of the next worker that is ready.
+    /// The instant at which the next worker is ready.
     async fn next_ready(&mut self) -> anyhow::Result<Instant> {
         loop {
             if let (time, SupervisorEvent::SlotReady { .. }) = self.next().await? {
@@ -106,7 +106,7 @@ pub(crate) async fn reload(amount: Amount) -> anyhow::Result<ExitCode> {
     Ok(verdict("reloads", reloads.get(), counts, 0))
 }
 
-/// Reloads with a program that exits at its start. No request may fail.
+/// Reloads with a failing program: each new worker exits at its start. No request may fail.
 pub(crate) async fn abandoned(amount: Amount) -> anyhow::Result<ExitCode> {
     let directory = tempfile::tempdir()?;
     let crash = directory.path().join("crash");
@@ -130,7 +130,7 @@ pub(crate) async fn abandoned(amount: Amount) -> anyhow::Result<ExitCode> {
     Ok(verdict("abandoned reloads", reloads.get(), counts, 0))
 }
 
-/// Kills a random worker every 200 ms. Only requests on connections that a killed worker had accepted may fail.
+/// Kills a random worker every 200 ms. Only requests on accepted connections of killed workers may fail.
 pub(crate) async fn kill(amount: Amount) -> anyhow::Result<ExitCode> {
     let mut cluster = Cluster::start(impatient(cluster::cores()), cluster::cores()).await?;
     let url = cluster.url()?;
@@ -180,7 +180,7 @@ async fn under_load(
     }
 }
 
-/// Prints the counts. `allowed` is the greatest number of requests that may be broken.
+/// Prints the counts. More broken requests than `allowed` are a failure.
 fn verdict(name: &str, times: u64, counts: Counts, allowed: u64) -> ExitCode {
     let Counts { answered, refused, broken, late, status } = counts;
     println!("{answered} requests answered, {times} {name}");
@@ -191,7 +191,7 @@ fn verdict(name: &str, times: u64, counts: Counts, allowed: u64) -> ExitCode {
     if counts.failed() == broken && broken <= allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Stops a worker, counts the connections that the worker has accepted, and kills the worker.
+/// Stops a worker, counts the accepted connections, and kills the worker.
 async fn kill_and_count(worker: Pid, port: u16) -> anyhow::Result<u64> {
     send_signal(worker, Signal::SIGSTOP)?;
     let process = Process::new(worker.as_raw())?;
@@ -214,7 +214,7 @@ async fn kill_and_count(worker: Pid, port: u16) -> anyhow::Result<u64> {
 }
 
 /// Compares the pause after a crash with the time of a start without a cluster, in turn: for the server of this program, and for
-/// the same server in Node.js.
+/// a server in Node.js.
 pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
     let node = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/supervised/server.cjs");
     for (name, server) in [("Rust", None), ("Node.js", Some(node))] {
@@ -239,7 +239,7 @@ pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Kills the worker, and returns the time until the next one listens.
+/// Kills the worker, and returns the time until the successor listens.
 async fn crash(cluster: &mut Cluster) -> anyhow::Result<Duration> {
     let worker = cluster.random().await?.context("no worker is ready")?;
     let begin = Instant::now();
@@ -271,7 +271,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// Prints the resident memory of this process while its workers serve.
+/// Prints the resident memory of the primary while the workers serve.
 pub(crate) async fn memory(workers: u32) -> anyhow::Result<ExitCode> {
     let _cluster = Cluster::start(SupervisorSettings::new(workers), workers).await?;
     let status = Process::myself()?.status()?;

@@ -7,7 +7,7 @@ use axum::{Router, routing::get};
 use cluster::Worker;
 use tokio::net::TcpListener;
 
-/// The variable that makes the program serve without a cluster.
+/// The variable of a server without a cluster.
 pub(crate) const ALONE: &str = "SUPERVISED_ALONE";
 
 /// The argument before a path. While there is a file, a worker exits at its start.
@@ -26,7 +26,7 @@ pub(crate) async fn alone() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves as a worker, which first sends the number of its process.
+/// Serves as a worker. The first message is the number of the process.
 pub(crate) async fn worker() -> anyhow::Result<ExitCode> {
     let mut arguments = env::args_os();
     if arguments.any(|argument| argument == CRASH)

@@ -1,4 +1,4 @@
-//! Runs every service as its head documents, through a reload and a crash, and checks that no process remains: the workers
+//! Runs every service as its head documents, through a reload, and checks that no process remains: the workers
 //! inherit the standard output, and the output ends with the last worker.
 
 use std::fs;
@@ -46,7 +46,7 @@ impl Service {
     }
 
     async fn one_serves(&mut self) -> anyhow::Result<()> {
-        let line = self.lines.next_line().await?.expect("the service goes on");
+        let line = self.lines.next_line().await?.expect("a further line");
         let (_, address) = line.split_once("://").expect("an address");
         self.address = address.trim_end_matches('/').into();
         Ok(())
