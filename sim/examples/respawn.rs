@@ -47,7 +47,7 @@ impl Program for KeepTwo {
 }
 
 /// In the final state there are two workers, unless the primary is dead.
-fn has_two_workers(world: &World<KeepTwo>) -> Result<(), String> {
+pub(crate) fn has_two_workers(world: &World<KeepTwo>) -> Result<(), String> {
     let workers = world.running().filter(|actor| *actor != Actor::Primary).count();
     let is_right = workers == 2 || workers == world.running().count();
     if is_right { Ok(()) } else { Err(format!("expected 2 workers, found {workers}")) }

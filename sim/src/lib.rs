@@ -46,14 +46,14 @@
 //! }
 //! ```
 //!
-//! [`prop::check`] searches for a failure, shrinks it, and explains the shrunk run as a table and one line, or as a
-//! `diagram` for a browser. `examples/respawn.rs` tests a respawn policy this way; [`prop::runs`] is the proptest
-//! strategy for further properties. In this example a primary does not replace its worker; the smallest run with that
-//! failure is one kill on an otherwise quiet machine:
+//! [`prop::check`] searches for a failure, shrinks the run, and explains the shrunk run as a table, or as a `diagram` for a
+//! browser. [`prop::replay`] repeats the run. `examples/respawn.rs` tests a respawn policy in this way; [`prop::runs`] is the
+//! proptest strategy for further properties. In the example a primary does not replace a dead worker; the smallest failing
+//! run is one kill on an otherwise quiet machine:
 //!
 //! ```
 //! use cluster_core::{Event, Primary, Settings};
-//! use cluster_sim::{Fault, Faults, Process, Program, World, prop, replay};
+//! use cluster_sim::{Fault, Faults, Process, Program, World, prop};
 //! use proptest::strategy::Just;
 //!
 //! #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -66,16 +66,17 @@
 //! }
 //!
 //! let world = World::new(One, Settings::default()).with_faults(Faults::only(&[Fault::Kill]));
-//! let broken = prop::check(Just(world.clone()), |world| match world.running().count() {
+//! let property = |world: &World<One>| match world.running().count() {
 //!     1 => Err("the primary is alone".into()),
 //!     _ => Ok(()),
-//! });
+//! };
+//! let broken = prop::check(Just(world.clone()), property);
 //! let run = broken.expect_err("the dead worker has no successor").run.expect("there is a run");
 //! assert_eq!((run.faults(), run.switches()), (1, 0));
 //!
-//! // The last line of a failure replays its run.
-//! let line: replay::Line = run.line().parse().expect("a valid line");
-//! assert_eq!(line.replay(world).left, None);
+//! // A printed failure contains this call, with the replay line as a text.
+//! let again = prop::replay(&run.line(), world, property);
+//! assert_eq!(again.expect_err("the same failure").what, "the primary is alone");
 //! ```
 //!
 //! The features `diagram`, `scenarios` and `bench` add the modules of these names (`bench`: `kernel_only`); `proptest`, a

@@ -9,6 +9,7 @@ use std::fmt;
 use proptest::strategy::{NewTree, Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
+use crate::line::{Line, ParseError};
 use crate::program::Program;
 use crate::run::{EFFORT, Shrinker};
 use crate::schedule::Schedule;
@@ -127,7 +128,7 @@ impl<P: Program> Counterexample<P> {
     }
 }
 
-/// The violation, a line of code that replays the run in its world, the run as a table, and the replay line.
+/// The violation, a call of [`replay`] for a test, the run as a table, and the replay line.
 impl<P: Program> fmt::Display for Counterexample<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Counterexample { what, run } = self;
@@ -136,7 +137,7 @@ impl<P: Program> fmt::Display for Counterexample<P> {
                 let line = run.line();
                 writeln!(
                     f,
-                    "{what}\nreplay: {line:?}.parse::<cluster_sim::replay::Line>()?.replay(world)\n"
+                    "{what}\nreplay: cluster_sim::prop::replay({line:?}, world, property).unwrap();\n"
                 )?;
                 fmt::Display::fmt(run, f)
             }
@@ -174,17 +175,41 @@ where
     P: Program,
     S: Strategy<Value = World<P>>,
 {
-    let test = |run: Run<P>| match run.outcome() {
-        Err(failure) => Err(failure.summary()),
-        Ok(()) => property(run.world()),
-    };
-    let test = |run| test(run).map_err(TestCaseError::fail);
+    let test = |run: Run<P>| judge(&run, &property).map_err(TestCaseError::fail);
     TestRunner::new(config()).run(&runs(worlds), test).map_err(|error| {
         Box::new(match error {
             TestError::Fail(what, run) => Counterexample { what: what.to_string(), run: Some(run) },
             TestError::Abort(what) => Counterexample { what: what.to_string(), run: None },
         })
     })
+}
+
+/// Repeats the run of a replay line in the world of the run, and judges the run as [`check`] does. A failure of `check`
+/// prints the call, with `world` and `property` for the arguments of the test.
+///
+/// The armed faults and the choices are those of the line. After a change of the program the run may differ from the
+/// recorded run, and is judged all the same.
+///
+/// # Errors
+///
+/// The run fails, or the text is no replay line.
+pub fn replay<P: Program>(
+    line: &str,
+    world: World<P>,
+    property: impl Fn(&World<P>) -> Result<(), String>,
+) -> Result<(), Box<Counterexample<P>>> {
+    let failure = |what, run| Box::new(Counterexample { what, run });
+    let line: Line = line.parse().map_err(|error: ParseError| failure(error.to_string(), None))?;
+    let run = Run::new(world.with_faults(line.faults()), line.schedule());
+    judge(&run, property).map_err(|what| failure(what, Some(run)))
+}
+
+/// The first failed check, or the violation of the property.
+fn judge<P: Program>(run: &Run<P>, property: impl Fn(&World<P>) -> Result<(), String>) -> Result<(), String> {
+    match run.outcome() {
+        Err(failure) => Err(failure.summary()),
+        Ok(()) => property(run.world()),
+    }
 }
 
 fn config() -> Config {

@@ -10,6 +10,7 @@ pub use crate::line::{Line, ParseError};
 
 /// The result of a replay.
 #[derive(Debug)]
+#[must_use = "`outcome` has the failed check"]
 pub struct Replayed<P> {
     /// The world at the end of the run.
     pub world: World<P>,
@@ -20,7 +21,7 @@ pub struct Replayed<P> {
 }
 
 impl Line {
-    /// Replays the run in a world of its scenario.
+    /// Replays the run in a world of the scenario.
     pub fn replay<P: Program>(&self, world: World<P>) -> Replayed<P> {
         let mut world = world.with_faults(self.faults()).on(self.schedule());
         let outcome = world.run();

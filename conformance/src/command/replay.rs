@@ -35,7 +35,7 @@ impl Replay {
             Ok(scenario) => of_a_scenario(&line, &scenario, &paths.exceptions()?),
             Err(CliError(unknown)) => scenarios::replay(&self.line).map(of_the_simulator).map_err(|_| {
                 CliError(format!(
-                    "{unknown}. To replay a line of another program, call `Line::replay` of cluster-sim there"
+                    "{unknown}. To replay a line of another program, call `prop::replay` of cluster-sim there"
                 ))
             })?,
         };

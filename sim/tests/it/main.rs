@@ -12,8 +12,17 @@ mod mutants;
 mod proofs;
 mod properties;
 mod rare_events;
+#[expect(clippy::unwrap_used, reason = "as in README.md")]
+mod readme_example;
 mod respawn_example;
 mod shrinking;
 mod sockets;
 mod supervised;
 mod zones;
+
+/// README.md has the program of the module `readme_example`, which runs here as a plain test.
+#[test]
+fn readme_has_tested_program() {
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(include_str!("readme_example.rs")), "copy readme_example.rs into README.md");
+}

@@ -1,8 +1,10 @@
 //! The example finds the planted bug, shrinks the run to the one necessary kill, and explains the run.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use cluster_core::Settings;
 use cluster_sim::World;
-use cluster_sim::replay::Line;
 
 #[expect(dead_code, reason = "its `main` is not called here")]
 #[path = "../../examples/respawn.rs"]
@@ -23,11 +25,53 @@ fn planted_bug_is_found_and_explained() {
         assert!(page.contains(shown), "{shown}");
     }
     let last = text.lines().last().expect("a last line");
-    let code = format!("replay: \"{last}\".parse::<cluster_sim::replay::Line>()?.replay(world)");
-    assert_eq!(text.lines().nth(1), Some(code.as_str()), "the code below is the advice");
-    let again = last
-        .parse::<Line>()
-        .expect("a replay line")
-        .replay(World::new(respawn::KeepTwo::default(), Settings::default()));
-    assert_eq!((again.left, again.world.running().count()), (None, 4), "a primary and three workers");
+    let again = replay(last);
+    let code = again.code.replace("LINE", &format!("{last:?}"));
+    assert_eq!(text.lines().nth(1), Some(format!("replay: {code};").as_str()));
+    assert_eq!(again.panic.as_deref(), Some(text.as_str()), "the replay fails as the run did");
+}
+
+/// The printed code of a replay, and the text of the failure when a test executes the code.
+struct Replay {
+    code: &'static str,
+    panic: Option<String>,
+}
+
+/// Compiles the printed code in a function without a result, as a plain test.
+#[expect(clippy::unwrap_used, reason = "as printed")]
+fn replay(line: &str) -> Replay {
+    macro_rules! printed {
+        ($code:expr) => {
+            Replay {
+                code: stringify!($code),
+                panic: catch_unwind(AssertUnwindSafe(|| $code)).err().map(text),
+            }
+        };
+    }
+    let world = World::new(respawn::KeepTwo::default(), Settings::default()).named("respawn");
+    let property = respawn::has_two_workers;
+    #[expect(non_snake_case, reason = "stands for the text of the line")]
+    let LINE = line;
+    printed!(cluster_sim::prop::replay(LINE, world, property).unwrap())
+}
+
+/// The text after the words of `unwrap`.
+fn text(panic: Box<dyn Any + Send>) -> String {
+    let text = panic.downcast::<String>().expect("a text");
+    text.split_once("value: ").map_or_else(String::new, |(_, failure)| failure.to_owned())
+}
+
+/// A run that passes is no failure, and a text that is no replay line is one.
+#[test]
+fn replay_judges_line_and_run() {
+    let world = World::new(respawn::KeepTwo::default(), Settings::default());
+    let mut passed = world.clone();
+    passed.run().expect("every check holds");
+    let line = passed.replay_line();
+    assert!(cluster_sim::prop::replay(&line, world.clone(), respawn::has_two_workers).is_ok());
+    let failure = cluster_sim::prop::replay(&line, world.clone(), |_| Err("no".to_owned()));
+    assert_eq!(failure.map_err(|failure| failure.what), Err("no".to_owned()));
+    let failure = cluster_sim::prop::replay("sim:v2:", world, respawn::has_two_workers);
+    let failure = failure.expect_err("another version");
+    assert!(failure.run.is_none() && failure.what.contains("sim:v1:"), "{failure}");
 }

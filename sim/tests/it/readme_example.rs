@@ -1,0 +1,29 @@
+use cluster_core::{Event, Primary, Settings};
+use cluster_sim::{Fault, Faults, Process, Program, World, prop};
+use proptest::strategy::Just;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct KeepOne;
+
+impl Program for KeepOne {
+    fn primary_start(&mut self, primary: &mut Primary, _: &mut Process<'_>) {
+        primary.fork().expect("valid settings");
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, _: &mut Process<'_>, event: Event) {
+        if let Event::Exit { .. } = event {
+            primary.fork().expect("valid settings"); // without this line, the test fails
+        }
+    }
+}
+
+#[test]
+fn primary_keeps_a_worker() {
+    let kills = Faults::only(&[Fault::Kill]).limit(2); // at most two kills, each at any call of any process
+    let world = World::new(KeepOne, Settings::default()).with_faults(kills);
+    let property = |world: &World<KeepOne>| match world.running().count() {
+        1 => Err("the primary has no worker".to_owned()),
+        _ => Ok(()), // at the end of a run; 0 if the primary was killed
+    };
+    prop::check(Just(world), property).unwrap();
+}
