@@ -57,7 +57,7 @@ fn due<Action: ScenarioVerb>(
         actions.truncate(last + 1);
     }
     for action in &mut actions {
-        action.visit(&mut complete);
+        action.complete(&mut complete);
     }
     actions
 }

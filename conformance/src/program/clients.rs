@@ -141,7 +141,7 @@ impl Client {
 /// The step with the address of its server; `None` before the address is known.
 fn with_address(step: &Step, addresses: &BTreeMap<String, ServerAddress>) -> Option<Step> {
     let (mut step, mut is_known) = (step.clone(), true);
-    step.visit(&mut |part| {
+    step.complete(&mut |part| {
         if let Part::Server(server) = part {
             server.address = addresses.get(server.as_str()).cloned();
             is_known = server.address.is_some();

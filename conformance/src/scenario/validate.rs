@@ -64,9 +64,9 @@ fn servers(scenario: &Scenario) -> BTreeSet<String> {
             servers.insert(server.to_string());
         }
     };
-    scenario.primary_actions().cloned().for_each(|mut action| action.visit(&mut opened));
+    scenario.primary_actions().for_each(|action| action.read(&mut opened));
     let by_workers = scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
-    by_workers.cloned().for_each(|mut action| action.visit(&mut opened));
+    by_workers.for_each(|action| action.read(&mut opened));
     servers
 }
 
@@ -101,10 +101,8 @@ fn check_argument<Action: ScenarioVerb>(
     servers: &BTreeSet<String>,
     check: impl Fn(&Part<'_>) -> Valid,
 ) -> Valid {
-    let mut action = action.clone();
-    let Some(argument) = action.argument() else { return Ok(()) };
-    let mut valid = argument.check();
-    argument.visit(&mut |part| {
+    let mut valid = action.check();
+    action.read(&mut |part| {
         if valid.is_ok() {
             valid =
                 if let Part::Server(server) = &part { known(server.as_str(), servers) } else { check(&part) };

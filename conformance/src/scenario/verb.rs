@@ -64,11 +64,21 @@ pub(crate) trait ScenarioVerb: Clone {
     /// The argument.
     fn argument(&mut self) -> Option<&mut dyn Argument>;
 
-    /// Visits the parts of the argument.
-    fn visit(&mut self, visitor: &mut dyn FnMut(Part<'_>)) {
+    /// Completes the parts of the argument.
+    fn complete(&mut self, visitor: &mut dyn FnMut(Part<'_>)) {
         if let Some(argument) = self.argument() {
             argument.visit(visitor);
         }
+    }
+
+    /// Reads the parts of the argument, from a copy: a single visitor of arguments serves readers, too.
+    fn read(&self, visitor: &mut dyn FnMut(Part<'_>)) {
+        self.clone().complete(visitor);
+    }
+
+    /// Finds errors of the argument alone.
+    fn check(&self) -> Result<(), ValidationError> {
+        self.clone().argument().map_or(Ok(()), |argument| argument.check())
     }
 
     /// Whether the verb has this property.
@@ -186,29 +196,24 @@ impl Argument for Open {
     }
 }
 
-impl Argument for Listen {
-    fn visit(&mut self, visitor: &mut dyn FnMut(Part<'_>)) {
-        visitor(Part::Opens(&self.server));
-        self.port_of.visit(visitor);
-        self.fd_of.visit(visitor);
-    }
+/// The servers of workers.
+macro_rules! worker_servers {
+    ($($type:ty),+) => { $(
+        impl Argument for $type {
+            fn visit(&mut self, visitor: &mut dyn FnMut(Part<'_>)) {
+                visitor(Part::Opens(&self.server));
+                self.port_of.visit(visitor);
+                self.fd_of.visit(visitor);
+            }
 
-    fn check(&self) -> Result<(), ValidationError> {
-        self.check_form()
-    }
+            fn check(&self) -> Result<(), ValidationError> {
+                self.check_form()
+            }
+        }
+    )+ };
 }
 
-impl Argument for Bind {
-    fn visit(&mut self, visitor: &mut dyn FnMut(Part<'_>)) {
-        visitor(Part::Opens(&self.server));
-        self.port_of.visit(visitor);
-        self.fd_of.visit(visitor);
-    }
-
-    fn check(&self) -> Result<(), ValidationError> {
-        self.check_form()
-    }
-}
+worker_servers!(Listen, Bind);
 
 impl Argument for Setup {
     fn check(&self) -> Result<(), ValidationError> {

@@ -53,8 +53,8 @@ fn named(scenario: &Scenario) -> Vec<(u64, String)> {
     let mut named: Vec<_> = scenario.workers.keys().map(|id| (*id, format!("\"{id}\""))).collect();
     for rule in &scenario.primary {
         let mut name = |id| named.push((id, format!("\"{}\"", rule.on)));
-        for mut action in rule.actions.iter().cloned() {
-            action.visit(&mut |part| {
+        for action in &rule.actions {
+            action.read(&mut |part| {
                 if let Part::Worker(Target::Id(id)) = part {
                     name(*id);
                 }
