@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use cluster_core::Escaped;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
@@ -54,9 +55,9 @@ macro_rules! write_as_text {
 
 pub(crate) use {read_as_text, write_as_text};
 
-/// Whether a text can stand in a line: not empty, no space, no control character, no `#`.
+/// Whether a text can stand in a line: not empty, no space, no character without a glyph, no `#`.
 pub(crate) fn is_one_word(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#')
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || Escaped::is_escaped(c) || c == '#')
 }
 
 /// Wraps a text at its spaces. Continuation rows begin with the indent.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use cluster_core::{Call, Event, ExitStatus, OsEvent, SocketId, SupervisorEvent, WorkerEvent};
+use cluster_core::{Call, Escaped, Event, ExitStatus, OsEvent, SocketId, SupervisorEvent, WorkerEvent};
 
 use crate::event::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 use crate::fault::Fault;
@@ -118,9 +118,9 @@ impl Trace {
     }
 }
 
-/// The text with a dot for each control character, which a terminal would interpret.
+/// The text with a dot for each character without a glyph: a terminal would interpret control and format characters.
 fn printable(what: &Crossing) -> Vec<char> {
-    let shown = |letter: char| if letter.is_control() { '\u{b7}' } else { letter };
+    let shown = |letter: char| if Escaped::is_escaped(letter) { '\u{b7}' } else { letter };
     what.to_string().chars().map(shown).collect()
 }
 
@@ -241,12 +241,12 @@ mod tests {
     fn table_is_bounded_and_printable() {
         let mut trace = Trace::default();
         for step in 0..MOST as u64 + 7 {
-            trace.push(step, Actor::Primary, Crossing::Observation("\u{1b}[2J\none".into()));
+            trace.push(step, Actor::Primary, Crossing::Observation("\u{1b}[2J\none\u{202e}".into()));
         }
         let table = format!("{trace:#}");
         assert!(table.starts_with("7 earlier rows are omitted\n step | primary"), "{table}");
         assert_eq!(table.lines().count(), MOST + 2);
-        assert!(table.ends_with(" | observes: \u{b7}[2J\u{b7}one\n"), "{table}");
+        assert!(table.ends_with(" | observes: \u{b7}[2J\u{b7}one\u{b7}\n"), "{table}");
         assert_eq!(trace.to_string().lines().count(), 1, "observations are no crossings");
     }
 }

@@ -105,7 +105,7 @@ pub use os::{
     BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
     TimerId, WorkerId,
 };
-pub use os_bytes::OsBytes;
+pub use os_bytes::{Escaped, OsBytes};
 pub use passing::{IncomingHandle, OutgoingHandle};
 pub use payload::Message;
 pub use pool::{

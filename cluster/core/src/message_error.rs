@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt;
 
+use crate::os_bytes::Escaped;
 use crate::serialization::advanced::NoJson;
 
 /// The reason why a message was not read or not created.
@@ -70,11 +71,14 @@ impl MessageError {
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MessageError::NotJson { reason } => write!(f, "the text is not JSON: {reason}"),
-            MessageError::Type { reason } => write!(f, "the message and the type do not fit: {reason}"),
+            MessageError::NotJson { reason } => write!(f, "the text is not JSON: {}", Escaped(reason)),
+            MessageError::Type { reason } => {
+                write!(f, "the message and the type do not fit: {}", Escaped(reason))
+            }
             MessageError::TooDeep => f.write_str("the message is nested more than 128 levels deep"),
             MessageError::TooLong => f.write_str("the message would be longer than a GiB"),
             MessageError::NoForm { what, path } => {
+                let path = Escaped(path);
                 write!(f, "message{path} is or holds {what}, which has no form in the requested type")
             }
         }

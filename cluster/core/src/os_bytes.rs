@@ -90,13 +90,40 @@ impl fmt::Display for OsBytes {
     }
 }
 
-/// A text of a program or a peer inside another text: control characters are escaped, as in Rust's literals.
-pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+/// A text from outside (a user, a program, a peer) inside a text for a terminal: characters without a glyph are escaped as in
+/// the literals of Rust. A line break cannot begin a forged line, and U+202E cannot reverse the rest of the line.
+///
+/// ```
+/// use cluster_core::Escaped;
+///
+/// let text = Escaped("cafe\u{301} \"a\\b\" \u{202e}\n").to_string();
+/// assert_eq!(text, "cafe\u{301} \"a\\b\" \\u{202e}\\n");
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<'a>(pub &'a str);
+
+impl Escaped<'_> {
+    /// Whether the character is escaped: every control and format character, every separator except the space, and every
+    /// character that is private or unassigned.
+    pub fn is_escaped(char: char) -> bool {
+        if char.is_ascii() {
+            return char.is_ascii_control();
+        }
+        // After a letter, the standard library leaves a combining mark unescaped.
+        let mut text = [b'a'; 5];
+        let length = char.encode_utf8(&mut text[1..]).len();
+        str::from_utf8(&text[..=length]).is_ok_and(|text| text.escape_debug().nth(1) != Some(char))
+    }
+}
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for char in self.0.chars() {
-            if char.is_control() { write!(f, "{}", char.escape_debug())? } else { f.write_char(char)? }
+            if Escaped::is_escaped(char) {
+                write!(f, "{}", char.escape_debug())?;
+            } else {
+                f.write_char(char)?;
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cluster_core::{Call, OsEvent};
+use cluster_core::{Call, Escaped, OsEvent};
 
 /// A call or an event without possible secrets.
 pub(super) struct Redacted<'a, T>(pub(super) &'a T);
@@ -66,7 +66,12 @@ pub(super) struct LogDisplay<'a, T>(pub(super) &'a T);
 impl fmt::Display for LogDisplay<'_, Call> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Call::Write { channel, bytes, socket } = self.0 {
-            return write!(f, "Write {} {} {socket:?}", channel.0, String::from_utf8_lossy(bytes).trim_end());
+            return write!(
+                f,
+                "Write {} {} {socket:?}",
+                channel.0,
+                Escaped(String::from_utf8_lossy(bytes).trim_end())
+            );
         }
         write!(f, "{:?}", self.0)
     }
@@ -75,7 +80,12 @@ impl fmt::Display for LogDisplay<'_, Call> {
 impl fmt::Display for LogDisplay<'_, OsEvent> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let OsEvent::Read { channel, bytes, socket } = self.0 {
-            return write!(f, "Read {} {} {socket:?}", channel.0, String::from_utf8_lossy(bytes).trim_end());
+            return write!(
+                f,
+                "Read {} {} {socket:?}",
+                channel.0,
+                Escaped(String::from_utf8_lossy(bytes).trim_end())
+            );
         }
         write!(f, "{:?}", self.0)
     }
@@ -94,6 +104,8 @@ mod tests {
         let write = Call::Write { channel, bytes: vec![0xff, b'\n'], socket: None };
         assert_eq!(LogDisplay(&write).to_string(), "Write 3 \u{fffd} None");
         assert_eq!(LogDisplay(&Call::Exit { code: 1 }).to_string(), "Exit { code: 1 }");
+        let hostile = OsEvent::Read { channel, bytes: "\u{1b}[2J\u{202e}\na\n".into(), socket: None };
+        assert_eq!(LogDisplay(&hostile).to_string(), r"Read 3 \u{1b}[2J\u{202e}\na None");
     }
 
     /// Sizes and names are shown; bodies of messages, arguments and values of variables are not.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Debug;
 
-use cluster_core::{Call, Event, ExitStatus, Message, OsEvent, SocketId, WorkerEvent};
+use cluster_core::{Call, Escaped, Event, ExitStatus, Message, OsEvent, SocketId, WorkerEvent};
 use serde_json::Value;
 
 use super::Kind;
@@ -171,7 +171,7 @@ fn inside(value: &Value) -> Option<String> {
 }
 
 fn short(text: &str) -> String {
-    let line = text.replace('\n', " ");
+    let line = Escaped(&text.replace('\n', " ")).to_string();
     if line.chars().count() <= LONGEST {
         return line;
     }
@@ -180,6 +180,11 @@ fn short(text: &str) -> String {
 
 /// The complete text, over several lines.
 pub(super) fn full(what: &Crossing) -> String {
+    let text = complete(what);
+    text.split('\n').map(|line| Escaped(line).to_string()).collect::<Vec<_>>().join("\n")
+}
+
+fn complete(what: &Crossing) -> String {
     match what {
         Crossing::Call { call: Call::Write { channel, bytes, socket }, answer } => {
             let head = carried("writes to channel", channel.0, *socket);

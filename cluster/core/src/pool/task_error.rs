@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 use crate::os::{ExitStatus, WorkerId};
+use crate::os_bytes::Escaped;
 use crate::send::SendError;
 
 /// Why a task of a [`Pool`](super::Pool) has no result.
@@ -41,7 +42,7 @@ pub enum TaskError {
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TaskError::Failed(error) => write!(f, "the task failed: {error}"),
+            TaskError::Failed(error) => write!(f, "the task failed: {}", Escaped(error)),
             TaskError::Cancelled => f.write_str("the task was cancelled"),
             TaskError::WorkerDied { worker, status } => {
                 write!(f, "worker {worker} exited before its reply ({})", Status(*status))

@@ -1,8 +1,8 @@
 //! The texts of errors: what failed, and what to do.
 
 use cluster_core::{
-    AddressType, ChannelError, Errno, FieldKind, ForkError, ListenAddress, ListenError, ListeningAddress,
-    LocalAddress, PolicyFrozen, SendError, Violation, WorkerError,
+    AddressType, ChannelError, Errno, Escaped, FieldKind, ForkError, ListenAddress, ListenError,
+    ListeningAddress, LocalAddress, MessageError, PolicyFrozen, SendError, Violation, WorkerError,
 };
 
 fn all<T: ToString>(values: &[T]) -> Vec<String> {
@@ -114,7 +114,58 @@ fn multicast_address_has_fitting_advice() {
     assert!(text.ends_with(expected), "{text}");
 }
 
-/// A control character in a path, a zone, a host or a program is escaped.
+/// Characters that change the display of other characters, by their categories: Cf, Zl, Zp, Cc.
+#[test]
+fn characters_without_glyph_are_escaped() {
+    let format = [
+        '\u{ad}',
+        '\u{600}',
+        '\u{605}',
+        '\u{61c}',
+        '\u{6dd}',
+        '\u{70f}',
+        '\u{8e2}',
+        '\u{180e}',
+        '\u{200b}',
+        '\u{200c}',
+        '\u{200d}',
+        '\u{200e}',
+        '\u{200f}',
+        '\u{202a}',
+        '\u{202b}',
+        '\u{202c}',
+        '\u{202d}',
+        '\u{202e}',
+        '\u{2060}',
+        '\u{2066}',
+        '\u{2067}',
+        '\u{2068}',
+        '\u{2069}',
+        '\u{206f}',
+        '\u{feff}',
+        '\u{fff9}',
+        '\u{fffb}',
+        '\u{110bd}',
+        '\u{1bca0}',
+        '\u{1d173}',
+        '\u{e0001}',
+        '\u{e0041}',
+        '\u{2028}',
+        '\u{2029}',
+        '\u{85}',
+        '\u{9b}',
+        '\u{7f}',
+        '\0',
+    ];
+    for char in format {
+        let text = Escaped(&format!("a{char}b")).to_string();
+        assert!(Escaped::is_escaped(char) && text.is_ascii(), "{text:?}");
+    }
+    let readable = "a é e\u{301} ж 文 ع 🦀 \\ ' \" \u{fffd}";
+    assert_eq!(Escaped(readable).to_string(), readable);
+}
+
+/// A control or format character in a path, a zone, a host, a program or a field of a message is escaped.
 #[test]
 fn control_characters_are_escaped() {
     let zone = || "eth\u{1b}0".to_owned();
@@ -126,6 +177,8 @@ fn control_characters_are_escaped() {
         zoned.to_string(),
         LocalAddress::Path("\0abstract\n".into()).to_string(),
         LocalAddress::Zoned { host, zone: zone(), port: 80 }.to_string(),
+        MessageError::Type { reason: "unknown field `\u{202e}`".into() }.to_string(),
+        MessageError::NoForm { what: "a date", path: ".\u{2066}a".into() }.to_string(),
         ListeningAddress { address: Some("a\nb".into()), port: 80, address_type: AddressType::V4, fd: None }
             .to_string(),
         WorkerError::Spawn {
@@ -140,6 +193,8 @@ fn control_characters_are_escaped() {
         r"[fe80::1%eth\u{1b}0]:80",
         r"@abstract\n",
         r"[fe80::1%eth\u{1b}0]:80",
+        r"the message and the type do not fit: unknown field `\u{202e}`",
+        r"message.\u{2066}a is",
         r"a\nb:80",
         r"cannot start `a\0b` in the directory `c\td`",
     ];
