@@ -10,6 +10,7 @@ mod ending;
 mod exclusive;
 pub(crate) mod executable;
 mod fair_map;
+mod group;
 pub(crate) mod inherit;
 mod listen;
 mod log_display;
@@ -41,6 +42,7 @@ use channel::{Channel, ChannelEvent, LingeringClose};
 #[cfg(target_os = "linux")]
 use exclusive::Waiter;
 use fair_map::FairMap;
+use group::{Receivers, RemainingGroup};
 use listen::Listening;
 use log_display::{LogDisplay, Redacted};
 use path::BoundPath;
@@ -58,6 +60,8 @@ pub(crate) struct Unix {
     channels: FairMap<ChannelId, Channel>,
     listeners: FairMap<SocketId, Listening>,
     processes: FairMap<WorkerId, Process>,
+    /// The groups of workers that have exited, until SIGKILL.
+    groups: BTreeMap<WorkerId, RemainingGroup>,
     /// The thread that waits for shared listeners.
     #[cfg(target_os = "linux")]
     waiter: Weak<Waiter>,
@@ -103,6 +107,7 @@ impl Unix {
             #[cfg(target_os = "linux")]
             waiter: Weak::new(),
             processes: FairMap::new(),
+            groups: BTreeMap::new(),
             timers: Timers::default(),
             sockets: Sockets::default(),
             pipes: BTreeMap::new(),
@@ -262,7 +267,8 @@ impl Unix {
             if let Some(unread) = unread {
                 return self.channel_event(worker.into(), unread);
             }
-            self.processes.remove(worker);
+            let group = self.processes.remove(worker).and_then(|process| process.remaining_group());
+            self.groups.extend(group.map(|group| (worker, group)));
             if let Some(channel) = self.channels.find(worker.into()) {
                 channel.close_descriptors();
             }
@@ -273,7 +279,7 @@ impl Unix {
     fn spawn(&mut self, worker: WorkerId, command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> OsEvent {
         match spawn::spawn(command, env) {
             Ok(Started { child, channel, pipes }) => {
-                let process = Process::new(child);
+                let process = Process::new(child, Receivers::of(command.get_process_group()));
                 let pid = process.pid().expect("a child that was not waited for has its number");
                 self.processes.insert(worker, process);
                 self.channels.insert(worker.into(), channel);
@@ -290,7 +296,16 @@ impl Unix {
     }
 
     fn kill(&mut self, worker: WorkerId, signal: Signal) -> Option<OsEvent> {
-        let errno = self.processes.find(worker)?.kill(signal).err()?;
+        let Some(process) = self.processes.find(worker) else {
+            if let Some(group) = self.groups.get(&worker) {
+                group.signal(signal);
+            }
+            if signal == Signal::SIGKILL {
+                self.groups.remove(&worker);
+            }
+            return None;
+        };
+        let errno = process.kill(signal).err()?;
         Some(OsEvent::KillFailed { worker, errno })
     }
 

@@ -11,6 +11,7 @@ mod cluster {
     pub(crate) mod lives;
     pub(crate) mod node;
     pub(crate) mod node_programs;
+    pub(crate) mod orphans;
     pub(crate) mod passing;
     pub(crate) mod pooling;
     pub(crate) mod programs;
@@ -36,9 +37,9 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, passing, pooling,
-    programs, relay, returning, roles, sending, serving, settings, signals, sockets, starts, supervising,
-    support, texts, zones,
+    commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, orphans, passing,
+    pooling, programs, relay, returning, roles, sending, serving, settings, signals, sockets, starts,
+    supervising, support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -73,6 +74,7 @@ fn trials() -> Vec<Trial> {
         passing::trials(),
         ends::trials(),
         holding::trials(),
+        orphans::trials(),
         sending::trials(),
         interrupted::trials(),
         roles::trials(),

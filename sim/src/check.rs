@@ -14,6 +14,7 @@ pub(crate) mod ledger;
 pub(crate) mod liveness;
 pub(crate) mod messages;
 pub(crate) mod order;
+pub(crate) mod orphans;
 pub(crate) mod queues;
 pub(crate) mod ready_slots;
 pub(crate) mod requested;
@@ -54,6 +55,8 @@ pub enum Check {
     Queues,
     /// No worker that keeps to the protocol is reported for breaking the protocol.
     FalseBlame,
+    /// No channel and no group of a dead worker remains beyond the setting of the primary.
+    Orphans,
     /// The events of each worker have an order and a number that Node's documentation and recordings permit.
     Order,
     /// Messages arrive in order and once; none is lost that could be delivered.
@@ -95,6 +98,7 @@ impl fmt::Display for Check {
             Check::Ids => "ids",
             Check::Queues => "queues",
             Check::FalseBlame => "false_blame",
+            Check::Orphans => "orphans",
             Check::Order => "order",
             Check::Messages => "messages",
             Check::Fairness => "fairness",
@@ -189,9 +193,9 @@ impl Checks {
                 self.messages.exited(*worker, *status, primary);
                 self.supervised_event(event);
             }
+            Event::Disconnect { .. } => self.supervised_event(event),
             Event::Fork { .. }
             | Event::Online { .. }
-            | Event::Disconnect { .. }
             | Event::AllDisconnected
             | Event::Setup { .. }
             | Event::AcceptFailed { .. }
@@ -308,6 +312,7 @@ impl Checks {
         if let Some(primary) = primary {
             ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))?;
             ledger::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Ledger, what))?;
+            orphans::at_the_end(kernel, primary).map_err(|what| (Check::Orphans, what))?;
             acks::at_the_end(&self.acks, kernel, primary).map_err(|what| (Check::Acks, what))?;
             self.order.at_the_end(kernel).map_err(|what| (Check::Order, what))?;
             self.messages.at_the_end(kernel).map_err(|what| (Check::Messages, what))?;

@@ -198,10 +198,10 @@ impl Kernel {
             for channel in self.channels.of_primary() {
                 self.close_channel(pid, channel);
             }
-        } else if self.processes.get(pid).child.is_some() || schedule.strikes(Fault::Grandchild) {
+        } else if self.leaves_child(pid, schedule) {
             self.ready.last(Step::CloseInherited(pid));
         } else {
-            self.close_channel(pid, ChannelId::PRIMARY);
+            self.close_inherited(pid);
         }
         for descriptor in descriptors {
             self.release(descriptor.file);
@@ -211,10 +211,18 @@ impl Kernel {
         }
     }
 
+    /// Whether a child of a dying worker runs on. A signal to the group reaches the child as well.
+    fn leaves_child(&self, pid: Pid, schedule: &mut Schedule) -> bool {
+        let worker = self.processes.get(pid);
+        !worker.group_signalled && (worker.child.is_some() || schedule.strikes(Fault::Grandchild))
+    }
+
     /// Closes the channel and the connection that a dead worker's child has inherited.
     pub(crate) fn close_inherited(&mut self, pid: Pid) {
         self.close_channel(pid, ChannelId::PRIMARY);
-        if let Some(connection) = self.processes.get_mut(pid).child.take() {
+        if self.processes.get(pid).child.is_some()
+            && let Some(connection) = self.processes.get_mut(pid).child.take()
+        {
             self.release(connection);
         }
     }

@@ -120,6 +120,10 @@ pub enum WorkerError {
     /// the primary. [`Event::Exit`] follows when the process ends, perhaps only after a kill. Node emits `'disconnect'`
     /// and nothing else.
     Lingers,
+    /// The worker's process has exited, and another process has held the channel of the worker open for
+    /// [`Settings::orphan_timeout`](crate::Settings::orphan_timeout): the channel is closed. A message that this process
+    /// would have sent is lost. [`Event::Disconnect`] follows.
+    Orphan,
 }
 
 impl fmt::Display for WorkerError {
@@ -155,6 +159,10 @@ impl fmt::Display for WorkerError {
             WorkerError::NotReceived => f.write_str("a socket and its message did not reach the worker"),
             WorkerError::Lingers => f.write_str(
                 "the process of the worker still runs ten seconds after its channel was closed; send SIGKILL, unless the process finishes its work",
+            ),
+            WorkerError::Orphan => f.write_str(
+                "the channel was closed: another process held the channel open after the exit of the worker; start that process \
+                 without descriptor 3, or give the worker a process group of its own",
             ),
             WorkerError::Protocol(violation) => write!(f, "the worker's channel was closed: {violation}"),
         }

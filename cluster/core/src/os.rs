@@ -222,7 +222,9 @@ pub enum Call {
         /// channel.
         env: Vec<(OsBytes, OsBytes)>,
     },
-    /// Send a signal. No answer, or [`OsEvent::KillFailed`]; a process that has exited is no failure.
+    /// Send a signal, to the whole group of a worker with a group of its own. No answer, or [`OsEvent::KillFailed`]; a
+    /// process that has exited is no failure. After the exit the signal reaches what remains of such a group, without a
+    /// failure; SIGKILL is the last.
     Kill { worker: WorkerId, signal: Signal },
     /// Write to a channel. Answer: [`OsEvent::Wrote`] or [`OsEvent::WriteFailed`].
     Write {

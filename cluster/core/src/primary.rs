@@ -24,6 +24,7 @@ mod distribution;
 mod handles;
 mod inspector;
 mod messages;
+mod orphans;
 mod peers;
 mod retries;
 mod setup;
@@ -269,6 +270,7 @@ impl Primary {
         }
         self.peers.steps.own(Step::Exited(worker, status));
         self.peers.steps.own(Step::Forget(worker));
+        self.limit_orphan(worker);
     }
 
     // ---- steps

@@ -35,6 +35,7 @@ struct Options {
     gid: Option<u32>,
     groups: Option<Vec<u32>>,
     ignore_terminal_signals: Option<bool>,
+    process_group: Option<ProcessGroup>,
     serialization: Option<Serialization>,
     inspect_port: Option<u16>,
 }
@@ -46,7 +47,7 @@ impl fmt::Debug for SpawnOptions {
             option.map(|value| value as &dyn fmt::Debug)
         }
         let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = &*self.0;
-        let Options { ignore_terminal_signals, serialization, inspect_port, .. } = &*self.0;
+        let Options { ignore_terminal_signals, process_group, serialization, inspect_port, .. } = &*self.0;
         let mut fields = f.debug_struct("SpawnOptions");
         for (name, option) in [
             ("exec", shown(exec.as_ref())),
@@ -59,6 +60,7 @@ impl fmt::Debug for SpawnOptions {
             ("gid", shown(gid.as_ref())),
             ("groups", shown(groups.as_ref())),
             ("ignore_terminal_signals", shown(ignore_terminal_signals.as_ref())),
+            ("process_group", shown(process_group.as_ref())),
             ("serialization", shown(serialization.as_ref())),
             ("inspect_port", shown(inspect_port.as_ref())),
         ] {
@@ -151,6 +153,19 @@ impl SpawnOptions {
         self.set(|options| options.ignore_terminal_signals = Some(ignore))
     }
 
+    /// The process group of the worker, with every process that the worker starts. Default: [`ProcessGroup::Inherited`], as
+    /// in Node. With a group of the worker's own, a wrapper (`sh -c`, `npm start`) does not leave the real server behind:
+    /// `kill` and the signals of a supervisor reach the whole group, and once the worker has exited and its channel is
+    /// closed, what remains of the group gets SIGKILL. A process that leaves the group by itself (`setsid`, as a daemon) is
+    /// out of reach.
+    ///
+    /// A terminal signals (ctrl-c) the group of the primary only. A worker in another group that reads from the terminal is
+    /// stopped by SIGTTIN: give the worker another standard input.
+    #[must_use]
+    pub fn process_group(self, group: ProcessGroup) -> Self {
+        self.set(|options| options.process_group = Some(group))
+    }
+
     /// How messages are written on the worker's channel. Default: [`Serialization::Json`].
     #[must_use]
     pub fn serialization(self, serialization: Serialization) -> Self {
@@ -215,6 +230,11 @@ impl SpawnOptions {
         self.0.ignore_terminal_signals.unwrap_or(false)
     }
 
+    /// See [`process_group`](SpawnOptions::process_group).
+    pub fn get_process_group(&self) -> ProcessGroup {
+        self.0.process_group.unwrap_or_default()
+    }
+
     /// See [`serialization`](SpawnOptions::serialization).
     pub fn get_serialization(&self) -> Serialization {
         self.0.serialization.unwrap_or_default()
@@ -245,7 +265,7 @@ impl SpawnOptions {
         let own = Arc::make_mut(&mut self.0);
         let changes = Arc::unwrap_or_clone(changes.0);
         let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = changes;
-        let Options { ignore_terminal_signals, serialization, inspect_port, .. } = changes;
+        let Options { ignore_terminal_signals, process_group, serialization, inspect_port, .. } = changes;
         change(&mut own.exec, exec);
         change(&mut own.exec_argv, exec_argv);
         change(&mut own.args, args);
@@ -256,9 +276,22 @@ impl SpawnOptions {
         change(&mut own.gid, gid);
         change(&mut own.groups, groups);
         change(&mut own.ignore_terminal_signals, ignore_terminal_signals);
+        change(&mut own.process_group, process_group);
         change(&mut own.serialization, serialization);
         change(&mut own.inspect_port, inspect_port);
     }
+}
+
+/// The process group of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ProcessGroup {
+    /// The group of the primary.
+    #[default]
+    Inherited,
+    /// A new group, in the session of the primary.
+    Own,
+    /// A new session without a terminal, and a new group. Node: `detached` of `child_process`.
+    Session,
 }
 
 /// One of a worker's first descriptors. Node: an element of `stdio`.

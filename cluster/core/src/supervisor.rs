@@ -3,6 +3,7 @@
 //! carries out the steps and emits the events.
 
 use alloc::collections::VecDeque;
+use core::time::Duration;
 
 use crate::event::{Event, Output, WorkerError};
 use crate::os::{Call, OsEvent, WorkerId};
@@ -36,7 +37,7 @@ use shutdown::StagedShutdown;
 pub use slot_info::{SlotId, SlotInfo, SlotState};
 use slots::Slots;
 pub use supervisor_settings::{GiveUp, Readiness, RestartPolicy, SettingsError, SupervisorSettings};
-use timers::Deadline;
+use timers::{Deadline, ShutdownTimer};
 use transitions::End;
 
 /// A primary with a fixed number of slots for workers. The supervisor starts the worker of each slot, replaces a worker
@@ -67,6 +68,7 @@ impl Supervisor {
         settings.check()?;
         let mut primary = core::mem::take(&mut settings.primary);
         primary.keep_listening = true;
+        primary.orphan_timeout = Some(settings.orphan_timeout);
         let mut primary = Primary::new(primary);
         primary.supervised().check_spawn().map_err(SettingsError::Fork)?;
         let slots = Slots::new(settings.workers);
@@ -252,6 +254,12 @@ impl Supervisor {
                 }
             }
             Deadline::Counted => self.intensity.forget_one(),
+            Deadline::Shutdown(ShutdownTimer::Finish)
+                if self.lifecycle.primary_mut().supervised().abandon_orphans() =>
+            {
+                // The end follows the last events of these workers.
+                self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Finish), Duration::ZERO);
+            }
             Deadline::Shutdown(timer) => {
                 let step = self.shutdown.expired(timer);
                 self.shut_down(step);

@@ -9,8 +9,8 @@ use cluster_core::SpawnOptions;
 use nix::libc;
 use nix::unistd::{self, Gid, Uid};
 
-use super::signals;
 use super::stdio::{Layout, Pipes};
+use super::{group, signals};
 
 /// The kernel's directory of the descriptors of the calling process.
 const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
@@ -25,8 +25,10 @@ pub(super) fn prepare(
     // Before the layout: the descriptors of the layout become inheritable again.
     before_exec(program, move || others.close_on_exec());
     let pipes = layout.give(program)?;
+    let group = command.get_process_group();
     let ignores_signals = command.ignores_terminal_signals();
     before_exec(program, move || {
+        group::enter(group)?;
         signals::restore_child_signal()?;
         if ignores_signals { signals::ignore_in_child() } else { Ok(()) }
     });

@@ -1,19 +1,17 @@
 //! A child process: signals, and the exit, by pidfd where the kernel has pidfds and by SIGCHLD elsewhere. Waits for this
 //! child alone: other children belong to the program.
 
-use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use cluster_core::{Errno, ExitStatus, Signal};
-use nix::sys::signal;
 use nix::unistd::Pid;
 use tokio::process::Child;
 use tokio::time::{Sleep, sleep};
 
-use super::errno;
+use super::group::{Receivers, RemainingGroup};
 
 /// How long a process may run after the close of the channel. More than the five seconds of a Rust worker after the loss of
 /// the primary.
@@ -23,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
+    /// The process id, also after the child was reaped.
+    number: Option<Pid>,
+    receivers: Receivers,
     ended: Option<ExitStatus>,
     /// The bytes unread when the exit was found, less the bytes read since.
     pub(super) left_unread: Option<usize>,
@@ -32,8 +33,9 @@ pub(super) struct Process {
 
 impl Process {
     /// Watches a child. A drop before the exit leaves the child running; the runtime reaps the child.
-    pub(super) fn new(child: Child) -> Self {
-        Process { child, ended: None, left_unread: None, deadline: None }
+    pub(super) fn new(child: Child, receivers: Receivers) -> Self {
+        let number = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        Process { child, number, receivers, ended: None, left_unread: None, deadline: None }
     }
 
     /// The process id; `None` after the child was reaped.
@@ -67,15 +69,16 @@ impl Process {
 
     /// Sends a signal. An exited process is no failure.
     pub(super) fn kill(&self, signal: Signal) -> Result<(), Errno> {
-        let Some(pid) = self.pid().and_then(|pid| i32::try_from(pid).ok()) else { return Ok(()) };
-        if !is_child(Pid::from_raw(pid)) {
-            return Ok(());
+        match self.number.filter(|pid| self.pid().is_some() && is_child(*pid)) {
+            Some(pid) => self.receivers.signal(pid, signal),
+            None => Ok(()),
         }
-        let signal = signal::Signal::try_from(signal.0).map_err(|_| Errno::EINVAL)?;
-        match signal::kill(Pid::from_raw(pid), signal) {
-            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-            Err(error) => Err(errno(&io::Error::from(error))),
-        }
+    }
+
+    /// The group of a child that was reaped, if the child has led one.
+    pub(super) fn remaining_group(&self) -> Option<RemainingGroup> {
+        let leads = self.receivers == Receivers::Group && self.pid().is_none();
+        self.number.filter(|_| leads).map(RemainingGroup)
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Life {
     /// The first time of each request to exit, in milliseconds: lame duck, disconnect, SIGTERM, SIGKILL.
     pub(crate) asked: [Option<u64>; 4],
     pub(crate) over: bool,
+    /// The primary has received the end of the channel.
+    pub(crate) disconnected: bool,
 }
 
 impl Life {
@@ -36,9 +38,9 @@ impl Life {
         self.asked[2].is_some() || self.asked[3].is_some()
     }
 
-    /// Ready, not asked to exit, and not known to have exited.
+    /// Ready, connected, not asked to exit, and not known to have exited.
     pub(crate) fn is_in_service(&self) -> bool {
-        self.ready && !self.over && !self.is_asked()
+        self.ready && !self.over && !self.disconnected && !self.is_asked()
     }
 }
 
@@ -98,17 +100,28 @@ impl Supervision {
             let slot =
                 slot.and_then(|(_, slot)| slot.to_str()?.parse().ok()).map_or(SlotId(u32::MAX), SlotId);
             requested::spawn(self, slot, supervisor).map_err(|what| (Check::Requested, what))?;
-            let life =
-                Life { slot, listens: false, ready: false, failed: false, asked: [None; 4], over: false };
+            let life = Life {
+                slot,
+                listens: false,
+                ready: false,
+                failed: false,
+                asked: [None; 4],
+                over: false,
+                disconnected: false,
+            };
             self.lives.insert(*worker, life);
         }
         let now = kernel.clock.now_ms();
         if let Call::CloseChannel { channel } = call
-            && let Some(life) = self.lives.get_mut(&WorkerId(channel.0))
+            && let Some(life) = self.lives.get_mut(&WorkerId(channel.0)).filter(|life| !life.over)
         {
             life.asked[1].get_or_insert(now);
         }
         let Some((worker, at)) = request(call) else { return Ok(()) };
+        // The end of the group of a worker that has exited.
+        if self.lives.get(&worker).is_some_and(|life| life.over) {
+            return Ok(());
+        }
         capacity::request(self, worker, supervisor).map_err(|what| (Check::Capacity, what))?;
         if matches!(call, Call::Kill { .. }) {
             let settings = supervisor.settings();
@@ -125,6 +138,11 @@ impl Supervision {
             && let Some(life) = self.lives.get_mut(worker)
         {
             life.listens = true;
+        }
+        if let Event::Disconnect { worker } = event
+            && let Some(life) = self.lives.get_mut(worker)
+        {
+            life.disconnected = true;
         }
         if let Event::Exit { worker, .. } = event
             && let Some(life) = self.lives.get_mut(worker)

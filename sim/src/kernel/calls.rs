@@ -56,6 +56,11 @@ fn breaks(errno: Errno, with_socket: bool) -> bool {
     is_about_the_channel || [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN].contains(&errno)
 }
 
+/// Whether a process without a handler ignores a signal.
+fn is_ignored(signal: Signal) -> bool {
+    matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0))
+}
+
 /// A process within a call.
 #[derive(Debug)]
 struct Caller<'a> {
@@ -74,10 +79,21 @@ impl Kernel {
 
     /// Queues a signal: its target may act before the signal arrives. The simulated processes handle no signals.
     pub(crate) fn signal(&mut self, pid: Pid, signal: Signal) {
-        let is_ignored = matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0));
-        if !is_ignored && self.processes.is_alive(pid) {
+        if !is_ignored(signal) && self.processes.is_alive(pid) {
             self.ready.last(Step::Signal(pid, signal));
         }
+    }
+
+    /// Queues a signal to a worker and its group, if there is one. The child of a dead worker ends at once.
+    pub(crate) fn signal_group(&mut self, pid: Pid, signal: Signal) {
+        if !is_ignored(signal) && self.processes.has_group(pid) {
+            if self.processes.is_alive(pid) {
+                self.processes.get_mut(pid).group_signalled = true;
+            } else {
+                self.close_inherited(pid);
+            }
+        }
+        self.signal(pid, signal);
     }
 
     /// Writes to a worker's channel without its machine.
@@ -95,7 +111,7 @@ impl Caller<'_> {
         let Kernel { processes, channels, clock, ready, .. } = &mut *self.kernel;
         match call {
             Call::Spawn { worker, options, env } => return Some(self.spawn(worker, options, env)),
-            Call::Kill { worker, signal } => self.kernel.signal(worker.into(), signal),
+            Call::Kill { worker, signal } => self.kernel.signal_group(worker.into(), signal),
             Call::Write { channel, bytes, socket } => {
                 self.misbehave();
                 return Some(self.write(channel, bytes, socket));

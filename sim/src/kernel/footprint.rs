@@ -154,17 +154,16 @@ impl Kernel {
                 own(pid) | ObjectSet::SYSTEM | socket_of(self, pid, id)
             }
             Step::Signal(pid, _) => {
-                own(pid) | incoming(pid, ChannelId::PRIMARY) | descriptors_of_process(self, pid)
+                own(pid)
+                    | incoming(pid, ChannelId::PRIMARY)
+                    | descriptors_of_process(self, pid)
+                    | child_of(self, pid)
             }
             Step::Reap(pid) => {
                 own(Pid::PRIMARY) | ObjectSet::process(pid.index()) | incoming(Pid::PRIMARY, pid.channel())
             }
             Step::CloseInherited(pid) => {
-                let child =
-                    self.processes.get(pid).child.map(|connection| socket(&self.network.sockets, connection));
-                incoming(pid, ChannelId::PRIMARY)
-                    | ObjectSet::process(pid.index())
-                    | child.unwrap_or(ObjectSet::NONE)
+                incoming(pid, ChannelId::PRIMARY) | ObjectSet::process(pid.index()) | child_of(self, pid)
             }
             Step::Continue(pid) if self.processes.waits_for_path(pid) => {
                 ObjectSet::process(pid.index()) | ObjectSet::SYSTEM
@@ -192,7 +191,13 @@ impl Kernel {
                 ObjectSet::NUMBERS | ObjectSet::FILES | ObjectSet::SYSTEM
             }
             Call::Kill { worker, .. } => {
-                let target = ObjectSet::process(Pid::from(*worker).index());
+                let target = Pid::from(*worker);
+                let process = ObjectSet::process(target.index());
+                let target = if self.processes.has_group(target) {
+                    process | incoming(target, ChannelId::PRIMARY) | child_of(self, target)
+                } else {
+                    process
+                };
                 return Footprint { reads: target, writes: target };
             }
             Call::Write { channel, socket, .. } => {
@@ -216,6 +221,12 @@ impl Kernel {
 fn descriptors_of_process(kernel: &Kernel, pid: Pid) -> ObjectSet {
     let descriptors = kernel.processes.get(pid).descriptors().iter();
     descriptors.map(|descriptor| socket(&kernel.network.sockets, descriptor.file)).collect()
+}
+
+/// The connection of a child, and its client.
+fn child_of(kernel: &Kernel, pid: Pid) -> ObjectSet {
+    let connection = kernel.processes.get(pid).child;
+    connection.map_or(ObjectSet::NONE, |connection| socket(&kernel.network.sockets, connection))
 }
 
 fn socket_of(kernel: &Kernel, pid: Pid, id: SocketId) -> ObjectSet {

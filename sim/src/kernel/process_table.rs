@@ -1,6 +1,6 @@
 //! The process table: phase, exit status and sockets of each process.
 
-use cluster_core::{ExitStatus, OsBytes, SocketId, SpawnOptions};
+use cluster_core::{ExitStatus, OsBytes, ProcessGroup, SocketId, SpawnOptions};
 
 use super::blocking::Blocked;
 use super::socket::FileId;
@@ -26,6 +26,7 @@ pub(crate) enum Phase {
 const FIRST_NUMBER: u32 = 4;
 
 /// A process as the kernel knows it.
+#[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct ProcessEntry {
     pub(crate) phase: Phase,
@@ -39,6 +40,8 @@ pub(crate) struct ProcessEntry {
     /// A connection that a child of the process has inherited, together with the channel. The child ends with its
     /// client.
     pub(crate) child: Option<FileId>,
+    /// A signal was sent to the group of the process.
+    pub(super) group_signalled: bool,
     /// The last byte written to the channel was inside a line.
     pub(crate) mid_line: bool,
     /// The process is blocked in a hook, or will be.
@@ -102,11 +105,17 @@ impl ProcessEntry {
             kept_alive: false,
             hostile: false,
             child: None,
+            group_signalled: false,
             block: None,
             mid_line: false,
             descriptors: Vec::new(),
             next_socket: 0,
         }
+    }
+
+    /// The process leads a group of its own; its child is a member.
+    pub(crate) fn has_group(&self) -> bool {
+        self.options.get_process_group() != ProcessGroup::Inherited
     }
 
     pub(crate) fn is_alive(&self) -> bool {

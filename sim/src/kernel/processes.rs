@@ -82,6 +82,11 @@ impl Processes {
         self.phase(pid) == Phase::Stopped
     }
 
+    /// Whether a process was started in a group of its own.
+    pub(super) fn has_group(&self, pid: Pid) -> bool {
+        self.table.get(pid.index()).is_some_and(ProcessEntry::has_group)
+    }
+
     /// The number of processes that have ended and are not reaped.
     pub(crate) fn unreported(&self) -> usize {
         self.table.iter().filter(|process| matches!(process.phase, Phase::Dead(_))).count()

@@ -1,6 +1,6 @@
 //! The readiness of a step of an idle process, and the dependencies of that readiness.
 
-use cluster_core::SocketId;
+use cluster_core::{ChannelId, SocketId};
 
 use super::Kernel;
 use super::channels;
@@ -32,6 +32,7 @@ impl Kernel {
             Step::ClientEvent(id) => when(network.clients.get(id).has_news()),
             Step::Timer => when(clock.next().is_some()),
             Step::Continue(pid) => processes.can_continue(pid, system),
+            Step::CloseInherited(pid) if !channels.has_open(pid, ChannelId::PRIMARY) => Readiness::Obsolete,
             Step::CloseInherited(pid) => Readiness::Enabled.after(can_close_inherited(self, pid)),
             Step::DriverEvent => Readiness::Enabled,
         }
@@ -58,7 +59,7 @@ impl Kernel {
                 Dependencies::client(id) | Dependencies::LISTENERS
             }
             Step::ClientAction(id) | Step::ClientEvent(id) => Dependencies::client(id),
-            Step::CloseInherited(pid) => client(child_waits_for(self, pid)),
+            Step::CloseInherited(pid) => Dependencies::process(pid) | client(child_waits_for(self, pid)),
             Step::DriverEvent | Step::Timer => Dependencies::NONE,
         }
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cluster_core::{Call, ChannelId, Readiness, SpawnOptions, SupervisorSettings, WorkerId};
+use cluster_core::{
+    Call, ChannelId, ProcessGroup, Readiness, Settings, SpawnOptions, SupervisorSettings, WorkerId,
+};
 
 use super::{PlantedBug, Tampering};
 use crate::program::Program;
@@ -129,6 +131,24 @@ fn unowned_detects_a_closed_queue() {
     assert_eq!(failed_check(&good, |_, _| Tampering::None), None);
     let bad = SupervisedServer::new(1, 4, SupervisorMove::DisconnectAll).world_with(settings);
     assert_eq!(failed_check(&bad, |_, _| Tampering::None), Some(Check::Unowned));
+}
+
+/// The timer of the wait for an orphan's channel is never set, and the signal to the group of a worker that has exited is
+/// not sent.
+#[test]
+fn orphans_detects_missing_ends() {
+    let start = |group| {
+        let spawn = SpawnOptions::new().process_group(group);
+        let settings = SupervisorSettings::new(1).primary(Settings { spawn, ..Settings::default() });
+        SupervisedServer::new(1, 1, SupervisorMove::Serve).leaving_child().world_with(settings)
+    };
+    finds(Check::Orphans, &start(ProcessGroup::Inherited), |_, next| {
+        let is_wait = matches!(next, NextAction::Call(Call::SetTimer { after_ms: 10_000, .. }));
+        super::tamper_if(is_wait, Tampering::Drop)
+    });
+    finds(Check::Orphans, &start(ProcessGroup::Own), |_, next| {
+        super::tamper_if(matches!(next, NextAction::Call(Call::Kill { .. })), Tampering::Drop)
+    });
 }
 
 /// The timer after SIGTERM is ten times as long.

@@ -1,8 +1,8 @@
 //! A supervised server: the workers answer clients while the supervisor reloads, scales or shuts down.
 
 use cluster_core::{
-    Event, ListenOptions, SocketId, Supervisor, SupervisorEvent, SupervisorSettings, Worker, WorkerEvent,
-    WorkerId,
+    Event, ListenOptions, Signal, SocketId, Supervisor, SupervisorEvent, SupervisorSettings, Worker,
+    WorkerEvent, WorkerId,
 };
 
 use crate::{ClientEvent, ClientId, Driver, Ending, Process, Program, World};
@@ -32,6 +32,7 @@ pub struct SupervisedServer {
     command: SupervisorMove,
     /// Workers do not listen, from this id on; without a command they exit.
     broken_from: Option<WorkerId>,
+    leaves_child: bool,
     ready: u32,
     connected: bool,
 }
@@ -39,7 +40,15 @@ pub struct SupervisedServer {
 impl SupervisedServer {
     /// A server on this number of workers, with clients that connect when the first worker listens.
     pub fn new(workers: u32, clients: u32, command: SupervisorMove) -> Self {
-        SupervisedServer { workers, clients, command, broken_from: None, ready: 0, connected: false }
+        SupervisedServer {
+            workers,
+            clients,
+            command,
+            broken_from: None,
+            leaves_child: false,
+            ready: 0,
+            connected: false,
+        }
     }
 
     /// Workers from this id on never listen, as after a bad deployment; with [`SupervisorMove::Serve`] they exit at their
@@ -47,6 +56,14 @@ impl SupervisedServer {
     #[must_use]
     pub fn broken_from(mut self, worker: WorkerId) -> Self {
         self.broken_from = Some(worker);
+        self
+    }
+
+    /// A worker with its first connection starts a child, which inherits channel and connection and never ends by itself,
+    /// and is killed.
+    #[must_use]
+    pub fn leaving_child(mut self) -> Self {
+        self.leaves_child = true;
         self
     }
 
@@ -115,6 +132,10 @@ impl Program for SupervisedServer {
     }
 
     fn connection_data(&mut self, _: &mut Worker, process: &mut Process<'_>, connection: SocketId, _: &[u8]) {
+        if std::mem::take(&mut self.leaves_child) {
+            process.leave_child(connection);
+            return process.raise(Signal::SIGKILL);
+        }
         process.write(connection, b"answer");
         process.end(connection);
     }

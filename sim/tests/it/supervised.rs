@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_core::{SupervisorSettings, WorkerId};
+use cluster_core::{ProcessGroup, Settings, SpawnOptions, SupervisorSettings, WorkerId};
 use cluster_sim::explore::exhaustive;
 use cluster_sim::scenarios::{SupervisedServer, SupervisorMove};
 use cluster_sim::{Fault, Faults, Schedule, World};
@@ -16,8 +16,9 @@ const MOVES: [SupervisorMove; 5] = [
 ];
 
 /// Faults that a supervisor must survive; a garbled channel, a stopped primary and a jumping clock are not among them.
-const FAULTS: [Fault; 8] = [
+const FAULTS: [Fault; 9] = [
     Fault::Kill,
+    Fault::Grandchild,
     Fault::SpawnFailure,
     Fault::AcceptFailure,
     Fault::LostDescriptor,
@@ -50,6 +51,35 @@ fn commands_hold_with_faults() {
         for seed in 0..60 {
             let faults = Faults::only(&FAULTS).limit(1 + u8::try_from(seed % 3).expect("small"));
             run(SupervisedServer::new(3, 3, command).world().with_faults(faults), seed);
+        }
+    }
+}
+
+/// Workers in groups of their own.
+fn grouped(workers: u32) -> SupervisorSettings {
+    let spawn = SpawnOptions::new().process_group(ProcessGroup::Own);
+    SupervisorSettings::new(workers).primary(Settings { spawn, ..Settings::default() })
+}
+
+/// Every command with up to three faults, and workers in groups.
+#[test]
+fn groups_hold_with_faults() {
+    for command in MOVES {
+        for seed in 0..30 {
+            let faults = Faults::only(&FAULTS).limit(1 + u8::try_from(seed % 3).expect("small"));
+            run(SupervisedServer::new(2, 3, command).world_with(grouped(2)).with_faults(faults), seed);
+        }
+    }
+}
+
+/// A worker forks and dies: the channel that its child holds is given up, and a group ends with its worker.
+#[test]
+fn orphans_are_given_up() {
+    for command in [SupervisorMove::Serve, SupervisorMove::Reload, SupervisorMove::Shutdown] {
+        for seed in 0..30 {
+            for settings in [SupervisorSettings::new(2), grouped(2)] {
+                run(SupervisedServer::new(2, 1, command).leaving_child().world_with(settings), seed);
+            }
         }
     }
 }

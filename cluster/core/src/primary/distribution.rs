@@ -431,6 +431,7 @@ impl Distribution {
     fn again(&mut self, retry: Retry, peers: &mut Peers) {
         match retry {
             Retry::Worker(id, worker) => self.next_for(id, worker, peers),
+            Retry::Orphan(worker) => peers.abandon_channel(worker),
             Retry::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
             Retry::Accept(socket) => {
                 let id = self.handles.at(socket);

@@ -12,7 +12,7 @@ use crate::event::{Event, WorkerError};
 use crate::message::{
     ChannelMessage, ClusterMessage, Data, HandleKey, HandleType, Reply, Request, SocketCount, Supervision,
 };
-use crate::os::{Call, ChannelId, Errno, SocketId, WorkerId};
+use crate::os::{Call, ChannelId, Errno, Signal, SocketId, WorkerId};
 use crate::os_bytes::OsBytes;
 use crate::passing::{CountedHandles, InFlightHandles, IncomingHandle, OutgoingHandle};
 use crate::payload::Message;
@@ -119,11 +119,28 @@ impl Peers {
         if !(entry.info.dead && entry.channel.is_over()) {
             return None;
         }
+        if entry.has_group && entry.info.pid.is_some() {
+            self.steps.call(Call::Kill { worker, signal: Signal::SIGKILL });
+        }
         self.workers.remove(&worker);
         self.counted.forget(worker.into());
         let disconnecting = self.disconnecting.as_mut()?;
         disconnecting.remove(&worker);
         Some(disconnecting.is_empty())
+    }
+
+    /// The workers whose processes have exited and whose channels other processes hold open.
+    pub(super) fn orphaned(&self) -> Vec<WorkerId> {
+        let is_orphaned = |entry: &WorkerEntry| entry.info.dead && !entry.channel.is_over();
+        self.workers.iter().filter(|(_, entry)| is_orphaned(entry)).map(|(worker, _)| *worker).collect()
+    }
+
+    /// Closes the channel of a worker whose process has exited, unless the channel is closed.
+    pub(super) fn abandon_channel(&mut self, worker: WorkerId) {
+        if self.workers.get(&worker).is_some_and(|entry| entry.info.dead && !entry.channel.is_over()) {
+            self.error(worker, WorkerError::Orphan);
+            self.with_channel(worker.into(), Channel::abort);
+        }
     }
 
     /// Waits for every worker. Returns the workers.

@@ -12,6 +12,8 @@ pub(super) enum Retry {
     Worker(HandleId, WorkerId),
     Accept(SocketId),
     Write(WorkerId),
+    /// The end of the wait for the channel of a worker whose process has exited.
+    Orphan(WorkerId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

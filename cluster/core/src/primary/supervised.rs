@@ -15,7 +15,7 @@ use crate::primary::ForkError;
 /// A primary as its supervisor sees it.
 pub(crate) struct Supervised<'a> {
     setup: &'a Setup,
-    peers: &'a mut Peers,
+    pub(super) peers: &'a mut Peers,
     distribution: &'a mut Distribution,
 }
 
@@ -81,7 +81,7 @@ impl Supervised<'_> {
         self.command(|peers, distribution| distribution.close_idle_handles(peers))
     }
 
-    fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {
+    pub(super) fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {
         let scope = self.peers.steps.enter_command();
         let result = act(self.peers, self.distribution);
         self.peers.steps.end_scope(scope);

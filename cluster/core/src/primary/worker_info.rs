@@ -2,7 +2,7 @@
 
 use crate::channel::Channel;
 use crate::message::Supervision;
-use crate::spawn_options::SpawnOptions;
+use crate::spawn_options::{ProcessGroup, SpawnOptions};
 
 /// The last change of a worker's state. Node: `worker.state`. The connection and the process are separate: see
 /// [`WorkerInfo`].
@@ -104,13 +104,21 @@ pub(super) struct WorkerEntry {
     pub(super) channel: Channel,
     /// The options of the process, until it has started or failed to.
     pub(super) starting: Option<SpawnOptions>,
+    /// The process leads a group of its own.
+    pub(super) has_group: bool,
     /// The last answer to a supervisor: the number of the question, and the open connections.
     pub(super) pong: Option<(u64, u64)>,
 }
 
 impl WorkerEntry {
     pub(super) fn new(channel: Channel, starting: SpawnOptions) -> Self {
-        WorkerEntry { info: WorkerInfo::new(), channel, starting: Some(starting), pong: None }
+        WorkerEntry {
+            info: WorkerInfo::new(),
+            channel,
+            has_group: starting.get_process_group() != ProcessGroup::Inherited,
+            starting: Some(starting),
+            pong: None,
+        }
     }
 
     /// The worker was asked to exit, or a supervisor has made the worker a lame duck.

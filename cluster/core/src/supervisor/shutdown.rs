@@ -117,7 +117,7 @@ impl StagedShutdown {
         }
     }
 
-    /// Every channel is closed, or an orphan of a worker keeps one open.
+    /// Every channel is closed, or a stuck process keeps one open.
     pub(super) fn finish(&mut self) -> Option<ShutdownStep> {
         let step = ShutdownStep::Finish(self.code);
         (self.stage == Stage::Closing).then(|| self.enter(Stage::Finished, step))

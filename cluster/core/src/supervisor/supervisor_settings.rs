@@ -90,6 +90,7 @@ pub struct SupervisorSettings {
     pub(super) drain: Duration,
     pub(super) term: Duration,
     pub(super) shutdown: Duration,
+    pub(super) orphan_timeout: Duration,
     pub(super) max_age: Option<Duration>,
     pub(super) age_spread: u32,
     pub(super) max_memory: Option<u64>,
@@ -131,6 +132,7 @@ impl SupervisorSettings {
             drain: Duration::from_secs(30),
             term: Duration::from_secs(5),
             shutdown: Duration::from_secs(30),
+            orphan_timeout: Duration::from_secs(10),
             max_age: None,
             age_spread: 10,
             max_memory: None,
@@ -249,6 +251,15 @@ impl SupervisorSettings {
     #[must_use]
     pub fn shutdown(mut self, shutdown: Duration) -> Self {
         self.shutdown = shutdown;
+        self
+    }
+
+    /// The time after the exit of a worker's process for which another process may hold the worker's channel open, as the
+    /// [`orphan_timeout`](Settings::orphan_timeout) of a primary, whose value this one replaces. A shutdown waits for
+    /// [`term`](SupervisorSettings::term) at most. Default: 10 s.
+    #[must_use]
+    pub fn orphan_timeout(mut self, timeout: Duration) -> Self {
+        self.orphan_timeout = timeout;
         self
     }
 

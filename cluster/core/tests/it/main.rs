@@ -10,6 +10,7 @@ mod limits;
 mod listening;
 mod memory;
 mod options;
+mod orphans;
 mod passing;
 mod pool;
 mod queries;

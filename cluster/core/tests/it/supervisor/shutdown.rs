@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::story::{Story, serving, settings};
-use cluster_core::Supervisor;
+use cluster_core::{ExitStatus, Supervisor};
 
 /// Workers get no connection, answer for the time of a lame duck, and are asked to disconnect.
 #[test]
@@ -140,4 +140,18 @@ fn long_lame_duck_shortens_wait() {
     story.command(Supervisor::shutdown);
     assert_eq!(story.wait(500), ["lame duck -> 1"]);
     assert!(story.wait(3_000).contains(&"disconnect -> 1".to_owned()));
+}
+
+/// A process that holds the channel of an exited worker delays the end of the shutdown by the time of SIGTERM only.
+#[test]
+fn orphan_delays_end_of_shutdown() {
+    let mut story = serving(settings(1), 1);
+    story.is_reaped(1, ExitStatus::Code(0));
+    story.serves(2);
+    story.command(Supervisor::shutdown);
+    story.wait(500);
+    assert_eq!(story.exits(2, 0), ["0: worker 2 drained", "disconnect -> 1"]);
+    assert_eq!(story.wait(999), [""; 0]);
+    story.with_primary = true;
+    assert_eq!(story.wait(1), ["Error", "Disconnect", "AllDisconnected", "finished 0"]);
 }

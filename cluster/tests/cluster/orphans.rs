@@ -1,0 +1,148 @@
+//! Processes that a worker leaves behind: process groups, and channels that another process holds open.
+
+use std::time::Duration;
+
+use ::cluster::{
+    Event, ExitStatus, Primary, ProcessGroup, Settings, Signal, SpawnOptions, WorkerError, WorkerId,
+    WorkerInfo,
+};
+use libtest_mimic::{Failed, Trial};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal::SIGKILL, kill};
+use nix::unistd::{Pid, getpgid, getpgrp, getsid};
+use tokio::time::{sleep, timeout};
+
+use super::support::{TIMEOUT, TestResult, asynchronous, message, rest, until};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("worker_leads_its_group", groups),
+        asynchronous("signals_reach_the_whole_group", signalled),
+        asynchronous("group_ends_with_its_worker", ended),
+        asynchronous("orphan_with_channel_is_given_up", given_up),
+        asynchronous("group_ends_with_given_up_channel", group_given_up),
+    ]
+}
+
+/// A shell reports the number of its child, which holds the channel; both run until they get a signal.
+const WRAPPER: &str = "sleep 1000 & echo $! >&3; wait";
+/// As `WRAPPER`, and the shell exits.
+const LEAVING: &str = "sleep 1000 & echo $! >&3; exit 5";
+/// As `LEAVING`, without the channel in the child.
+const DETACHED: &str = "sleep 1000 3>&- & echo $! >&3; exit 5";
+
+fn shell(script: &str, group: ProcessGroup) -> Settings {
+    let spawn = SpawnOptions::new().exec("/bin/sh").args(["-c", script]).process_group(group);
+    Settings { spawn, ..Settings::default() }
+}
+
+fn limited(settings: Settings) -> Settings {
+    Settings { orphan_timeout: Some(Duration::from_secs(10)), ..settings }
+}
+
+/// Starts a shell, and returns the number of its child.
+async fn start(settings: Settings) -> Result<(Primary, WorkerId, Pid), Failed> {
+    let mut primary = Primary::new(settings)?;
+    let worker = primary.fork()?;
+    let child = message(&mut primary).await?.as_i64().ok_or("a number")?;
+    Ok((primary, worker, Pid::from_raw(i32::try_from(child)?)))
+}
+
+fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
+    let pid = primary.worker(worker).and_then(WorkerInfo::pid).ok_or("a process id")?;
+    Ok(Pid::from_raw(i32::try_from(pid)?))
+}
+
+/// Waits for the end of a process that is no child. The kernel ends a killed process soon, without an event for this one.
+async fn gone(process: Pid) -> TestResult {
+    let ended = async {
+        while is_running(process) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    Ok(timeout(TIMEOUT, ended).await?)
+}
+
+/// Where no process reaps orphans, the process remains as a zombie.
+fn is_running(process: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    kill(process, None) != Err(Errno::ESRCH)
+        && status.is_ok_and(|status| status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
+}
+
+async fn groups() -> TestResult {
+    for group in [ProcessGroup::Inherited, ProcessGroup::Own, ProcessGroup::Session] {
+        let (mut primary, worker, child) = start(shell(WRAPPER, group)).await?;
+        let shell = pid(&primary, worker)?;
+        let (leads_group, leads_session) = match group {
+            ProcessGroup::Inherited => (false, false),
+            ProcessGroup::Own => (true, false),
+            ProcessGroup::Session => (true, true),
+        };
+        assert_eq!(getpgid(Some(shell))?, if leads_group { shell } else { getpgrp() });
+        assert_eq!(getpgid(Some(child))?, getpgid(Some(shell))?);
+        assert_eq!(getsid(Some(shell))?, if leads_session { shell } else { getsid(None)? });
+        kill(child, SIGKILL)?;
+        rest(&mut primary).await?;
+    }
+    Ok(())
+}
+
+/// The shell would exit by the signal and leave its child behind.
+async fn signalled() -> TestResult {
+    for group in [ProcessGroup::Own, ProcessGroup::Session] {
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            let (mut primary, worker, child) = start(shell(WRAPPER, group)).await?;
+            primary.kill(worker, signal);
+            let exit =
+                Event::Exit { worker, status: ExitStatus::Signal(signal), exited_after_disconnect: false };
+            let seen = rest(&mut primary).await?;
+            assert!(seen.contains(&exit) && seen.contains(&Event::Disconnect { worker }));
+            gone(child).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The rest of a group is killed after the exit of its worker. Without a group it runs on.
+async fn ended() -> TestResult {
+    for group in [ProcessGroup::Own, ProcessGroup::Inherited] {
+        let (mut primary, worker, child) = start(shell(DETACHED, group)).await?;
+        let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
+        assert!(rest(&mut primary).await?.contains(&exit));
+        if group == ProcessGroup::Inherited {
+            assert!(is_running(child));
+            kill(child, SIGKILL)?;
+        }
+        gone(child).await?;
+    }
+    Ok(())
+}
+
+/// Waits for the exit, then for the events until the worker is forgotten, while the clock advances automatically.
+async fn events_of_orphan(primary: &mut Primary, worker: WorkerId) -> TestResult {
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
+    until(primary, |event| *event == exit).await?;
+    tokio::time::pause();
+    let error = timeout(Duration::from_hours(1), primary.next()).await;
+    let disconnect = timeout(Duration::from_hours(1), primary.next()).await;
+    tokio::time::resume();
+    assert_eq!(error?, Some(Event::Error { worker, error: WorkerError::Orphan }));
+    assert_eq!(disconnect?, Some(Event::Disconnect { worker }));
+    assert_eq!(primary.next().await, None);
+    Ok(())
+}
+
+async fn given_up() -> TestResult {
+    let (mut primary, worker, child) = start(limited(shell(LEAVING, ProcessGroup::Inherited))).await?;
+    events_of_orphan(&mut primary, worker).await?;
+    assert!(is_running(child));
+    kill(child, SIGKILL)?;
+    gone(child).await
+}
+
+async fn group_given_up() -> TestResult {
+    let (mut primary, worker, child) = start(limited(shell(LEAVING, ProcessGroup::Own))).await?;
+    events_of_orphan(&mut primary, worker).await?;
+    gone(child).await
+}
