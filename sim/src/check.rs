@@ -20,6 +20,12 @@ pub(crate) mod ready_slots;
 pub(crate) mod requested;
 pub(crate) mod slots;
 pub(crate) mod supervision;
+pub(crate) mod task_account;
+pub(crate) mod task_cancels;
+pub(crate) mod task_checks;
+pub(crate) mod task_ends;
+pub(crate) mod task_runs;
+pub(crate) mod task_workers;
 pub(crate) mod unowned;
 
 use std::fmt;
@@ -39,6 +45,7 @@ use liveness::Serving;
 use messages::Messages;
 use order::OrderCheck;
 use supervision::Supervision;
+use task_account::TaskAccount;
 
 /// A checked property.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,6 +94,14 @@ pub enum Check {
     Readiness,
     /// A supervisor closes no connection without an owner while a worker can serve the connection.
     Unowned,
+    /// Each task that a pool has accepted ends once.
+    TaskEnds,
+    /// No task runs more often than its delivery allows: once under at most once.
+    TaskRuns,
+    /// A cancelled task has no result.
+    TaskCancels,
+    /// No task is sent to a worker that is not ready or was asked to exit.
+    TaskWorkers,
 }
 
 impl fmt::Display for Check {
@@ -113,6 +128,10 @@ impl fmt::Display for Check {
             Check::Slots => "slots",
             Check::Readiness => "readiness",
             Check::Unowned => "unowned",
+            Check::TaskEnds => "task_ends",
+            Check::TaskRuns => "task_runs",
+            Check::TaskCancels => "task_cancels",
+            Check::TaskWorkers => "task_workers",
         })
     }
 }
@@ -162,6 +181,7 @@ pub(crate) struct Checks {
     pub(crate) acks: CowArc<Acks>,
     pub(crate) messages: CowArc<Messages>,
     pub(crate) fairness: CowArc<Fairness>,
+    pub(crate) tasks: CowArc<TaskAccount>,
     supervision: CowArc<Supervision>,
     fifo: CowArc<Fifo>,
     ids: Ids,
@@ -188,6 +208,9 @@ impl Checks {
             Event::Message { worker, message, .. } => {
                 let received = self.messages.received((*worker).into(), Pid::PRIMARY, message);
                 received.map_err(|what| (Check::Messages, what))?;
+                if !self.tasks.is_empty() && self.tasks.announced(*worker, message) {
+                    self.supervision.announced(*worker);
+                }
             }
             Event::Exit { worker, status, .. } => {
                 self.messages.exited(*worker, *status, primary);
@@ -221,6 +244,9 @@ impl Checks {
             WorkerEvent::Message { message, .. } => {
                 let received = checks.messages.received(Pid::PRIMARY, pid, message);
                 received.map_err(|what| (Check::Messages, what))?;
+                if !checks.tasks.is_empty() {
+                    task_checks::received(&mut checks.tasks, message)?;
+                }
             }
             WorkerEvent::Connection { .. }
             | WorkerEvent::ListenFailed { .. }
@@ -237,6 +263,11 @@ impl Checks {
         supervisor: &Supervisor,
         kernel: &Kernel,
     ) -> Result<(), (Check, String)> {
+        if !self.tasks.is_empty()
+            && let Some((worker, task)) = task_account::sent_task(call)
+        {
+            task_checks::sent(&mut self.tasks, worker, task, &self.supervision)?;
+        }
         if !Supervision::concerns(call) {
             return Ok(());
         }
@@ -267,6 +298,7 @@ impl Checks {
         supervisor: &Supervisor,
     ) -> Result<(), (Check, String)> {
         self.supervision.slots_at_rest(supervisor)?;
+        self.tasks.found.clone().map_or(Ok(()), Err)?;
         if self.supervision.unowned.is_current(supervisor) {
             return Ok(());
         }
@@ -279,6 +311,7 @@ impl Checks {
         kernel: &Kernel,
         supervisor: &Supervisor,
     ) -> Result<(), (Check, String)> {
+        task_ends::at_the_end(&self.tasks).map_err(|what| (Check::TaskEnds, what))?;
         self.supervision.at_the_end(supervisor, kernel)
     }
 

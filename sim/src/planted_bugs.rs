@@ -57,6 +57,7 @@ pub(crate) fn apply<P: Program>(state: &mut State<P>, pid: Pid, next: NextAction
     }
 }
 
+mod pool_bugs;
 mod supervisor_bugs;
 
 /// The check that a quiet standard run fails with this bug.

@@ -13,6 +13,7 @@ use crate::event::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 
 mod driver;
 mod process;
+mod run_tasks;
 
 pub use driver::Driver;
 pub use process::Process;

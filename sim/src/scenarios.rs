@@ -16,6 +16,7 @@ use crate::{
 
 mod flood;
 mod ping_pong;
+mod pooled_tasks;
 mod proofs;
 mod random_program;
 mod scenario;
@@ -23,6 +24,7 @@ mod supervised;
 
 pub use flood::{DisconnectBy, Flood};
 pub use ping_pong::PingPong;
+pub use pooled_tasks::{PooledTasks, TaskMove};
 pub use proofs::{PROOFS, Proof};
 pub use random_program::{PrimaryMove, RandomProgram, WorkerMove};
 pub use scenario::{ReplayError, ReplayOutcome, Scenario, UnknownName, replay};

@@ -153,6 +153,11 @@ impl Pool {
         self.tasks.len()
     }
 
+    /// What happens to the tasks of a worker that exits.
+    pub fn delivery(&self) -> Delivery {
+        self.rules.delivery
+    }
+
     // ---- commands
 
     /// Accepts a task with this payload.

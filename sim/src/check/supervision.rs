@@ -15,7 +15,7 @@ use crate::kernel::Kernel;
 #[expect(clippy::struct_excessive_bools, reason = "reports that arrive in any order")]
 pub(crate) struct Life {
     pub(crate) slot: SlotId,
-    /// The primary has received the report of a server that listens.
+    /// The primary has received the report of a server that listens, or the announcement of a worker that serves tasks.
     pub(crate) listens: bool,
     /// The supervisor has reported the worker ready.
     pub(crate) ready: bool,
@@ -148,6 +148,13 @@ impl Supervision {
             && let Some(life) = self.lives.get_mut(worker)
         {
             life.over = true;
+        }
+    }
+
+    /// The primary has received the announcement of a worker that serves tasks.
+    pub(crate) fn announced(&mut self, worker: WorkerId) {
+        if let Some(life) = self.lives.get_mut(&worker) {
+            life.listens = true;
         }
     }
 

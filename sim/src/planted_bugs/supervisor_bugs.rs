@@ -14,7 +14,7 @@ use crate::world::World;
 use crate::{Check, Fault, Faults, Schedule};
 
 /// The first check that one of a few runs fails with this bug.
-fn failed_check<P: Program>(start: &World<P>, bug: PlantedBug) -> Option<Check> {
+pub(super) fn failed_check<P: Program>(start: &World<P>, bug: PlantedBug) -> Option<Check> {
     let run = |seed| {
         let mut world = start.clone().on(if seed == 0 { Schedule::quiet() } else { Schedule::seed(seed) });
         world.state.planted_bug = Some(bug);
@@ -27,7 +27,7 @@ fn failed_check<P: Program>(start: &World<P>, bug: PlantedBug) -> Option<Check> 
 }
 
 /// Asserts that the check finds the bug, and that no check fails without the bug.
-fn finds<P: Program>(check: Check, start: &World<P>, bug: PlantedBug) {
+pub(super) fn finds<P: Program>(check: Check, start: &World<P>, bug: PlantedBug) {
     assert_eq!(failed_check(start, |_, _| Tampering::None), None);
     assert_eq!(failed_check(start, bug), Some(check));
 }
@@ -36,7 +36,7 @@ fn server(command: SupervisorMove) -> SupervisedServer {
     SupervisedServer::new(2, 2, command)
 }
 
-fn change_calls(next: &NextAction, change: fn(&mut Call)) -> Tampering {
+pub(super) fn change_calls(next: &NextAction, change: fn(&mut Call)) -> Tampering {
     super::tamper_if(matches!(next, NextAction::Call(_)), Tampering::Change(change))
 }
 

@@ -9,6 +9,7 @@ mod environment;
 mod exhaustive;
 mod guided_search;
 mod mutants;
+mod pooled;
 mod proofs;
 mod properties;
 mod rare_events;

@@ -1,0 +1,65 @@
+//! The account of the tasks of a pool. The properties are in the other files about tasks; `task_checks` passes them what happens.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cluster_core::{Call, Delivery, Message, TaskId, TaskReply, WorkerId};
+
+use super::Check;
+
+/// One task, from its acceptance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TaskLife {
+    pub(crate) delivery: Delivery,
+    /// The number of programs in workers that have received the task.
+    pub(crate) received: u32,
+    pub(crate) cancelled: bool,
+    pub(crate) ended: bool,
+}
+
+/// The memory of the checks of a pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct TaskAccount {
+    pub(crate) tasks: BTreeMap<TaskId, TaskLife>,
+    /// The workers with a received announcement.
+    pub(crate) announced: BTreeSet<WorkerId>,
+    /// The tasks in calls of the primary. A write that finds no room is repeated.
+    pub(crate) written: BTreeSet<(WorkerId, TaskId)>,
+    /// The first violation in a hook, reported when the primary is idle.
+    pub(crate) found: Option<(Check, String)>,
+}
+
+/// The task that a call sends to a worker.
+pub(crate) fn sent_task(call: &Call) -> Option<(WorkerId, TaskId)> {
+    let Call::Write { channel, bytes, .. } = call else { return None };
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (_, rest) = text.split_once(r#""cmd":"CLUSTER_TASK","id":"#)?;
+    let end = rest.find(|character: char| !character.is_ascii_digit())?;
+    Some((WorkerId(channel.0), TaskId(rest[..end].parse().ok()?)))
+}
+
+impl TaskAccount {
+    /// Whether the program has no pool.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    pub(crate) fn accepted(&mut self, task: TaskId, delivery: Delivery) {
+        let life = TaskLife { delivery, received: 0, cancelled: false, ended: false };
+        self.tasks.insert(task, life);
+    }
+
+    pub(crate) fn cancelled(&mut self, task: TaskId) {
+        if let Some(life) = self.tasks.get_mut(&task) {
+            life.cancelled |= !life.ended;
+        }
+    }
+
+    /// The primary has received a message of a worker. Returns whether the message announces that the worker serves tasks.
+    pub(crate) fn announced(&mut self, worker: WorkerId, message: &Message) -> bool {
+        let is_ready = TaskReply::from_message(message) == Some(TaskReply::Ready);
+        if is_ready {
+            self.announced.insert(worker);
+        }
+        is_ready
+    }
+}

@@ -1,0 +1,42 @@
+//! Passes what happens to tasks to their properties, and updates the account.
+
+use cluster_core::{Message, TaskError, TaskId, TaskRequest, WorkerId};
+
+use super::supervision::Supervision;
+use super::task_account::TaskAccount;
+use super::{Check, task_cancels, task_ends, task_runs, task_workers};
+
+type TaskCheck = Result<(), (Check, String)>;
+
+/// A violation in a hook, which has no result, is found when the primary is idle.
+pub(crate) fn completed(account: &mut TaskAccount, task: TaskId, outcome: &Result<Message, TaskError>) {
+    let ends = task_ends::completed(account, task).map_err(|what| (Check::TaskEnds, what));
+    let cancels =
+        || task_cancels::completed(account, task, outcome).map_err(|what| (Check::TaskCancels, what));
+    let found = ends.and_then(|()| cancels()).err();
+    account.found = account.found.take().or(found);
+    if let Some(life) = account.tasks.get_mut(&task) {
+        life.ended = true;
+    }
+}
+
+/// The program of a worker has received a message.
+pub(crate) fn received(account: &mut TaskAccount, message: &Message) -> TaskCheck {
+    let Some(TaskRequest::Run { task, .. }) = TaskRequest::from_message(message) else { return Ok(()) };
+    let Some(life) = account.tasks.get_mut(&task) else { return Ok(()) };
+    life.received += 1;
+    task_runs::received(task, life).map_err(|what| (Check::TaskRuns, what))
+}
+
+/// Before the primary writes a task to a worker.
+pub(crate) fn sent(
+    account: &mut TaskAccount,
+    worker: WorkerId,
+    task: TaskId,
+    supervision: &Supervision,
+) -> TaskCheck {
+    if !account.written.insert((worker, task)) {
+        return Ok(());
+    }
+    task_workers::sent(account, supervision, worker, task).map_err(|what| (Check::TaskWorkers, what))
+}

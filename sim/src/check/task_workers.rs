@@ -1,0 +1,24 @@
+//! Task workers: a task is sent only to a worker that has announced itself, and that neither is a lame duck, nor was asked to
+//! disconnect, nor has exited. A signal is no message, and may precede a task in the channel.
+
+use cluster_core::{TaskId, WorkerId};
+
+use super::supervision::Supervision;
+use super::task_account::TaskAccount;
+
+/// Before the first write of a task to a worker.
+pub(crate) fn sent(
+    account: &TaskAccount,
+    supervision: &Supervision,
+    worker: WorkerId,
+    task: TaskId,
+) -> Result<(), String> {
+    if !account.announced.contains(&worker) {
+        return Err(format!("task {task} is sent to worker {worker}, which has not announced itself"));
+    }
+    let life = supervision.lives.get(&worker);
+    if life.is_some_and(|life| life.over || life.asked[0].is_some() || life.asked[1].is_some()) {
+        return Err(format!("task {task} is sent to worker {worker}, which was asked to exit"));
+    }
+    Ok(())
+}

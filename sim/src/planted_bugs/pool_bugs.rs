@@ -1,0 +1,79 @@
+//! Planted bugs of a task pool, each for one of its checks.
+
+use cluster_core::{Call, ChannelId, PoolSettings, WorkerId};
+
+use super::supervisor_bugs::{change_calls, failed_check, finds};
+use super::{PlantedBug, Tampering};
+use crate::Check;
+use crate::running_process::NextAction;
+use crate::scenarios::{PooledTasks, TaskMove};
+use crate::step::Pid;
+
+/// A write of this process with this text.
+fn writes(pid: Pid, next: &NextAction, by_primary: bool, text: &str) -> bool {
+    (pid == Pid::PRIMARY) == by_primary
+        && matches!(next, NextAction::Call(Call::Write { bytes, .. })
+            if String::from_utf8_lossy(bytes).contains(text))
+}
+
+/// A reply is lost in a worker.
+#[test]
+fn task_ends_detects_a_lost_reply() {
+    let bug: PlantedBug = |pid, next| {
+        super::tamper_if(writes(pid, next, false, r#""CLUSTER_TASK_DONE","id":2"#), Tampering::Drop)
+    };
+    finds(Check::TaskEnds, &PooledTasks::world(PoolSettings::new(2), 2, 3, TaskMove::Run), bug);
+}
+
+/// A task is written twice.
+#[test]
+fn task_runs_detects_a_repeated_task() {
+    let bug: PlantedBug = |pid, next| {
+        super::tamper_if(writes(pid, next, true, r#""CLUSTER_TASK","id":2"#), Tampering::Duplicate)
+    };
+    finds(Check::TaskRuns, &PooledTasks::world(PoolSettings::new(2), 2, 3, TaskMove::Run), bug);
+}
+
+/// The program forgets to cancel in the pool.
+#[test]
+fn task_cancels_detects_a_result() {
+    let world = |command| PooledTasks::world(PoolSettings::new(2), 2, 3, command);
+    assert_eq!(failed_check(&world(TaskMove::Cancel), |_, _| Tampering::None), None);
+    assert_eq!(
+        failed_check(&world(TaskMove::ForgetCancel), |_, _| Tampering::None),
+        Some(Check::TaskCancels)
+    );
+}
+
+/// Tasks of the first worker are written to the second, which never announces itself.
+#[test]
+fn task_workers_detects_an_early_task() {
+    let world = PooledTasks::world_with(PoolSettings::new(2), 2, 3, TaskMove::Run, Some(WorkerId(2)));
+    let bug: PlantedBug = |pid, next| {
+        if !writes(pid, next, true, r#""cmd":"CLUSTER_TASK""#) {
+            return Tampering::None;
+        }
+        change_calls(next, |call| {
+            if let Call::Write { channel, .. } = call {
+                *channel = ChannelId(2);
+            }
+        })
+    };
+    assert_eq!(failed_check(&world, bug), Some(Check::TaskWorkers));
+}
+
+/// Tasks of the successor are written to the lame duck.
+#[test]
+fn task_workers_detects_a_lame_duck() {
+    let bug: PlantedBug = |pid, next| {
+        if !writes(pid, next, true, r#""cmd":"CLUSTER_TASK""#) {
+            return Tampering::None;
+        }
+        change_calls(next, |call| {
+            if let Call::Write { channel, .. } = call {
+                *channel = ChannelId(1);
+            }
+        })
+    };
+    finds(Check::TaskWorkers, &PooledTasks::world(PoolSettings::new(1), 1, 4, TaskMove::Reload), bug);
+}

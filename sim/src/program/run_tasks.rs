@@ -1,0 +1,39 @@
+//! The tasks of a pool, with an account for the checks.
+
+use cluster_core::{Message, NotAccepted, Pool, PoolEvent, Supervisor, TaskId};
+
+use super::Process;
+use crate::check::task_checks;
+
+impl Process<'_> {
+    /// Accepts a task for a pool. The checks observe the tasks that are accepted here: each ends once, by
+    /// [`drive_pool`](Process::drive_pool).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Pool::run`].
+    pub fn run_task(&mut self, pool: &mut Pool, payload: &Message) -> Result<TaskId, NotAccepted> {
+        let task = pool.run(payload)?;
+        self.checks.tasks.accepted(task, pool.delivery());
+        Ok(task)
+    }
+
+    /// Cancels a task of a pool.
+    pub fn cancel_task(&mut self, pool: &mut Pool, task: TaskId) {
+        self.record_cancelled_task(task);
+        pool.cancel(task);
+    }
+
+    pub(crate) fn record_cancelled_task(&mut self, task: TaskId) {
+        self.checks.tasks.cancelled(task);
+    }
+
+    /// Performs the outputs of a pool up to the next event: call until `None`, after each event of the supervisor and each command.
+    pub fn drive_pool(&mut self, pool: &mut Pool, supervisor: &mut Supervisor) -> Option<PoolEvent> {
+        let event = pool.drive(supervisor)?;
+        if let PoolEvent::Completed { task, outcome } = &event {
+            task_checks::completed(&mut self.checks.tasks, *task, outcome);
+        }
+        Some(event)
+    }
+}
