@@ -21,14 +21,15 @@ const COPIED: [&str; 7] = [
     "Cargo.lock",
 ];
 
-/// Builds quickly rather than runs quickly: a mutant rebuilds little, and the dependencies are built once.
+/// Builds quickly rather than runs quickly: a mutant rebuilds little, and the dependencies are built once. The profile
+/// `mutants` of the workspace has another purpose.
 const PROFILE: &str = "
-[profile.mutants]
+[profile.mutant]
 inherits = \"dev\"
 debug = false
 incremental = true
 
-[profile.mutants.package.\"*\"]
+[profile.mutant.package.\"*\"]
 opt-level = 2
 ";
 
@@ -101,7 +102,7 @@ impl<'a> Workspace<'a> {
                 format!("the mutant does not build:\n{}", String::from_utf8_lossy(&built.stderr)).into()
             );
         }
-        let mut random_search = Command::new(self.directory.join("target/mutants/examples/random_search"));
+        let mut random_search = Command::new(self.directory.join("target/mutant/examples/random_search"));
         let out = random_search.arg(self.suite.runs.to_string()).args(&self.suite.scenarios).output()?;
         if !out.status.success() {
             return Err(format!("`random_search` failed: {}", out.status).into());
@@ -138,7 +139,7 @@ impl<'a> Workspace<'a> {
     fn cargo(&self, arguments: &[&str], last: &[&str]) -> io::Result<Output> {
         Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(arguments)
-            .args(["--profile", "mutants"])
+            .args(["--profile", "mutant"])
             .args(last)
             .current_dir(&self.directory)
             .env("CARGO_TARGET_DIR", self.directory.join("target"))
