@@ -22,7 +22,8 @@
 //! `cluster` implements [`Os`] on Unix and has the async interface for programs; `cluster-sim` implements [`Os`] as a
 //! deterministic simulator.
 //!
-//! The feature `testing` lets counters continue after a number, for tests of a machine that has run for long.
+//! The feature `testing` has a cluster in memory, the module `testing`, and lets counters continue after a number, for
+//! tests of a machine that has run for long.
 //!
 //! # Where to start
 //!
@@ -92,6 +93,8 @@ mod std_types;
 mod steps;
 mod structured;
 mod supervisor;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod violation;
 mod worker;
 

@@ -2,11 +2,11 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, ChannelId, Event, HandleType, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent,
     OutgoingHandle, Output, Primary, SchedulingPolicy, Sent, Serialization, Settings, SocketId, Worker,
-    WorkerEvent, WorkerId,
+    WorkerId,
 };
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn early_close_spares_next_server() {
     cluster.worker(ONE).accept(late);
     // Socket 1 was bound for the closed server, socket 2 for the open one.
     cluster.connect(SocketId(2));
-    assert_eq!(cluster.connections(ONE), 1);
+    assert_eq!(cluster.connections(ONE).len(), 1);
 }
 
 /// A closed shared socket is not sent to earlier askers.
@@ -82,10 +82,10 @@ fn closed_server_returns_offers() {
     // The first socket that the primary has opened, offered to the first worker, which has not asked for a
     // connection.
     cluster.connect(SocketId(1));
-    assert_eq!(cluster.connections(TWO), 0);
+    assert_eq!(cluster.connections(TWO).len(), 0);
     cluster.worker(ONE).close(listeners[0]);
     cluster.settle();
-    assert_eq!((cluster.connections(ONE), cluster.connections(TWO)), (0, 1));
+    assert_eq!((cluster.connections(ONE).len(), cluster.connections(TWO).len()), (0, 1));
 }
 
 /// The next call of a worker.
@@ -175,11 +175,7 @@ fn socket_is_sent_with_first_byte() {
 
 /// Workers listening on one port; the first asks for a connection.
 fn serving(settings: Settings, workers: usize) -> TestCluster {
-    let mut cluster = TestCluster::new(settings);
-    for worker in cluster.fork(workers) {
-        cluster.worker(worker).listen(ListenOptions::default());
-    }
-    cluster.settle();
+    let mut cluster = TestCluster::serving(settings, workers, &ListenOptions::default());
     cluster.worker(ONE).accept(LISTENER);
     cluster.settle();
     cluster
@@ -202,17 +198,13 @@ fn worker_after_disconnect_binds_again() {
     cluster.worker(TWO).listen(ListenOptions::default());
     cluster.settle();
     cluster.worker(TWO).accept(LISTENER);
-    let connection = cluster.processes[&ONE].events.iter().find_map(|event| match event {
-        WorkerEvent::Connection { connection, .. } => Some(*connection),
-        _ => None,
-    });
-    let connection = connection.expect("worker 1 has a connection");
+    let connection = cluster.connections(ONE)[0];
     cluster.worker(ONE).release(connection);
     cluster.settle();
     assert!(cluster.events.contains(&Event::AllDisconnected));
     let again = last_listener(&cluster).expect("the second worker listens");
     cluster.connect(again);
-    assert_eq!(cluster.connections(TWO), 1);
+    assert_eq!(cluster.connections(TWO).len(), 1);
     cluster.kill(TWO);
     assert!(!cluster.os.calls.contains(&Call::Close { socket: again }));
     cluster.primary.disconnect_all();
@@ -230,7 +222,11 @@ fn disconnect_closes_every_listening_socket() {
             let mut cluster = serving(settings, 2);
             if policy == SchedulingPolicy::RoundRobin {
                 cluster.connect(BOUND);
-                assert_eq!(cluster.connections(ONE), 1, "the connection of worker 1 keeps it from exiting");
+                assert_eq!(
+                    cluster.connections(ONE).len(),
+                    1,
+                    "the connection of worker 1 keeps it from exiting"
+                );
             }
             cluster.primary.disconnect_all();
             while cluster_core::pump(&mut cluster.primary, &mut cluster.os).is_some() {}

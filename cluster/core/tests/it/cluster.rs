@@ -2,7 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::testing::TestCluster;
+use cluster_core::testing::{Answer, TestCluster};
 use cluster_core::{
     Call, CloseReason, ConnectionState, Errno, Event, ExitStatus, ListenAddress, ListenOptions, ListenerId,
     Machine, OsEvent, Output, SchedulingPolicy, SendError, Sent, Settings, Signal, SocketId, SpawnOptions,
@@ -22,11 +22,7 @@ fn serving(workers: usize, ready: &[WorkerId]) -> TestCluster {
 }
 
 fn serving_with(settings: Settings, workers: usize, ready: &[WorkerId]) -> TestCluster {
-    let mut cluster = TestCluster::new(settings);
-    for worker in cluster.fork(workers) {
-        cluster.worker(worker).listen(ListenOptions::default());
-    }
-    cluster.settle();
+    let mut cluster = TestCluster::serving(settings, workers, &ListenOptions::default());
     for worker in ready {
         cluster.worker(*worker).accept(LISTENER);
     }
@@ -51,14 +47,6 @@ fn names(events: &[Event]) -> Vec<&'static str> {
             Event::AllDisconnected => "all disconnected",
         })
         .collect()
-}
-
-fn first_connection(cluster: &TestCluster, worker: WorkerId) -> SocketId {
-    let connection = cluster.processes[&worker].events.iter().find_map(|event| match event {
-        WorkerEvent::Connection { connection, .. } => Some(*connection),
-        _ => None,
-    });
-    connection.expect("it was served")
 }
 
 /// A forked worker becomes online and listening.
@@ -112,7 +100,7 @@ fn sequential_connections_rotate() {
     for round in 1..=2 {
         for worker in [ONE, TWO, WorkerId(3)] {
             cluster.connect(BOUND);
-            assert_eq!(cluster.connections(worker), round);
+            assert_eq!(cluster.connections(worker).len(), round);
             cluster.worker(worker).accept(LISTENER);
             cluster.settle();
         }
@@ -129,7 +117,7 @@ fn unacknowledged_connection_is_requeued() {
     let handed = cluster.primary.ledger().open().next();
     assert!(matches!(handed, Some((socket, ConnectionState::Handed(_, ONE))) if socket == connection));
     cluster.kill(ONE);
-    assert_eq!(cluster.connections(TWO), 1);
+    assert_eq!(cluster.connections(TWO).len(), 1);
     assert_eq!(cluster.primary.ledger().owned(), 1);
 }
 
@@ -140,7 +128,7 @@ fn exit_before_close_requeues() {
     cluster.connect(BOUND);
     cluster.processes.remove(&ONE);
     cluster.handle(OsEvent::Exited { worker: ONE, status: ExitStatus::Code(0) });
-    assert_eq!(cluster.connections(TWO), 1);
+    assert_eq!(cluster.connections(TWO).len(), 1);
     let life = cluster.primary.worker(ONE).expect("its channel is open");
     assert!(life.is_dead() && life.is_connected() && life.is_listed());
     cluster.take_events();
@@ -172,7 +160,7 @@ fn keep_listening_keeps_socket() {
     cluster.settle();
     cluster.worker(TWO).accept(LISTENER);
     cluster.settle();
-    assert_eq!(cluster.connections(TWO), 1);
+    assert_eq!(cluster.connections(TWO).len(), 1);
     assert!(cluster.os.calls.contains(&Call::Close { socket: connection }));
 }
 
@@ -211,7 +199,7 @@ fn disconnected_worker_drains_first() {
         (false, Some(true), true)
     );
     assert_eq!((cluster.primary.workers().count(), cluster.primary.running_workers().count()), (0, 1));
-    let connection = first_connection(&cluster, ONE);
+    let connection = cluster.connections(ONE)[0];
     cluster.worker(ONE).release(connection);
     cluster.settle();
     assert_eq!(names(&cluster.events), ["disconnect", "exit"]);
@@ -311,23 +299,18 @@ fn spawn_failure_is_an_error() {
 }
 
 /// A `close` without a key is missing here, because Node ignores one.
-const RUBBISH: [&str; 4] = [
-    "\n",
-    "{\n",
-    "{\"cmd\":\"NODE_HANDLE_ACK\"}\n",
-    "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":[]}\n",
-];
+const RUBBISH: [&str; 4] =
+    ["", "{", r#"{"cmd":"NODE_HANDLE_ACK"}"#, r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":[]}"#];
 
 /// A malformed message closes the channel of the sender, and no other.
 #[test]
 fn malformed_message_closes_own_channel() {
     for rubbish in RUBBISH {
         let mut cluster = serving(2, &[TWO]);
-        let bytes = rubbish.as_bytes().to_vec();
-        cluster.handle(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
+        cluster.read(ONE, rubbish, None);
         assert_eq!(names(&cluster.events), ["error", "disconnect"], "{rubbish:?}");
         cluster.connect(BOUND);
-        assert_eq!(cluster.connections(TWO), 1);
+        assert_eq!(cluster.connections(TWO).len(), 1);
     }
 }
 
@@ -336,8 +319,7 @@ fn malformed_message_closes_own_channel() {
 fn answer_of_another_worker_is_ignored() {
     let mut cluster = serving(2, &[]);
     cluster.connect(BOUND);
-    let forged = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":2,\"accepted\":true,\"seq\":9}\n".to_vec();
-    cluster.handle(OsEvent::Read { channel: TWO.into(), bytes: forged, socket: None });
+    cluster.read(TWO, r#"{"cmd":"NODE_CLUSTER","ack":2,"accepted":true,"seq":9}"#, None);
     assert_eq!(cluster.primary.ledger().owned(), 0);
 }
 
@@ -348,25 +330,7 @@ fn port_in_use_fails_in_asker() {
     cluster.fork(1);
     cluster.worker(ONE).listen(ListenAddress::any(80).into());
     cluster.worker(ONE).listen(ListenAddress::any(80).into());
-    let refuse = |cluster: &mut TestCluster| {
-        let Some(Output::Call(Call::Write { bytes, .. })) = cluster.worker(ONE).poll() else {
-            unreachable!()
-        };
-        cluster
-            .worker(ONE)
-            .handle(OsEvent::Wrote { channel: cluster_core::ChannelId::PRIMARY, rest: Vec::new() });
-        cluster.primary.handle(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
-        while let Some(output) = cluster.primary.poll() {
-            if let Output::Call(Call::Bind { handle, .. }) = output {
-                cluster.primary.handle(OsEvent::BindFailed { handle, errno: Errno::EADDRINUSE });
-            } else if let Output::Call(Call::Write { channel, bytes, .. }) = output {
-                cluster.primary.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-                cluster.worker(ONE).handle(OsEvent::Read { channel, bytes, socket: None });
-            }
-        }
-    };
-    refuse(&mut cluster);
-    refuse(&mut cluster);
+    cluster.os.binds = Answer::Failures(2, Errno::EADDRINUSE);
     cluster.settle();
     let failed: Vec<_> = cluster.processes[&ONE]
         .events
@@ -404,9 +368,8 @@ fn kill_only_sends_signal() {
 fn refused_connection_waits() {
     let mut cluster = serving(1, &[]);
     cluster.connect(BOUND);
-    let refusal = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":false,\"seq\":9}\n".to_vec();
     // The real worker has acknowledged the descriptor; the test answers in its place.
-    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: refusal, socket: None });
+    cluster.read(ONE, r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":false,"seq":9}"#, None);
     let Some(Call::SetTimer { timer, .. }) = cluster.os.calls.last().cloned() else {
         unreachable!("{:?}", cluster.os.calls.last())
     };
@@ -462,8 +425,7 @@ fn premature_answer_is_a_violation() {
     let mut cluster = serving(1, &[]);
     cluster.processes.remove(&ONE);
     cluster.connect(BOUND);
-    let accepted = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"accepted\":true,\"seq\":3}\n".to_vec();
-    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: accepted, socket: None });
+    cluster.read(ONE, r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":true,"seq":3}"#, None);
     assert_eq!(names(&cluster.events), ["error", "disconnect"]);
     assert_eq!(cluster.primary.ledger().owned(), 0);
 }

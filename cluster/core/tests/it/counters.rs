@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, Event, HandleId, Limits, ListenAddress, ListenOptions, ListenerId, Serialization, Settings,
     SpawnOptions, TimerId, WorkerEvent, WorkerId,
@@ -49,7 +49,7 @@ fn listen(cluster: &mut TestCluster) -> Vec<ListenerId> {
 fn serve(cluster: &mut TestCluster, listener: ListenerId, count: usize) -> usize {
     let bound = cluster.os.last_bound().expect("something is bound");
     let workers: Vec<WorkerId> = cluster.primary.workers().collect();
-    let before: usize = workers.iter().map(|worker| cluster.connections(*worker)).sum();
+    let before: usize = workers.iter().map(|worker| cluster.connections(*worker).len()).sum();
     for _ in 0..count {
         for worker in &workers {
             cluster.worker(*worker).accept(listener);
@@ -57,7 +57,7 @@ fn serve(cluster: &mut TestCluster, listener: ListenerId, count: usize) -> usize
         cluster.settle();
         cluster.connect(bound);
     }
-    workers.iter().map(|worker| cluster.connections(*worker)).sum::<usize>() - before
+    workers.iter().map(|worker| cluster.connections(*worker).len()).sum::<usize>() - before
 }
 
 /// Connections are served, and workers listen, exit and are replaced, across each end.

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use crate::testing::{RecordingOs, TestCluster};
+use cluster_core::testing::{TestCluster, TestOs};
 use cluster_core::{
     Call, ChannelId, Event, ExitStatus, Limits, ListenOptions, ListenerId, Machine, Message, OsEvent, Output,
     Primary, Serialization, Settings, Signal, SocketId, Worker, WorkerEvent, WorkerId, flush, pump,
@@ -27,12 +27,7 @@ fn within_bound<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) ->
 
 /// Workers listening at one address.
 fn serving(workers: usize) -> TestCluster {
-    let mut cluster = TestCluster::new(Settings::default());
-    for worker in cluster.fork(workers) {
-        cluster.worker(worker).listen(ListenOptions::default());
-    }
-    cluster.settle();
-    cluster
+    TestCluster::serving(Settings::default(), workers, &ListenOptions::default())
 }
 
 /// A finishing primary closes every channel behind the sent messages, and asks no worker to disconnect.
@@ -63,23 +58,10 @@ fn worker_finishes_when_its_channel_closes() {
     cluster.worker(ONE).send(json!("last")).expect("the channel is open");
     cluster.worker(ONE).finish();
     assert!(!cluster.worker(ONE).is_finished(), "nothing is written yet");
-    let Process { worker, os } = Process::of(&mut cluster);
-    while pump(worker, os).is_some() {}
-    assert!(worker.is_finished());
-    assert!(os.calls.iter().any(|call| matches!(call, Call::CloseChannel { .. })));
-}
-
-/// The parts of a process that a pump needs.
-struct Process<'a> {
-    worker: &'a mut Worker,
-    os: &'a mut RecordingOs,
-}
-
-impl<'a> Process<'a> {
-    fn of(cluster: &'a mut TestCluster) -> Self {
-        let process = cluster.processes.get_mut(&ONE).expect("a live worker");
-        Process { worker: &mut process.worker, os: &mut process.os }
-    }
+    let process = cluster.processes.get_mut(&ONE).expect("a live worker");
+    process.drain();
+    assert!(process.machine.is_finished());
+    assert!(process.os.calls.iter().any(|call| matches!(call, Call::CloseChannel { .. })));
 }
 
 /// A primary is disconnecting from the call until the last worker has exited, unless it forks again.
@@ -149,7 +131,7 @@ fn outcome<M: Machine>(
     command: impl Fn(&mut M),
     is_flushed: bool,
 ) -> (Vec<Call>, Vec<M::Event>) {
-    let mut os = RecordingOs::default();
+    let mut os = TestOs::default();
     while pump(&mut machine, &mut os).is_some() {}
     os.calls.clear();
     command(&mut machine);
@@ -205,7 +187,7 @@ fn flush_loses_nothing() {
 fn flush_writes() {
     let mut primary = Primary::new(Settings::default());
     primary.fork().expect("nothing impossible was set up");
-    let mut os = RecordingOs::default();
+    let mut os = TestOs::default();
     while pump(&mut primary, &mut os).is_some() {}
     let before = os.calls.len();
     primary.send(ONE, json!(1)).expect("the channel is open");
@@ -244,14 +226,14 @@ fn read_in_pieces(serialization: Serialization) {
     let mut primary = Primary::new(Settings::default());
     primary.setup(cluster_core::SpawnOptions::new().serialization(serialization));
     primary.fork().expect("nothing impossible was set up");
-    let mut os = RecordingOs::default();
+    let mut os = TestOs::default();
     while pump(&mut primary, &mut os).is_some() {}
     primary.send(ONE, json!({ "text": "x".repeat(20) })).expect("the channel is open");
     while pump(&mut primary, &mut os).is_some() {}
     let Some(Call::Write { bytes, .. }) = os.calls.pop() else { unreachable!("it was written") };
     for length in 1..bytes.len() {
         let mut worker = Worker::new(ONE, serialization, Limits::default());
-        let mut os = RecordingOs::default();
+        let mut os = TestOs::default();
         let mut messages = 0;
         for piece in bytes.chunks(length) {
             worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes: piece.to_vec(), socket: None });

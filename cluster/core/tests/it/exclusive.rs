@@ -5,7 +5,7 @@
 use crate::listening::{
     BOUND, LISTENER, LOOPBACK, ONE, announced, binds, exclusive, path, serving, udp, worker_events,
 };
-use crate::testing::RecordingOs;
+use cluster_core::testing::TestOs;
 use cluster_core::{
     BindAddress, Call, Errno, Event, HandleId, Limits, ListenAddress, ListenError, ListenOptions, Machine,
     OsEvent, Settings, SocketId, WorkerEvent,
@@ -21,10 +21,10 @@ fn exclusive_server_bypasses_primary() {
         assert_eq!(binds(&cluster.os.calls), []);
         assert_eq!(announced(&cluster), []);
         let bound = BindAddress::Tcp { host: None, port: 80, ipv6_only: false, reuse_port };
-        assert_eq!(binds(&cluster.processes[&ONE].asked), [(bound, Some(backlog))]);
+        assert_eq!(binds(&cluster.processes[&ONE].os.calls), [(bound, Some(backlog))]);
         cluster.worker(ONE).accept(LISTENER);
         cluster.settle();
-        let asked = &cluster.processes[&ONE].asked;
+        let asked = &cluster.processes[&ONE].os.calls;
         assert_eq!(asked.last(), Some(&Call::ResumeAccept { socket: BOUND }));
         let connection = SocketId(99);
         cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket: connection });
@@ -56,7 +56,7 @@ fn shutdown_ignores_exclusive_server() {
 #[test]
 fn exclusive_server_needs_no_channel() {
     let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
-    let mut os = RecordingOs::default();
+    let mut os = TestOs::default();
     let mut events = Vec::new();
     let mut drain = |worker: &mut _| {
         while let Some(event) = cluster_core::pump(worker, &mut os) {

@@ -3,7 +3,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, ChannelError, ChannelId, Errno, Event, ExitStatus, HandleType, Limits, ListenOptions, Machine,
     OsEvent, OutgoingHandle, Output, Primary, SendError, Serialization, Settings, SocketId, Violation,
@@ -106,10 +106,7 @@ fn held_messages_are_counted() {
 fn offers_are_no_answers() {
     let settings =
         Settings { limits: Limits { answer_bytes: 0, ..Limits::default() }, ..Settings::default() };
-    let mut cluster = TestCluster::new(settings);
-    cluster.fork(1);
-    cluster.worker(ONE).listen(ListenOptions::default());
-    cluster.settle();
+    let mut cluster = TestCluster::serving(settings, 1, &ListenOptions::default());
     cluster.primary.handle(OsEvent::Accepted { listener: SocketId(1), socket: SocketId(99) });
     let outputs = outputs(&mut cluster.primary);
     let calls = calls(&outputs);

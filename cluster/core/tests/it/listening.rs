@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::testing::{RecordingOs, TestCluster};
+use cluster_core::testing::{TestCluster, TestOs};
 use cluster_core::{
     AddressType, BindAddress, Call, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
     ListeningAddress, LocalAddress, Machine, OsEvent, SchedulingPolicy, Serialization, Settings, SocketId,
@@ -29,12 +29,7 @@ pub(crate) fn exclusive(address: ListenAddress) -> ListenOptions {
 
 /// Two workers with a server of these options.
 pub(crate) fn serving(settings: Settings, options: &ListenOptions) -> TestCluster {
-    let mut cluster = TestCluster::new(settings);
-    for worker in cluster.fork(2) {
-        cluster.worker(worker).listen(options.clone());
-    }
-    cluster.settle();
-    cluster
+    TestCluster::serving(settings, 2, options)
 }
 
 pub(crate) fn binds(calls: &[Call]) -> Vec<(BindAddress, Option<u32>)> {
@@ -125,15 +120,9 @@ fn path_is_round_robin() {
     for worker in [ONE, TWO] {
         cluster.worker(worker).accept(LISTENER);
     }
-    let got = |cluster: &TestCluster, worker| {
-        worker_events(cluster, worker)
-            .iter()
-            .filter(|event| matches!(event, WorkerEvent::Connection { .. }))
-            .count()
-    };
     cluster.connect(BOUND);
     cluster.connect(BOUND);
-    assert_eq!((got(&cluster, ONE), got(&cluster, TWO)), (1, 1));
+    assert_eq!((cluster.connections(ONE).len(), cluster.connections(TWO).len()), (1, 1));
 }
 
 /// UDP is shared under both policies, and the application gets the socket.
@@ -160,7 +149,7 @@ fn udp_is_shared_under_both_policies() {
         assert_eq!(worker_events(&cluster, ONE), [listening]);
         let resumes = |calls: &[Call]| calls.iter().any(|call| matches!(call, Call::ResumeAccept { .. }));
         assert!(
-            !resumes(&cluster.os.calls) && !resumes(&cluster.processes[&ONE].asked),
+            !resumes(&cluster.os.calls) && !resumes(&cluster.processes[&ONE].os.calls),
             "no process accepts"
         );
         let address = ListeningAddress {
@@ -172,7 +161,7 @@ fn udp_is_shared_under_both_policies() {
         assert_eq!(announced(&cluster), [(ONE, address)]);
         cluster.worker(ONE).close(LISTENER);
         cluster.settle();
-        assert!(cluster.processes[&ONE].asked.contains(&Call::Close { socket: BOUND }));
+        assert!(cluster.processes[&ONE].os.calls.contains(&Call::Close { socket: BOUND }));
         assert!(cluster.os.calls.contains(&Call::Close { socket: BOUND }), "the last worker has left");
     }
 }
@@ -221,8 +210,8 @@ fn senseless_query_binds_nothing() {
         r#""address":null,"port":null,"addressType":null,"fd":4294967296"#,
     ];
     for (seq, ask) in asks.iter().enumerate() {
-        let line = format!("{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",{ask},\"seq\":{seq}}}\n");
-        cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
+        let line = format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer",{ask},"seq":{seq}}}"#);
+        cluster.read(ONE, &line, None);
     }
     assert_eq!(binds(&cluster.os.calls), []);
     assert_eq!(sent_lines(&cluster).matches(&format!("\"errno\":-{}", Errno::EINVAL.0)).count(), asks.len());
@@ -234,8 +223,11 @@ fn senseless_query_binds_nothing() {
 
 /// Sends a query of a Node worker with these fields.
 fn query(cluster: &mut TestCluster, fields: &str) {
-    let line = format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#) + "\n";
-    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: line.into_bytes(), socket: None });
+    cluster.read(
+        ONE,
+        &format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,{fields},"seq":1}}"#),
+        None,
+    );
 }
 
 /// Every value that Node's own JavaScript can put into the fields is accepted.
@@ -353,14 +345,7 @@ fn connection_limit_hands_to_others() {
         cluster.settle();
         all.push(cluster.connect(BOUND));
     }
-    let got = |cluster: &TestCluster, worker| -> Vec<SocketId> {
-        let got = worker_events(cluster, worker).iter().filter_map(|event| match event {
-            WorkerEvent::Connection { connection, .. } => Some(*connection),
-            _ => None,
-        });
-        got.collect()
-    };
-    assert_eq!((got(&cluster, ONE), got(&cluster, TWO)), (vec![all[0]], all[1..].to_vec()));
+    assert_eq!((cluster.connections(ONE), cluster.connections(TWO)), (vec![all[0]], all[1..].to_vec()));
     assert_eq!(cluster.primary.ledger().owned(), 4);
     cluster.worker(ONE).release(all[0]);
     // The end of the pause after the refusal.
@@ -377,7 +362,7 @@ fn connection_limit_hands_to_others() {
     }
     let next = cluster.connect(BOUND);
     let last = cluster.connect(BOUND);
-    let both = [got(&cluster, ONE).last().copied(), got(&cluster, TWO).last().copied()];
+    let both = [ONE, TWO].map(|worker| cluster.connections(worker).last().copied());
     assert!(both.contains(&Some(next)) && both.contains(&Some(last)), "{both:?}");
 }
 
@@ -410,9 +395,8 @@ fn shared_server_closes_beyond_limit() {
     cluster.settle();
     accept(&mut cluster, SocketId(99));
     let process = &cluster.processes[&ONE];
-    assert_eq!(process.asked.last(), Some(&Call::Close { socket: SocketId(99) }));
-    let connections = process.events.iter().filter(|event| matches!(event, WorkerEvent::Connection { .. }));
-    assert_eq!(connections.count(), 1);
+    assert_eq!(process.os.calls.last(), Some(&Call::Close { socket: SocketId(99) }));
+    assert_eq!(cluster.connections(ONE).len(), 1);
 }
 
 /// Queries of Node 20 workers, and the options with which a worker of this crate sends the same.
@@ -469,7 +453,7 @@ fn worker_query_matches_node() {
 fn question(options: ListenOptions) -> Value {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     worker.listen(options);
-    let mut os = RecordingOs::default();
+    let mut os = TestOs::default();
     assert_eq!(cluster_core::pump(&mut worker, &mut os), None, "it waits for the answer");
     let written: Vec<u8> = os
         .calls

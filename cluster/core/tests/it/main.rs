@@ -21,7 +21,6 @@ mod starving;
 mod structured;
 mod supervisor;
 mod table;
-mod testing;
 mod values;
 mod wire;
 mod words;

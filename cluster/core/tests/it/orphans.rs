@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, ChannelId, Event, ExitStatus, OsEvent, ProcessGroup, Settings, Signal, SpawnOptions, TimerId,
     WorkerError, WorkerId,

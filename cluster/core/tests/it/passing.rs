@@ -3,7 +3,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, ChannelError, ConnectionState, Event, ExitStatus, HandleType, IncomingHandle, ListenOptions,
     ListenerId, Machine, Message, MessageError, OsEvent, OutgoingHandle, SendError, Sent, Serialization,
@@ -33,7 +33,7 @@ fn cluster(workers: usize) -> TestCluster {
 /// The number of times that each end has closed the socket.
 fn closed(cluster: &TestCluster) -> (usize, usize) {
     let closes = |calls: &[Call]| calls.iter().filter(|call| **call == Call::Close { socket: OWN }).count();
-    (closes(&cluster.os.calls), cluster.processes.get(&ONE).map_or(0, |process| closes(&process.asked)))
+    (closes(&cluster.os.calls), cluster.processes.get(&ONE).map_or(0, |process| closes(&process.os.calls)))
 }
 
 /// The lines with sockets to the worker.
@@ -43,11 +43,6 @@ fn envelopes(cluster: &TestCluster) -> Vec<String> {
         _ => None,
     });
     carried.collect()
-}
-
-/// Delivers a made-up line of a worker, without the real worker, which has not sent the line.
-fn deliver_line(cluster: &mut TestCluster, line: &str, socket: Option<SocketId>) {
-    cluster.handle(OsEvent::Read { channel: ONE.into(), bytes: format!("{line}\n").into_bytes(), socket });
 }
 
 /// The last line of the primary.
@@ -339,7 +334,7 @@ fn broken_channel_gets_no_socket() {
         } else if output == cluster_core::Output::Call(Call::Close { socket: OWN }) {
             assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
             // Sent before the worker's end of the channel was closed.
-            deliver_line(&mut cluster, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
+            cluster.read(ONE, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
             assert_eq!(cluster.take_events().len(), 1, "that messages were lost, and nothing else");
             return;
         }
@@ -377,7 +372,7 @@ fn forwarded_connection_leaves_server() {
     cluster.worker(ONE).send_with(json!("yours"), passing).expect("it is open");
     cluster.settle();
     assert!(over(&cluster));
-    assert!(cluster.processes[&ONE].asked.contains(&Call::Close { socket: connection }));
+    assert!(cluster.processes[&ONE].os.calls.contains(&Call::Close { socket: connection }));
 }
 
 /// An envelope in an envelope is acknowledged once.
@@ -386,11 +381,7 @@ fn nested_envelope_is_acknowledged_once() {
     let mut cluster = cluster(1);
     cluster.processes.clear();
     let inner = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"twice"}"#;
-    deliver_line(
-        &mut cluster,
-        &format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{inner}}}"#),
-        Some(OWN),
-    );
+    cluster.read(ONE, &format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{inner}}}"#), Some(OWN));
     let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
     assert_eq!(
         cluster.take_events(),
@@ -411,15 +402,15 @@ fn count_questions_are_answered() {
     let carry =
         |msg: u64| format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Socket","key":"4:::80","msg":{msg}}}"#);
     let ask = |cmd: &str| format!(r#"{{"cmd":"{cmd}","key":"4:::80"}}"#);
-    deliver_line(&mut cluster, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
+    cluster.read(ONE, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
     let none = r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"4:::80"}"#;
     assert_eq!(last_said(&cluster), none, "there is none yet");
     for socket in [7, 8] {
-        deliver_line(&mut cluster, &carry(socket), Some(SocketId(socket)));
+        cluster.read(ONE, &carry(socket), Some(SocketId(socket)));
     }
-    deliver_line(&mut cluster, &ask("NODE_SOCKET_GET_COUNT"), None);
+    cluster.read(ONE, &ask("NODE_SOCKET_GET_COUNT"), None);
     assert_eq!(last_said(&cluster), r#"{"cmd":"NODE_SOCKET_COUNT","key":"4:::80","count":2}"#);
-    deliver_line(&mut cluster, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
+    cluster.read(ONE, &ask("NODE_SOCKET_NOTIFY_CLOSE"), None);
     cluster.primary.release(SocketId(7));
     cluster.settle();
     assert_ne!(last_said(&cluster), none);
@@ -437,8 +428,8 @@ fn forwarded_connection_is_counted_until_delivered() {
     let mut cluster = cluster(2);
     cluster.processes.remove(&ONE);
     let counted = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","key":"4:::80","msg":1}"#;
-    deliver_line(&mut cluster, counted, Some(OWN));
-    deliver_line(&mut cluster, r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"4:::80"}"#, None);
+    cluster.read(ONE, counted, Some(OWN));
+    cluster.read(ONE, r#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"4:::80"}"#, None);
     let none = r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"4:::80"}"#;
     cluster.primary.send_with(TWO, json!("kept"), KEPT).expect("the channel is open");
     cluster.settle();

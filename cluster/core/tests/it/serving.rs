@@ -3,7 +3,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, ChannelId, CloseReason, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
     LocalAddress, Machine, OsEvent, Output, SchedulingPolicy, Serialization, Settings, SocketId, Worker,
@@ -19,11 +19,7 @@ const KEY: &str = "null:0:4:undefined:0";
 
 /// Workers that listen on one address and ask for no connection.
 fn serving(settings: Settings, workers: usize) -> TestCluster {
-    let mut cluster = TestCluster::new(settings);
-    for worker in cluster.fork(workers) {
-        cluster.worker(worker).listen(ListenOptions::default());
-    }
-    cluster.settle();
+    let cluster = TestCluster::serving(settings, workers, &ListenOptions::default());
     let listening = cluster.events.iter().filter(|event| matches!(event, Event::Listening { .. }));
     assert_eq!(listening.count(), workers, "{:?}", cluster.events);
     cluster

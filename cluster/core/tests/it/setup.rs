@@ -2,7 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, Event, ForkError, Machine, PolicyFrozen, Primary, SchedulingPolicy, Serialization, Settings,
     SpawnOptions, Stdio, WorkerId,

@@ -2,7 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use crate::testing::TestCluster;
+use cluster_core::testing::TestCluster;
 use cluster_core::{
     Call, Errno, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output, Serialization,
     Settings, SocketId, TimerId, Worker, WorkerId,
@@ -35,10 +35,7 @@ fn timer(calls: &[Call]) -> Option<(TimerId, u64)> {
 
 /// A primary with one worker that asks for a connection.
 fn serving() -> TestCluster {
-    let mut cluster = TestCluster::new(Settings::default());
-    cluster.fork(1);
-    cluster.worker(ONE).listen(ListenOptions::default());
-    cluster.settle();
+    let mut cluster = TestCluster::serving(Settings::default(), 1, &ListenOptions::default());
     cluster.worker(ONE).accept(LISTENER);
     cluster.settle();
     cluster

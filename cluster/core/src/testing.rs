@@ -1,0 +1,13 @@
+//! A cluster in memory, for tests of machines: deterministic, without faults and schedules (the simulator has both).
+//!
+//! * [`TestOs`] answers the calls of one machine, and records the calls.
+//! * [`TestProcess`] is one machine on such an operating system; the test is the peer.
+//! * [`TestCluster`] is a primary with workers; each message that one process writes is read by the other.
+
+mod test_cluster;
+mod test_os;
+mod test_process;
+
+pub use test_cluster::TestCluster;
+pub use test_os::{Answer, TestOs};
+pub use test_process::{TestProcess, drain};

@@ -1,0 +1,214 @@
+//! A primary and its workers, connected by queues: each message is delivered at once and in order.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use super::{TestOs, TestProcess, drain};
+use crate::event::{Event, Output, WorkerEvent};
+use crate::listen::ListenOptions;
+use crate::os::{Call, ChannelId, ExitStatus, OsEvent, Signal, SocketId, WorkerId};
+use crate::primary::Primary;
+use crate::pump::Machine;
+use crate::settings::{Limits, Settings};
+use crate::worker::Worker;
+
+/// The messages of one input, beyond any that a test needs: a cluster that never becomes idle fails its test.
+const DELIVERIES: usize = 200_000;
+
+/// The processes of one cluster.
+///
+/// ```
+/// use cluster_core::testing::TestCluster;
+/// use cluster_core::{ListenOptions, Settings, WorkerId};
+///
+/// let mut cluster = TestCluster::serving(Settings::default(), 2, &ListenOptions::default());
+/// let listening = cluster.os.last_bound().expect("the primary listens");
+/// cluster.connect(listening);
+/// assert_eq!(cluster.primary.ledger().open().count(), 1, "no worker has asked for a connection");
+/// cluster.kill(WorkerId(1));
+/// cluster.kill(WorkerId(2));
+/// assert_eq!(cluster.primary.ledger().open().count(), 0);
+/// ```
+#[derive(Debug)]
+pub struct TestCluster {
+    /// The machine of the primary; a command takes effect with [`settle`](TestCluster::settle).
+    pub primary: Primary,
+    /// The operating system of the primary.
+    pub os: TestOs,
+    /// The events of the primary so far.
+    pub events: Vec<Event>,
+    /// The worker processes. A process is removed when its channel closes: nobody reads what is sent to it.
+    pub processes: BTreeMap<WorkerId, TestProcess<Worker>>,
+    /// The number of further sockets to lose on the way.
+    pub losing: usize,
+    /// The workers that may have something to do.
+    commanded: Vec<WorkerId>,
+    /// Events of channels, each with its receiver; `None`: the primary.
+    in_flight: VecDeque<(Option<WorkerId>, OsEvent)>,
+}
+
+impl TestCluster {
+    /// A primary without workers.
+    pub fn new(settings: Settings) -> Self {
+        TestCluster {
+            primary: Primary::new(settings),
+            os: TestOs::default(),
+            events: Vec::new(),
+            processes: BTreeMap::new(),
+            losing: 0,
+            commanded: Vec::new(),
+            in_flight: VecDeque::new(),
+        }
+    }
+
+    /// A primary whose workers listen, each with one server of these options, and ask for no connection.
+    #[track_caller]
+    pub fn serving(settings: Settings, workers: usize, options: &ListenOptions) -> Self {
+        let mut cluster = TestCluster::new(settings);
+        for worker in cluster.fork(workers) {
+            cluster.worker(worker).listen(options.clone());
+        }
+        cluster.settle();
+        cluster
+    }
+
+    /// Forks workers and runs until idle.
+    #[track_caller]
+    pub fn fork(&mut self, count: usize) -> Vec<WorkerId> {
+        let workers = (0..count).map(|_| self.primary.fork().expect("a permitted fork")).collect();
+        self.settle();
+        workers
+    }
+
+    /// The machine of a worker; a command takes effect with [`settle`](TestCluster::settle).
+    #[track_caller]
+    pub fn worker(&mut self, id: WorkerId) -> &mut Worker {
+        self.commanded.push(id);
+        &mut self.processes.get_mut(&id).expect("a live worker").machine
+    }
+
+    /// Runs until no process has anything to do.
+    #[track_caller]
+    pub fn settle(&mut self) {
+        self.drain_primary();
+        for worker in core::mem::take(&mut self.commanded) {
+            self.drain_worker(worker);
+        }
+        let mut deliveries = 0;
+        while let Some((receiver, event)) = self.in_flight.pop_front() {
+            deliveries += 1;
+            assert!(deliveries < DELIVERIES, "the cluster never becomes idle");
+            self.deliver(receiver, event);
+        }
+    }
+
+    /// Gives the primary one input and runs until idle.
+    #[track_caller]
+    pub fn handle(&mut self, event: OsEvent) {
+        self.primary.handle(event);
+        self.settle();
+    }
+
+    /// Delivers a line of a worker that the worker has not sent, and runs until idle.
+    #[track_caller]
+    pub fn read(&mut self, worker: WorkerId, line: &str, socket: Option<SocketId>) {
+        let bytes = [line.as_bytes(), b"\n"].concat();
+        self.handle(OsEvent::Read { channel: worker.into(), bytes, socket });
+    }
+
+    /// A client connects to the socket.
+    #[track_caller]
+    pub fn connect(&mut self, listener: SocketId) -> SocketId {
+        let socket = self.os.next_socket();
+        self.handle(OsEvent::Accepted { listener, socket });
+        socket
+    }
+
+    /// The process exits: its end of the channel closes, then the exit is reported.
+    #[track_caller]
+    pub fn kill(&mut self, worker: WorkerId) {
+        self.processes.remove(&worker);
+        self.handle(OsEvent::ChannelClosed { channel: worker.into() });
+        self.handle(OsEvent::Exited { worker, status: ExitStatus::Signal(Signal::SIGKILL) });
+    }
+
+    /// The connections that a worker has received.
+    #[track_caller]
+    pub fn connections(&self, worker: WorkerId) -> Vec<SocketId> {
+        let connection = |event: &WorkerEvent| {
+            if let WorkerEvent::Connection { connection, .. } = event { Some(*connection) } else { None }
+        };
+        self.processes.get(&worker).expect("a live worker").events.iter().filter_map(connection).collect()
+    }
+
+    /// Removes and returns the events so far.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        core::mem::take(&mut self.events)
+    }
+
+    #[track_caller]
+    fn drain_primary(&mut self) {
+        let TestCluster { primary, os, events, processes, commanded, in_flight, .. } = self;
+        drain(primary, os, |output| match output {
+            Output::Event(event) => events.push(event),
+            Output::Call(Call::Write { channel: ChannelId(worker), bytes, socket }) => {
+                let read = OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket };
+                in_flight.push_back((Some(WorkerId(worker)), read));
+            }
+            Output::Call(Call::Spawn { worker, options, .. }) => {
+                let machine = Worker::new(worker, options.get_serialization(), Limits::default());
+                let process = TestProcess { machine, os: TestOs::default(), events: Vec::new() };
+                processes.insert(worker, process);
+                commanded.push(worker);
+            }
+            Output::Call(_) => {}
+        });
+    }
+
+    #[track_caller]
+    fn drain_worker(&mut self, worker: WorkerId) {
+        let Some(process) = self.processes.get_mut(&worker) else { return };
+        let TestProcess { machine, os, events } = process;
+        let (in_flight, channel) = (&mut self.in_flight, ChannelId::from(worker));
+        let mut lives = true;
+        drain(machine, os, |output| match output {
+            Output::Event(event) => events.push(event),
+            Output::Call(Call::Write { bytes, socket, .. }) => {
+                in_flight.push_back((None, OsEvent::Read { channel, bytes, socket }));
+            }
+            Output::Call(Call::CloseChannel { .. }) => {
+                lives = false;
+                in_flight.push_back((None, OsEvent::ChannelClosed { channel }));
+                in_flight.push_back((None, OsEvent::Exited { worker, status: ExitStatus::Code(0) }));
+            }
+            Output::Call(_) => {}
+        });
+        if !lives {
+            self.processes.remove(&worker);
+        }
+    }
+
+    #[track_caller]
+    fn deliver(&mut self, receiver: Option<WorkerId>, mut event: OsEvent) {
+        let process = receiver.map(|worker| (worker, self.processes.get_mut(&worker)));
+        if let OsEvent::Read { socket, .. } = &mut event
+            && socket.is_some()
+            && !matches!(process, Some((_, None)))
+            && self.losing > 0
+        {
+            self.losing -= 1;
+            *socket = None;
+        }
+        match process {
+            None => {
+                self.primary.handle(event);
+                self.drain_primary();
+            }
+            Some((worker, Some(process))) => {
+                process.machine.handle(event);
+                self.drain_worker(worker);
+            }
+            Some((_, None)) => {}
+        }
+    }
+}
