@@ -48,6 +48,8 @@ pub(crate) enum Step {
     Remove(WorkerId),
     /// The bind of a socket has succeeded or failed: answer the waiting workers.
     AnswerQueries(HandleId, Result<(), Errno>),
+    /// Let a listening socket accept, unless the queue is full by now.
+    ResumeAccept(SocketId),
     /// The process has exited: settle the exit intent and emit.
     Exited(WorkerId, ExitStatus),
     /// The channel is closed: settle the exit intent and emit.
@@ -60,7 +62,7 @@ impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
             // Deferring an event has no output, and its tick precedes that of the call behind it.
-            Step::Later(_) => true,
+            Step::Later(_) | Step::ResumeAccept(_) => true,
             Step::Emit(_)
             | Step::Remove(_)
             | Step::AnswerQueries(..)
@@ -420,6 +422,7 @@ impl Stepper for Primary {
             Step::Emit(event) => return Some(Output::Event(event)),
             Step::Later(event) => peers.steps.own_tick(Step::Emit(event)),
             Step::Remove(worker) => peers.info(worker).listed = false,
+            Step::ResumeAccept(socket) => return self.distribution.resume_accept(socket).map(Output::Call),
             Step::AnswerQueries(handle, result) => self.distribution.answer_queries(handle, result, peers),
             Step::Exited(worker, status) => {
                 peers.end(worker, WorkerState::Dead);

@@ -151,7 +151,7 @@ impl Distribution {
         if let (Sharing::RoundRobin(_), Some((socket, _))) = (&handle.sharing, &handle.bound) {
             let socket = *socket;
             self.handles.listen(socket, id);
-            self.resume_accept(socket, peers);
+            peers.steps.own(Step::ResumeAccept(socket));
         }
         for (worker, seq) in waiting {
             self.join(id, worker, seq, peers);
@@ -267,11 +267,11 @@ impl Distribution {
         self.retry(Retry::Accept(listener), pause, peers);
     }
 
-    /// Lets a listening socket accept, unless the primary has stopped accepting.
-    fn resume_accept(&self, socket: SocketId, peers: &mut Peers) {
-        if !self.stopped {
-            peers.steps.call(Call::ResumeAccept { socket });
-        }
+    /// The call that lets a listening socket accept, unless the primary has stopped accepting or the queue is full. Between
+    /// the decision to resume and this step, a failed write may have returned a connection to the queue.
+    pub(super) fn resume_accept(&self, socket: SocketId) -> Option<Call> {
+        let handle = self.handles.get(self.handles.at(socket)?)?;
+        (!self.stopped && !handle.throttled).then_some(Call::ResumeAccept { socket })
     }
 
     /// Accepts no further connection. Those in the queue are still handed off.
@@ -320,7 +320,7 @@ impl Distribution {
             if full {
                 peers.steps.call(Call::PauseAccept { socket });
             } else {
-                self.resume_accept(socket, peers);
+                peers.steps.own(Step::ResumeAccept(socket));
             }
         }
     }
@@ -433,12 +433,7 @@ impl Distribution {
             Retry::Worker(id, worker) => self.next_for(id, worker, peers),
             Retry::Orphan(worker) => peers.abandon_channel(worker),
             Retry::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
-            Retry::Accept(socket) => {
-                let id = self.handles.at(socket);
-                if id.is_some_and(|id| !self.handles.live(id).throttled) {
-                    self.resume_accept(socket, peers);
-                }
-            }
+            Retry::Accept(socket) => peers.steps.own(Step::ResumeAccept(socket)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use cluster_core::testing::TestCluster;
+use cluster_core::testing::{Answer, TestCluster};
 use cluster_core::{
     Call, ChannelId, CloseReason, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
     LocalAddress, Machine, OsEvent, Output, SchedulingPolicy, Serialization, Settings, SocketId, Worker,
@@ -86,6 +86,23 @@ fn queue_pauses_at_its_limit() {
         cluster.settle();
         assert_eq!(resumes(&cluster), before + 1, "{limit}");
     }
+}
+
+/// The answer of a worker makes room in the queue, and the write of the next offer fails: the connection fills the queue
+/// again, so accepting stays paused.
+#[test]
+fn failed_offer_keeps_full_queue_paused() {
+    let mut cluster = serving(limited(1), 2);
+    for _ in 0..3 {
+        cluster.connect(BOUND);
+    }
+    cluster.os.writes = Answer::Failures(1, Errno::ETOOMANYREFS);
+    let before = cluster.os.calls.len();
+    cluster.worker(ONE).accept(LISTENER);
+    cluster.settle();
+    let calls = &cluster.os.calls[before..];
+    assert_eq!(calls.iter().filter(|call| is_offer(call)).count(), 1, "{calls:?}");
+    assert_eq!(cluster.os.calls.iter().rev().find(|call| [PAUSE, RESUME].contains(call)), Some(&PAUSE));
 }
 
 /// After a refusal, a worker gets an offer later, not at once.
