@@ -1,6 +1,7 @@
 //! An operating system that answers at once and records the calls of one machine.
 
 use alloc::collections::BTreeSet;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv6Addr, SocketAddr};
 
@@ -44,8 +45,13 @@ pub struct TestOs {
     pub writes: Answer,
     /// The answer to [`Call::Bind`] and [`Call::Listen`].
     pub binds: Answer,
-    /// The address of a received socket; `None`: a TCP port of its own.
-    pub received_at: Option<LocalAddress>,
+    /// The address of bound and received sockets; `None`: for a bound socket the requested one, with a predictable port,
+    /// and for a received socket a TCP port of its own.
+    pub address: Option<LocalAddress>,
+    /// The open sockets that this operating system has numbered.
+    pub held: BTreeSet<SocketId>,
+    /// The closed sockets that were not held: numbered by the test, or closed twice.
+    pub strays: Vec<SocketId>,
     sockets: u64,
     last_bound: Option<SocketId>,
     /// Milliseconds.
@@ -60,20 +66,40 @@ impl TestOs {
         TestOs { spawns: withheld, writes: withheld, binds: withheld, ..TestOs::default() }
     }
 
+    /// An operating system that answers no call about sockets.
+    pub fn withholding_binds() -> Self {
+        TestOs { binds: Answer::Withheld, ..TestOs::default() }
+    }
+
     /// The number of the next socket.
     pub fn next_socket(&mut self) -> SocketId {
         self.sockets += 1;
-        SocketId(self.sockets)
+        let socket = SocketId(self.sockets);
+        if !self.forgets {
+            self.held.insert(socket);
+        }
+        socket
     }
 
     /// Continues the numbers of sockets after `last`.
     pub fn count_after(&mut self, last: u64) {
-        self.sockets = last;
+        self.sockets = self.sockets.max(last);
     }
 
     /// The last bound socket.
     pub fn last_bound(&self) -> Option<SocketId> {
         self.last_bound
+    }
+
+    /// The lines written so far, without their ends.
+    pub fn written(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for call in &self.calls {
+            if let Call::Write { bytes, .. } = call {
+                lines.extend(String::from_utf8_lossy(bytes).lines().map(String::from));
+            }
+        }
+        lines
     }
 
     /// Removes and returns the calls so far.
@@ -86,14 +112,19 @@ impl TestOs {
         self.now
     }
 
-    /// Lets time pass until the next timer fires, or until `limit` if none fires before.
-    pub fn next_timer(&mut self, limit: u64) -> Option<OsEvent> {
-        let due = self.timers.first().copied().filter(|(at, _)| *at <= limit);
-        self.now = due.map_or(limit, |(at, _)| at);
-        due.map(|next| {
-            self.timers.remove(&next);
-            OsEvent::Timer { timer: next.1 }
-        })
+    /// Lets time pass until the next timer fires. If none fires until `limit`, time stops there.
+    pub fn next_timer(&mut self, limit: Option<u64>) -> Option<OsEvent> {
+        match self.timers.first().copied() {
+            Some(next) if limit.is_none_or(|limit| next.0 <= limit) => {
+                self.timers.remove(&next);
+                self.now = next.0;
+                Some(OsEvent::Timer { timer: next.1 })
+            }
+            Some(_) | None => {
+                self.now = limit.unwrap_or(self.now);
+                None
+            }
+        }
     }
 
     /// The answer to a call, which is recorded.
@@ -113,12 +144,18 @@ impl TestOs {
             Call::Bind { handle, ref address, .. } => self.bind(handle, address),
             Call::Listen { socket, .. } => {
                 let port = || SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 40_001).into();
-                let address = self.received_at.clone().unwrap_or_else(port);
+                let address = self.address.clone().unwrap_or_else(port);
                 let failed = |errno| OsEvent::ListenFailed { socket, errno };
                 self.binds.next(OsEvent::Listening { socket, address }, failed)
             }
             Call::SetTimer { timer, after_ms } => {
                 self.timers.insert((self.now.saturating_add(after_ms), timer));
+                None
+            }
+            Call::Close { socket } => {
+                if !self.forgets && !self.held.remove(&socket) {
+                    self.strays.push(socket);
+                }
                 None
             }
             Call::Kill { .. }
@@ -127,18 +164,16 @@ impl TestOs {
             | Call::CloseChannel { .. }
             | Call::PauseAccept { .. }
             | Call::ResumeAccept { .. }
-            | Call::Close { .. }
             | Call::Exit { .. } => None,
         }
     }
 
     fn bind(&mut self, handle: HandleId, address: &BindAddress) -> Option<OsEvent> {
-        let socket = SocketId(self.sockets + 1);
-        let bound = OsEvent::Bound { handle, socket, address: bound(address, handle) };
-        let answer = self.binds.next(bound, |errno| OsEvent::BindFailed { handle, errno });
+        let address = self.address.clone().unwrap_or_else(|| bound(address, handle));
+        let next = OsEvent::Bound { handle, socket: SocketId(self.sockets + 1), address };
+        let answer = self.binds.next(next, |errno| OsEvent::BindFailed { handle, errno });
         if matches!(answer, Some(OsEvent::Bound { .. })) {
-            self.sockets += 1;
-            self.last_bound = Some(socket);
+            self.last_bound = Some(self.next_socket());
         }
         answer
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::story::{Story, serving, settings};
-use cluster_core::{Supervisor, SupervisorSettings};
+use cluster_core::testing::Answer;
+use cluster_core::{Errno, Supervisor, SupervisorSettings};
 
 fn reload(story: &mut Story) -> Vec<String> {
     story.command(|supervisor| {
@@ -93,7 +94,7 @@ fn successor_needs_every_key() {
 #[test]
 fn failed_spawn_abandons_reload() {
     let mut story = serving(settings(1), 1);
-    story.fail_spawns = 1;
+    story.os.spawns = Answer::Failures(1, Errno::EAGAIN);
     let lines = reload(&mut story);
     assert!(lines[3].starts_with("reload 1 abandoned"), "{lines:?}");
     assert_eq!(story.slots(), "0:Ready 1");

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::story::{Story, serving, settings};
+use cluster_core::testing::Answer;
 use cluster_core::{
-    GiveUp, Readiness, Settings, SettingsError, SpawnOptions, Stdio, Supervisor, SupervisorSettings, WorkerId,
+    Errno, GiveUp, Readiness, Settings, SettingsError, SpawnOptions, Stdio, Supervisor, SupervisorSettings,
+    WorkerId,
 };
 
 /// The slots are numbered from 0, and the first server makes a worker ready.
@@ -87,7 +89,7 @@ fn stuck_process_is_left_behind() {
 #[test]
 fn failed_spawn_is_failed_start() {
     let mut story = serving(settings(1), 1);
-    story.fail_spawns = 1;
+    story.os.spawns = Answer::Failures(1, Errno::EAGAIN);
     let lines = story.dies(1);
     assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines[2].starts_with("0: worker 2 failed: Spawn("), "{lines:?}");

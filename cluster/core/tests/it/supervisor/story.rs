@@ -2,17 +2,14 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use cluster_core::testing::{TestOs, drain};
 use cluster_core::{
-    Call, ChannelId, Errno, ExitStatus, LocalAddress, Machine, OsEvent, Output, Signal, SlotInfo, SocketId,
-    Supervisor, SupervisorEvent, SupervisorSettings, TimerId, WorkerId,
+    Call, ChannelId, ExitStatus, Machine, OsEvent, Output, Signal, SlotInfo, SocketId, Supervisor,
+    SupervisorEvent, SupervisorSettings, WorkerId,
 };
-
-/// The outputs of one input, beyond any that a test needs.
-const OUTPUTS: usize = 10_000;
 
 /// Short times, in round numbers.
 pub(crate) fn settings(workers: u32) -> SupervisorSettings {
@@ -27,12 +24,8 @@ pub(crate) fn settings(workers: u32) -> SupervisorSettings {
 #[derive(Clone)]
 pub(crate) struct Story {
     pub(crate) supervisor: Supervisor,
-    now: u64,
-    timers: BTreeSet<(u64, TimerId)>,
+    pub(crate) os: TestOs,
     lines: Vec<String>,
-    sockets: u64,
-    /// The next programs cannot be started.
-    pub(crate) fail_spawns: usize,
     /// Events of the primary are lines as well.
     pub(crate) with_primary: bool,
 }
@@ -61,18 +54,37 @@ fn text(event: &SupervisorEvent) -> String {
     }
 }
 
+/// The lines of a call; one line for each known part of a write.
+fn call_texts(call: &Call) -> Vec<String> {
+    match call {
+        Call::Spawn { worker, env, .. } => {
+            let slot = env.iter().find(|(name, _)| *name == "CLUSTER_SLOT").expect("a slot");
+            vec![format!("spawn {worker} in slot {}", slot.1)]
+        }
+        Call::Write { channel, bytes, .. } => {
+            let line = String::from_utf8_lossy(bytes);
+            let named = [
+                ("NODE_CLUSTER_LAME_DUCK", "lame duck"),
+                ("NODE_CLUSTER_PING", "ping"),
+                (r#""act":"disconnect""#, "disconnect"),
+                (r#""act":"newconn""#, "connection"),
+            ];
+            let found = named.iter().filter(|(part, _)| line.contains(part));
+            found.map(|(_, name)| format!("{name} -> {}", channel.0)).collect()
+        }
+        Call::Kill { worker, signal } => vec![format!("{signal} -> {worker}")],
+        Call::PauseAccept { socket } => vec![format!("stop accepting at {}", socket.0)],
+        Call::Close { socket } => vec![format!("close {}", socket.0)],
+        _ => Vec::new(),
+    }
+}
+
 impl Story {
     pub(crate) fn new(settings: SupervisorSettings) -> Self {
         let supervisor = Supervisor::new(settings).expect("possible settings");
-        let mut story = Story {
-            supervisor,
-            now: 0,
-            timers: BTreeSet::new(),
-            lines: Vec::new(),
-            sockets: 0,
-            fail_spawns: 0,
-            with_primary: false,
-        };
+        let mut os = TestOs::default();
+        os.forgets = true;
+        let mut story = Story { supervisor, os, lines: Vec::new(), with_primary: false };
         story.drain();
         story
     }
@@ -95,65 +107,16 @@ impl Story {
     }
 
     fn drain(&mut self) {
-        let mut outputs = 0;
-        while let Some(output) = self.supervisor.poll() {
-            outputs += 1;
-            assert!(outputs < OUTPUTS, "no end of outputs: {output:?}");
-            match output {
-                Output::Event(SupervisorEvent::Primary(event)) if self.with_primary => {
-                    let line = format!("{event:?}");
-                    self.lines.push(line.split([' ', '(']).next().unwrap_or_default().to_owned());
-                }
-                Output::Event(SupervisorEvent::Primary(_)) => {}
-                Output::Event(event) => self.lines.push(text(&event)),
-                Output::Call(call) => self.perform(call),
+        let Story { supervisor, os, lines, with_primary } = self;
+        drain(supervisor, os, |output| match output {
+            Output::Event(SupervisorEvent::Primary(event)) if *with_primary => {
+                let line = format!("{event:?}");
+                lines.push(line.split([' ', '(']).next().unwrap_or_default().to_owned());
             }
-        }
-    }
-
-    fn perform(&mut self, call: Call) {
-        match call {
-            Call::Spawn { worker, env, .. } => {
-                let slot = env.iter().find(|(name, _)| *name == "CLUSTER_SLOT").expect("a slot");
-                self.lines.push(format!("spawn {worker} in slot {}", slot.1));
-                if self.fail_spawns > 0 {
-                    self.fail_spawns -= 1;
-                    let failed = OsEvent::SpawnFailed {
-                        worker,
-                        program: None,
-                        directory: false,
-                        errno: Errno::EAGAIN,
-                    };
-                    return self.supervisor.handle(failed);
-                }
-                self.supervisor.handle(OsEvent::Spawned { worker, pid: 1000 });
-            }
-            Call::Write { channel, bytes, .. } => {
-                let line = String::from_utf8_lossy(&bytes);
-                let named = [
-                    ("NODE_CLUSTER_LAME_DUCK", "lame duck"),
-                    ("NODE_CLUSTER_PING", "ping"),
-                    (r#""act":"disconnect""#, "disconnect"),
-                    (r#""act":"newconn""#, "connection"),
-                ];
-                let found = named.iter().filter(|(part, _)| line.contains(part));
-                self.lines.extend(found.map(|(_, name)| format!("{name} -> {}", channel.0)));
-                self.supervisor.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-            }
-            Call::Bind { handle, .. } => {
-                self.sockets += 1;
-                let address = LocalAddress::Ip("127.0.0.1:8000".parse().expect("an address"));
-                let socket = SocketId(self.sockets);
-                self.supervisor.handle(OsEvent::Bound { handle, socket, address });
-            }
-            Call::SetTimer { timer, after_ms } => {
-                self.timers.insert((self.now + after_ms, timer));
-            }
-            Call::Kill { worker, signal } => self.lines.push(format!("{signal} -> {worker}")),
-            Call::PauseAccept { socket } => self.lines.push(format!("stop accepting at {}", socket.0)),
-            Call::Close { socket } => self.lines.push(format!("close {}", socket.0)),
-            _ => {}
-        }
+            Output::Event(SupervisorEvent::Primary(_)) => {}
+            Output::Event(event) => lines.push(text(&event)),
+            Output::Call(call) => lines.extend(call_texts(&call)),
+        });
     }
 
     fn read(&mut self, worker: u64, line: &str) {
@@ -195,8 +158,9 @@ impl Story {
 
     /// A client connects to the first listening socket.
     pub(crate) fn connect(&mut self) -> Vec<String> {
-        self.sockets = self.sockets.max(100) + 1;
-        self.input(OsEvent::Accepted { listener: SocketId(1), socket: SocketId(self.sockets) });
+        self.os.count_after(100);
+        let socket = self.os.next_socket();
+        self.input(OsEvent::Accepted { listener: SocketId(1), socket });
         self.lines()
     }
 
@@ -226,24 +190,18 @@ impl Story {
 
     /// Time passes.
     pub(crate) fn wait(&mut self, ms: u64) -> Vec<String> {
-        let until = self.now + ms;
-        while let Some(&(at, timer)) = self.timers.first()
-            && at <= until
-        {
-            self.timers.pop_first();
-            self.now = at;
-            self.input(OsEvent::Timer { timer });
+        let until = self.os.now() + ms;
+        while let Some(timer) = self.os.next_timer(Some(until)) {
+            self.input(timer);
         }
-        self.now = until;
         self.lines()
     }
 
     /// The next timer that changes anything fires, if any.
     pub(crate) fn next_timer(&mut self) -> Vec<String> {
-        while let Some((at, timer)) = self.timers.pop_first() {
-            self.now = at;
+        while let Some(timer) = self.os.next_timer(None) {
             let before = self.slots();
-            self.input(OsEvent::Timer { timer });
+            self.input(timer);
             if !self.lines.is_empty() || self.slots() != before {
                 break;
             }
