@@ -2,87 +2,59 @@
 
 use std::collections::BTreeSet;
 
+use cluster_core::testing::TestProcess;
 use cluster_core::{
-    Call, ChannelId, Event, IncomingHandle, Limits, ListenOptions, ListenerId, LocalAddress, Machine,
-    OsEvent, Output, Primary, Serialization, Settings, SocketId, SpawnOptions, Violation, Worker,
-    WorkerError, WorkerEvent, WorkerId,
+    Call, ChannelId, Event, IncomingHandle, Limits, ListenOptions, ListenerId, Machine, OsEvent, Output,
+    Primary, Serialization, Settings, SocketId, SpawnOptions, Violation, Worker, WorkerError, WorkerEvent,
+    WorkerId,
 };
 use proptest::prelude::*;
 use serde_json::Value;
 
 const ONE: WorkerId = WorkerId(1);
 
-/// A machine with successful calls, and its open descriptors.
-struct Process<M> {
-    machine: M,
+/// A machine on its channel; the test is the peer.
+struct Process<M: Machine> {
+    inner: TestProcess<M>,
     channel: ChannelId,
-    open: bool,
-    held: BTreeSet<SocketId>,
-    next_socket: u64,
-    paused: bool,
 }
 
 impl<M: Machine> Process<M> {
     fn new(machine: M, channel: ChannelId) -> Self {
-        Process { machine, channel, open: true, held: BTreeSet::new(), next_socket: 100, paused: false }
+        let mut inner = TestProcess::new(machine);
+        inner.os.count_after(100);
+        Process { inner, channel }
     }
 
-    fn socket(&mut self) -> SocketId {
-        self.next_socket += 1;
-        self.held.insert(SocketId(self.next_socket));
-        SocketId(self.next_socket)
+    fn is_open(&self) -> bool {
+        !self.inner.os.calls.contains(&Call::CloseChannel { channel: self.channel })
     }
 
     fn read(&mut self, bytes: &[u8], with_socket: bool) -> Vec<M::Event> {
-        if bytes.is_empty() || !self.open {
+        if bytes.is_empty() || !self.is_open() {
             return Vec::new();
         }
-        let socket = with_socket.then(|| self.socket());
+        let socket = with_socket.then(|| self.inner.os.next_socket());
         self.give(OsEvent::Read { channel: self.channel, bytes: bytes.to_vec(), socket })
     }
 
     fn give(&mut self, event: OsEvent) -> Vec<M::Event> {
-        self.machine.handle(event);
+        self.inner.machine.handle(event);
         self.drain()
     }
 
     fn drain(&mut self) -> Vec<M::Event> {
-        let mut events = Vec::new();
-        while let Some(output) = self.machine.poll() {
-            match output {
-                Output::Event(event) => events.push(event),
-                Output::Call(call) => {
-                    if let Some(answer) = self.perform(&call) {
-                        self.machine.handle(answer);
-                    }
-                }
-            }
-        }
-        events
+        self.inner.drain();
+        assert_eq!(self.inner.os.strays, [], "closed, but not open");
+        std::mem::take(&mut self.inner.events)
     }
 
-    fn perform(&mut self, call: &Call) -> Option<OsEvent> {
-        if let Call::Close { socket } = call {
-            assert!(self.held.remove(socket), "{socket:?} is closed, but is not open");
-        } else if let Call::Write { channel, .. } = call {
-            return Some(OsEvent::Wrote { channel: *channel, rest: Vec::new() });
-        } else if let Call::Bind { handle, .. } = call {
-            let socket = self.socket();
-            let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
-            return Some(OsEvent::Bound { handle: *handle, socket, address });
-        } else if let Call::Listen { socket, .. } = call {
-            let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
-            return Some(OsEvent::Listening { socket: *socket, address });
-        } else if let Call::CloseChannel { .. } = call {
-            self.open = false;
-        } else if let Call::PauseRead { .. } = call {
-            self.paused = true;
-        }
-        None
+    fn held(&mut self) -> &mut BTreeSet<SocketId> {
+        &mut self.inner.os.held
     }
 
     fn close(&mut self) {
-        if self.open {
+        if self.is_open() {
             self.give(OsEvent::ChannelClosed { channel: self.channel });
         }
     }
@@ -250,7 +222,7 @@ proptest! {
         events.extend(process.drain());
         let ends = events.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count();
         prop_assert!(ends <= 1);
-        prop_assert!(process.held.is_empty(), "still open: {:?}", process.held);
+        prop_assert!(process.held().is_empty(), "still open: {:?}", process.held());
     }
 
     /// For any bytes of a worker, the primary does not panic, emits at most one end, and keeps nothing of the worker.
@@ -260,10 +232,10 @@ proptest! {
         let mut events = Vec::new();
         for (bytes, with_socket) in &sent {
             events.extend(process.read(bytes, *with_socket));
-            if let Some(listener) = process.held.first().copied()
-                && process.machine.ledger().accepted() < 3
+            if let Some(listener) = process.held().first().copied()
+                && process.inner.machine.ledger().accepted() < 3
             {
-                let socket = process.socket();
+                let socket = process.inner.os.next_socket();
                 events.extend(process.give(OsEvent::Accepted { listener, socket }));
             }
         }
@@ -272,13 +244,13 @@ proptest! {
         for event in &events {
             // The program owns a socket that arrives with a message.
             if let Event::Message { handle: Some(IncomingHandle { socket, .. }), .. } = event {
-                process.held.remove(socket);
+                process.held().remove(socket);
             }
         }
         let ends = events.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count();
         prop_assert!(ends <= 1);
-        prop_assert!(process.held.is_empty(), "still open: {:?}", process.held);
-        prop_assert_eq!(process.machine.ledger().open().count(), 0);
+        prop_assert!(process.held().is_empty(), "still open: {:?}", process.held());
+        prop_assert_eq!(process.inner.machine.ledger().open().count(), 0);
     }
 
     /// For any bytes of the primary, the worker does not panic, and keeps only the application's sockets.
@@ -287,7 +259,7 @@ proptest! {
         let mut process = worker();
         let mut given = BTreeSet::new();
         for (bytes, with_socket) in &sent {
-            process.machine.accept(ListenerId(1));
+            process.inner.machine.accept(ListenerId(1));
             for event in process.drain().into_iter().chain(process.read(bytes, *with_socket)) {
                 if let WorkerEvent::Connection { connection, .. } = event {
                     given.insert(connection);
@@ -298,9 +270,9 @@ proptest! {
             }
         }
         process.close();
-        process.machine.close(ListenerId(1));
+        process.inner.machine.close(ListenerId(1));
         process.drain();
-        prop_assert!(process.held.is_subset(&given), "still open: {:?}, given: {given:?}", process.held);
+        prop_assert!(process.held().is_subset(&given), "still open: {:?}, given: {given:?}", process.held());
     }
 }
 
@@ -315,7 +287,7 @@ fn endless_line_ends_at_limit() {
     process.drain();
     assert_eq!(process.read(&[b'x'; 1000], false), []);
     assert!(matches!(process.read(b"x", false)[..], [Event::Error { .. }, Event::Disconnect { .. }]));
-    assert!(!process.open);
+    assert!(!process.is_open());
 }
 
 /// A payload longer than the limit is a violation at once.
@@ -333,12 +305,12 @@ fn too_long_payload_ends_at_once() {
     };
     let mut process = start();
     assert_eq!(process.read(&1000_u32.to_be_bytes(), false), []);
-    assert!(process.open);
+    assert!(process.is_open());
     let mut process = start();
     let error = WorkerError::Protocol(Violation::TooLong);
     let events = process.read(&1001_u32.to_be_bytes(), false);
     assert_eq!(events, [Event::Error { worker: ONE, error }, Event::Disconnect { worker: ONE }]);
-    assert!(!process.open);
+    assert!(!process.is_open());
 }
 
 /// If reading stopped, both ends would wait for each other: the acknowledgement may be behind the questions.
@@ -357,7 +329,7 @@ fn unacknowledged_questions_end_channel() {
         )
     };
     process.read(query("null", 1).as_bytes(), false);
-    let (listener, socket) = (*process.held.first().expect("it is bound"), process.socket());
+    let (listener, socket) = (*process.held().first().expect("it is bound"), process.inner.os.next_socket());
     process.give(OsEvent::Accepted { listener, socket });
     let mut asked = 1;
     let mut seen = Vec::new();
@@ -368,7 +340,8 @@ fn unacknowledged_questions_end_channel() {
     }
     let error = WorkerError::Protocol(Violation::Unacknowledged);
     assert_eq!(seen, [Event::Error { worker: ONE, error }, Event::Disconnect { worker: ONE }]);
-    assert!(!process.open && !process.paused && asked > 5);
+    let pause = Call::PauseRead { channel: ONE.into() };
+    assert!(!process.is_open() && !process.inner.os.calls.contains(&pause) && asked > 5);
 }
 
 /// A peer that floods and does not read is not read from.
@@ -414,21 +387,10 @@ fn flooding_peer_is_paused() {
 fn server_data_is_in_answer() {
     let mut process = primary();
     let question = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":0,"addressType":4,"data":{"a":1},"seq":1}"#;
-    process.machine.handle(OsEvent::Read {
-        channel: ONE.into(),
-        bytes: format!("{question}\n").into_bytes(),
-        socket: None,
-    });
-    let mut answers = Vec::new();
-    while let Some(output) = process.machine.poll() {
-        let Output::Call(call) = output else { continue };
-        if let Call::Write { bytes, .. } = &call {
-            answers.extend(serde_json::from_slice::<Value>(bytes));
-        }
-        if let Some(answer) = process.perform(&call) {
-            process.machine.handle(answer);
-        }
-    }
+    process.inner.os.take_calls();
+    process.read(format!("{question}\n").as_bytes(), false);
+    let answers: Vec<Value> =
+        process.inner.os.written().iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!((&answers[0]["ack"], &answers[0]["data"]), (&1.into(), &serde_json::json!({ "a": 1 })));
 }
@@ -440,10 +402,9 @@ fn failed_bind_frees_index() {
     let refused = br#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"k","ack":1,"data":null,"seq":0}"#;
     let events = process.read(&[&refused[..], b"\n"].concat(), false);
     assert!(matches!(events[..], [WorkerEvent::ListenFailed { .. }]), "{events:?}");
-    process.machine.listen(ListenOptions::default());
-    let Some(Output::Call(Call::Write { bytes, .. })) = process.machine.poll() else {
-        unreachable!("it asks")
-    };
-    let question: Value = serde_json::from_slice(&bytes).expect("it is JSON");
+    process.inner.machine.listen(ListenOptions::default());
+    process.drain();
+    let written = process.inner.os.written();
+    let question: Value = serde_json::from_str(written.last().expect("it asks")).expect("it is JSON");
     assert_eq!((&question["act"], &question["index"]), (&"queryServer".into(), &0.into()));
 }
