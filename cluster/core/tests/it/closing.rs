@@ -2,7 +2,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use cluster_core::testing::TestCluster;
+use cluster_core::testing::{TestCluster, TestOs, TestProcess};
 use cluster_core::{
     Call, ChannelId, Event, HandleType, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent,
     OutgoingHandle, Output, Primary, SchedulingPolicy, Sent, Serialization, Settings, SocketId, Worker,
@@ -38,34 +38,26 @@ fn closed_shared_socket_is_not_sent() {
     settings.limits.congested_bytes = 100;
     let mut cluster = TestCluster::new(settings);
     cluster.fork(1);
-    let ask = |index: u32| {
-        format!(
-            "{{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":{index},\"address\":null,\"port\":0,\
-             \"addressType\":4,\"seq\":{index}}}\n"
-        )
-    };
     // The worker asks twice and does not acknowledge the first socket: the second answer is blocked.
+    cluster.processes.clear();
+    cluster.take_events();
     for index in [7, 8] {
-        cluster.primary.handle(OsEvent::Read {
-            channel: ONE.into(),
-            bytes: ask(index).into_bytes(),
-            socket: None,
-        });
-        assert_eq!(cluster_core::pump(&mut cluster.primary, &mut cluster.os), None);
+        let query = format!(
+            r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":{index},"address":null,"port":0,"addressType":4,"seq":{index}}}"#
+        );
+        cluster.read(ONE, &query, None);
+        assert_eq!(cluster.take_events(), []);
     }
     let sent = |cluster: &TestCluster| {
         cluster.os.calls.iter().filter(|call| matches!(call, Call::Write { socket: Some(_), .. })).count()
     };
     cluster.primary.disconnect_worker(ONE);
-    let acknowledged = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n".to_vec();
-    cluster.primary.handle(OsEvent::Read { channel: ONE.into(), bytes: acknowledged, socket: None });
-    while cluster_core::pump(&mut cluster.primary, &mut cluster.os).is_some() {}
+    cluster.read(ONE, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
     assert_eq!(sent(&cluster), 1, "the second socket is closed, and what would have carried it is not sent");
-    let said = cluster.os.calls.iter().rev().find_map(|call| match call {
-        Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
-        _ => None,
-    });
-    assert!(said.is_some_and(|said| said.contains("disconnect")), "what was held behind it is");
+    assert!(
+        cluster.os.written().last().is_some_and(|said| said.contains("disconnect")),
+        "what was held behind it is"
+    );
     let sent = cluster.primary.send(ONE, json!("more"));
     assert_eq!(sent, Ok(Sent::Buffered), "a cancelled frame is not waited for");
 }
@@ -240,28 +232,16 @@ fn disconnect_closes_every_listening_socket() {
 #[test]
 fn disconnect_while_binding_leaves_no_socket() {
     let mut primary = Primary::new(Settings { keep_listening: true, ..Settings::default() });
-    let mut calls = Vec::new();
-    let drain = |primary: &mut Primary, calls: &mut Vec<Call>| {
-        while let Some(output) = primary.poll() {
-            let Output::Call(call) = output else { continue };
-            match call {
-                Call::Spawn { worker, .. } => primary.handle(OsEvent::Spawned { worker, pid: 1 }),
-                Call::Write { channel, .. } => primary.handle(OsEvent::Wrote { channel, rest: Vec::new() }),
-                call => calls.push(call),
-            }
-        }
-    };
     primary.fork().expect("nothing impossible was set up");
-    drain(&mut primary, &mut calls);
-    let query = br#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"backlog":0,"seq":1}"#;
-    let bytes = [query.as_slice(), b"\n"].concat();
-    primary.handle(OsEvent::Read { channel: ONE.into(), bytes, socket: None });
-    drain(&mut primary, &mut calls);
-    let Some(Call::Bind { handle, .. }) = calls.pop() else { unreachable!("it binds") };
-    primary.disconnect_all();
-    drain(&mut primary, &mut calls);
+    let mut primary = TestProcess::on(primary, TestOs::withholding_binds());
+    let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"backlog":0,"seq":1}"#;
+    primary.read(ONE.into(), query, None);
+    let Some(Call::Bind { handle, .. }) = primary.os.take_calls().pop() else { unreachable!("it binds") };
+    primary.machine.disconnect_all();
+    primary.drain();
     let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
     primary.handle(OsEvent::Bound { handle, socket: BOUND, address });
-    drain(&mut primary, &mut calls);
+    let mut calls = primary.os.take_calls();
+    calls.retain(|call| !matches!(call, Call::Write { .. }));
     assert_eq!(calls, [Call::Close { socket: BOUND }]);
 }

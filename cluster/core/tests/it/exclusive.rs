@@ -5,10 +5,10 @@
 use crate::listening::{
     BOUND, LISTENER, LOOPBACK, ONE, announced, binds, exclusive, path, serving, udp, worker_events,
 };
-use cluster_core::testing::TestOs;
+use cluster_core::testing::{Answer, TestProcess};
 use cluster_core::{
-    BindAddress, Call, Errno, Event, HandleId, Limits, ListenAddress, ListenError, ListenOptions, Machine,
-    OsEvent, Settings, SocketId, WorkerEvent,
+    BindAddress, Call, ChannelId, Errno, Event, HandleId, Limits, ListenAddress, ListenError, ListenOptions,
+    Machine, OsEvent, Serialization, Settings, SocketId, Worker, WorkerEvent,
 };
 
 /// The worker binds an exclusive server, and the primary gets no message.
@@ -52,59 +52,50 @@ fn shutdown_ignores_exclusive_server() {
     assert!(!outputs.iter().any(closes), "{outputs:?}");
 }
 
+fn worker() -> Worker {
+    Worker::new(ONE, Serialization::Json, Limits::default())
+}
+
 /// An exclusive server can be opened and closed without a channel.
 #[test]
 fn exclusive_server_needs_no_channel() {
-    let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
-    let mut os = TestOs::default();
-    let mut events = Vec::new();
-    let mut drain = |worker: &mut _| {
-        while let Some(event) = cluster_core::pump(worker, &mut os) {
-            events.push(event);
-        }
-    };
-    let held = worker.listen(exclusive(ListenAddress::any(0)));
-    worker.disconnect();
-    drain(&mut worker);
-    let ack = b"{\"cmd\":\"NODE_CLUSTER\",\"ack\":1,\"seq\":0}\n".to_vec();
-    worker.handle(OsEvent::Read { channel: cluster_core::ChannelId::PRIMARY, bytes: ack, socket: None });
-    drain(&mut worker);
-    assert!(!worker.is_connected());
-    worker.close(held);
-    let late = worker.listen(exclusive(ListenAddress::any(0)));
-    drain(&mut worker);
-    let exits = os.calls.iter().any(|call| matches!(call, Call::Exit { .. }));
+    let mut process = TestProcess::new(worker());
+    let held = process.machine.listen(exclusive(ListenAddress::any(0)));
+    process.machine.disconnect();
+    process.drain();
+    process.read(ChannelId::PRIMARY, r#"{"cmd":"NODE_CLUSTER","ack":1,"seq":0}"#, None);
+    assert!(!process.machine.is_connected());
+    process.machine.close(held);
+    let late = process.machine.listen(exclusive(ListenAddress::any(0)));
+    process.drain();
+    let exits = process.os.calls.iter().any(|call| matches!(call, Call::Exit { .. }));
     assert!(!exits, "a worker that was asked to exit exits when its program does");
-    assert!(os.calls.contains(&Call::Close { socket: BOUND }));
+    assert!(process.os.calls.contains(&Call::Close { socket: BOUND }));
     let lives = |event: &WorkerEvent| match event {
         WorkerEvent::Listening { listener, .. } => Some(("listening", *listener)),
         WorkerEvent::Closed { listener } => Some(("closed", *listener)),
         _ => None,
     };
-    let lives: Vec<_> = events.iter().filter_map(lives).collect();
+    let lives: Vec<_> = process.events.iter().filter_map(lives).collect();
     assert_eq!(lives, [("listening", held), ("closed", held), ("listening", late)]);
 }
 
 /// The failed bind of an exclusive server is reported as in Node.
 #[test]
 fn exclusive_bind_failure_matches_node() {
-    let mut worker = cluster_core::Worker::new(ONE, cluster_core::Serialization::Json, Limits::default());
-    let listener =
-        worker.listen(exclusive(ListenAddress::Tcp { host: Some(LOOPBACK), port: 80, ipv6_only: false }));
-    while let Some(output) = worker.poll() {
-        if let cluster_core::Output::Call(Call::Bind { handle, .. }) = output {
-            assert_eq!(handle, HandleId(listener.0));
-            worker.handle(OsEvent::BindFailed { handle, errno: Errno::EADDRINUSE });
-        } else if let cluster_core::Output::Event(event) = output {
-            let WorkerEvent::ListenFailed { error, .. } = event else { unreachable!("{event:?}") };
-            assert_eq!(
-                error.to_string(),
-                "cannot listen on 127.0.0.1:80: EADDRINUSE (the address is in use); stop what listens there, or choose another address"
-            );
-            return;
-        }
-    }
-    unreachable!("no event was emitted");
+    let mut process = TestProcess::new(worker());
+    process.os.binds = Answer::Failures(1, Errno::EADDRINUSE);
+    let address = ListenAddress::Tcp { host: Some(LOOPBACK), port: 80, ipv6_only: false };
+    let listener = process.machine.listen(exclusive(address));
+    process.drain();
+    let (calls, events) = process.take();
+    let bind = |call: &Call| if let Call::Bind { handle, .. } = call { Some(*handle) } else { None };
+    assert_eq!(calls.iter().filter_map(bind).collect::<Vec<_>>(), [HandleId(listener.0)]);
+    let [WorkerEvent::ListenFailed { error, .. }] = &events[..] else { unreachable!("{events:?}") };
+    assert_eq!(
+        error.to_string(),
+        "cannot listen on 127.0.0.1:80: EADDRINUSE (the address is in use); stop what listens there, or choose another address"
+    );
 }
 
 /// A listen error names the binding process and the address.

@@ -3,7 +3,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use cluster_core::testing::TestCluster;
+use cluster_core::testing::{TestCluster, TestOs, drain};
 use cluster_core::{
     Call, ChannelError, ChannelId, Errno, Event, ExitStatus, HandleType, Limits, ListenOptions, Machine,
     OsEvent, OutgoingHandle, Output, Primary, SendError, Serialization, Settings, SocketId, Violation,
@@ -30,12 +30,11 @@ fn outputs<M: Machine>(machine: &mut M) -> Vec<Output<M::Event>> {
 /// Drains a machine with successful writes. Returns the written bytes.
 fn settle<M: Machine>(machine: &mut M) -> Vec<Vec<u8>> {
     let mut lines = Vec::new();
-    while let Some(output) = machine.poll() {
-        if let Output::Call(Call::Write { channel, bytes, .. }) = output {
+    drain(machine, &mut TestOs::default(), |output| {
+        if let Output::Call(Call::Write { bytes, .. }) = output {
             lines.push(bytes);
-            machine.handle(OsEvent::Wrote { channel, rest: Vec::new() });
         }
-    }
+    });
     lines
 }
 

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use cluster_core::testing::{TestCluster, TestOs};
+use cluster_core::testing::{TestCluster, TestProcess};
 use cluster_core::{
     AddressType, BindAddress, Call, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
     ListeningAddress, LocalAddress, Machine, OsEvent, SchedulingPolicy, Serialization, Settings, SocketId,
@@ -55,11 +55,8 @@ pub(crate) fn worker_events(cluster: &TestCluster, worker: WorkerId) -> &[Worker
 
 /// The primary's output to a worker, without acknowledgements of descriptors.
 fn sent_lines(cluster: &TestCluster) -> String {
-    let written = cluster.os.calls.iter().filter_map(|call| match call {
-        Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
-        _ => None,
-    });
-    written.filter(|text| !text.contains("NODE_HANDLE_ACK")).collect()
+    let written = cluster.os.written().into_iter();
+    written.filter(|line| !line.contains("NODE_HANDLE_ACK")).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn path() -> ListenAddress {
@@ -78,7 +75,7 @@ fn path_is_bound_without_port() {
         let mut cluster = TestCluster::new(policy(policy_of));
         cluster.fork(1);
         let at = LocalAddress::Path("/run/cluster".into());
-        cluster.processes.get_mut(&ONE).expect("a live worker").os.received_at = Some(at.clone());
+        cluster.processes.get_mut(&ONE).expect("a live worker").os.address = Some(at.clone());
         cluster.worker(ONE).listen(path().into());
         cluster.settle();
         let bound =
@@ -132,7 +129,7 @@ fn udp_is_shared_under_both_policies() {
         let mut cluster = TestCluster::new(policy(policy_of));
         cluster.fork(1);
         let at = LocalAddress::Ip("127.0.0.1:5353".parse().expect("an address"));
-        cluster.processes.get_mut(&ONE).expect("a live worker").os.received_at = Some(at.clone());
+        cluster.processes.get_mut(&ONE).expect("a live worker").os.address = Some(at.clone());
         cluster.worker(ONE).listen(udp(Some(0)).into());
         cluster.worker(ONE).accept(LISTENER);
         cluster.settle();
@@ -453,19 +450,10 @@ fn worker_query_matches_node() {
 fn question(options: ListenOptions) -> Value {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     worker.listen(options);
-    let mut os = TestOs::default();
-    assert_eq!(cluster_core::pump(&mut worker, &mut os), None, "it waits for the answer");
-    let written: Vec<u8> = os
-        .calls
-        .into_iter()
-        .filter_map(|call| match call {
-            Call::Write { bytes, .. } => Some(bytes),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let written = String::from_utf8(written).expect("it is JSON");
-    let question = written.lines().find(|line| line.contains("queryServer")).expect("it asks");
+    let process = TestProcess::new(worker);
+    assert_eq!(process.events, [], "it waits for the answer");
+    let written = process.os.written();
+    let question = written.iter().find(|line| line.contains("queryServer")).expect("it asks");
     serde_json::from_str(question).expect("it is JSON")
 }
 

@@ -47,11 +47,7 @@ fn envelopes(cluster: &TestCluster) -> Vec<String> {
 
 /// The last line of the primary.
 fn last_said(cluster: &TestCluster) -> String {
-    let found = cluster.os.calls.iter().rev().find_map(|call| match call {
-        Call::Write { bytes, .. } => Some(String::from_utf8_lossy(bytes).trim_end().into()),
-        _ => None,
-    });
-    found.unwrap_or_default()
+    cluster.os.written().pop().unwrap_or_default()
 }
 
 /// A socket sent to a worker is closed in the primary once acknowledged.

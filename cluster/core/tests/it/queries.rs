@@ -4,24 +4,23 @@
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
+use cluster_core::testing::{TestOs, drain};
 use cluster_core::{
-    BindAddress, Call, ChannelId, Errno, Limits, ListenAddress, ListenError, ListenOptions, LocalAddress,
-    Machine, OsEvent, Output, Primary, Serialization, Settings, SocketId, Worker, WorkerId,
+    BindAddress, Call, ChannelId, Errno, Limits, ListenAddress, ListenError, ListenOptions, Machine, OsEvent,
+    Primary, Serialization, Settings, SocketId, Worker, WorkerId,
 };
 use serde_json::{Value, json};
 
 const ONE: WorkerId = WorkerId(1);
 
-/// The messages written by a machine until idle.
+/// The messages written by a machine until idle. A bind has no answer.
 fn written<M: Machine>(machine: &mut M) -> Vec<Value> {
-    let mut messages = Vec::new();
-    while let Some(output) = machine.poll() {
-        if let Output::Call(Call::Write { channel, bytes, .. }) = output {
-            messages.push(serde_json::from_slice(&bytes).expect("a line of JSON"));
-            machine.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-        }
-    }
-    messages
+    written_on(machine, TestOs::withholding_binds())
+}
+
+fn written_on<M: Machine>(machine: &mut M, mut os: TestOs) -> Vec<Value> {
+    drain(machine, &mut os, |_| {});
+    os.written().iter().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
 /// The query of a worker with these options.
@@ -172,9 +171,10 @@ fn refusal(fields: &Value) -> Option<i64> {
 fn bound(fields: &Value) -> BindAddress {
     let mut primary = primary(Settings::default(), 1);
     read(&mut primary, ONE.into(), &asked(fields), None);
-    let is_bind =
-        |output| if let Output::Call(Call::Bind { address, .. }) = output { Some(address) } else { None };
-    std::iter::from_fn(|| primary.poll()).find_map(is_bind).expect("it is bound")
+    let mut os = TestOs::withholding();
+    drain(&mut primary, &mut os, |_| {});
+    let is_bind = |call| if let Call::Bind { address, .. } = call { Some(address) } else { None };
+    os.calls.into_iter().find_map(is_bind).expect("it is bound")
 }
 
 /// Node: `UV_UDP_IPV6ONLY` and `UV_UDP_REUSEADDR`. The second has no effect on TCP.
@@ -202,17 +202,9 @@ fn flags_of_zones_are_nodes() {
 fn answer_at(address: SocketAddr, fields: &Value) -> Value {
     let mut primary = primary(Settings::default(), 1);
     read(&mut primary, ONE.into(), &asked(fields), None);
-    while let Some(output) = primary.poll() {
-        if let Output::Call(Call::Bind { handle, .. }) = output {
-            primary.handle(OsEvent::Bound {
-                handle,
-                socket: SocketId(1),
-                address: LocalAddress::from(address),
-            });
-            break;
-        }
-    }
-    written(&mut primary).pop().expect("an answer")
+    let mut os = TestOs::default();
+    os.address = Some(address.into());
+    written_on(&mut primary, os).pop().expect("an answer")
 }
 
 /// The answer has the zone of the address, if any, and the worker's data, if any.
@@ -233,26 +225,11 @@ fn answers_are_those_of_node() {
 fn first_true_data_is_shared() {
     for (first, shared) in [(json!(null), "b"), (json!(0), "b"), (json!(""), "b"), (json!("a"), "a")] {
         let mut primary = primary(Settings::default(), 2);
-        let at: SocketAddr = "127.0.0.1:80".parse().expect("an address");
         for (worker, data) in [(ONE, first.clone()), (WorkerId(2), json!("b"))] {
             read(&mut primary, worker.into(), &asked(&json!({ "data": data })), None);
         }
-        let mut answers = Vec::new();
-        while let Some(output) = primary.poll() {
-            match output {
-                Output::Call(Call::Bind { handle, .. }) => {
-                    let bound =
-                        OsEvent::Bound { handle, socket: SocketId(1), address: LocalAddress::from(at) };
-                    primary.handle(bound);
-                }
-                Output::Call(Call::Write { channel, bytes, .. }) => {
-                    answers.push(serde_json::from_slice::<Value>(&bytes).expect("JSON")["data"].clone());
-                    primary.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-                }
-                _ => {}
-            }
-        }
-        assert_eq!(answers.last(), Some(&json!(shared)), "{first}");
+        let answers = written_on(&mut primary, TestOs::default());
+        assert_eq!(answers.last().map(|answer| &answer["data"]), Some(&json!(shared)), "{first}");
     }
 }
 
@@ -289,10 +266,11 @@ fn worker_listens_with_a_backlog() {
         });
         let envelope = json!({ "cmd": "NODE_HANDLE", "type": "net.Native", "msg": reply });
         read(&mut worker, ChannelId::PRIMARY, &envelope, Some(SocketId(9)));
-        let is_listen = |output| {
-            if let Output::Call(Call::Listen { backlog, .. }) = output { Some(backlog) } else { None }
-        };
-        let backlog = std::iter::from_fn(|| worker.poll()).find_map(is_listen);
+        let mut os = TestOs::withholding();
+        drain(&mut worker, &mut os, |_| {});
+        let is_listen =
+            |call: &Call| if let Call::Listen { backlog, .. } = call { Some(*backlog) } else { None };
+        let backlog = os.calls.iter().find_map(is_listen);
         assert_eq!(backlog, Some(given), "{listener:?}");
     }
 }

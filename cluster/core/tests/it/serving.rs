@@ -3,11 +3,11 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use cluster_core::testing::{Answer, TestCluster};
+use cluster_core::testing::{Answer, TestCluster, TestOs, TestProcess};
 use cluster_core::{
-    Call, ChannelId, CloseReason, Errno, Event, Limits, ListenAddress, ListenOptions, ListenerId,
-    LocalAddress, Machine, OsEvent, Output, SchedulingPolicy, Serialization, Settings, SocketId, Worker,
-    WorkerEvent, WorkerId,
+    Call, ChannelId, CloseReason, Errno, Event, ExitStatus, Limits, ListenAddress, ListenOptions, ListenerId,
+    LocalAddress, OsEvent, Primary, SchedulingPolicy, Serialization, Settings, SocketId, Worker, WorkerEvent,
+    WorkerId,
 };
 
 const ONE: WorkerId = WorkerId(1);
@@ -168,19 +168,19 @@ fn listener_closes_with_last_worker() {
 // ---- a worker, line by line
 
 /// A worker; the test acts as its primary.
-struct Alone(Worker);
+struct Alone(TestProcess<Worker>);
 
 impl Alone {
     fn new() -> Self {
-        let mut alone = Alone(Worker::new(ONE, Serialization::Json, Limits::default()));
-        alone.drain();
+        let mut alone = Alone(TestProcess::new(Worker::new(ONE, Serialization::Json, Limits::default())));
+        alone.0.take();
         alone
     }
 
     /// Listens on the port that the primary names.
     fn serving(options: ListenOptions) -> Self {
         let mut alone = Alone::new();
-        alone.0.listen(options);
+        alone.0.machine.listen(options);
         alone.drain();
         let sockname = r#"{"address":"127.0.0.1","family":"IPv4","port":4100}"#;
         let reply = format!(
@@ -192,9 +192,8 @@ impl Alone {
 
     /// The worker's reaction to a line and its socket.
     fn react_to(&mut self, line: &str, socket: Option<SocketId>) -> (Vec<Call>, Vec<WorkerEvent>) {
-        let bytes = format!("{line}\n").into_bytes();
-        self.0.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket });
-        self.drain()
+        self.0.read(ChannelId::PRIMARY, line, socket);
+        self.0.take()
     }
 
     fn offers(&mut self, seq: u64, connection: SocketId) -> (Vec<Call>, Vec<WorkerEvent>) {
@@ -205,19 +204,8 @@ impl Alone {
     }
 
     fn drain(&mut self) -> (Vec<Call>, Vec<WorkerEvent>) {
-        let (mut calls, mut events) = (Vec::new(), Vec::new());
-        while let Some(output) = self.0.poll() {
-            match output {
-                Output::Event(event) => events.push(event),
-                Output::Call(call) => {
-                    if let Call::Write { channel, .. } = call {
-                        self.0.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-                    }
-                    calls.push(call);
-                }
-            }
-        }
-        (calls, events)
+        self.0.drain();
+        self.0.take()
     }
 }
 
@@ -252,13 +240,13 @@ fn offers_count_against_max_connections() {
         let beyond = SocketId(99);
         let (calls, _) = alone.offers(99, beyond);
         assert_eq!((answers(&calls), closes(&calls, beyond)), (vec![(99, false)], 1), "limit {limit}");
-        alone.0.accept(LISTENER);
+        alone.0.machine.accept(LISTENER);
         let (calls, events) = alone.drain();
         assert_eq!((answers(&calls).len(), events.len()), (usize::from(limit > 0), usize::from(limit > 0)));
         // The application's connections still count.
         assert_eq!(answers(&alone.offers(100, beyond).0), [(100, false)]);
         if limit > 0 {
-            alone.0.release(SocketId(1));
+            alone.0.machine.release(SocketId(1));
             assert_eq!(answers(&alone.offers(101, beyond).0), [], "one has ended");
         }
     }
@@ -269,7 +257,7 @@ fn offers_count_against_max_connections() {
 fn late_socket_is_closed() {
     let connection = SocketId(7);
     let mut alone = Alone::serving(ListenOptions::default());
-    alone.0.close(LISTENER);
+    alone.0.machine.close(LISTENER);
     alone.drain();
     let (calls, events) = alone.offers(5, connection);
     assert_eq!((answers(&calls), closes(&calls, connection), events), (vec![(5, false)], 1, vec![]));
@@ -280,9 +268,9 @@ fn late_socket_is_closed() {
 fn late_answer_closes_its_socket() {
     let socket = SocketId(7);
     let mut alone = Alone::new();
-    alone.0.listen(ListenOptions::default());
+    alone.0.machine.listen(ListenOptions::default());
     alone.drain();
-    alone.0.close(LISTENER);
+    alone.0.machine.close(LISTENER);
     alone.drain();
     let reply = format!(r#"{{"cmd":"NODE_CLUSTER","errno":0,"key":"{KEY}","ack":1,"seq":0}}"#);
     let (calls, events) = alone.react_to(&carried(&reply), Some(socket));
@@ -313,9 +301,9 @@ fn stray_socket_closes_with_channel() {
     let mut alone = Alone::serving(ListenOptions::default());
     let bytes = br#"{"cmd":"NODE_HANDLE","#.to_vec();
     alone.0.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket: Some(socket) });
-    assert_eq!(alone.drain(), (vec![], vec![]));
+    assert_eq!(alone.0.take(), (vec![], vec![]));
     alone.0.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY });
-    let (calls, _) = alone.drain();
+    let (calls, _) = alone.0.take();
     assert_eq!(closes(&calls, socket), 1);
 }
 
@@ -355,38 +343,17 @@ fn answer_names_the_bound_port() {
 /// A socket bound after the exit of every asking worker is closed.
 #[test]
 fn bound_without_worker_is_closed() {
-    let mut primary = cluster_core::Primary::new(Settings::default());
+    let mut primary = Primary::new(Settings::default());
     let worker = primary.fork().expect("nothing impossible was set up");
-    let mut calls = drain(&mut primary);
-    let mut bind = None;
-    for event in [
-        OsEvent::Spawned { worker, pid: 1 },
-        OsEvent::Read {
-            channel: worker.into(),
-            bytes: b"{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"index\":0,\"port\":0,\"addressType\":4,\"address\":null,\"seq\":0}\n".to_vec(),
-            socket: None,
-        },
-        OsEvent::ChannelClosed { channel: worker.into() },
-        OsEvent::Exited { worker, status: cluster_core::ExitStatus::Code(0) },
-    ] {
-        primary.handle(event);
-        calls.extend(drain(&mut primary));
-        bind = bind.or(calls.iter().find_map(|call| match call {
-            Call::Bind { handle, .. } => Some(*handle),
-            _ => None,
-        }));
-    }
+    let mut primary = TestProcess::on(primary, TestOs::withholding_binds());
+    let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"port":0,"addressType":4,"address":null,"seq":0}"#;
+    primary.read(worker.into(), query, None);
+    let is_bind = |call: &Call| if let Call::Bind { handle, .. } = call { Some(*handle) } else { None };
+    let handle = primary.os.calls.iter().find_map(is_bind).expect("it was to be bound");
+    primary.handle(OsEvent::ChannelClosed { channel: worker.into() });
+    primary.handle(OsEvent::Exited { worker, status: ExitStatus::Code(0) });
+    primary.os.take_calls();
     let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
-    primary.handle(OsEvent::Bound { handle: bind.expect("it was to be bound"), socket: BOUND, address });
-    assert_eq!(closes(&drain(&mut primary), BOUND), 1);
-}
-
-fn drain(primary: &mut cluster_core::Primary) -> Vec<Call> {
-    let mut calls = Vec::new();
-    while let Some(output) = primary.poll() {
-        if let Output::Call(call) = output {
-            calls.push(call);
-        }
-    }
-    calls
+    primary.handle(OsEvent::Bound { handle, socket: BOUND, address });
+    assert_eq!(closes(&primary.os.calls, BOUND), 1);
 }

@@ -2,10 +2,10 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
 
-use cluster_core::testing::TestCluster;
+use cluster_core::testing::{TestCluster, TestProcess};
 use cluster_core::{
-    Call, Errno, Limits, ListenOptions, ListenerId, LocalAddress, Machine, OsEvent, Output, Serialization,
-    Settings, SocketId, TimerId, Worker, WorkerId,
+    Call, Errno, Limits, ListenOptions, ListenerId, Machine, OsEvent, Serialization, Settings, SocketId,
+    TimerId, Worker, WorkerId,
 };
 
 const ONE: WorkerId = WorkerId(1);
@@ -49,35 +49,25 @@ fn calls_of(cluster: &mut TestCluster, event: OsEvent) -> Vec<Call> {
 }
 
 /// A worker with a listening socket of its own, and a program that asks for a connection.
-struct Own(Worker);
+struct Own(TestProcess<Worker>);
 
 impl Own {
     fn new() -> Self {
-        let mut own = Own(Worker::new(ONE, Serialization::Json, Limits::default()));
-        own.0.listen(ListenOptions { exclusive: true, ..ListenOptions::default() });
-        let Some(Call::Bind { handle, .. }) = own.drain().pop() else { unreachable!("it binds") };
-        let address = LocalAddress::Ip("127.0.0.1:4000".parse().expect("an address"));
-        own.calls(OsEvent::Bound { handle, socket: BOUND, address });
-        own.0.accept(LISTENER);
+        let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
+        worker.listen(ListenOptions { exclusive: true, ..ListenOptions::default() });
+        let mut own = Own(TestProcess::new(worker));
+        own.0.machine.accept(LISTENER);
         own.drain();
         own
     }
 
     fn drain(&mut self) -> Vec<Call> {
-        let mut calls = Vec::new();
-        while let Some(output) = self.0.poll() {
-            let Output::Call(call) = output else { continue };
-            if let Call::Write { channel, .. } = call {
-                self.0.handle(OsEvent::Wrote { channel, rest: Vec::new() });
-            } else {
-                calls.push(call);
-            }
-        }
-        calls
+        self.0.drain();
+        self.0.os.take_calls()
     }
 
     fn calls(&mut self, event: OsEvent) -> Vec<Call> {
-        self.0.handle(event);
+        self.0.machine.handle(event);
         self.drain()
     }
 }
@@ -128,7 +118,7 @@ fn worker_pause_grows_until_success() {
         assert_eq!(own.calls(OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
     }
     own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2) });
-    own.0.accept(LISTENER);
+    own.0.machine.accept(LISTENER);
     own.drain();
     assert_eq!(timer(&own.calls(failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
 }
@@ -137,10 +127,10 @@ fn worker_pause_grows_until_success() {
 fn worker_retries_when_connection_is_released() {
     let mut own = Own::new();
     own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2) });
-    own.0.accept(LISTENER);
+    own.0.machine.accept(LISTENER);
     own.drain();
     let (timer, _) = timer(&own.calls(failed(Errno::EMFILE))).expect("it rests");
-    own.0.release(SocketId(2));
+    own.0.machine.release(SocketId(2));
     assert_eq!(own.drain(), [Call::ResumeAccept { socket: BOUND }]);
     assert_eq!(own.calls(OsEvent::Timer { timer }), []);
 }
@@ -151,8 +141,8 @@ fn worker_rests_through_repeated_accepts() {
     let mut own = Own::new();
     own.calls(failed(Errno::EMFILE));
     for _ in 0..10 {
-        own.0.withdraw(LISTENER);
-        own.0.accept(LISTENER);
+        own.0.machine.withdraw(LISTENER);
+        own.0.machine.accept(LISTENER);
         assert!(!own.drain().contains(&Call::ResumeAccept { socket: BOUND }));
     }
 }

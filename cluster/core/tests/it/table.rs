@@ -1,6 +1,7 @@
 //! The table state x input -> state + outputs of each machine, as a snapshot: a change of behaviour is a visible
 //! diff. The rows are reviewed when they change.
 
+use cluster_core::testing::{TestOs, drain};
 use cluster_core::{Call, ChannelId, Event, LocalAddress, Machine, OsEvent, Output, SocketId, WorkerId};
 use std::fmt::Write as _;
 
@@ -12,18 +13,12 @@ mod worker;
 type Act<M> = Box<dyn Fn(&mut M)>;
 type Input<M> = (&'static str, Act<M>);
 
-/// Gives a machine one input and drains it; every write succeeds, every program starts.
+/// Gives a machine one input and drains it; every write succeeds, every program starts, and a bind has no answer.
 fn turn<M: Machine>(machine: &mut M, input: &dyn Fn(&mut M)) -> Vec<Output<M::Event>> {
     input(machine);
+    let mut os = TestOs::withholding_binds();
     let mut outputs = Vec::new();
-    while let Some(output) = machine.poll() {
-        if let Output::Call(Call::Write { channel, .. }) = &output {
-            machine.handle(OsEvent::Wrote { channel: *channel, rest: Vec::new() });
-        } else if let Output::Call(Call::Spawn { worker, .. }) = &output {
-            machine.handle(OsEvent::Spawned { worker: *worker, pid: 1000 });
-        }
-        outputs.push(output);
-    }
+    drain(machine, &mut os, |output| outputs.push(output));
     outputs
 }
 

@@ -1,6 +1,7 @@
 //! Failed writes: with every error number, with and without a descriptor, in a primary and in a worker. Only a broken
 //! channel loses messages, and the loss is counted.
 
+use cluster_core::testing::{self, Answer, TestOs};
 use cluster_core::{
     Call, ChannelError, ChannelId, ConnectionState, Errno, Event, HandleType, Limits, Machine, OsEvent,
     OutgoingHandle, Output, Primary, Serialization, Settings, SocketId, TimerId, Worker, WorkerError,
@@ -21,21 +22,10 @@ fn errnos() -> impl Iterator<Item = Errno> {
 }
 
 /// The outputs of a machine. A write succeeds, or fails once with this error number.
-fn drain<M: Machine>(machine: &mut M, failure: &mut Option<Errno>) -> Vec<Output<M::Event>> {
-    let mut outputs = Vec::new();
-    while let Some(output) = machine.poll() {
-        if let Output::Call(Call::Write { channel, .. }) = &output {
-            let answer = match failure.take() {
-                Some(errno) => OsEvent::WriteFailed { channel: *channel, errno },
-                None => OsEvent::Wrote { channel: *channel, rest: Vec::new() },
-            };
-            machine.handle(answer);
-        }
-        if let Output::Call(Call::Spawn { worker, .. }) = &output {
-            machine.handle(OsEvent::Spawned { worker: *worker, pid: 1 });
-        }
-        outputs.push(output);
-    }
+fn drain<M: Machine>(machine: &mut M, failure: Option<Errno>) -> Vec<Output<M::Event>> {
+    let (mut os, mut outputs) = (TestOs::default(), Vec::new());
+    os.writes = failure.map_or(Answer::Success, |errno| Answer::Failures(1, errno));
+    testing::drain(machine, &mut os, |output| outputs.push(output));
     outputs
 }
 
@@ -57,7 +47,7 @@ fn timer<E>(outputs: &[Output<E>]) -> Option<TimerId> {
 
 fn worker() -> Worker {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
-    drain(&mut worker, &mut None);
+    drain(&mut worker, None);
     worker
 }
 
@@ -68,7 +58,7 @@ fn worker_repeats_failed_writes_in_order() {
         for text in ["one", "two"] {
             worker.send(text).expect("it is open");
         }
-        let outputs = drain(&mut worker, &mut Some(errno));
+        let outputs = drain(&mut worker, Some(errno));
         let errors: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Event(_))).collect();
         if BROKEN.contains(&errno) {
             let error = ChannelError::Write { errno, lost: 2 };
@@ -80,7 +70,7 @@ fn worker_repeats_failed_writes_in_order() {
         assert_eq!(errors, [&Output::Event(WorkerEvent::Error { error })], "{errno}");
         assert_eq!((lines(&outputs), worker.unwritten()), (vec!["\"one\"".to_owned()], Some(2)), "{errno}");
         worker.handle(OsEvent::Timer { timer: timer(&outputs).expect("it is tried again") });
-        let again = drain(&mut worker, &mut None);
+        let again = drain(&mut worker, None);
         assert_eq!((lines(&again), worker.unwritten()), (vec!["\"one\"".into(), "\"two\"".into()], Some(0)));
     }
 }
@@ -94,7 +84,7 @@ fn unfit_sockets_hold_up_nothing() {
         let passing = OutgoingHandle { socket: CONNECTION, kind: HandleType::Socket, keep_open: false };
         worker.send_with("with", passing).expect("it is open");
         worker.send("behind").expect("it is open");
-        let outputs = drain(&mut worker, &mut Some(errno));
+        let outputs = drain(&mut worker, Some(errno));
         let closed = outputs.contains(&Output::Call(Call::Close { socket: CONNECTION }));
         let refused =
             outputs.contains(&Output::Event(WorkerEvent::Error { error: ChannelError::NotReceived }));
@@ -110,18 +100,11 @@ fn unfit_sockets_hold_up_nothing() {
 fn serving() -> (Primary, SocketId) {
     let mut primary = Primary::new(Settings::default());
     primary.fork().expect("nothing impossible was set up");
-    drain(&mut primary, &mut None);
+    drain(&mut primary, None);
     let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":0,"addressType":4,"index":0,"seq":1}"#;
     primary.handle(OsEvent::Read { channel: CHANNEL, bytes: format!("{query}\n").into(), socket: None });
-    let handle = drain(&mut primary, &mut None).into_iter().find_map(|output| match output {
-        Output::Call(Call::Bind { handle, .. }) => Some(handle),
-        Output::Call(_) | Output::Event(_) => None,
-    });
-    let socket = SocketId(1);
-    let address = cluster_core::LocalAddress::Ip(([127, 0, 0, 1], 80).into());
-    primary.handle(OsEvent::Bound { handle: handle.expect("it is bound"), socket, address });
-    drain(&mut primary, &mut None);
-    (primary, socket)
+    drain(&mut primary, None);
+    (primary, SocketId(1))
 }
 
 #[test]
@@ -129,7 +112,7 @@ fn failed_handoff_returns_to_ledger() {
     for errno in errnos() {
         let (mut primary, listener) = serving();
         primary.handle(OsEvent::Accepted { listener, socket: CONNECTION });
-        let outputs = drain(&mut primary, &mut Some(errno));
+        let outputs = drain(&mut primary, Some(errno));
         let open: Vec<_> = primary.ledger().open().collect();
         assert!(matches!(open[..], [(CONNECTION, ConnectionState::Queued(_))]), "{errno}: {open:?}");
         let errors: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Event(_))).collect();
@@ -139,7 +122,7 @@ fn failed_handoff_returns_to_ledger() {
             let error = Event::Error { worker: ONE, error: WorkerError::Delayed(errno) };
             assert_eq!(errors, [&Output::Event(error)], "{errno}");
             primary.handle(OsEvent::Timer { timer: timer(&outputs).expect("it is tried again") });
-            let again = lines(&drain(&mut primary, &mut None));
+            let again = lines(&drain(&mut primary, None));
             assert!(again.iter().any(|line| line.contains("newconn")), "{errno}: {again:?}");
         }
     }
@@ -150,11 +133,11 @@ fn broken_channel_is_offered_nothing() {
     let (mut primary, listener) = serving();
     for socket in 7..9 {
         primary.handle(OsEvent::Accepted { listener, socket: SocketId(socket) });
-        let offered = lines(&drain(&mut primary, &mut Some(Errno::EPIPE)));
+        let offered = lines(&drain(&mut primary, Some(Errno::EPIPE)));
         assert_eq!(offered.len(), usize::from(socket == 7), "{offered:?}");
     }
     primary.handle(OsEvent::ChannelClosed { channel: CHANNEL });
-    drain(&mut primary, &mut None);
+    drain(&mut primary, None);
     assert_eq!(primary.ledger().closed(cluster_core::CloseReason::NoListener), 2);
 }
 
@@ -165,7 +148,7 @@ fn loss_counts_program_messages() {
     for text in ["one", "two", "three"] {
         primary.send(ONE, text).expect("it is open");
     }
-    let outputs = drain(&mut primary, &mut Some(Errno::ECONNRESET));
+    let outputs = drain(&mut primary, Some(Errno::ECONNRESET));
     let error = WorkerError::Write { errno: Errno::ECONNRESET, lost: 3 };
     assert!(outputs.contains(&Output::Event(Event::Error { worker: ONE, error })), "{outputs:?}");
 }
@@ -178,10 +161,10 @@ fn hold_keeps_the_channel_open() {
     let close = Output::Call(Call::CloseChannel { channel: ChannelId::PRIMARY });
     worker.hold();
     worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes: leave, socket: None });
-    assert!(!drain(&mut worker, &mut None).contains(&close));
+    assert!(!drain(&mut worker, None).contains(&close));
     worker.send("last").expect("it is held open");
     worker.release_hold();
-    let outputs = drain(&mut worker, &mut None);
+    let outputs = drain(&mut worker, None);
     assert_eq!(lines(&outputs), ["\"last\""]);
     assert!(outputs.contains(&close), "{outputs:?}");
 }
