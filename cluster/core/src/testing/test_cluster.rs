@@ -33,7 +33,7 @@ const DELIVERIES: usize = 200_000;
 pub struct TestCluster {
     /// The machine of the primary; a command takes effect with [`settle`](TestCluster::settle).
     pub primary: Primary,
-    /// The operating system of the primary.
+    /// The operating system of the primary. If it forgets calls, so do those of workers forked from then on.
     pub os: TestOs,
     /// The events of the primary so far.
     pub events: Vec<Event>,
@@ -42,7 +42,7 @@ pub struct TestCluster {
     /// The number of further sockets to lose on the way.
     pub losing: usize,
     /// The workers that may have something to do.
-    commanded: Vec<WorkerId>,
+    commanded: VecDeque<WorkerId>,
     /// Events of channels, each with its receiver; `None`: the primary.
     in_flight: VecDeque<(Option<WorkerId>, OsEvent)>,
 }
@@ -56,7 +56,7 @@ impl TestCluster {
             events: Vec::new(),
             processes: BTreeMap::new(),
             losing: 0,
-            commanded: Vec::new(),
+            commanded: VecDeque::new(),
             in_flight: VecDeque::new(),
         }
     }
@@ -83,7 +83,7 @@ impl TestCluster {
     /// The machine of a worker; a command takes effect with [`settle`](TestCluster::settle).
     #[track_caller]
     pub fn worker(&mut self, id: WorkerId) -> &mut Worker {
-        self.commanded.push(id);
+        self.commanded.push_back(id);
         &mut self.processes.get_mut(&id).expect("a live worker").machine
     }
 
@@ -91,11 +91,12 @@ impl TestCluster {
     #[track_caller]
     pub fn settle(&mut self) {
         self.drain_primary();
-        for worker in core::mem::take(&mut self.commanded) {
-            self.drain_worker(worker);
-        }
         let mut deliveries = 0;
-        while let Some((receiver, event)) = self.in_flight.pop_front() {
+        loop {
+            while let Some(worker) = self.commanded.pop_front() {
+                self.drain_worker(worker);
+            }
+            let Some((receiver, event)) = self.in_flight.pop_front() else { return };
             deliveries += 1;
             assert!(deliveries < DELIVERIES, "the cluster never becomes idle");
             self.deliver(receiver, event);
@@ -149,6 +150,7 @@ impl TestCluster {
     #[track_caller]
     fn drain_primary(&mut self) {
         let TestCluster { primary, os, events, processes, commanded, in_flight, .. } = self;
+        let forgets = os.forgets;
         drain(primary, os, |output| match output {
             Output::Event(event) => events.push(event),
             Output::Call(Call::Write { channel: ChannelId(worker), bytes, socket }) => {
@@ -157,9 +159,10 @@ impl TestCluster {
             }
             Output::Call(Call::Spawn { worker, options, .. }) => {
                 let machine = Worker::new(worker, options.get_serialization(), Limits::default());
-                let process = TestProcess { machine, os: TestOs::default(), events: Vec::new() };
-                processes.insert(worker, process);
-                commanded.push(worker);
+                let mut os = TestOs::default();
+                os.forgets = forgets;
+                processes.insert(worker, TestProcess { machine, os, events: Vec::new() });
+                commanded.push_back(worker);
             }
             Output::Call(_) => {}
         });
