@@ -54,7 +54,7 @@ pub enum Observers {
     One(Observer),
     /// Any worker's.
     Workers,
-    /// Any client's.
+    /// Observed by any client.
     Clients,
     /// The client itself, in its steps.
     Me,

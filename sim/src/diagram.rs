@@ -49,7 +49,7 @@ struct Column {
     role: &'static str,
 }
 
-/// One row.
+/// A row of the diagram: something that a process or client does, or that happens to either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Mark {
     /// The step, from 1.

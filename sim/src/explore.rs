@@ -219,9 +219,9 @@ const BEAMS: [(BeamHeuristic, usize); 4] = [
 /// The faults armed in the schedule of the world are included. `budget` bounds the number of visited worlds, and so time and
 /// memory.
 ///
-/// Short guided searches, beams and depth-first searches in different orders run first: each misses other early mistakes.
-/// Complete searches follow: first with whole reactions, each uninterrupted or ended by a signal, then with single steps. So
-/// [`Reached::No`] covers all schedules.
+/// Short guided searches, beams and depth-first searches in different orders run first, because each kind recovers from other
+/// wrong choices. Complete searches follow: first with whole reactions, each uninterrupted or ended by a signal, then with
+/// single steps. So [`Reached::No`] covers all schedules.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
     let search = |budget, granularity, order| {
         reach(world, Search::new(Goal::observing(wanted), budget, granularity, order))

@@ -18,7 +18,7 @@ const NAMED: u32 = 120;
 /// The greatest number of different steps in the report.
 const SHOWN: usize = 8;
 
-/// The number of steps since the last progress, and the last of them.
+/// The number of steps since the last progress, and the last of these steps.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LivelockDetector {
     steps: u32,

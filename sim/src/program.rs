@@ -89,7 +89,7 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
         process.close(connection);
     }
 
-    /// The driver receives an observation, later than it was made, in the order in which all were made.
+    /// The driver receives an observation: some steps after the observation, in the order of all observations.
     fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {}
 
     /// The driver receives a notice, in the same order.

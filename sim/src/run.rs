@@ -184,7 +184,7 @@ impl<P: Program> Shrinker<P> {
         }
     }
 
-    /// The run tried last does not fail. Returns whether there was one.
+    /// The last tried run does not fail. Returns whether a run was tried.
     pub(crate) fn reject(&mut self) -> bool {
         self.tried.take().is_some()
     }

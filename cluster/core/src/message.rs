@@ -91,7 +91,7 @@ pub(crate) enum SocketCount {
     GetCount(String),
     /// The number of open connections. Node: `NODE_SOCKET_COUNT`.
     Count(String, u64),
-    /// Send a notification when none is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
+    /// Send a notification when no connection is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
     NotifyClose(String),
     /// No connection is open. Node: `NODE_SOCKET_ALL_CLOSED`.
     AllClosed(String),

@@ -38,7 +38,7 @@ impl<A> Pending<A> {
         assert!(before.is_none(), "sequence number {seq} was used twice");
     }
 
-    /// Removes the expectation that a reply to `seq` from `peer` meets, if any.
+    /// Removes the expectation of a reply to `seq` from `peer`, if any.
     pub(crate) fn take(&mut self, seq: u64, peer: ChannelId) -> Option<A> {
         match self.awaited.get(&seq) {
             Some((asked, _)) if *asked == peer => self.awaited.remove(&seq).map(|(_, awaited)| awaited),

@@ -127,7 +127,7 @@ impl Supervisor {
         self.lifecycle.set_busy(worker, busy, self.shutdown.drain(self.settings.drain));
     }
 
-    /// Kills a worker, and replaces it like one that was asked to exit: the exit does not count as a restart.
+    /// Kills a worker, and replaces the worker as after a requested exit: the exit does not count as a restart.
     pub fn kill_worker(&mut self, worker: WorkerId) {
         self.lifecycle.kill_requested(worker);
     }

@@ -244,7 +244,7 @@ async fn line_with(far: &UnixStream, text: &'static str) -> String {
     found.expect("a line with the text")
 }
 
-/// Writes lines, and a descriptor with the first.
+/// Writes lines, and a descriptor with the first line.
 fn send_with(far: &UnixStream, lines: &str, descriptor: BorrowedFd<'_>) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);

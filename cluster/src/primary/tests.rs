@@ -92,7 +92,7 @@ async fn echo(primary: &mut Primary, worker: WorkerId) -> Message {
     }
 }
 
-/// Connections, messages and the disconnect of a worker cross each end.
+/// The counters pass each end while a worker has connections, sends messages and disconnects.
 async fn passes_ends(serialization: Serialization) {
     if lacks_node() {
         return;

@@ -367,7 +367,7 @@ mod tests {
         while bytes.len() < 14 {
             let (more, descriptor) = read(&mut far).await;
             bytes.extend(more);
-            // The descriptor precedes all later bytes.
+            // A descriptor arrives before all bytes that were sent later.
             assert!(descriptor.is_none() || bytes.len() <= 9);
             found = descriptor.or(found);
         }

@@ -121,7 +121,7 @@ impl User {
         if let Some(groups) = &self.groups {
             set_groups(groups)?;
         } else if self.uid.is_some() || self.gid.is_some() {
-            // Only root has groups to lose: as in libuv, a refusal (EPERM) leaves a user's own groups.
+            // Only root may drop groups: after a refusal (EPERM) the groups of the user are kept, as in libuv.
             let _ = set_groups(&[]);
         }
         if let Some(gid) = self.gid {

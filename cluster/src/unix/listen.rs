@@ -131,7 +131,7 @@ mod tests {
     use std::time::Duration;
 
     thread_local! {
-        /// The calls of `accept` in this thread without a connection.
+        /// The calls of `accept` in this thread that found no connection.
         static FAILED: Cell<usize> = const { Cell::new(0) };
     }
 

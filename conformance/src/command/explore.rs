@@ -37,9 +37,9 @@ const MOST_JOBS: usize = 256;
 /// The target, the schedules, and the limits.
 #[derive(Debug, Args)]
 pub(super) struct Explore {
-    /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, or
-    /// plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>, such as plan-1-1--cl: close, and
-    /// listen again. `cargo doc -p cluster-sim`, module `scenarios`, lists the letters
+    /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, or plan-<workers>-<clients>-<moves of
+    /// the primary>-<moves of each worker>, such as plan-1-1--cl (the worker closes the server, and listens again). `cargo
+    /// doc -p cluster-sim`, module `scenarios`, lists the letters
     scenario: String,
     /// Number of random schedules
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_1::<u64>)]

@@ -39,7 +39,7 @@ pub(super) fn listen() -> io::Result<TempDir> {
     remove_at_the_end(&home);
     // Processes of other users need access.
     fs::set_permissions(&home, Permissions::from_mode(0o755))?;
-    // An earlier override stays.
+    // Fails if a directory is already set; that directory is kept.
     let _ = tempfile::env::override_temp_dir(&home);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {

@@ -17,7 +17,7 @@ use crate::report::{Absent, Printed, Report};
 use crate::suite::Suite;
 use crate::verdict::{Checker, Verdict};
 
-// Where nothing else is asked for.
+// The defaults, without options.
 const SAMPLES: u64 = 100;
 const RUNS: u32 = 1;
 // With `--all`.

@@ -71,7 +71,7 @@ impl Defect {
         is_seen && misfit.expected.contains(&self.expected) && stderr.contains(&self.stderr)
     }
 
-    /// The traces that a trace may stand for, with such lines replaced: first each line alone.
+    /// The traces that may have been meant, with the lines of a defect replaced: first with a single replaced line.
     pub(crate) fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
         let Some(word) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
             return Vec::new();

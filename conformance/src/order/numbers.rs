@@ -42,7 +42,7 @@ fn online(trace: &Trace, id: u64) -> Option<Misfit> {
     missed.then(|| Misfit::missing(format!("primary: `online` of the started worker {id}")))
 }
 
-/// Every connection of a worker is a client's.
+/// No worker reports a connection without a client that has connected.
 fn connections(trace: &Trace) -> Option<Misfit> {
     let lines = |what: &'static str| trace.lines().filter(move |(_, line)| line.what == what);
     let connected = lines("connected").count();

@@ -317,7 +317,7 @@ fn exiting_primary_may_miss_ends() {
         &scenario,
         &Trace::of(lines.map(|line| line.parse().expect(&line)), &scenario.datagram_servers()),
     );
-    // Only the scenario's own claim about the exit is left.
+    // The remaining check of the exit is the clause of the scenario.
     assert_eq!(misfits.len(), 1, "{misfits:?}");
     assert!(misfits[0].expected.ends_with("(Either)"), "{misfits:?}");
 }

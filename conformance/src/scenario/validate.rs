@@ -45,7 +45,7 @@ fn named_as_its_file(scenario: &Scenario) -> Valid {
     ))
 }
 
-/// How many there are in all.
+/// The number of clients in all groups.
 fn clients(scenario: &Scenario) -> Result<u32, ValidationError> {
     let count = scenario.clients.iter().map(|clients| clients.count).fold(0, u32::saturating_add);
     if count <= MOST {

@@ -17,9 +17,9 @@ use super::liveness::is_expected_to_run;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-/// In the line of a worker after closing a server.
+/// Part of the message that a worker sends when a server is closed.
 static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"close""#));
-/// In the line of a worker that listens.
+/// Part of the message that a worker sends when a server listens.
 static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"listening""#));
 
 /// The host and the port at which a worker listens, as reported.
@@ -28,7 +28,7 @@ type HostPort = (Option<String>, u16);
 /// A value for each of some connections, in id order.
 type Connections<T> = Vec<(SocketId, T)>;
 
-/// The free workers, and the ledger at the last look.
+/// The free workers, and the ledger at the previous check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fairness {
     /// For each worker and address: the workers that have received a connection there since this worker became free;
@@ -74,8 +74,8 @@ impl Fairness {
         }
     }
 
-    /// Whether the bytes can report a closed server: with a `close`, with an incomplete last line, or with the
-    /// rest of an earlier one.
+    /// Whether the bytes may report a closed server: the bytes contain `close`, end with an incomplete line, or begin with
+    /// the rest of an earlier line.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.0.is_empty() || !bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some()
     }

@@ -1,8 +1,8 @@
 //! Fifo: the primary hands off queued connections in the order of arrival.
 //!
-//! The check compares the ledger of an idle primary with the previous one. Connections queued between two looks are
-//! unordered among themselves; a connection that a worker returns is queued as a new one. Since it may have been handed
-//! off and returned between two looks, a return empties the record.
+//! The check compares the ledger of an idle primary with the previous one. Connections queued between two checks are
+//! unordered among themselves. A connection returned by a worker is queued as a new connection. A hand-off and a return may
+//! both happen between two checks, so after a return the record of the order is emptied.
 
 use cluster_core::{ConnectionState, HandleId, SocketId};
 

@@ -136,7 +136,7 @@ pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
     }
 }
 
-/// The names of the messages in these bytes; an incomplete one is a piece.
+/// The names of the messages in the bytes; an incomplete message is named a piece.
 fn messages(bytes: &[u8]) -> String {
     let names = bytes.split_inclusive(|byte| *byte == b'\n').map(message);
     names.collect::<Vec<_>>().join(", ")

@@ -36,10 +36,10 @@ impl<'a> Goal<'a> {
 /// The unit that other steps cannot interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Granularity {
-    /// A whole reaction of a process to an input; only a signal interrupts a reaction. Steps of clients and of the
-    /// driver that no process notices are taken at once.
+    /// A whole reaction of a process to an input; only a signal interrupts a reaction. A step of a client or of the driver
+    /// without an effect on a process is taken at once.
     Reactions,
-    /// Each step.
+    /// Each step of the world.
     Steps,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Granularity {
 pub(super) enum Order {
     /// First the step of a quiet machine.
     Oldest,
-    /// First the step that was enabled last.
+    /// First the most recently enabled step.
     Newest,
     /// Random, by a seed.
     Mixed(u64),

@@ -65,7 +65,7 @@ impl Sockets {
     }
 }
 
-/// The source address that the receiver sees of a socket bound to `own`.
+/// The source address of a datagram to `to`, from a socket bound to `own`.
 pub(crate) fn sender(own: SocketAddr, to: SocketAddr) -> SocketAddr {
     if !own.ip().is_unspecified() {
         return own;

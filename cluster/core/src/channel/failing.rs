@@ -21,8 +21,8 @@ enum Failure {
 }
 
 impl Failure {
-    /// An error number that a descriptor can cause is attributed to the descriptor first; the next write without a
-    /// descriptor decides about the channel. An unknown number without a descriptor loses nothing.
+    /// If the write had a descriptor, and a descriptor can cause the error, the descriptor is to blame; the next write
+    /// without a descriptor decides about the channel. An unknown error of a write without a descriptor loses no message.
     fn of(errno: Errno, with_socket: bool) -> Failure {
         match errno {
             Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ESHUTDOWN => Failure::Broken,
@@ -109,7 +109,7 @@ impl SendQueue {
         }
     }
 
-    /// The peer has not acknowledged the descriptor, so it cannot refer to the socket.
+    /// The peer has not acknowledged the descriptor, so no message of the peer can refer to the socket.
     pub(super) fn is_carrying(&self, socket: SocketId) -> bool {
         let blocked = self.blocked_on_ack.iter().filter_map(|frame| frame.carries.as_ref());
         blocked.chain(&self.unacknowledged).any(|outgoing| outgoing.carries(socket))

@@ -9,7 +9,7 @@ use crate::os::SocketId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Outbox {
-    /// The first perhaps written in part.
+    /// The unwritten frames in order; a part of the first frame may be written already.
     frames: VecDeque<OutgoingFrame>,
     /// The frame in a write, or waiting for room, and the number of bytes in the write.
     writing: Option<(OutgoingFrame, usize)>,

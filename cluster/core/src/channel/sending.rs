@@ -79,12 +79,13 @@ impl SendQueue {
         }
     }
 
-    /// Everything is written and acknowledged, or never will be. A blocked frame implies an unacknowledged one.
+    /// Every frame is written and acknowledged, or the channel is broken. A blocked frame waits for an unacknowledged frame,
+    /// so blocked frames need no check.
     pub(super) fn is_done(&self) -> bool {
         self.outbox.is_empty() && (self.unacknowledged.is_none() || self.broken)
     }
 
-    /// An acknowledgement is expected. One that arrives after the channel broke is tolerated.
+    /// An acknowledgement is expected, or tolerated because the channel is broken.
     pub(super) fn awaits_ack(&self) -> bool {
         self.unacknowledged.is_some() || self.broken
     }

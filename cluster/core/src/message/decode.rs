@@ -178,7 +178,7 @@ fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
 }
 
 fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
-    // Node looks for a message with the number, and finds none.
+    // Node searches for a message with the number, without success.
     let Ok(ack) = fields.count(Field::Ack) else { return Ok(None) };
     if fields.raw(Field::Ack).is_none() {
         return Ok(None);
@@ -291,8 +291,8 @@ fn fd(fields: &Fields<'_>) -> Option<i64> {
     (!fd.is_nullish()).then(|| fd.integer().unwrap_or(i64::MAX))
 }
 
-/// Node: `backlog || 511`, then a 32-bit integer; for the kernel a negative one is the largest. A value that is 0
-/// only after the conversion is the kernel's smallest, 1.
+/// Node: `backlog || 511`, then a 32-bit integer. To the kernel a negative number is the largest backlog. A value of 0 after
+/// the conversion is the smallest backlog of the kernel, 1.
 fn backlog(value: &Js<'_>) -> Option<u32> {
     let given = || u32::try_from(value.int32()).unwrap_or(u32::MAX).max(1);
     (*value != Js::Undefined).then(|| if value.is_true() { given() } else { 0 })

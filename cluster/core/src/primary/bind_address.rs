@@ -1,5 +1,5 @@
-//! The bind address of a query. A worker can ask for anything: an invalid request gets `EINVAL`, one that is too long
-//! to keep `ENAMETOOLONG`.
+//! The bind address of a query. A worker can ask for anything: the answer to an invalid request is `EINVAL`, and to a request
+//! that is too long to be kept `ENAMETOOLONG`.
 
 use alloc::string::String;
 

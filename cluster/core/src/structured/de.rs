@@ -260,7 +260,7 @@ struct Sparse<'a> {
 
 impl<'a> Sparse<'a> {
     fn new(of: Value<'a>, length: u32, members: &'a [(JsString, Structured)]) -> Result<Self, MessageError> {
-        // Holes are charged like references.
+        // Each hole of an array counts toward the limit, as a reference does.
         let left = of.left.get().checked_sub(length as usize).ok_or(MessageError::TooLong)?;
         of.left.set(left);
         Ok(Sparse { of, members: members.iter().peekable(), at: 0, length })

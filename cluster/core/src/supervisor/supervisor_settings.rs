@@ -338,8 +338,8 @@ impl SupervisorSettings {
         }
     }
 
-    /// The longest wait of a shutdown for acknowledgements: the time of a lame duck, and at most half of the time that the
-    /// lame ducks leave for their drain.
+    /// The longest wait of a shutdown for acknowledgements: the time of a lame duck, and at most half of the time from the
+    /// end of the lame ducks to the end of the shutdown.
     pub(super) fn emptying(&self) -> Duration {
         let rest = self.shutdown.saturating_sub(self.lame_duck);
         self.lame_duck.min(rest / 2)

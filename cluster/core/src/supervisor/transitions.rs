@@ -1,5 +1,5 @@
-//! The transitions of the slots: start, readiness, end and restart, and the steps of replacement and shutdown. The inputs that cause
-//! them are in the file above.
+//! The transitions of the slots: start, readiness, end and restart, and the steps of replacement and shutdown.
+//! `supervisor.rs` has the inputs that cause the transitions.
 
 use super::Supervisor;
 use super::events::{AbandonReason, StartFailure, SupervisorEvent};

@@ -270,7 +270,7 @@ fn lingering_is_reported_until_exit() {
     }
 }
 
-/// A failed start of a program is an error, and leaves nothing.
+/// A failed start of a program is an error, and no process or descriptor remains.
 #[test]
 fn spawn_failure_is_an_error() {
     let command = SpawnOptions::new().exec("/no/such/program");

@@ -10,7 +10,7 @@ use cluster_core::{
 /// The most bytes allocated per byte of a received message.
 const RECEIVED: usize = 20;
 
-/// The most bytes allocated per byte of a message read as [`cluster_core::Structured`]; its documentation names the
+/// The most bytes allocated per byte of a message read as [`cluster_core::Structured`]; the documentation of the type has the
 /// figure.
 const READ: usize = 128;
 

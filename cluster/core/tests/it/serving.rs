@@ -127,7 +127,7 @@ fn is_offer(call: &Call) -> bool {
 
 // ---- no worker is left
 
-/// A listener that `keep_listening` holds without a worker closes at `disconnect_all`, and so do its queued clients.
+/// With `keep_listening` and without a worker, `disconnect_all` closes the listening socket and the queued connections.
 #[test]
 fn kept_listener_closes_at_disconnect() {
     for alive in [0, 1] {

@@ -177,7 +177,8 @@ fn inspected_port_zero_is_the_default() {
     assert!(port("--inspect=1").ends_with("--inspect-port=1025"), "{}", port("--inspect=1"));
 }
 
-/// An inspector started by the environment; a port in the options is the primary's own.
+/// Options of the primary, in the arguments or in the environment, start an inspector in each worker, at the next port; a
+/// port in the options belongs to the primary.
 #[test]
 fn inherited_inspector_options_are_counted() {
     let ports =

@@ -344,7 +344,7 @@ fn unacknowledged_questions_end_channel() {
     assert!(!process.is_open() && !process.inner.os.calls.contains(&pause) && asked > 5);
 }
 
-/// A peer that floods and does not read is not read from.
+/// The channel stops reading from a peer that sends without reading.
 #[test]
 fn flooding_peer_is_paused() {
     let mut settings = Settings::default();

@@ -18,7 +18,7 @@ async fn primary_streams_its_events() {
     kill(primary, worker).await;
 }
 
-/// The bound of the end is the program's, and the text for developers names the parts.
+/// `set_linger` sets the bound of the end, and the `Debug` text shows whether requests are possible.
 #[tokio::test]
 async fn linger_of_primary_is_kept() {
     let mut primary = Primary::new(Settings::default()).expect("a primary");

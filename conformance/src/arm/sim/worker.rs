@@ -28,7 +28,7 @@ pub(super) struct SimWorker {
     sockets: Sockets,
 }
 
-/// The number of the channel, here and on real systems, where nothing else is set up.
+/// The descriptor number of the channel: 3 unless the settings have other descriptors, as on real systems.
 const CHANNEL: u32 = 3;
 
 /// `Break`: the process exits or blocks, and performs nothing more.

@@ -8,8 +8,8 @@ use super::tokens::{Token, Tokens};
 use super::{HEADER, Span, VERSION};
 use crate::violation::Violation;
 
-/// Copies a value inside a payload into a payload of its own. A value with references to the outside is a violation:
-/// no Node writes one.
+/// Copies a value inside a payload into a separate payload. A value with references to the rest of the payload is a
+/// violation: Node never writes such a value.
 pub(crate) fn detached(payload: &[u8], span: &Span) -> Result<Vec<u8>, Violation> {
     let mut out = Vec::with_capacity(span.range.len() + 2);
     out.extend([HEADER, VERSION]);

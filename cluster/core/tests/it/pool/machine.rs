@@ -112,7 +112,7 @@ fn cancel_kills_by_setting() {
     assert_eq!(tasks.ready(2), ["run 2 on 2"]);
 }
 
-/// A worker that leaves completes its tasks and receives no other.
+/// A lame duck completes the running tasks and receives no further task.
 #[test]
 fn lame_worker_receives_no_task() {
     let mut tasks = Tasks::with(&PoolSettings::new(1), 1);

@@ -138,7 +138,7 @@ impl Model {
         *self.sent.entry(task).or_default() += 1;
     }
 
-    /// A worker that stays completes every task.
+    /// A worker that is no lame duck completes every task.
     fn finish(&mut self) {
         self.input(&Input::Room);
         self.input(&Input::Ready(9));

@@ -49,7 +49,7 @@ fn replies(pool: &mut Pool, story: &mut Story, worker: u64) -> Vec<String> {
     [events, lines].concat()
 }
 
-/// A worker that leaves is disconnected after its last reply, and receives no further task.
+/// A lame duck is disconnected after the last reply, and receives no further task.
 #[test]
 fn reload_waits_for_tasks() {
     let (mut pool, mut story) = busy(1);

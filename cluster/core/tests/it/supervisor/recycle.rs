@@ -20,7 +20,7 @@ fn command_replaces_one_slot() {
     assert_eq!(story.serves(3), ["lame duck -> 2", "1: worker 3 ready"]);
 }
 
-/// Recycles run one at a time, and an obsolete one replaces nothing.
+/// Recycles run one at a time, and an obsolete recycle replaces nothing.
 #[test]
 fn recycles_run_one_at_a_time() {
     let mut story = serving(settings(2), 2);

@@ -25,7 +25,7 @@ fn silent_worker_is_killed() {
     assert_eq!(story.dies(1), ["spawn 2 in slot 0", "0: restart after 0 ms"]);
 }
 
-/// A worker that answers late enough for one ping and early enough for the next lives.
+/// A worker is not killed if the answer is too late for one ping but in time for the next.
 #[test]
 fn any_later_answer_counts() {
     let mut story = watched();

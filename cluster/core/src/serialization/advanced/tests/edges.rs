@@ -141,7 +141,7 @@ fn sparse_arrays_take_indexes_alone() {
     }
 }
 
-/// Tags that Node's own payloads in the tests have not.
+/// Tags that are absent from the recorded payloads of Node.
 #[test]
 fn rare_tags_are_read() {
     for (body, json) in [
@@ -160,7 +160,7 @@ fn rare_tags_are_read() {
     assert_eq!(stringified(&payload(b"_")), Err(NoJson::Nothing));
 }
 
-/// The value of a member is no name, whatever it is.
+/// The value of a member is never read as a name.
 #[test]
 fn outline_has_names_alone() {
     let outline = |json| outline(&from_json(json)).expect("it is V8's");
@@ -169,7 +169,7 @@ fn outline_has_names_alone() {
     assert_eq!(outline(r#"{"a":1,"cmd":"NODE_A"}"#).cmd.as_deref(), Some("NODE_A"));
 }
 
-/// A name in two-byte characters is the same name.
+/// A name in two-byte characters is equal to the same name in one-byte characters.
 #[test]
 fn wide_names_are_names() {
     let wide = |text: &str| {
@@ -203,14 +203,14 @@ fn lengths_are_written_as_by_v8() {
     }
 }
 
-/// Of members of one name the last counts, also where there is no other name.
+/// If several members have the same name, the last member counts, also if all members have that name.
 #[test]
 fn last_of_one_name_counts() {
     assert_eq!(stringified(&from_json(r#"{"a":1,"a":2}"#)).as_deref(), Ok(r#"{"a":2}"#));
     assert_eq!(stringified(&from_json(r#"{"a":1,"b":3,"a":2}"#)).as_deref(), Ok(r#"{"a":2,"b":3}"#));
 }
 
-/// Fields leave out what an envelope holds, and that alone.
+/// Fields omit exactly the members of an envelope.
 #[test]
 fn fields_leave_out_the_envelope() {
     let message = from_json(r#"{"msg":[1],"a":{"msg":2},"b":"msg"}"#);
@@ -219,7 +219,7 @@ fn fields_leave_out_the_envelope() {
     assert_eq!(stringified(&message).as_deref(), Ok(r#"{"msg":[1],"a":{"msg":2},"b":"msg"}"#));
 }
 
-/// V8 reads texts of two-byte characters at even places alone, behind whatever they stand.
+/// V8 reads texts of two-byte characters only at even positions, after texts of any length.
 #[test]
 fn wide_texts_stand_at_even_places() {
     let is_even = |payload: &[u8]| {
