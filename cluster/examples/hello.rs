@@ -8,8 +8,9 @@ use cluster::{Role, Supervisor, SupervisorSettings, Worker};
 #[tokio::main(flavor = "current_thread")] // one thread per process; the workers use the other cores
 async fn main() -> anyhow::Result<()> {
     if cluster::role()? == Role::Primary {
-        let settings = SupervisorSettings::new(cluster::cores());
-        return Ok(Supervisor::new(settings)?.run().await?); // starts this program again, with Role::Worker
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+        // Starts this program again, with Role::Worker.
+        return Ok(Supervisor::new(SupervisorSettings::new(cluster::cores()))?.run().await?);
     }
     let worker = Worker::join()?;
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());

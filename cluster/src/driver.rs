@@ -70,6 +70,8 @@ struct Driver {
     /// Received sockets that the program has dropped.
     releases: Releases,
     phase: watch::Sender<Phase>,
+    /// A supervisor has announced the disconnect.
+    announced: bool,
     /// The program has killed the worker, and takes no more events.
     killed: bool,
     /// The driver has reported [`Delivery::Over`].
@@ -200,6 +202,12 @@ impl Inner {
         }
     }
 
+    /// Whether a supervisor has announced the disconnect, and bounds the drain.
+    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "`serve` alone asks"))]
+    pub(crate) fn is_announced(&self) -> bool {
+        self.lock().announced
+    }
+
     /// The next delivery. While the worker does not read, the reactor cannot distinguish the death of the primary from
     /// unread messages and wakes no task: the check is periodic.
     async fn next_delivery(&self) -> Delivery {
@@ -254,6 +262,7 @@ impl Driver {
             listeners: Listeners::default(),
             releases: Releases::default(),
             phase: watch::channel(Phase::Serving).0,
+            announced: false,
             killed: false,
             over: false,
             posted: 0,
@@ -356,6 +365,7 @@ impl Driver {
             }
             Event::Error { error } => return Delivery::Inbox(WorkerEvent::Error(error)),
             Event::LameDuck => {
+                self.announced = true;
                 self.advance(Phase::LameDuck);
                 return Delivery::Inbox(WorkerEvent::LameDuck);
             }

@@ -213,6 +213,9 @@ impl From<ListenError> for io::Error {
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            ListenError::Resolve { address, .. } if address.contains('/') => {
+                write!(f, "cannot resolve {address}; a path of a Unix socket needs `listen_path`, and an address is HOST:PORT")
+            }
             ListenError::Resolve { address, .. } => {
                 write!(f, "cannot resolve {address}; write HOST:PORT with a known name or an IP address, and a port up to 65535")
             }
@@ -226,7 +229,7 @@ impl fmt::Display for ListenError {
             }
             ListenError::Socket(_) => f.write_str("cannot use the socket that the primary sent"),
             ListenError::Disconnected | ListenError::Closed => {
-                f.write_str("cannot listen: this worker is disconnected from its primary")
+                f.write_str("not listening: this worker was asked to exit, or its primary has exited")
             }
         }
     }
@@ -314,6 +317,14 @@ mod tests {
             let (own, held) = (error.to_string(), source.to_string());
             assert!(!own.contains(&held), "{own}: {held}");
         }
+    }
+
+    /// A path where an address is expected: the advice names the method for paths.
+    #[test]
+    fn path_has_its_own_advice() {
+        let text = |address: &str| ListenError::Resolve { address: address.into(), error: io() }.to_string();
+        assert!(text("\"/run/app.sock\"").contains("`listen_path`"));
+        assert!(!text("\"nowhere:80\"").contains("`listen_path`"));
     }
 
     /// The conversion to std's error keeps the error number of the kernel, as the kind.

@@ -99,12 +99,13 @@ mod sync {
 
 pub use cluster_core::{
     AbandonReason, AddressType, BigInt, CancelRunning, ChannelError, ClosePolicy, Delivery, Errno, Event,
-    ExitStatus, FieldKind, ForkError, GiveUp, HandleType, IncomingHandle, JsError, JsString, Limits,
-    ListenAddress, ListenOptions, ListeningAddress, Message, MessageError, OsBytes, OutOfRange, PolicyFrozen,
-    PoolSettings, PoolSettingsError, ProcessGroup, Readiness, RecycleReason, RegExp, ReloadId, ReloadScope,
-    RestartPolicy, SchedulingPolicy, SendError, Sent, Serialization, Settings, SettingsError, Signal, SlotId,
-    SlotInfo, SlotState, SpawnOptions, StartFailure, Stdio, Structured, SupervisorEvent, SupervisorSettings,
-    TaskError, ViewKind, Violation, WorkerError, WorkerId, WorkerInfo, WorkerState,
+    ExitStatus, FieldKind, ForkError, GiveUp, GiveUpReason, HandleType, IncomingHandle, JsError, JsString,
+    Limits, ListenAddress, ListenOptions, ListeningAddress, Message, MessageError, OsBytes, OutOfRange,
+    PolicyFrozen, PoolSettings, PoolSettingsError, ProcessGroup, Readiness, RecycleReason, RegExp, ReloadId,
+    ReloadScope, RestartPolicy, RestartReason, SchedulingPolicy, SendError, Sent, Serialization, Settings,
+    SettingsError, Signal, SlotId, SlotInfo, SlotState, SpawnOptions, StartFailure, Stdio, Structured,
+    SupervisorEvent, SupervisorSettings, TaskError, ViewKind, Violation, WorkerError, WorkerId, WorkerInfo,
+    WorkerState,
 };
 
 #[cfg(feature = "axum")]

@@ -15,6 +15,7 @@ use axum::http::{HeaderValue, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::serve::ListenerExt;
+use cluster_core::SupervisorSettings;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tracing::warn;
@@ -22,12 +23,6 @@ use tracing::warn;
 use crate::listener::Listener;
 use crate::transport::Transport;
 use crate::worker::Worker;
-
-/// The default time between the start of the lame duck and the close of idle connections.
-const CLOSE_IDLE_AFTER: Duration = Duration::from_secs(1);
-
-/// The default time for open requests after the close of idle connections.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves an application until the worker is disconnected, and then returns without having lost a request.
 ///
@@ -37,6 +32,9 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// [`close_idle_after`](Serve::close_idle_after) idle connections are closed. The future completes when the last request is
 /// answered, at most [`drain_timeout`](Serve::drain_timeout) later. After the loss of the primary a worker drains likewise,
 /// within the [exit deadline](Worker::set_exit_deadline).
+///
+/// Under a supervisor, [`SupervisorSettings`] has both times; a request that takes longer is cut off with the process, and
+/// [`SupervisorEvent::Cut`](crate::SupervisorEvent::Cut) reports the number of open connections.
 ///
 /// As with every HTTP server, a client must repeat a request that was sent on an idle connection at the moment of the close.
 ///
@@ -51,13 +49,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Ok(()) }
 /// ```
 pub fn serve<T: Transport>(worker: &Worker, listener: Listener<T>, app: Router) -> Serve<T> {
-    Serve {
-        worker: worker.clone(),
-        listener,
-        app,
-        close_idle_after: CLOSE_IDLE_AFTER,
-        drain_timeout: DRAIN_TIMEOUT,
-    }
+    Serve { worker: worker.clone(), listener, app, close_idle_after: None, drain_timeout: None }
 }
 
 /// The future of [`serve`].
@@ -66,22 +58,24 @@ pub struct Serve<T: Transport = TcpStream> {
     worker: Worker,
     listener: Listener<T>,
     app: Router,
-    close_idle_after: Duration,
-    drain_timeout: Duration,
+    close_idle_after: Option<Duration>,
+    drain_timeout: Option<Duration>,
 }
 
 impl<T: Transport> Serve<T> {
-    /// Sets the time between the start of the lame duck and the close of idle connections. Default: 1 s. Choose more than the
-    /// pause of a busy client between two requests.
+    /// Sets the time between the start of the lame duck and the close of idle connections. Default: until the supervisor
+    /// disconnects the worker, and at least [`SupervisorSettings::LAME_DUCK`]. Choose more than the pause of a busy client between
+    /// two requests.
     pub fn close_idle_after(mut self, duration: Duration) -> Self {
-        self.close_idle_after = duration;
+        self.close_idle_after = Some(duration);
         self
     }
 
     /// Sets the time for open requests after the close of idle connections; a request that takes longer is cut off.
-    /// Default: 30 s.
+    /// Default: as long as the supervisor waits ([`SupervisorSettings::drain`] and [`SupervisorSettings::term`]), and without a
+    /// supervisor [`SupervisorSettings::DRAIN`].
     pub fn drain_timeout(mut self, duration: Duration) -> Self {
-        self.drain_timeout = duration;
+        self.drain_timeout = Some(duration);
         self
     }
 
@@ -89,20 +83,35 @@ impl<T: Transport> Serve<T> {
         let Serve { worker, listener, app, close_idle_after, drain_timeout } = self;
         let is_lame = Arc::new(AtomicBool::new(false));
         let app = close_when(app, is_lame.clone()).into_make_service_with_connect_info::<T::Client>();
-        let lame = worker.became_lame_duck();
+        let lame = worker.clone();
         let closing = async move {
-            lame.await;
+            lame.became_lame_duck().await;
             is_lame.store(true, Ordering::Relaxed);
-            sleep(close_idle_after).await;
+            lame_duck_ended(&lame, close_idle_after).await;
         };
         let bound = async move {
             worker.became_lame_duck().await;
-            sleep(close_idle_after.saturating_add(drain_timeout)).await;
+            lame_duck_ended(&worker, close_idle_after).await;
+            match drain_timeout {
+                Some(timeout) => sleep(timeout).await,
+                None if worker.is_announced() => future::pending().await,
+                None => sleep(SupervisorSettings::DRAIN).await,
+            }
         };
         // axum implements `Connected` for the address of a foreign listener only behind `tap_io`.
         let served = axum::serve(listener.tap_io(|_| ()), app).with_graceful_shutdown(closing);
         within(served.into_future(), bound).await
     }
+}
+
+/// Waits, from the beginning of the lame duck, until idle connections may be closed. A busy worker may read the announcement and
+/// the request to disconnect together: clients still get the least time.
+async fn lame_duck_ended(worker: &Worker, duration: Option<Duration>) {
+    let time = sleep(duration.unwrap_or(SupervisorSettings::LAME_DUCK));
+    if duration.is_none() && worker.is_announced() {
+        worker.disconnecting().await;
+    }
+    time.await;
 }
 
 /// Adds `Connection: close` to each answer once the worker is a lame duck. The header does not exist in HTTP/2.

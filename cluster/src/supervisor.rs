@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::{future, io};
 
 use cluster_core::{
-    Event, Machine, Message, SendError, Sent, SlotInfo, SlotState, SocketId, SupervisorEvent,
+    Event, Machine, Message, ReloadScope, SendError, Sent, SlotInfo, SlotState, SocketId, SupervisorEvent,
     SupervisorSettings, WorkerId, flush, pump,
 };
 use tokio::runtime::Handle;
@@ -15,6 +15,7 @@ use crate::primary;
 use crate::requests::Requests;
 use crate::unix::{Pipes, Unix};
 
+mod logging;
 mod signal_commands;
 mod supervisor_error;
 mod supervisor_handle;
@@ -88,11 +89,15 @@ impl Supervisor {
     }
 
     /// Runs until the shutdown is complete, and [handles signals](Supervisor::handle_signals). Shuts down, too, when every
-    /// slot is [held](crate::SlotState::Held): no worker would start again. The events are logged with `tracing`.
+    /// slot is [held](crate::SlotState::Held): no worker would start again.
+    ///
+    /// The events are logged with `tracing`: restarts and abandoned reloads as warnings, events of the primary at the level
+    /// `debug`. A program without a subscriber of `tracing` prints nothing, unless
+    /// [`run_with`](Supervisor::run_with) prints each event, which has a text: see the example `http`.
     ///
     /// # Errors
-    /// The signals cannot be handled; the supervisor has given up and no worker is ready; or the settings demand another
-    /// exit code than 0 ([`GiveUp::Exit`](crate::GiveUp::Exit)).
+    /// The signals cannot be handled, or the supervisor has given up, and no worker is ready or the settings demand another
+    /// exit code than 0 ([`GiveUp::Exit`](crate::GiveUp::Exit)). The source of the error is the reason of the last restart.
     pub async fn run(self) -> Result<(), RunError> {
         self.run_with(|_| ()).await
     }
@@ -104,31 +109,41 @@ impl Supervisor {
     /// As [`run`](Supervisor::run).
     pub async fn run_with(mut self, mut react: impl FnMut(&SupervisorEvent)) -> Result<(), RunError> {
         self.handle_signals().map_err(RunError::Signals)?;
-        let mut ended = Ok(());
         let mut gave_up = None;
+        let mut exit_code = 0;
         while let Some(event) = self.next().await {
             react(&event);
-            if !matches!(event, SupervisorEvent::Primary(_)) {
-                info!(?event, "supervisor");
-            }
-            if let SupervisorEvent::GaveUp { restarts, within } = event {
-                gave_up = Some(RunError::GaveUp { restarts, within });
-            }
-            let is_without_worker = matches!(event, SupervisorEvent::GaveUp { .. })
-                && !self.has_slot(|state| state == SlotState::Ready);
-            let is_held = matches!(event, SupervisorEvent::SlotHeld { .. })
-                && !self.has_slot(|state| state != SlotState::Held);
-            if (is_without_worker || is_held) && !self.machine.is_shutting_down() {
-                ended = gave_up.take().map_or(Ok(()), Err);
+            logging::log(&event);
+            if self.is_without_future(&event) {
+                exit_code = 1;
                 self.shutdown();
             }
-            if let SupervisorEvent::Finished { code } = event
+            if let SupervisorEvent::GaveUp { reason, slot, last } = event {
+                gave_up = Some((reason, slot, last));
+            } else if let SupervisorEvent::ReloadStarted { scope: ReloadScope::All, .. } = event {
+                gave_up = None;
+            } else if let SupervisorEvent::Finished { code } = event
                 && code != 0
             {
-                ended = Err(RunError::Code(code));
+                exit_code = code;
             }
         }
-        ended
+        match gave_up {
+            Some((reason, slot, last)) if exit_code != 0 => {
+                Err(RunError::GaveUp { reason, slot, last, code: exit_code })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// No worker serves, and none would start again.
+    fn is_without_future(&self, event: &SupervisorEvent) -> bool {
+        let has_slot = |has: fn(SlotState) -> bool| self.machine.slots().any(|slot| has(slot.state));
+        let gave_up = matches!(event, SupervisorEvent::GaveUp { .. });
+        let held = matches!(event, SupervisorEvent::SlotHeld { .. });
+        let is_over = (gave_up && !has_slot(|state| state == SlotState::Ready))
+            || (held && !has_slot(|state| state != SlotState::Held));
+        is_over && !self.machine.is_shutting_down()
     }
 
     /// Drives the cluster until the next event. `None` follows the last, [`SupervisorEvent::Finished`]. Dropping the future
@@ -139,7 +154,7 @@ impl Supervisor {
 
     /// A remote control for other tasks and for reactions to events. A task that awaits the supervisor must not await a handle.
     pub fn handle(&mut self) -> SupervisorHandle {
-        SupervisorHandle::new(self.requests.sender())
+        SupervisorHandle::new(self.requests.sender(), self.waiting.is_finished())
     }
 
     /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second
@@ -186,10 +201,6 @@ impl Supervisor {
     /// As [`Primary::stdio`](crate::Primary::stdio).
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
         self.unix.take_pipes(worker)
-    }
-
-    fn has_slot(&self, has: impl Fn(SlotState) -> bool) -> bool {
-        self.machine.slots().any(|slot| has(slot.state))
     }
 
     pub(crate) fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Supervisor) -> T) -> T {

@@ -212,6 +212,12 @@ impl Worker {
         self.inner.wait_for_phase(Phase::LameDuck)
     }
 
+    /// Whether a supervisor has announced the disconnect, and bounds the drain.
+    #[cfg(feature = "axum")]
+    pub(crate) fn is_announced(&self) -> bool {
+        self.inner.is_announced()
+    }
+
     /// Waits until the channel is closed. After [`join_as_node`](Worker::join_as_node) a call implies
     /// [`keep_running`](Worker::keep_running): the process would exit first.
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + use<> {

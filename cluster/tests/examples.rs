@@ -151,7 +151,7 @@ fn http_replaces_dead_workers() -> TestResult {
     idle.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     idle.read_exact(&mut [0; 15])?;
     kill(Pid::from_raw(victim), Signal::SIGKILL)?;
-    example.line_with("Signal(SIGKILL)")?;
+    example.line_with("exited: signal: SIGKILL")?;
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     example.terminate()?;
@@ -182,7 +182,7 @@ fn http_reload_replaces_all_workers() -> TestResult {
         while new.len() < workers {
             new.extend(Some(answering_process(port)?).filter(|process| !known.contains(process)));
         }
-        example.line_with("ReloadFinished")?;
+        example.line_with(" finished")?;
         known = new;
     }
     for _ in 0..4 * workers {

@@ -82,7 +82,7 @@ pub enum Check {
     Capacity,
     /// An abandoned reload leaves the old workers in service.
     Abandonment,
-    /// A supervisor restarts no more often within a time than its settings allow.
+    /// A supervisor restarts no more often than its settings allow: within a time, and before a first worker is ready.
     Intensity,
     /// Each phase of a requested exit ends in its time.
     Deadlines,

@@ -84,6 +84,23 @@ impl Event {
     }
 }
 
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Setup { .. } => f.write_str("the spawn options are set"),
+            Event::Fork { worker } => write!(f, "worker {worker} was forked"),
+            Event::Online { worker } => write!(f, "worker {worker} is online"),
+            Event::Listening { worker, address } => write!(f, "worker {worker} listens on {address}"),
+            Event::Message { worker, .. } => write!(f, "worker {worker} has sent a message"),
+            Event::Disconnect { worker } => write!(f, "worker {worker} is disconnected"),
+            Event::Exit { worker, status, .. } => write!(f, "worker {worker} has exited: {status}"),
+            Event::Error { worker, error } => write!(f, "worker {worker}: {error}"),
+            Event::AcceptFailed { errno } => write!(f, "cannot accept a connection: {}", Reason(*errno)),
+            Event::AllDisconnected => f.write_str("every worker is disconnected"),
+        }
+    }
+}
+
 /// A failure of one worker. No other worker is affected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]

@@ -123,9 +123,9 @@ pub use settings::{Limits, SchedulingPolicy, Settings};
 pub use spawn_options::{ProcessGroup, SpawnOptions, Stdio};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use supervisor::{
-    AbandonReason, GiveUp, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy, SLOT_VARIABLE,
-    SettingsError, SlotId, SlotInfo, SlotState, StartFailure, Supervisor, SupervisorEvent,
-    SupervisorSettings,
+    AbandonReason, GiveUp, GiveUpReason, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy,
+    RestartReason, SLOT_VARIABLE, SettingsError, SlotId, SlotInfo, SlotState, StartFailure, Supervisor,
+    SupervisorEvent, SupervisorSettings,
 };
 pub use violation::{FieldKind, Violation};
 pub use worker::Worker;

@@ -11,6 +11,7 @@ use crate::primary::Primary;
 use crate::pump::Machine;
 
 mod age;
+mod event_texts;
 mod events;
 mod lifecycle;
 mod process;
@@ -25,12 +26,13 @@ mod supervisor_settings;
 mod timers;
 mod transitions;
 
-pub use events::{AbandonReason, StartFailure, SupervisorEvent};
+pub use events::{AbandonReason, RestartReason, StartFailure, SupervisorEvent};
 use lifecycle::Lifecycle;
 pub use lifecycle::SLOT_VARIABLE;
 use process::{Phase, Process};
 use reload::Replacements;
 pub use reload::{RecycleReason, ReloadId, ReloadScope};
+pub use restart::GiveUpReason;
 use restart::Intensity;
 use scale::Scaling;
 use shutdown::StagedShutdown;
@@ -288,7 +290,7 @@ impl Supervisor {
                     && self.settings.restart == RestartPolicy::Always
                     && self.slots.is_held_by(slot, *worker)
                 {
-                    self.lost(slot, true, None);
+                    self.lost(slot, Some(*worker), RestartReason::Disconnected);
                 }
             }
             Event::Exit { worker, status, .. } => self.ended(*worker, End::Exited(*status)),

@@ -1,9 +1,8 @@
 //! The errors of a supervisor and of handles.
 
-use std::time::Duration;
 use std::{error, fmt, io};
 
-use cluster_core::{AbandonReason, SettingsError, SlotId};
+use cluster_core::{AbandonReason, GiveUpReason, RestartReason, SettingsError, SlotId};
 
 use crate::error::PrimaryError;
 
@@ -41,30 +40,30 @@ impl error::Error for SupervisorError {
 pub enum RunError {
     /// The signals cannot be handled.
     Signals(io::Error),
-    /// The workers have exited too often, and none was ready.
+    /// A limit of the settings is reached, and no worker is ready or the settings demand the exit. The source is the reason of
+    /// the last restart.
     GaveUp {
-        /// The restarts done within the time.
-        restarts: u32,
-        /// The time in which restarts count.
-        within: Duration,
+        /// The limit.
+        reason: GiveUpReason,
+        /// The slot of the restart that was not done.
+        slot: SlotId,
+        /// The reason for that restart.
+        last: RestartReason,
+        /// The code of [`GiveUp::Exit`](crate::GiveUp::Exit), otherwise 1.
+        code: i32,
     },
-    /// The supervisor has given up, and the settings demand this exit code.
-    Code(i32),
 }
 
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Signals(_) => f.write_str("cannot handle the signals of this process"),
-            RunError::GaveUp { restarts, within } => {
-                match restarts {
-                    0 => f.write_str("no worker is ready, and no restart is allowed")?,
-                    1 => write!(f, "no worker is ready after 1 restart within {within:?}")?,
-                    _ => write!(f, "no worker is ready after {restarts} restarts within {within:?}")?,
-                }
-                f.write_str("; the workers print their own errors")
+            RunError::GaveUp { reason, slot, .. } => {
+                write!(
+                    f,
+                    "no worker is ready: {reason}, the last in slot {slot}; the workers print their own errors"
+                )
             }
-            RunError::Code(code) => write!(f, "the workers have exited too often: exit code {code}"),
         }
     }
 }
@@ -73,7 +72,7 @@ impl error::Error for RunError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             RunError::Signals(error) => Some(error),
-            RunError::GaveUp { .. } | RunError::Code(_) => None,
+            RunError::GaveUp { last, .. } => Some(last),
         }
     }
 }
@@ -130,14 +129,20 @@ impl error::Error for HandleError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::error::Error as _;
+    use std::time::Duration;
 
-    /// The error has the number of restarts.
+    use cluster_core::{ExitStatus, StartFailure};
+
+    /// The error has the limit, and the reason of the last restart once, as its source.
     #[test]
-    fn gave_up_counts_restarts() {
-        let text = |restarts| RunError::GaveUp { restarts, within: Duration::from_mins(1) }.to_string();
-        let own = "; the workers print their own errors";
-        assert_eq!(text(0), format!("no worker is ready, and no restart is allowed{own}"));
-        assert_eq!(text(1), format!("no worker is ready after 1 restart within 60s{own}"));
-        assert_eq!(text(2), format!("no worker is ready after 2 restarts within 60s{own}"));
+    fn gave_up_shows_last_reason() {
+        let reason = GiveUpReason::Restarts { restarts: 2, within: Duration::from_mins(1) };
+        let last = RestartReason::StartFailed(StartFailure::Exited(ExitStatus::Code(3)));
+        let error = RunError::GaveUp { reason, slot: SlotId(1), last, code: 1 };
+        let own = "no worker is ready: 2 restarts within 60s, the last in slot 1; the workers print their own errors";
+        assert_eq!(error.to_string(), own);
+        let source = error.source().expect("a source").to_string();
+        assert_eq!(source, "the worker exited before it was ready: exit status: 3");
     }
 }

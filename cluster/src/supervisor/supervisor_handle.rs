@@ -1,6 +1,8 @@
 //! A remote control of a supervisor.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_core::{SlotId, SlotInfo};
 use tokio::sync::{mpsc, oneshot};
@@ -16,14 +18,22 @@ use crate::requests::Request;
 #[derive(Clone)]
 pub struct SupervisorHandle {
     requests: mpsc::Sender<Request<Supervisor>>,
+    /// The shutdown is complete.
+    is_finished: Arc<AtomicBool>,
 }
 
 impl SupervisorHandle {
-    pub(super) fn new(requests: mpsc::Sender<Request<Supervisor>>) -> Self {
-        SupervisorHandle { requests }
+    pub(super) fn new(requests: mpsc::Sender<Request<Supervisor>>, is_finished: Arc<AtomicBool>) -> Self {
+        SupervisorHandle { requests, is_finished }
     }
 
     /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
+    ///
+    /// A request that takes longer than [`drain`](crate::SupervisorSettings::drain) and
+    /// [`term`](crate::SupervisorSettings::term) is cut off, and [`SupervisorEvent::Cut`](cluster_core::SupervisorEvent::Cut) has
+    /// the number of open connections. A new program passes as soon as it is ready: a program that listens and panics later
+    /// replaces the old one, and is restarted within [`intensity`](crate::SupervisorSettings::intensity). A program that tests
+    /// itself first uses [`Readiness::Message`](crate::Readiness::Message).
     ///
     /// # Errors
     /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old workers keep serving. Or the supervisor
@@ -71,19 +81,22 @@ impl SupervisorHandle {
         answered.await.map_err(|_| HandleError::Dropped)
     }
 
-    /// Shuts down, and completes when every worker has exited. Another call during the shutdown sends SIGTERM to the workers,
-    /// a third SIGKILL.
+    /// Shuts down, and completes when every worker has exited, also when the shutdown was complete before the call. Another call
+    /// during the shutdown sends SIGTERM to the workers, a third SIGKILL.
     ///
     /// # Errors
-    /// The supervisor was dropped.
+    /// The supervisor was dropped before the shutdown was complete.
     pub async fn shutdown(&self) -> Result<(), HandleError> {
         let (reply, replied) = oneshot::channel();
-        self.request(Box::new(move |supervisor| {
+        let sent = self.request(Box::new(move |supervisor| {
             supervisor.shutdown();
             supervisor.waiting.shutdown(reply);
-        }))
-        .await?;
-        replied.await.map_err(|_| HandleError::Dropped)?
+        }));
+        let result = match sent.await {
+            Ok(()) => replied.await.unwrap_or(Err(HandleError::Dropped)),
+            Err(error) => Err(error),
+        };
+        if self.is_finished.load(Ordering::Relaxed) { Ok(()) } else { result }
     }
 
     /// A command that a shutdown precludes.

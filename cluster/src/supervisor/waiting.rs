@@ -1,5 +1,8 @@
 //! Commands of handles that are not complete yet.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use cluster_core::{ReloadId, SupervisorEvent};
 use tokio::sync::oneshot;
 
@@ -14,7 +17,8 @@ pub(super) struct Waiting {
     /// The wanted number of workers.
     scalings: Vec<(u32, Reply)>,
     shutdowns: Vec<Reply>,
-    is_finished: bool,
+    /// The shutdown is complete; remains readable by the handles when the supervisor is dropped.
+    is_finished: Arc<AtomicBool>,
 }
 
 impl Waiting {
@@ -27,11 +31,15 @@ impl Waiting {
     }
 
     pub(super) fn shutdown(&mut self, reply: Reply) {
-        if self.is_finished {
+        if self.is_finished.load(Ordering::Relaxed) {
             let _ = reply.send(Ok(()));
         } else {
             self.shutdowns.push(reply);
         }
+    }
+
+    pub(super) fn is_finished(&self) -> Arc<AtomicBool> {
+        self.is_finished.clone()
     }
 
     /// Replies to the commands that end with the event.
@@ -53,7 +61,7 @@ impl Waiting {
                 }
             }
             SupervisorEvent::Finished { .. } => {
-                self.is_finished = true;
+                self.is_finished.store(true, Ordering::Relaxed);
                 for (_, reply) in self.reloads.drain(..) {
                     let _ = reply.send(Err(HandleError::ShuttingDown));
                 }

@@ -5,8 +5,9 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use ::cluster::{
-    AbandonReason, Event, HandleError, RestartPolicy, RunError, Settings, SlotId, SlotInfo, SpawnOptions,
-    Supervisor, SupervisorEvent, SupervisorHandle, SupervisorSettings,
+    AbandonReason, Event, GiveUpReason, HandleError, RestartPolicy, RestartReason, RunError, Settings,
+    SlotId, SlotInfo, SpawnOptions, StartFailure, Supervisor, SupervisorEvent, SupervisorHandle,
+    SupervisorSettings,
 };
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{Signal, kill};
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("shutdown_drains_and_hurries", shutdown),
         asynchronous("status_counts_owned_connections", owned),
         asynchronous("supervisor_gives_up_without_workers", give_up),
+        asynchronous("supervisor_gives_up_silent_program", never_listens),
         asynchronous("supervisor_ends_with_held_slots", held),
         asynchronous("signals_command_supervisor", signals),
     ]
@@ -167,6 +169,7 @@ async fn shutdown() -> TestResult {
     drop(client);
     timeout(TIMEOUT, running.end).await???;
     assert_eq!(running.handle.status().await, Err(HandleError::Dropped));
+    assert_eq!(running.handle.shutdown().await, Ok(()));
     Ok(())
 }
 
@@ -196,7 +199,22 @@ async fn owned() -> TestResult {
 async fn give_up() -> TestResult {
     let settings = settings(&["exit"]).intensity(2, Duration::from_mins(1));
     let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
-    assert!(matches!(error, RunError::GaveUp { .. }), "{error}");
+    assert!(matches!(error, RunError::GaveUp { reason: GiveUpReason::Restarts { .. }, .. }), "{error}");
+    let cause = std::error::Error::source(&error).ok_or("a cause")?.to_string();
+    assert_eq!(cause, "the worker exited before it was ready: exit status: 3");
+    Ok(())
+}
+
+/// A program that never listens: the first failed start that is one too many ends `run`, with the cause.
+async fn never_listens() -> TestResult {
+    let timeouts = settings(&["never listen"]).ready_timeout(Duration::from_millis(50)).failed_starts(2);
+    // The program does not return after a disconnect, either.
+    let hurried = timeouts.term(Duration::from_millis(1)).lame_duck(Duration::ZERO).shutdown(Duration::ZERO);
+    let settings = hurried.backoff(Duration::ZERO, Duration::ZERO);
+    let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
+    let RunError::GaveUp { reason, last, code, .. } = error else { return Err(format!("{error}").into()) };
+    assert_eq!((reason, code), (GiveUpReason::FailedStarts { starts: 2 }, 1));
+    assert_eq!(last, RestartReason::StartFailed(StartFailure::Timeout(Duration::from_millis(50))));
     Ok(())
 }
 

@@ -1,21 +1,64 @@
-//! Intensity: no more restarts within the time of the setting than the setting allows.
+//! Intensity: no more restarts within the time of the setting than the setting allows, and until the first worker is ready no
+//! more failed starts in a row of one slot.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
 
-/// The times of the restarts that count, in milliseconds.
+use cluster_core::{SlotId, SupervisorSettings};
+
+/// The restarts that count.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Restarts(VecDeque<u64>);
+pub(crate) struct Restarts {
+    /// The times of the restarts, in milliseconds.
+    times: VecDeque<u64>,
+    /// The restarts of each slot until the first worker is ready.
+    unready: BTreeMap<SlotId, u32>,
+    was_ready: bool,
+}
 
 impl Restarts {
-    pub(crate) fn restart(&mut self, now: u64, restarts: u32, within: Duration) -> Result<(), String> {
+    pub(crate) fn ready(&mut self) {
+        self.was_ready = true;
+    }
+
+    pub(crate) fn restart(
+        &mut self,
+        slot: SlotId,
+        now: u64,
+        settings: &SupervisorSettings,
+    ) -> Result<(), String> {
+        let unready = self.unready.entry(slot).or_default();
+        *unready += u32::from(!self.was_ready);
+        let starts = settings.get_failed_starts();
+        if !self.was_ready && *unready >= starts {
+            return Err(format!(
+                "slot {slot} restarts after {unready} failed starts, and {starts} are the limit"
+            ));
+        }
+        let (restarts, within) = settings.get_intensity();
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        self.0.push_back(now);
-        self.0.retain(|time| time.saturating_add(within) > now);
-        let count = self.0.len();
+        self.times.push_back(now);
+        self.times.retain(|time| time.saturating_add(within) > now);
+        let count = self.times.len();
         if count > restarts as usize {
             return Err(format!("{count} restarts within {within} ms, and {restarts} are allowed"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The limit on failed starts holds for each slot, until a worker is ready.
+    #[test]
+    fn failed_starts_are_limited() {
+        let settings = SupervisorSettings::new(2).failed_starts(2);
+        let mut restarts = Restarts::default();
+        assert!(restarts.restart(SlotId(0), 0, &settings).is_ok());
+        assert!(restarts.restart(SlotId(1), 0, &settings).is_ok());
+        assert!(restarts.clone().restart(SlotId(1), 0, &settings).is_err());
+        restarts.ready();
+        assert!(restarts.restart(SlotId(1), 0, &settings).is_ok());
     }
 }

@@ -167,6 +167,7 @@ impl Supervision {
     ) -> Result<(), (Check, String)> {
         match event {
             SupervisorEvent::SlotReady { slot, worker } => {
+                self.intensity.ready();
                 if let Some(life) = self.lives.get_mut(worker) {
                     life.ready = true;
                 }
@@ -185,9 +186,8 @@ impl Supervision {
             }
             SupervisorEvent::Restarting { slot, .. } => {
                 requested::restart(self, *slot).map_err(|what| (Check::Requested, what))?;
-                let (restarts, within) = supervisor.settings().get_intensity();
-                let now = kernel.clock.now_ms();
-                self.intensity.restart(now, restarts, within).map_err(|what| (Check::Intensity, what))?;
+                let (now, settings) = (kernel.clock.now_ms(), supervisor.settings());
+                self.intensity.restart(*slot, now, settings).map_err(|what| (Check::Intensity, what))?;
             }
             SupervisorEvent::ReloadAbandoned { reason, .. } if *reason != AbandonReason::Shutdown => {
                 abandonment::abandoned(self, supervisor).map_err(|what| (Check::Abandonment, what))?;

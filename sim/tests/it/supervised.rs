@@ -96,6 +96,17 @@ fn bad_deployments_hold() {
     }
 }
 
+/// A program that never listens has an end with the default settings, also where a start takes its whole time to fail.
+#[test]
+fn silent_program_gives_up() {
+    for seed in 0..30 {
+        for command in [SupervisorMove::Serve, SupervisorMove::Reload] {
+            let server = SupervisedServer::new(2, 1, command).broken_from(WorkerId(1));
+            run(server.world_with(SupervisorSettings::new(2)), seed);
+        }
+    }
+}
+
 /// Small worlds in which commands race with a death.
 fn small_worlds() -> [(&'static str, World<SupervisedServer>); 7] {
     let kill = Faults::only(&[Fault::Kill]).limit(1);

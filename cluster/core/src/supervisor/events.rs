@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::reload::{ReloadId, ReloadScope};
+use super::restart::GiveUpReason;
 use super::slot_info::SlotId;
 use crate::event::{Event, WorkerError};
 use crate::os::{ExitStatus, WorkerId};
@@ -28,17 +29,22 @@ pub enum SupervisorEvent {
     /// A worker has exited or failed to start, and the slot gets another.
     Restarting {
         slot: SlotId,
+        /// The worker that is replaced. `None`: no worker was forked.
+        worker: Option<WorkerId>,
+        reason: RestartReason,
         /// The pause before the start.
         after: Duration,
     },
     /// The slot gets no further worker by itself: its restart policy, or the supervisor has given up. A reload fills
     /// held slots.
     SlotHeld { slot: SlotId },
-    /// More restarts than [`SupervisorSettings::intensity`](super::SupervisorSettings::intensity) allows.
+    /// The supervisor restarts nothing further: a limit of the settings is reached.
     GaveUp {
-        /// The restarts done within the time.
-        restarts: u32,
-        within: Duration,
+        reason: GiveUpReason,
+        /// The slot of the restart that was not done.
+        slot: SlotId,
+        /// The reason for that restart.
+        last: RestartReason,
     },
     /// A reload or a recycle begins.
     ReloadStarted { id: ReloadId, scope: ReloadScope },
@@ -100,6 +106,20 @@ impl fmt::Display for StartFailure {
             StartFailure::Timeout(timeout) => write!(f, "was not ready after {timeout:?}"),
         }
     }
+}
+
+/// Why a slot needs another worker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RestartReason {
+    /// The worker did not become ready.
+    StartFailed(StartFailure),
+    /// The worker was ready, and its process has exited.
+    Exited(ExitStatus),
+    /// The worker was ready, and its channel is closed. The process has not exited.
+    Disconnected,
+    /// The worker was ready, and its process has not exited although SIGKILL was sent.
+    Stuck,
 }
 
 /// Why a reload was abandoned.

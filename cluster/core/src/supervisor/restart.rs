@@ -2,6 +2,24 @@
 
 use core::time::Duration;
 
+use super::supervisor_settings::SupervisorSettings;
+
+/// Why the supervisor has given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each variant documents its fields")]
+#[non_exhaustive]
+pub enum GiveUpReason {
+    /// More restarts than [`SupervisorSettings::intensity`](super::SupervisorSettings::intensity) allows.
+    Restarts {
+        /// The restarts done within the time.
+        restarts: u32,
+        within: Duration,
+    },
+    /// No worker was ever ready, and this number of starts in a row has failed in one slot:
+    /// [`SupervisorSettings::failed_starts`](super::SupervisorSettings::failed_starts).
+    FailedStarts { starts: u32 },
+}
+
 /// The failures in a row of one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Pauses {
@@ -39,24 +57,33 @@ impl Pauses {
 pub(super) struct Intensity {
     counted: u32,
     gave_up: bool,
+    /// A worker of the cluster was ready: the program can start.
+    was_ready: bool,
 }
 
 impl Intensity {
-    /// Counts a permitted restart. False: the restart is one too many, now or earlier.
-    pub(super) fn allows(&mut self, restarts: u32) -> bool {
-        self.gave_up |= self.counted >= restarts;
-        if !self.gave_up {
+    /// Counts a restart of a slot with this number of failures in a row, unless the restart is one too many.
+    pub(super) fn count(&mut self, failures: u32, settings: &SupervisorSettings) -> Result<(), GiveUpReason> {
+        // Until a worker is ready, every failure is a failed start.
+        let reason = if !self.was_ready && failures >= settings.failed_starts {
+            GiveUpReason::FailedStarts { starts: failures }
+        } else if self.counted >= settings.restarts {
+            GiveUpReason::Restarts { restarts: self.counted, within: settings.within }
+        } else {
             self.counted += 1;
-        }
-        !self.gave_up
+            return Ok(());
+        };
+        self.gave_up = true;
+        Err(reason)
     }
 
     pub(super) fn gave_up(&self) -> bool {
         self.gave_up
     }
 
-    pub(super) fn counted(&self) -> u32 {
-        self.counted
+    /// A worker is ready.
+    pub(super) fn ready(&mut self) {
+        self.was_ready = true;
     }
 
     /// A reload permits restarts again.
@@ -94,18 +121,30 @@ mod tests {
         );
     }
 
-    /// Only restarts within the time count, and giving up is final.
+    /// Only restarts within the time count, and a refused restart does not.
     #[test]
     fn intensity_forgets_old_restarts() {
+        let within = Duration::from_mins(1);
+        let settings = SupervisorSettings::new(1).intensity(2, within);
         let mut intensity = Intensity::default();
-        assert!(intensity.allows(2) && intensity.allows(2));
+        let count = |intensity: &mut Intensity| intensity.count(1, &settings);
+        assert_eq!([count(&mut intensity), count(&mut intensity)], [Ok(()); 2]);
         intensity.forget_one();
-        assert!(intensity.allows(2) && !intensity.gave_up());
-        assert!(!intensity.allows(2) && intensity.gave_up());
-        assert_eq!(intensity.counted(), 2);
+        assert!(count(&mut intensity).is_ok() && !intensity.gave_up());
+        assert_eq!(count(&mut intensity), Err(GiveUpReason::Restarts { restarts: 2, within }));
+        assert!(intensity.gave_up());
         intensity.forget_one();
-        assert!(!intensity.allows(2));
-        intensity.forget_one();
-        assert_eq!(intensity.counted(), 0);
+        assert_eq!(intensity.counted, 1);
+    }
+
+    /// Failed starts in a row count until a worker of the cluster is ready.
+    #[test]
+    fn failed_starts_count_until_ready() {
+        let settings = SupervisorSettings::new(1).failed_starts(3);
+        let mut intensity = Intensity::default();
+        assert!(intensity.count(2, &settings).is_ok());
+        assert_eq!(intensity.count(3, &settings), Err(GiveUpReason::FailedStarts { starts: 3 }));
+        intensity.ready();
+        assert!(intensity.count(3, &settings).is_ok());
     }
 }

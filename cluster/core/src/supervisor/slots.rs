@@ -215,6 +215,13 @@ impl Slots {
         }
     }
 
+    /// The failures before a slot was held do not count when a reload starts the slot.
+    pub(super) fn forget_failures_of_held(&mut self, slot: SlotId) {
+        if let Some(slot) = self.0.get_mut(&slot).filter(|slot| slot.holder == Err(Vacancy::Held)) {
+            slot.backoff.reset();
+        }
+    }
+
     /// The slots that wait for a start get none.
     pub(super) fn hold_waiting(&mut self) -> Vec<SlotId> {
         let waiting = self.0.iter_mut().filter(|(_, slot)| slot.holder == Err(Vacancy::BackingOff));

@@ -48,7 +48,7 @@ impl RestartPolicy {
     }
 }
 
-/// The reaction to more restarts than [`SupervisorSettings::intensity`] allows.
+/// The reaction to more restarts than [`SupervisorSettings::intensity`] or [`SupervisorSettings::failed_starts`] allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum GiveUp {
     /// Restart nothing further and keep the workers that run.
@@ -83,6 +83,7 @@ pub struct SupervisorSettings {
     pub(super) min_uptime: Duration,
     pub(super) restarts: u32,
     pub(super) within: Duration,
+    pub(super) failed_starts: u32,
     pub(super) give_up: GiveUp,
     pub(super) surge: u32,
     pub(super) max_unavailable: u32,
@@ -113,6 +114,12 @@ pub(super) struct Timeouts {
 }
 
 impl SupervisorSettings {
+    /// The default of [`lame_duck`](SupervisorSettings::lame_duck), also of a worker without a supervisor.
+    pub const LAME_DUCK: Duration = Duration::from_millis(500);
+
+    /// The default of [`drain`](SupervisorSettings::drain), also of a worker without a supervisor.
+    pub const DRAIN: Duration = Duration::from_secs(30);
+
     /// The defaults, with this number of workers: from 1 to 65,536.
     pub fn new(workers: u32) -> Self {
         SupervisorSettings {
@@ -125,11 +132,12 @@ impl SupervisorSettings {
             min_uptime: Duration::from_secs(5),
             restarts: 10,
             within: Duration::from_mins(1),
+            failed_starts: 5,
             give_up: GiveUp::default(),
             surge: 1,
             max_unavailable: 0,
-            lame_duck: Duration::from_millis(500),
-            drain: Duration::from_secs(30),
+            lame_duck: SupervisorSettings::LAME_DUCK,
+            drain: SupervisorSettings::DRAIN,
             term: Duration::from_secs(5),
             shutdown: Duration::from_secs(30),
             orphan_timeout: Duration::from_secs(10),
@@ -202,7 +210,18 @@ impl SupervisorSettings {
         self
     }
 
-    /// The reaction to too many restarts. Default: [`GiveUp::Hold`].
+    /// The failed starts in a row of one slot after which the supervisor gives up, as long as no worker of the cluster
+    /// was ready: the program cannot start. [`intensity`](SupervisorSettings::intensity) alone would retry a program that
+    /// fails slowly without end. Once a worker was ready, only the intensity is a limit: a slot without a ready worker is
+    /// retried with growing pauses, and the other slots serve on. Default: 5, reached in less than 6 minutes with the
+    /// default [`ready_timeout`](SupervisorSettings::ready_timeout).
+    #[must_use]
+    pub fn failed_starts(mut self, starts: u32) -> Self {
+        self.failed_starts = starts;
+        self
+    }
+
+    /// The reaction to too many restarts or failed starts. Default: [`GiveUp::Hold`].
     #[must_use]
     pub fn give_up(mut self, give_up: GiveUp) -> Self {
         self.give_up = give_up;
@@ -345,6 +364,11 @@ impl SupervisorSettings {
         self.lame_duck.min(rest / 2)
     }
 
+    /// See [`failed_starts`](SupervisorSettings::failed_starts).
+    pub fn get_failed_starts(&self) -> u32 {
+        self.failed_starts
+    }
+
     /// Checks the number of workers.
     pub(super) fn check_workers(&self, workers: u32) -> Result<(), SettingsError> {
         if workers == 0 {
@@ -392,6 +416,9 @@ impl SupervisorSettings {
         }
         if self.restarts > 0 && self.within.is_zero() {
             return invalid("intensity", "a time above 0");
+        }
+        if self.failed_starts == 0 {
+            return invalid("failed_starts", "a number above 0");
         }
         Ok(())
     }

@@ -2,9 +2,10 @@
 //! `supervisor.rs` has the inputs that cause the transitions.
 
 use super::Supervisor;
-use super::events::{AbandonReason, StartFailure, SupervisorEvent};
+use super::events::{AbandonReason, RestartReason, StartFailure, SupervisorEvent};
 use super::process::{ExitCause, Phase};
 use super::reload::{ReloadScope, ReplacementStep};
+use super::restart::GiveUpReason;
 use super::shutdown::ShutdownStep;
 use super::slot_info::SlotId;
 use super::slots::Slot;
@@ -31,8 +32,9 @@ impl Supervisor {
         match self.lifecycle.fork(slot) {
             Ok(worker) => self.slots.fill(slot, worker),
             Err(error) => {
-                self.start_failed(slot, None, StartFailure::Fork(error));
-                self.lost(slot, false, None);
+                let failure = StartFailure::Fork(error);
+                self.start_failed(slot, None, failure.clone());
+                self.lost(slot, None, RestartReason::StartFailed(failure));
             }
         }
     }
@@ -59,6 +61,7 @@ impl Supervisor {
 
     pub(super) fn ready(&mut self, worker: WorkerId) {
         let Some(slot) = self.lifecycle.make_ready(worker) else { return };
+        self.intensity.ready();
         let predecessor = self.slots.make_ready(slot, worker, self.lifecycle.keys_of(worker));
         if self.slots.get(slot).is_some_and(|slot| slot.failures() > 0) {
             self.lifecycle.set_timer(Deadline::Stable(worker), self.settings.min_uptime);
@@ -86,10 +89,12 @@ impl Supervisor {
         let Some(process) = self.lifecycle.remove(worker) else { return };
         let (slot, was_ready) = (process.slot(), process.was_ready());
         let is_requested = process.exit_cause() == Some(ExitCause::Requested);
-        let status = match end {
+        let late = StartFailure::Timeout(self.settings.ready_timeout);
+        let reason = match end {
             End::NotSpawned(error) => {
-                self.start_failed(slot, Some(worker), StartFailure::Spawn(error));
-                None
+                let failure = StartFailure::Spawn(error);
+                self.start_failed(slot, Some(worker), failure.clone());
+                RestartReason::StartFailed(failure)
             }
             End::Exited(status) if is_requested => {
                 let connections = self.lifecycle.reported_connections(worker);
@@ -107,36 +112,41 @@ impl Supervisor {
                 }
                 return;
             }
+            End::Exited(status) if was_ready => RestartReason::Exited(status),
+            End::Exited(_) if process.exit_cause().is_some() => RestartReason::StartFailed(late),
             End::Exited(status) => {
-                if !was_ready && process.exit_cause().is_none() {
-                    self.start_failed(slot, Some(worker), StartFailure::Exited(status));
-                }
-                Some(status)
+                let failure = StartFailure::Exited(status);
+                self.start_failed(slot, Some(worker), failure.clone());
+                RestartReason::StartFailed(failure)
             }
             End::Stuck => {
+                let reason = if was_ready { RestartReason::Stuck } else { RestartReason::StartFailed(late) };
                 self.events.push_back(SupervisorEvent::Stuck { slot, worker });
-                None
+                reason
             }
         };
         if self.slots.is_held_by(slot, worker) {
-            self.lost(slot, was_ready, status);
+            self.lost(slot, Some(worker), reason);
         }
     }
 
     /// A slot has lost its worker, which was not asked to exit.
-    pub(super) fn lost(&mut self, slot: SlotId, was_ready: bool, status: Option<ExitStatus>) {
+    pub(super) fn lost(&mut self, slot: SlotId, worker: Option<WorkerId>, reason: RestartReason) {
+        let was_ready = !matches!(reason, RestartReason::StartFailed(_));
+        let status = if let RestartReason::Exited(status) = reason { Some(status) } else { None };
         if !self.slots.vacate(slot, was_ready) || self.is_shutting_down() {
             return;
         }
         if !self.settings.restart.restarts(was_ready, status) || self.intensity.gave_up() {
             return self.hold(slot);
         }
-        if !self.intensity.allows(self.settings.restarts) {
-            return self.give_up(slot);
+        let failures = self.slots.get(slot).map_or(0, Slot::failures).saturating_add(1);
+        if let Err(limit) = self.intensity.count(failures, &self.settings) {
+            return self.give_up(limit, slot, reason);
         }
         let Some((after, failures)) = self.slots.back_off(slot, self.settings.backoff) else { return };
         self.lifecycle.set_timer(Deadline::Counted, self.settings.within);
-        self.events.push_back(SupervisorEvent::Restarting { slot, after });
+        self.events.push_back(SupervisorEvent::Restarting { slot, worker, reason, after });
         if after.is_zero() {
             self.start(slot);
         } else {
@@ -152,9 +162,8 @@ impl Supervisor {
     }
 
     /// The slots that wait for a start get no worker.
-    fn give_up(&mut self, slot: SlotId) {
-        let (restarts, within) = (self.intensity.counted(), self.settings.within);
-        self.events.push_back(SupervisorEvent::GaveUp { restarts, within });
+    fn give_up(&mut self, reason: GiveUpReason, slot: SlotId, last: RestartReason) {
+        self.events.push_back(SupervisorEvent::GaveUp { reason, slot, last });
         for slot in core::iter::once(slot).chain(self.slots.hold_waiting()) {
             self.hold(slot);
         }
@@ -180,7 +189,10 @@ impl Supervisor {
             ReplacementStep::Finish(id, scope) => {
                 self.events.push_back(SupervisorEvent::ReloadFinished { id, scope });
             }
-            ReplacementStep::Start(slot) => self.start(slot),
+            ReplacementStep::Start(slot) => {
+                self.slots.forget_failures_of_held(slot);
+                self.start(slot);
+            }
             ReplacementStep::StartSuccessor(slot) => match self.lifecycle.fork(slot) {
                 Ok(worker) => self.slots.set_successor(slot, worker),
                 Err(error) => self.start_failed(slot, None, StartFailure::Fork(error)),

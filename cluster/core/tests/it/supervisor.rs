@@ -8,4 +8,5 @@ mod shutdown;
 mod start;
 pub(crate) mod story;
 mod table;
+mod texts;
 mod watchdog;

@@ -19,6 +19,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
             let _listener = worker.listen("127.0.0.1:0").await?;
             worker.exit(3)
         }
+        "never listen" => return std::future::pending().await,
         "serve the slot" => {}
         "serve unless broken" => {
             if fs::exists(&arguments[2])? {

@@ -144,3 +144,41 @@ fn refused_restart_does_not_count() {
     story.wait(60_000);
     assert_eq!(story.dies(3), ["spawn 4 in slot 0", "0: restart after 0 ms"]);
 }
+
+/// A program that never listens: the supervisor gives up although the restarts are too rare for the intensity.
+#[test]
+fn slow_failed_starts_give_up() {
+    let mut story = Story::new(settings(2).ready_timeout(Duration::from_mins(1)).failed_starts(3));
+    story.lines();
+    for first in [1, 3] {
+        story.wait(60_000);
+        for worker in [first, first + 1] {
+            assert!(story.dies(worker).last().is_some_and(|line| line.contains("restart after")));
+        }
+        story.wait(100);
+    }
+    story.wait(60_000);
+    let late = "the worker was not ready after 60s";
+    assert_eq!(story.dies(5), [format!("gave up: the first 3 starts failed, {late}"), "0: held".into()]);
+    assert_eq!(story.dies(6), ["1: held"]);
+    assert_eq!(story.wait(1_000_000), [""; 0]);
+    // A reload permits as many starts again.
+    story.command(|supervisor| {
+        let _ = supervisor.reload();
+    });
+    let lines = story.exits(7, 1);
+    assert_eq!(lines.last().map(String::as_str), Some("0: restart after 0 ms"), "{lines:?}");
+}
+
+/// A cluster that was ready keeps its other workers, and retries the slot within the intensity.
+#[test]
+fn served_cluster_retries_starts() {
+    let mut story = serving(settings(2).failed_starts(2), 2);
+    story.dies(1);
+    for (worker, pause) in [(3, 100), (4, 200), (5, 400)] {
+        let lines = story.exits(worker, 1);
+        assert_eq!(lines[1], format!("0: restart after {pause} ms"));
+        story.wait(pause);
+    }
+    assert_eq!(story.slots(), "0:Starting 6, 1:Ready 2");
+}

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use cluster_core::testing::{TestOs, drain};
 use cluster_core::{
-    Call, ChannelId, ExitStatus, Machine, OsEvent, Output, Signal, SlotInfo, SocketId, Supervisor,
-    SupervisorEvent, SupervisorSettings, WorkerId,
+    Call, ChannelId, ExitStatus, GiveUpReason, Machine, OsEvent, Output, Signal, SlotInfo, SocketId,
+    Supervisor, SupervisorEvent, SupervisorSettings, WorkerId,
 };
 
 /// Short times, in round numbers.
@@ -38,9 +38,12 @@ fn text(event: &SupervisorEvent) -> String {
             let worker = worker.map_or(0, |worker| worker.0);
             format!("{slot}: worker {worker} failed: {failure:?}")
         }
-        E::Restarting { slot, after } => format!("{slot}: restart after {} ms", after.as_millis()),
+        E::Restarting { slot, after, .. } => format!("{slot}: restart after {} ms", after.as_millis()),
         E::SlotHeld { slot } => format!("{slot}: held"),
-        E::GaveUp { restarts, within } => format!("gave up: {restarts} within {} s", within.as_secs()),
+        E::GaveUp { reason: GiveUpReason::Restarts { restarts, within }, .. } => {
+            format!("gave up: {restarts} within {} s", within.as_secs())
+        }
+        E::GaveUp { reason, last, .. } => format!("gave up: {reason}, {last}"),
         E::Drained { slot, worker } => format!("{slot}: worker {worker} drained"),
         E::Cut { slot, worker, connections } => format!("{slot}: worker {worker} cut {connections:?}"),
         E::Stuck { slot, worker } => format!("{slot}: worker {worker} stuck"),

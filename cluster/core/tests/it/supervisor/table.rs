@@ -55,6 +55,7 @@ fn after(story: &Story, inputs: &[fn(&mut Story) -> Vec<String>]) -> Story {
 fn states() -> Vec<(&'static str, Story)> {
     let options = settings(1).max_memory(1_000).intensity(2, Duration::from_mins(1));
     let starting = Story::new(options.clone());
+    let only_start = Story::new(options.clone().failed_starts(1));
     let ready = serving(options, 1);
     let resting = after(&starting, &[|story| story.exits(1, 1), |story| story.exits(2, 1)]);
     let held = after(&resting, &[|story| story.wait(100), |story| story.dies(3)]);
@@ -74,6 +75,7 @@ fn states() -> Vec<(&'static str, Story)> {
     let finished = after(&leaving, &[|story| story.exits(1, 0)]);
     vec![
         ("starting", starting),
+        ("starting, a failed start is the last", only_start),
         ("ready", ready),
         ("backing off", resting),
         ("held, given up", held),
