@@ -46,11 +46,11 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn new(id: ChannelId, serialization: Serialization, limits: Limits) -> Self {
+    pub(crate) fn new(id: ChannelId, serialization: Serialization, limits: &Limits) -> Self {
         Channel {
             id,
             link: Link::Open,
-            reading: FrameReader::new(serialization, &limits),
+            reading: FrameReader::new(serialization, limits),
             sending: SendQueue::new(id, serialization, limits),
             distrusted: false,
         }

@@ -173,7 +173,7 @@ impl Primary {
             setup.assign_inspector(&mut options, &mut env);
             env.retain(|(name, _)| *name != "NODE_UNIQUE_ID");
             env.push(("NODE_UNIQUE_ID".into(), worker.to_string().into()));
-            peers.add(worker, options.clone(), setup.settings.limits.clone());
+            peers.add(worker, options.clone(), &setup.settings.limits);
             peers.steps.call(Call::Spawn { worker, options, env });
             Ok(worker)
         })

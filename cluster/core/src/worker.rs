@@ -79,7 +79,7 @@ impl Worker {
         limits.answer_bytes = usize::MAX;
         let mut worker = Worker {
             id,
-            peer: Peer::new(Channel::new(ChannelId::PRIMARY, serialization, limits)),
+            peer: Peer::new(Channel::new(ChannelId::PRIMARY, serialization, &limits)),
             servers: Servers::default(),
             shutdown: Shutdown::No,
             exited_after_disconnect: false,

@@ -66,10 +66,10 @@ pub(super) struct SendQueue {
 }
 
 impl SendQueue {
-    pub(super) fn new(id: ChannelId, serialization: Serialization, limits: Limits) -> Self {
+    pub(super) fn new(id: ChannelId, serialization: Serialization, limits: &Limits) -> Self {
         SendQueue {
             id,
-            encoder: Encoder::new(serialization, &limits),
+            encoder: Encoder::new(serialization, limits),
             unsent: Unsent::new(limits),
             outbox: Outbox::default(),
             broken: false,

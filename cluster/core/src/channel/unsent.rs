@@ -14,7 +14,10 @@ const LINES: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Unsent {
-    limits: Limits,
+    /// [`Limits::congested_bytes`], [`Limits::unsent_bytes`] and [`Limits::answer_bytes`].
+    congestion: usize,
+    capacity: usize,
+    answer_limit: usize,
     /// Unsent bytes, blocked frames included.
     bytes: usize,
     /// Unsent bytes of answers that are not blocked.
@@ -30,18 +33,28 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    pub(super) fn new(limits: Limits) -> Self {
-        Unsent { limits, bytes: 0, answers: 0, blocked_answers: 0, unwritten: 0, lossy: false, paused: false }
+    pub(super) fn new(limits: &Limits) -> Self {
+        Unsent {
+            congestion: limits.congested_bytes,
+            capacity: limits.unsent_bytes,
+            answer_limit: limits.answer_bytes,
+            bytes: 0,
+            answers: 0,
+            blocked_answers: 0,
+            unwritten: 0,
+            lossy: false,
+            paused: false,
+        }
     }
 
     /// `congested_bytes` are unsent.
     pub(super) fn is_congested(&self) -> bool {
-        self.bytes >= self.limits.congested_bytes
+        self.bytes >= self.congestion
     }
 
     /// No further message of the program fits.
     pub(super) fn is_full(&self, lines: usize) -> bool {
-        let limit = self.limits.unsent_bytes;
+        let limit = self.capacity;
         self.bytes >= limit || lines >= (limit / LINE).max(LINES)
     }
 
@@ -72,7 +85,7 @@ impl Unsent {
         if frame.source.is_answer() {
             self.blocked_answers += frame.unsent();
         }
-        before <= self.limits.answer_bytes && self.blocked_answers > self.limits.answer_bytes
+        before <= self.answer_limit && self.blocked_answers > self.answer_limit
     }
 
     /// A blocked frame is removed from its queue.
@@ -110,14 +123,14 @@ impl Unsent {
 
     /// Returns true if reading is to pause now.
     pub(super) fn pause(&mut self) -> bool {
-        let pause = !self.paused && self.answers > self.limits.answer_bytes;
+        let pause = !self.paused && self.answers > self.answer_limit;
         self.paused |= pause;
         pause
     }
 
     /// Returns true if reading is to resume now.
     pub(super) fn resume(&mut self) -> bool {
-        let resume = self.paused && self.answers <= self.limits.answer_bytes / 2;
+        let resume = self.paused && self.answers <= self.answer_limit / 2;
         self.paused &= !resume;
         resume
     }

@@ -55,7 +55,7 @@ impl Peers {
 
     // ---- the lives of workers
 
-    pub(super) fn add(&mut self, worker: WorkerId, options: SpawnOptions, limits: Limits) {
+    pub(super) fn add(&mut self, worker: WorkerId, options: SpawnOptions, limits: &Limits) {
         let channel = Channel::new(worker.into(), options.get_serialization(), limits);
         self.workers.insert(worker, Box::new(WorkerEntry::new(channel, options)));
     }
