@@ -180,7 +180,9 @@ impl Message {
     /// A peer would take the message for an internal one of Node, and deliver nothing.
     pub(crate) fn is_reserved(&self) -> bool {
         match self.serialization {
-            Serialization::Json => json::reserved(self.checked_text()).is_some(),
+            Serialization::Json => {
+                json::may_be_reserved(&self.bytes) && json::reserved(self.checked_text()).is_some()
+            }
             Serialization::Advanced => {
                 advanced::outline(&self.bytes).is_ok_and(|outline| outline.is_reserved())
             }

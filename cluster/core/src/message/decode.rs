@@ -64,7 +64,7 @@ fn advanced_within(payload: &[u8], keep: Keep<'_>, envelopes: u8) -> Result<Fram
 }
 
 fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Violation> {
-    let may_be_reserved = json::may_be_reserved(text);
+    let may_be_reserved = json::may_be_reserved(text.as_bytes());
     if may_be_reserved
         && let Ok(fields) = serde_json::from_str::<Fields<'_>>(text)
         && let Js::Text(cmd) = fields.get(Field::Cmd)

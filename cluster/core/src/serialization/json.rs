@@ -22,7 +22,7 @@ pub(crate) fn is_internal(cmd: &str) -> bool {
 
 /// The `cmd` of an internal message.
 pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
-    if !may_be_reserved(json) {
+    if !may_be_reserved(json.as_bytes()) {
         return None;
     }
     let Members { cmd } = serde_json::from_str(json).ok()?;
@@ -38,8 +38,8 @@ pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
 const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
 
 /// The line may be an internal message: an object with `NODE_` in its `cmd`, plain or escaped.
-pub(crate) fn may_be_reserved(json: &str) -> bool {
-    let line = json.trim_ascii_start().as_bytes();
+pub(crate) fn may_be_reserved(json: &[u8]) -> bool {
+    let line = json.trim_ascii_start();
     let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
     // Most objects contain neither character, and one search shows that.
     let may_say = || memchr::memchr2(b'N', b'\\', line).is_some();
