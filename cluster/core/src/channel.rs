@@ -188,7 +188,7 @@ impl Channel {
     /// Sends a message of the program.
     pub(crate) fn post<T>(
         &mut self,
-        message: &Message,
+        message: Message,
         passing: Option<OutgoingHandle>,
         in_flight: &mut InFlightHandles,
         steps: &mut Queue<T>,

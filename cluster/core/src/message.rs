@@ -18,7 +18,7 @@ mod js;
 pub(crate) use data::Data;
 
 pub(crate) use decode::{ADDRESS, decode, decode_advanced};
-pub(crate) use encode::{encode, encode_ack, encode_user};
+pub(crate) use encode::{encode, encode_ack};
 
 /// One frame of the channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -99,9 +99,8 @@ impl Message {
         match self.serialization {
             Serialization::Advanced => structured::read(&self.bytes),
             Serialization::Json => {
-                let payload =
-                    self.written_as(Serialization::Advanced, LONGEST).map_err(MessageError::of_no_json)?;
-                structured::read(&payload.bytes)
+                let payload = self.clone().written_as(Serialization::Advanced, LONGEST);
+                structured::read(&payload.map_err(MessageError::of_no_json)?.bytes)
             }
         }
     }
@@ -156,25 +155,25 @@ impl Message {
     }
 
     /// Converts the message to a serialization, with a limit on the bytes of JSON.
-    pub(crate) fn written_as(
-        &self,
-        serialization: Serialization,
-        limit: usize,
-    ) -> Result<Cow<'_, Message>, NoJson> {
+    pub(crate) fn written_as(self, serialization: Serialization, limit: usize) -> Result<Self, NoJson> {
         match (self.serialization, serialization) {
             (Serialization::Json, Serialization::Advanced) if self.bytes.len() > LONGEST => {
                 Err(NoJson::TooLong)
             }
             (Serialization::Json, Serialization::Advanced) => {
-                Ok(Cow::Owned(Message::of_clone(advanced::from_json(self.checked_text()).into())))
+                Ok(Message::of_clone(advanced::from_json(self.checked_text()).into()))
             }
             (Serialization::Advanced, Serialization::Json) => {
                 advanced::to_json(&self.bytes, Rules::Stringify(limit))
-                    .map(|json| Cow::Owned(Message::of_json(json.into())))
+                    .map(|json| Message::of_json(json.into()))
             }
             (Serialization::Json, Serialization::Json)
-            | (Serialization::Advanced, Serialization::Advanced) => Ok(Cow::Borrowed(self)),
+            | (Serialization::Advanced, Serialization::Advanced) => Ok(self),
         }
+    }
+
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes
     }
 
     /// A peer would take the message for an internal one of Node, and deliver nothing.

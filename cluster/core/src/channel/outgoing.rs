@@ -2,6 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
+
+use bytes::Bytes;
 
 use crate::message::{self, ChannelMessage, HandleType, Request, Supervision};
 use crate::os::SocketId;
@@ -135,7 +138,7 @@ impl Outgoing {
 /// An encoded message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct OutgoingFrame {
-    bytes: Vec<u8>,
+    text: FrameText,
     /// The number of written bytes.
     at: usize,
     /// The descriptor, until sent with the first byte.
@@ -146,19 +149,45 @@ pub(super) struct OutgoingFrame {
     pub(super) source: Source,
 }
 
+/// The bytes of a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum FrameText {
+    Encoded(Vec<u8>),
+    /// A program's message in JSON, with the bytes of the message. The newline follows.
+    Line(Bytes),
+}
+
+impl FrameText {
+    fn len(&self) -> usize {
+        match self {
+            FrameText::Encoded(bytes) => bytes.len(),
+            FrameText::Line(line) => line.len() + 1,
+        }
+    }
+
+    /// A copy of some bytes.
+    fn copy(&self, range: Range<usize>) -> Vec<u8> {
+        match self {
+            FrameText::Encoded(bytes) => bytes[range].to_vec(),
+            FrameText::Line(line) if range.end <= line.len() => line[range].to_vec(),
+            FrameText::Line(line) => [&line[range.start..], b"\n"].concat(),
+        }
+    }
+}
+
 impl OutgoingFrame {
     /// A frame without a descriptor.
-    fn plain(bytes: Vec<u8>, source: Source) -> Self {
-        OutgoingFrame { bytes, at: 0, socket: None, receipt: None, carries: None, source }
+    fn plain(text: FrameText, source: Source) -> Self {
+        OutgoingFrame { text, at: 0, socket: None, receipt: None, carries: None, source }
     }
 
     pub(super) fn unsent(&self) -> usize {
-        self.bytes.len() - self.at
+        self.text.len() - self.at
     }
 
     /// The bytes of the next write.
     pub(super) fn piece(&self) -> Vec<u8> {
-        self.bytes[self.at..].chunks(PIECE).next().unwrap_or_default().to_vec()
+        self.text.copy(self.at..self.at + self.unsent().min(PIECE))
     }
 
     /// The operating system has accepted a number of bytes.
@@ -185,7 +214,7 @@ impl Encoder {
         let bytes = message::encode(message, handle.map(|handle| handle.kind), self.serialization);
         let (socket, receipt, source) = (handle.map(|handle| handle.socket), *receipt, *source);
         let carries = socket.is_some().then(|| Box::new(outgoing));
-        OutgoingFrame { bytes, at: 0, socket, receipt, carries, source }
+        OutgoingFrame { text: FrameText::Encoded(bytes), at: 0, socket, receipt, carries, source }
     }
 
     /// Encodes a message that was written before, to repeat its socket.
@@ -195,13 +224,14 @@ impl Encoder {
 
     /// The acknowledgement of a descriptor that has arrived, or has not.
     pub(super) fn acknowledgement(self, arrived: bool) -> OutgoingFrame {
-        OutgoingFrame::plain(message::encode_ack(arrived, self.serialization), Source::Answer)
+        let bytes = message::encode_ack(arrived, self.serialization);
+        OutgoingFrame::plain(FrameText::Encoded(bytes), Source::Answer)
     }
 
     /// Encodes a user's message, in the channel's serialization.
     pub(super) fn user_frame(
         self,
-        message: &Message,
+        message: Message,
         handle: Option<IncomingHandle>,
     ) -> Result<OutgoingFrame, SendError> {
         let limit = self.message_bytes;
@@ -209,11 +239,14 @@ impl Encoder {
             NoJson::TooLong => SendError::TooLong { limit },
             NoJson::BigInt | NoJson::Cycle | NoJson::Nothing | NoJson::Malformed => SendError::NoJson,
         })?;
-        let frame = if handle.is_none() {
-            OutgoingFrame::plain(message::encode_user(&message, None), Source::Program)
-        } else {
-            self.frame(Outgoing::from(ChannelMessage::User(message.into_owned())).with(handle))
+        let frame = match (handle, self.serialization) {
+            (None, Serialization::Json) => {
+                OutgoingFrame::plain(FrameText::Line(message.into_bytes()), Source::Program)
+            }
+            (None, Serialization::Advanced) | (Some(_), _) => {
+                self.frame(Outgoing::from(ChannelMessage::User(message)).with(handle))
+            }
         };
-        if frame.bytes.len() > limit { Err(SendError::TooLong { limit }) } else { Ok(frame) }
+        if frame.unsent() > limit { Err(SendError::TooLong { limit }) } else { Ok(frame) }
     }
 }

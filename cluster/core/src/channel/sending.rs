@@ -94,7 +94,7 @@ impl SendQueue {
     /// behind an unacknowledged descriptor.
     pub(super) fn post<T>(
         &mut self,
-        message: &Message,
+        message: Message,
         passing: Option<OutgoingHandle>,
         in_flight: &mut InFlightHandles,
         steps: &mut Queue<T>,

@@ -118,7 +118,7 @@ pub(crate) fn encode(
 }
 
 /// Encodes a user's message. The bytes have the serialization of the channel already.
-pub(crate) fn encode_user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
+fn encode_user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
     let bytes = message.as_bytes();
     match (message.serialization(), carries) {
         (Serialization::Json, None) => [bytes, b"\n"].concat(),

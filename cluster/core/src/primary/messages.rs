@@ -15,7 +15,7 @@ impl Primary {
     /// one of Node.
     pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         let absent = self.setup.absent(worker);
-        self.command(|primary| primary.peers.post(worker, &message.into(), None)).unwrap_or(Err(absent))
+        self.command(|primary| primary.peers.post(worker, message.into(), None)).unwrap_or(Err(absent))
     }
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
@@ -34,7 +34,7 @@ impl Primary {
         passing: OutgoingHandle,
     ) -> Result<Sent, SendError> {
         let absent = self.setup.absent(worker);
-        self.command(|primary| primary.peers.post(worker, &message.into(), Some(passing)))
+        self.command(|primary| primary.peers.post(worker, message.into(), Some(passing)))
             .unwrap_or(Err(absent))
     }
 

@@ -285,7 +285,7 @@ impl Peers {
     pub(super) fn post(
         &mut self,
         worker: WorkerId,
-        message: &Message,
+        message: Message,
         passing: Option<OutgoingHandle>,
     ) -> Option<Result<Sent, SendError>> {
         let entry = self.workers.get_mut(&worker)?;

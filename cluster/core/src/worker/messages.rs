@@ -17,7 +17,7 @@ impl Worker {
     ///
     /// [`SendError`] if the channel is closed or full, or the message looks like an internal one of Node.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<Sent, SendError> {
-        self.command(|worker| worker.peer.post(&message.into(), None))
+        self.command(|worker| worker.peer.post(message.into(), None))
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
@@ -34,7 +34,7 @@ impl Worker {
         message: impl Into<Message>,
         passing: OutgoingHandle,
     ) -> Result<Sent, SendError> {
-        self.command(|worker| worker.peer.post(&message.into(), Some(passing)))
+        self.command(|worker| worker.peer.post(message.into(), Some(passing)))
     }
 
     /// The number of accepted messages that the operating system has not accepted completely. `None`: messages were

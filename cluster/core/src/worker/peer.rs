@@ -93,7 +93,7 @@ impl Peer {
 
     pub(super) fn post(
         &mut self,
-        message: &Message,
+        message: Message,
         passing: Option<OutgoingHandle>,
     ) -> Result<Sent, SendError> {
         self.channel.post(message, passing, &mut self.in_flight, &mut self.steps)
