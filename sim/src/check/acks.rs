@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use cluster_core::Primary;
+use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::liveness::is_expected_to_run;
@@ -57,8 +58,13 @@ impl Acks {
         self.lines(reader, worker, &bytes)
     }
 
-    fn lines(&mut self, reader: Pid, worker: Pid, lines: &[u8]) -> Result<(), String> {
-        lines.split(|&byte| byte == b'\n').try_for_each(|line| self.line(reader, worker, line))
+    /// Each line has its newline.
+    fn lines(&mut self, reader: Pid, worker: Pid, mut lines: &[u8]) -> Result<(), String> {
+        while let Some(end) = memchr(b'\n', lines) {
+            self.line(reader, worker, &lines[..end])?;
+            lines = &lines[end + 1..];
+        }
+        Ok(())
     }
 
     fn line(&mut self, reader: Pid, worker: Pid, line: &[u8]) -> Result<(), String> {
