@@ -131,8 +131,9 @@ impl CachedFingerprint {
     }
 }
 
-/// A clone is made for a change, and starts without a fingerprint.
+/// A clone is made for a change, and starts without a fingerprint. Not inlined: most changed values are not shared.
 impl<T: Clone> Clone for CowInner<T> {
+    #[inline(never)]
     fn clone(&self) -> Self {
         CowInner { value: self.value.clone(), cached: CachedFingerprint::default() }
     }
@@ -153,6 +154,7 @@ impl<T> Deref for CowArc<T> {
 }
 
 impl<T: Clone> DerefMut for CowArc<T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         let inner = Arc::make_mut(&mut self.0);
         inner.cached = CachedFingerprint::default();
