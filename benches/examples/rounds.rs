@@ -8,7 +8,8 @@
 use clap::{Parser, ValueEnum};
 use cluster_benches::InMemoryCluster;
 use cluster_core::Settings;
-use cluster_sim::scenarios::{self, PingPong};
+use cluster_sim::explore;
+use cluster_sim::scenarios::{self, PingPong, ReplyServer, Scenario};
 use cluster_sim::{Failure, Schedule, World};
 use mimalloc::MiMalloc;
 
@@ -25,6 +26,8 @@ enum Workload {
     Messages,
     /// A simulated run of the standard scenario with a swarm of faults.
     Faults,
+    /// One state of an exhaustive search of `serve-2-1`.
+    Search,
 }
 
 #[derive(Parser)]
@@ -35,6 +38,11 @@ struct Arguments {
 
 fn main() -> Result<(), Box<Failure>> {
     let Arguments { workload, rounds } = Arguments::parse();
+    if let Workload::Search = workload {
+        let scenario: Scenario<ReplyServer> = "serve-2-1".parse().expect("the name is valid");
+        let budget = usize::try_from(rounds).expect("fewer than 2^32 rounds");
+        return explore::exhaustive(&scenario.world(), budget).map(drop);
+    }
     let mut cluster = InMemoryCluster::new(2);
     for round in 1..=rounds {
         match workload {
@@ -44,6 +52,7 @@ fn main() -> Result<(), Box<Failure>> {
             Workload::Messages => {
                 World::new(PingPong::new(2, 10, 1), Settings::default()).on(Schedule::seed(round)).run()?;
             }
+            Workload::Search => {}
         }
     }
     Ok(())
