@@ -16,6 +16,7 @@ use crate::steps::{self, IsCall, Stepper};
 const WRITE: TimerId = TimerId(0);
 
 mod connections;
+mod held;
 mod indexes;
 mod messages;
 mod peer;

@@ -2,7 +2,6 @@
 //! application asks for one, and the application owns the connection once the acknowledgement is written, so that the
 //! primary always has the true owner. Servers are in `servers`.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::Step;
@@ -11,31 +10,6 @@ use super::servers::{Server, ServerState, Servers};
 use crate::event::{ListenerId, Output, WorkerEvent};
 use crate::message::{HandleKey, Reply};
 use crate::os::{Call, Errno, SocketId, TimerId};
-
-/// The connections of a worker, by socket.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Held {
-    /// Connections with acknowledgements in writing.
-    accepting: BTreeMap<SocketId, ListenerId>,
-    /// Connections owned by the application.
-    connections: BTreeMap<SocketId, ListenerId>,
-}
-
-impl Held {
-    pub(super) fn is_acknowledging(&self) -> bool {
-        !self.accepting.is_empty()
-    }
-
-    /// The number of connections owned by the application.
-    pub(super) fn open(&self) -> u64 {
-        self.connections.len() as u64
-    }
-
-    /// The number of connections of a server.
-    pub(super) fn count(&self, listener: ListenerId) -> usize {
-        self.connections.values().chain(self.accepting.values()).filter(|of| **of == listener).count()
-    }
-}
 
 impl Servers {
     /// The application asks for one connection.
@@ -59,7 +33,7 @@ impl Servers {
 
     /// The application no longer owns a connection, or a socket that was received with a message.
     pub(super) fn released(&mut self, socket: SocketId, peer: &mut Peer) {
-        if let Some(listener) = self.held.connections.remove(&socket) {
+        if let Some(listener) = self.held.release(socket) {
             self.close_if_drained(listener, peer);
         }
         peer.uncount(socket);
@@ -102,15 +76,14 @@ impl Servers {
         }
         if let Some((seq, connection)) = server.offered.pop_front() {
             server.wanted = false;
-            self.held.accepting.insert(connection, listener);
+            self.held.acknowledge(connection, listener);
             peer.reply(Reply { ack: seq, accepted: Some(true), ..Reply::default() }, Some(connection));
         }
     }
 
     /// The acknowledgement is written: the application owns the connection.
     pub(super) fn written(&mut self, connection: SocketId) -> Option<Output<WorkerEvent>> {
-        let listener = self.held.accepting.remove(&connection)?;
-        self.held.connections.insert(connection, listener);
+        let listener = self.held.acknowledged(connection)?;
         Some(Output::Event(WorkerEvent::Connection { listener, connection }))
     }
 
@@ -124,7 +97,7 @@ impl Servers {
             // No other worker can get the connection. Node: `'drop'` on the server.
             return peer.close_socket(Some(connection));
         }
-        self.held.connections.insert(connection, listener);
+        self.held.own(connection, listener);
         if let Some(server) = self.rows.get_mut(&listener) {
             server.wanted = false;
         }
@@ -162,10 +135,9 @@ impl Servers {
 
     /// The channel is closed: the primary hands the unacknowledged connections to other workers.
     pub(super) fn drop_unacknowledged(&mut self, peer: &mut Peer) {
-        let accepting = core::mem::take(&mut self.held.accepting);
+        let accepting = self.held.take_unacknowledged();
         let offered = self.rows.values_mut().flat_map(|server| core::mem::take(&mut server.offered));
-        let dropped: Vec<SocketId> =
-            accepting.into_keys().chain(offered.map(|(_, connection)| connection)).collect();
+        let dropped: Vec<SocketId> = accepting.chain(offered.map(|(_, connection)| connection)).collect();
         for connection in dropped {
             peer.close_socket(Some(connection));
         }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Step;
-use super::connections::Held;
+use super::held::Held;
 use super::indexes::Indexes;
 use super::peer::{Peer, PendingReply};
 use crate::address::ListeningAddress;
