@@ -1,6 +1,7 @@
 //! The properties of every run, one in each file, and the failure of a check. A check only reads.
 
 pub(crate) mod abandonment;
+mod account;
 pub(crate) mod acks;
 pub(crate) mod capacity;
 pub(crate) mod deadlines;
@@ -266,7 +267,7 @@ impl Checks {
         if !self.tasks.is_empty()
             && let Some((worker, task)) = task_account::sent_task(call)
         {
-            task_checks::sent(&mut self.tasks, worker, task, &self.supervision)?;
+            task_checks::sent(&mut self.tasks, worker, task, self.supervision.account())?;
         }
         if !Supervision::concerns(call) {
             return Ok(());
@@ -276,7 +277,7 @@ impl Checks {
 
     /// The account of a supervised primary is written only if there is one.
     fn supervised_event(&mut self, event: &Event) {
-        if !self.supervision.lives.is_empty() {
+        if !self.supervision.is_empty() {
             self.supervision.primary_event(event);
         }
     }
@@ -299,7 +300,7 @@ impl Checks {
     ) -> Result<(), (Check, String)> {
         self.supervision.slots_at_rest(supervisor)?;
         self.tasks.found.clone().map_or(Ok(()), Err)?;
-        if self.supervision.unowned.is_current(supervisor) {
+        if self.supervision.is_at_rest(supervisor) {
             return Ok(());
         }
         self.supervision.at_rest(supervisor, kernel)

@@ -21,14 +21,16 @@ mod proofs;
 mod random_program;
 mod scenario;
 mod supervised;
+mod unknown_name;
 
 pub use flood::{DisconnectBy, Flood};
 pub use ping_pong::PingPong;
 pub use pooled_tasks::{PooledTasks, TaskMove};
 pub use proofs::{PROOFS, Proof};
 pub use random_program::{PrimaryMove, RandomProgram, WorkerMove};
-pub use scenario::{ReplayError, ReplayOutcome, Scenario, UnknownName, replay};
+pub use scenario::{ReplayError, ReplayOutcome, Scenario, replay};
 pub use supervised::{SupervisedServer, SupervisorMove};
+pub use unknown_name::UnknownName;
 
 /// A server on every worker answers each connection with the name of its worker. A worker that dies is replaced, up to
 /// a limit; once all clients are served, the cluster disconnects.
@@ -69,7 +71,7 @@ impl FromStr for ReplyServer {
         let numbers = text.strip_prefix("serve-").unwrap_or(if text == "standard" { "2-2" } else { "" });
         let read = || {
             let mut parts = numbers.splitn(3, '-');
-            let (workers, clients) = scenario::counts(parts.next()?, parts.next()?)?;
+            let (workers, clients) = unknown_name::counts(parts.next()?, parts.next()?)?;
             let replacements = parts.next().map_or(Some(3), |text| text.parse().ok())?;
             Some(ReplyServer { replacements, ..ReplyServer::new(workers, clients) })
         };

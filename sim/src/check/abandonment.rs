@@ -3,17 +3,16 @@
 
 use cluster_core::Supervisor;
 
-use super::supervision::Supervision;
+use super::account::Account;
 
-pub(crate) fn abandoned(supervision: &Supervision, supervisor: &Supervisor) -> Result<(), String> {
+pub(crate) fn abandoned(account: &Account, supervisor: &Supervisor) -> Result<(), String> {
     if supervisor.settings().get_max_unavailable() > 0 {
         return Ok(());
     }
     for slot in supervisor.slots().map(|slot| slot.slot) {
-        let mut ready =
-            supervision.lives.values().filter(|life| life.slot == slot && life.ready && !life.over);
+        let mut ready = account.lives.values().filter(|life| life.slot == slot && life.ready && !life.over);
         let Some(first) = ready.next() else { continue };
-        if !first.is_in_service() && !ready.any(super::supervision::Life::is_in_service) {
+        if !first.is_in_service() && !ready.any(super::account::Life::is_in_service) {
             return Err(format!("the reload is abandoned, and slot {slot} has lost its old worker"));
         }
     }

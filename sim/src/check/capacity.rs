@@ -4,15 +4,11 @@
 
 use cluster_core::{Supervisor, WorkerId};
 
-use super::supervision::{Life, Supervision};
+use super::account::{Account, Life};
 
 /// Before a request to exit.
-pub(crate) fn request(
-    supervision: &Supervision,
-    worker: WorkerId,
-    supervisor: &Supervisor,
-) -> Result<(), String> {
-    let Some(life) = supervision.lives.get(&worker).filter(|life| life.is_in_service()) else {
+pub(crate) fn request(account: &Account, worker: WorkerId, supervisor: &Supervisor) -> Result<(), String> {
+    let Some(life) = account.lives.get(&worker).filter(|life| life.is_in_service()) else {
         return Ok(());
     };
     let all = supervisor.slots().count();
@@ -20,7 +16,7 @@ pub(crate) fn request(
     if is_exempt || is_silenced(supervisor, worker) {
         return Ok(());
     }
-    let others = || supervision.lives.iter().filter(|(other, _)| **other != worker);
+    let others = || account.lives.iter().filter(|(other, _)| **other != worker);
     let serves = |(_, life): &(&WorkerId, &Life)| life.listens && !life.over && !life.is_asked();
     let ready = others().filter(serves).count();
     let is_replaced = others().filter(serves).any(|(_, other)| other.slot == life.slot);

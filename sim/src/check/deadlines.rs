@@ -6,23 +6,23 @@ use std::time::Duration;
 
 use cluster_core::{SupervisorSettings, WorkerId};
 
-use super::supervision::Supervision;
+use super::account::Account;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
 /// Before a signal.
 pub(crate) fn signal(
-    supervision: &Supervision,
+    account: &Account,
     worker: WorkerId,
     settings: &SupervisorSettings,
     kernel: &Kernel,
 ) -> Result<(), String> {
-    let Some(life) = supervision.lives.get(&worker).filter(|_| kernel.clock.is_even()) else { return Ok(()) };
+    let Some(life) = account.lives.get(&worker).filter(|_| kernel.clock.is_even()) else { return Ok(()) };
     let limit = match life.asked {
         [_, _, Some(term), None] => after(term, settings.get_term()),
         [Some(lame), _, None, None] => {
             let drained = after(after(lame, settings.get_lame_duck()), settings.get_drain());
-            let shut_down = supervision.shut_down.map_or(0, |start| after(start, settings.get_shutdown()));
+            let shut_down = account.shut_down.map_or(0, |start| after(start, settings.get_shutdown()));
             drained.max(shut_down)
         }
         [_, _, _, Some(_)] | [None, _, None, None] => return Ok(()),
@@ -40,8 +40,8 @@ fn after(start: u64, time: Duration) -> u64 {
     start.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-pub(crate) fn at_the_end(supervision: &Supervision, kernel: &Kernel) -> Result<(), String> {
-    for (worker, life) in &supervision.lives {
+pub(crate) fn at_the_end(account: &Account, kernel: &Kernel) -> Result<(), String> {
+    for (worker, life) in &account.lives {
         let pid = Pid::from(*worker);
         let is_running = pid.index() < kernel.processes.len() && kernel.processes.get(pid).is_alive();
         if is_running && life.is_asked() && life.asked[3].is_none() {

@@ -3,22 +3,18 @@
 
 use cluster_core::{SlotState, Supervisor};
 
-use super::supervision::Supervision;
+use super::account::Account;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-pub(crate) fn at_the_end(
-    supervision: &Supervision,
-    supervisor: &Supervisor,
-    kernel: &Kernel,
-) -> Result<(), String> {
+pub(crate) fn at_the_end(account: &Account, supervisor: &Supervisor, kernel: &Kernel) -> Result<(), String> {
     if supervisor.is_shutting_down() {
-        return if supervision.finished { Ok(()) } else { Err("the shutdown has no end".to_owned()) };
+        return if account.finished { Ok(()) } else { Err("the shutdown has no end".to_owned()) };
     }
     for slot in supervisor.slots() {
         let is_running = slot.worker.is_some_and(|worker| kernel.processes.get(Pid::from(worker)).is_alive());
         let is_ready = slot.state == SlotState::Ready && is_running;
-        let is_given_up = slot.state == SlotState::Held && supervision.gave_up;
+        let is_given_up = slot.state == SlotState::Held && account.gave_up;
         if !(is_ready || is_given_up) {
             return Err(format!(
                 "slot {} is {:?} at the end, worker {:?}",

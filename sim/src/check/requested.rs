@@ -3,10 +3,10 @@
 
 use cluster_core::{SlotId, Supervisor};
 
-use super::supervision::Supervision;
+use super::account::Account;
 
-pub(crate) fn spawn(supervision: &Supervision, slot: SlotId, supervisor: &Supervisor) -> Result<(), String> {
-    if supervision.shut_down.is_some() {
+pub(crate) fn spawn(account: &Account, slot: SlotId, supervisor: &Supervisor) -> Result<(), String> {
+    if account.shut_down.is_some() {
         return Err(format!("a process starts in slot {slot} after the beginning of the shutdown"));
     }
     let slots = supervisor.slots().count();
@@ -16,9 +16,9 @@ pub(crate) fn spawn(supervision: &Supervision, slot: SlotId, supervisor: &Superv
     Ok(())
 }
 
-pub(crate) fn restart(supervision: &Supervision, slot: SlotId) -> Result<(), String> {
+pub(crate) fn restart(account: &Account, slot: SlotId) -> Result<(), String> {
     // The process that the slot has lost: the last ready one, else the last.
-    let of_slot = || supervision.lives.iter().rev().filter(|(_, life)| life.slot == slot);
+    let of_slot = || account.lives.iter().rev().filter(|(_, life)| life.slot == slot);
     let lost = of_slot().find(|(_, life)| life.ready).or_else(|| of_slot().next());
     match lost {
         Some((worker, life)) if life.is_asked() && !life.failed => Err(format!(

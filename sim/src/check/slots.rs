@@ -6,19 +6,19 @@ use std::collections::BTreeMap;
 
 use cluster_core::{SlotId, Supervisor, WorkerId};
 
+use super::account::Account;
 use super::fairness::may_receive;
-use super::supervision::Supervision;
 
 /// The supervisor reports that a worker is ready.
 pub(crate) fn ready(
-    supervision: &Supervision,
+    account: &Account,
     slot: SlotId,
     worker: WorkerId,
     supervisor: &Supervisor,
 ) -> Result<(), String> {
     let holders = supervisor.slots().filter_map(|info| Some((info.slot, info.worker?)));
     for (slot, worker) in holders.chain([(slot, worker)]) {
-        let own = supervision.lives.get(&worker).map(|life| life.slot);
+        let own = account.lives.get(&worker).map(|life| life.slot);
         if own != Some(slot) {
             return Err(format!("worker {worker} holds slot {slot}, and its environment has {own:?}"));
         }
@@ -27,10 +27,10 @@ pub(crate) fn ready(
 }
 
 /// The primary has nothing left to do.
-pub(crate) fn at_rest(supervision: &Supervision, supervisor: &Supervisor) -> Result<(), String> {
+pub(crate) fn at_rest(account: &Account, supervisor: &Supervisor) -> Result<(), String> {
     let mut holders = BTreeMap::new();
     let receives = |worker| supervisor.primary().worker(worker).is_some_and(may_receive);
-    for (worker, life) in &supervision.lives {
+    for (worker, life) in &account.lives {
         if !life.is_in_service() || !receives(*worker) {
             continue;
         }

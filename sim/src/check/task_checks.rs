@@ -2,7 +2,7 @@
 
 use cluster_core::{Message, TaskError, TaskId, TaskRequest, WorkerId};
 
-use super::supervision::Supervision;
+use super::account::Account;
 use super::task_account::TaskAccount;
 use super::{Check, task_cancels, task_ends, task_runs, task_workers};
 
@@ -33,10 +33,10 @@ pub(crate) fn sent(
     account: &mut TaskAccount,
     worker: WorkerId,
     task: TaskId,
-    supervision: &Supervision,
+    supervised: &Account,
 ) -> TaskCheck {
     if !account.written.insert((worker, task)) {
         return Ok(());
     }
-    task_workers::sent(account, supervision, worker, task).map_err(|what| (Check::TaskWorkers, what))
+    task_workers::sent(account, supervised, worker, task).map_err(|what| (Check::TaskWorkers, what))
 }

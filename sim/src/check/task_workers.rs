@@ -3,20 +3,20 @@
 
 use cluster_core::{TaskId, WorkerId};
 
-use super::supervision::Supervision;
+use super::account::Account;
 use super::task_account::TaskAccount;
 
 /// Before the first write of a task to a worker.
 pub(crate) fn sent(
     account: &TaskAccount,
-    supervision: &Supervision,
+    supervised: &Account,
     worker: WorkerId,
     task: TaskId,
 ) -> Result<(), String> {
     if !account.announced.contains(&worker) {
         return Err(format!("task {task} is sent to worker {worker}, which has not announced itself"));
     }
-    let life = supervision.lives.get(&worker);
+    let life = supervised.lives.get(&worker);
     if life.is_some_and(|life| life.over || life.asked[0].is_some() || life.asked[1].is_some()) {
         return Err(format!("task {task} is sent to worker {worker}, which was asked to exit"));
     }

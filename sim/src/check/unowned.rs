@@ -3,7 +3,7 @@
 
 use cluster_core::{CloseReason, Supervisor};
 
-use super::supervision::Supervision;
+use super::account::Account;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
@@ -19,13 +19,14 @@ impl ClosedUnowned {
 }
 
 pub(crate) fn at_rest(
-    supervision: &mut Supervision,
+    account: &Account,
+    last: &mut ClosedUnowned,
     supervisor: &Supervisor,
     kernel: &Kernel,
 ) -> Result<(), String> {
     let closed = supervisor.primary().ledger().closed(CloseReason::NoListener);
-    supervision.unowned = ClosedUnowned(closed);
-    let able = supervision.lives.iter().find(|(worker, life)| {
+    *last = ClosedUnowned(closed);
+    let able = account.lives.iter().find(|(worker, life)| {
         life.ready
             && !life.over
             && !life.is_signalled()

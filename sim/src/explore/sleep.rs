@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use super::visited::Steps;
-use crate::kernel::footprint::Footprint;
+use crate::kernel::object_set::Footprint;
 use crate::step::Step;
 
 /// Redundant steps with their footprints. Another branch takes each before steps with disjoint footprints.

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use cluster_core::{BindAddress, Errno, LocalAddress};
 
 use super::bound_address::{self, BoundAddress, BoundIp};
+use super::datagram::UdpSocket;
 use super::process_table::ProcessEntry;
 use super::socket::{FileId, Listener, SocketKind};
 use super::sockets::{Sockets, UNPRIVILEGED, is_abstract};
 use super::system::System;
-use super::udp::UdpSocket;
 
 impl Sockets {
     /// Opens a socket and binds it; a descriptor of `process` gets a further reference.

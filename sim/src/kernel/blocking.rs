@@ -1,19 +1,11 @@
 //! Processes that are blocked in a hook, as in an endless loop: forever, or until a path exists. A process that a fault
 //! stops for a while is not blocked.
 
+use super::process_table::Blocked;
 use super::processes::Processes;
 use super::ready::{Readiness, Ready};
 use super::system::System;
 use crate::step::Pid;
-
-/// When a process blocks, and until when.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Blocked {
-    /// The number of calls before the process blocks.
-    calls: usize,
-    /// The path that ends the block; `None`: the process blocks forever.
-    until: Option<String>,
-}
 
 impl Processes {
     /// Blocks a process after `calls` further calls. Only a signal reaches a blocked process.

@@ -3,7 +3,7 @@
 use cluster_core::ChannelId;
 
 use super::channel::{Channel, End, Side};
-use super::footprint::ObjectSet;
+use super::object_set::ObjectSet;
 use super::ready::{Dependencies, Readiness, Ready};
 use super::socket::FileId;
 use super::table::Table;

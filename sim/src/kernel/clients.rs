@@ -1,10 +1,10 @@
 //! The clients of a run, numbered from 1.
 
-use super::footprint::ObjectSet;
+use super::datagram::Datagram;
+use super::object_set::ObjectSet;
 use super::ready::{Dependencies, Ready};
 use super::socket::{Client, ClientState, Flow};
 use super::table::Table;
-use super::udp::Datagram;
 use crate::event::{ClientAction, ClientId};
 use crate::step::Step;
 

@@ -6,13 +6,14 @@ use std::net::{Ipv6Addr, SocketAddr};
 use cluster_core::{LocalAddress, SocketId};
 
 use super::clients::Clients;
-use super::footprint::ObjectSet;
+use super::datagram::Datagram;
+use super::object_set::ObjectSet;
 use super::processes::Processes;
 use super::ready::{Dependencies, Readiness, Ready};
 use super::socket::{ClientState, FileId, Flow, Pipe, SocketKind};
 use super::sockets::Sockets;
 use super::system::System;
-use super::udp::{self, Datagram};
+use super::udp;
 use crate::event::{ClientAction, ClientEvent, ClientId};
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};

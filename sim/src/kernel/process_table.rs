@@ -2,7 +2,6 @@
 
 use cluster_core::{ExitStatus, OsBytes, ProcessGroup, SocketId, SpawnOptions};
 
-use super::blocking::Blocked;
 use super::socket::FileId;
 use crate::cow::CowArc;
 
@@ -24,6 +23,15 @@ pub(crate) enum Phase {
 
 /// The descriptor number of the first socket of a process, after standard input, output, error and the channel.
 const FIRST_NUMBER: u32 = 4;
+
+/// When a process blocks, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Blocked {
+    /// The number of calls before the process blocks.
+    pub(super) calls: usize,
+    /// The path that ends the block; `None`: the process blocks forever.
+    pub(super) until: Option<String>,
+}
 
 /// A process as the kernel knows it.
 #[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]

@@ -2,7 +2,7 @@
 
 use cluster_core::{ExitStatus, OsBytes, SocketId, SpawnOptions};
 
-use super::footprint::ObjectSet;
+use super::object_set::ObjectSet;
 use super::process_table::{Accepting, Descriptor, Phase, ProcessEntry};
 use super::ready::{Dependencies, Ready};
 use super::socket::FileId;

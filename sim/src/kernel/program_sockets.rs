@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 
 use cluster_core::{BindAddress, Errno, LocalAddress, OsEvent, SocketId};
 
+use super::datagram::Datagram;
 use super::process_table::Origin;
 use super::socket::{Flow, SocketKind};
-use super::udp::{self, Datagram};
+use super::udp;
 use super::{BoundSocket, Kernel};
 use crate::event::{ClientId, Ending, SocketEvent};
 use crate::schedule::Schedule;

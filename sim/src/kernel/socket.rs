@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use cluster_core::LocalAddress;
 
 use super::bound_address::BoundAddress;
-use super::udp::{Datagram, UdpSocket};
+use super::datagram::{Datagram, UdpSocket};
 use crate::event::{ClientAction, ClientId};
 use crate::step::Pid;
 

@@ -6,12 +6,12 @@ use std::collections::VecDeque;
 use cluster_core::{BindAddress, LocalAddress};
 
 use super::bound_address::{BoundAddress, BoundIp};
-use super::footprint::ObjectSet;
+use super::datagram::UdpSocket;
+use super::object_set::ObjectSet;
 use super::ready::Dependencies;
 use super::socket::{File, FileId, Listener, SocketKind};
 use super::system::System;
 use super::table::Table;
-use super::udp::UdpSocket;
 use crate::event::ClientId;
 
 /// Lower ports need root.

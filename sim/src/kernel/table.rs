@@ -4,7 +4,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::footprint::ObjectSet;
+use super::object_set::ObjectSet;
 use super::ready::Dependencies;
 use crate::cow::CowArc;
 

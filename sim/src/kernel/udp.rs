@@ -1,45 +1,12 @@
-//! UDP sockets, and the receivers of a datagram. A datagram beyond the capacity of a queue is dropped without an error.
+//! The receivers of a datagram.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::bind::loopback;
 use super::bound_address::BoundIp;
+use super::datagram::{Datagram, UdpSocket};
 use super::socket::{FileId, SocketKind};
 use super::sockets::Sockets;
-
-/// The capacity of a queue in bytes, as Linux counts; further datagrams are dropped.
-const ROOM: usize = 212_992;
-
-/// The bytes that Linux counts for a datagram in addition to its data.
-const OVERHEAD: usize = 768;
-
-/// A UDP socket.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct UdpSocket {
-    pub(crate) bound: BoundIp,
-    pub(crate) queue: VecDeque<Datagram>,
-}
-
-/// One datagram.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Datagram {
-    pub(crate) from: SocketAddr,
-    pub(crate) bytes: Vec<u8>,
-}
-
-impl UdpSocket {
-    pub(crate) fn new(bound: BoundIp) -> Self {
-        UdpSocket { bound, queue: VecDeque::new() }
-    }
-
-    fn push(&mut self, datagram: Datagram) {
-        let held: usize = self.queue.iter().map(|datagram| datagram.bytes.len() + OVERHEAD).sum();
-        if held + datagram.bytes.len() + OVERHEAD <= ROOM {
-            self.queue.push_back(datagram);
-        }
-    }
-}
 
 impl Sockets {
     /// The sockets that can receive a datagram for this address: the most specific, and of those the newest with all

@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::{EitherMachine, NextAction, RunningProcess, TransitionCache};
 use crate::cow::CowArc;
-use crate::kernel::footprint::ObjectSet;
+use crate::kernel::object_set::ObjectSet;
 use crate::program::Program;
 use crate::step::{Pid, Step};
 

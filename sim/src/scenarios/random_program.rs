@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use cluster_core::{Event, ListenOptions, ListenerId, Primary, Signal, Worker, WorkerEvent, WorkerId};
 
-use super::scenario::{UnknownName, counts};
+use super::unknown_name::{UnknownName, counts};
 use crate::{Actor, ClientEvent, ClientId, Driver, Process, Program};
 
 /// Workers, clients, and the moves of the primary and of each worker at their first events.

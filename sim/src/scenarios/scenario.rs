@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use cluster_core::{SchedulingPolicy, Settings};
 
+use super::unknown_name::UnknownName;
 use super::{RandomProgram, ReplyServer};
 use crate::check::Failure;
 use crate::program::Program;
@@ -105,29 +106,6 @@ impl<P: FromStr> FromStr for Scenario<P> {
 fn amount(text: &str, unit: char) -> Option<usize> {
     text.strip_suffix(unit)?.parse().ok().filter(|&amount| amount > 0)
 }
-
-/// Parses the numbers of workers and clients; larger ones could fill the memory.
-pub(super) fn counts(workers: &str, clients: &str) -> Option<(u32, u32)> {
-    let read = |text: &str, of: RangeInclusive<u32>| text.parse().ok().filter(|n| of.contains(n));
-    Some((read(workers, 1..=256)?, read(clients, 0..=10_000)?))
-}
-
-/// A name that is no scenario of the simulator.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownName(pub String);
-
-impl fmt::Display for UnknownName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the simulator has no scenario {:?}; it has standard, serve-<workers>-<clients>[-<replacements>] and \
-             plan-<workers>-<clients>-<moves>-<moves>, each with +shared, +keep, +<bytes>b or +<connections>q behind it",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for UnknownName {}
 
 /// The outcome of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The footprint of a step of a world: that of the kernel, and the processes, the driver and the log.
 
 use super::{State, World};
-use crate::kernel::footprint::{Footprint, ObjectSet};
+use crate::kernel::object_set::{Footprint, ObjectSet};
 use crate::program::Program;
 use crate::running_process::NextAction;
 use crate::step::Pid;

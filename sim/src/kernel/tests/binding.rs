@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use cluster_core::{BindAddress, Errno, LocalAddress, SocketId};
 
+use super::super::datagram::Datagram;
 use super::super::process_table::Origin;
 use super::super::ready::Readiness;
-use super::super::udp::Datagram;
 use super::super::{Kernel, Step};
 use super::{PRIMARY, WORKER, act, command, kernel, port};
 use crate::event::ClientAction;
