@@ -175,7 +175,7 @@ impl Sim {
         let failed = world.run().err();
         let seen = seen(&world);
         let misfit = misfit.map(|explore::Misfit { observer, found, wanted }| {
-            let observer = scenario_program::observer(observer);
+            let observer = observation_writer::observer(observer);
             let line = 1 + common(seen.seen_by(observer), trace.seen_by(observer));
             Divergence { observer, line, found, wanted }
         });
@@ -193,7 +193,7 @@ pub fn seen(world: &World<ScenarioProgram>) -> Trace {
     let mut trace = Trace::default();
     for line in world.observations() {
         let seen = line.text.parse().expect("a line of this arm");
-        trace.push(scenario_program::observer(line.observer), seen);
+        trace.push(observation_writer::observer(line.observer), seen);
     }
     trace
 }

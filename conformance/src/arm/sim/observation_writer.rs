@@ -5,10 +5,9 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use cluster_sim::Process;
+use cluster_sim::{Actor, Process};
 
-use super::scenario_program::observer;
-use crate::observation::{Line, Observation};
+use crate::observation::{Line, Observation, Observer};
 use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Canon;
@@ -63,4 +62,13 @@ impl ObservationWriter {
 /// Whether the driver reads this line in a note, with its port, and not as an observation.
 pub(super) fn has_port(seen: &Observation) -> bool {
     seen.detail("port").is_some()
+}
+
+/// The observer of an actor.
+pub(super) fn observer(actor: Actor) -> Observer {
+    match actor {
+        Actor::Primary => Observer::Primary,
+        Actor::Worker(worker) => Observer::Worker(worker.0),
+        Actor::Client(client) => Observer::Client(client.0),
+    }
 }

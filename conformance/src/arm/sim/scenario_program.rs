@@ -7,11 +7,10 @@ use cluster_core::{Errno, Event, Primary, Worker, WorkerEvent};
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, SocketEvent};
 
 use super::NOWHERE;
-use super::observation_writer::ScenarioContext;
+use super::observation_writer::{ScenarioContext, observer};
 use super::primary::SimPrimary;
 use super::sim_clients::SimClients;
 use super::worker::SimWorker;
-use crate::observation::Observer;
 use crate::scenario::User;
 
 /// One executable, which takes its role when it starts.
@@ -40,15 +39,6 @@ impl ScenarioProgram {
 
     fn clients(&mut self) -> Option<&mut SimClients> {
         if let Role::Driver(clients) = &mut self.role { Some(clients) } else { None }
-    }
-}
-
-/// The observer of an actor.
-pub(super) fn observer(actor: Actor) -> Observer {
-    match actor {
-        Actor::Primary => Observer::Primary,
-        Actor::Worker(worker) => Observer::Worker(worker.0),
-        Actor::Client(client) => Observer::Client(client.0),
     }
 }
 
