@@ -1,29 +1,40 @@
-//! The servers of a worker on the real system: one task each. They report to [`UnixWorker`] and decide nothing.
+//! The servers of a worker on the real system: one task each. The tasks report observations and decide nothing.
 
 use std::any::Any;
 use std::future::Future;
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use cluster::{ListenError, ListenOptions, Listener, Transport, UdpSocket};
+use cluster::{ListenError, ListenOptions, Listener, Transport, UdpSocket, Worker};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::translate;
-use super::connections::{self, Connection};
-use super::worker::UnixWorker;
+use super::connections::{self, Connection, Observe, OpenSockets};
+use crate::observation::Observation;
 use crate::vocabulary::{self, ServerAddress};
 
 /// A server that is being opened. Dropping the sender closes it.
 struct Server {
-    part: Arc<UnixWorker>,
+    worker: ServerWorker,
     name: String,
     closed: oneshot::Receiver<()>,
-    /// Whether the server is outside the cluster: then it outlives the channel, and keeps the process running.
-    exclusive: bool,
+}
+
+/// The worker of a server.
+pub(super) struct ServerWorker {
+    pub(super) worker: Worker,
+    pub(super) open: OpenSockets,
+    pub(super) observe: Observe,
+    /// Keeps the process running, if the server is outside the cluster and outlives the channel.
+    pub(super) alive: Option<mpsc::Sender<()>>,
     /// Servers for datagrams close in the order in which they opened, as in Node.
-    turn: Option<Turn>,
+    pub(super) turn: Option<Turn>,
+}
+
+/// Whether a server is outside the cluster.
+pub(super) fn is_exclusive(options: &ListenOptions) -> bool {
+    options.exclusive || options.reuse_port
 }
 
 /// A position in the order of closing: reached when the one before is dropped.
@@ -48,17 +59,17 @@ impl Turn {
 }
 
 /// Opens a server for connections. Dropping the returned sender closes the server.
-pub(super) fn open(part: Arc<UnixWorker>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
-    let worker = part.worker.clone();
+pub(super) fn open(worker: ServerWorker, name: String, options: ListenOptions) -> oneshot::Sender<()> {
+    let machine = worker.worker.clone();
     let is_path = matches!(options.address, cluster::ListenAddress::Path { .. });
-    let (server, closing) = server(part, name, &options);
+    let (server, closing) = server(worker, name);
     if is_path {
-        begin(server, async move { worker.listen_path_with(options).await }, |server, listener| {
+        begin(server, async move { machine.listen_path_with(options).await }, |server, listener| {
             let at = ServerAddress::path(&listener.path().to_string_lossy());
             serve(server, listener, at)
         });
     } else {
-        begin(server, async move { worker.listen_with(options).await }, |server, listener| {
+        begin(server, async move { machine.listen_with(options).await }, |server, listener| {
             let at = ServerAddress::Port(listener.local_addr().port());
             serve(server, listener, at)
         });
@@ -67,30 +78,29 @@ pub(super) fn open(part: Arc<UnixWorker>, name: String, options: ListenOptions) 
 }
 
 /// Opens a server for datagrams.
-pub(super) fn bind(part: Arc<UnixWorker>, name: String, options: ListenOptions) -> oneshot::Sender<()> {
-    let worker = part.worker.clone();
-    let (mut server, closing) = server(part, name, &options);
-    server.turn = (!server.exclusive).then(|| server.part.turn());
-    begin(server, async move { worker.bind_udp_with(options).await }, receive);
+pub(super) fn bind(worker: ServerWorker, name: String, options: ListenOptions) -> oneshot::Sender<()> {
+    let machine = worker.worker.clone();
+    let (server, closing) = server(worker, name);
+    begin(server, async move { machine.bind_udp_with(options).await }, receive);
     closing
 }
 
-fn server(part: Arc<UnixWorker>, name: String, options: &ListenOptions) -> (Server, oneshot::Sender<()>) {
+fn server(worker: ServerWorker, name: String) -> (Server, oneshot::Sender<()>) {
     let (closing, closed) = oneshot::channel();
-    (Server { part, name, closed, exclusive: options.exclusive || options.reuse_port, turn: None }, closing)
+    (Server { worker, name, closed }, closing)
 }
 
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T, ListenError>> + Send>>;
 
 /// A future does nothing before its first poll, but a command takes effect at once.
 fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
-    server: Server,
+    mut server: Server,
     opening: impl Future<Output = Result<T, ListenError>> + Send + 'static,
     serve: impl FnOnce(Server, T) -> Serving + Send + 'static,
 ) {
     let mut opening: Opening<T> = Box::pin(opening);
     let first = opening.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    let alive = server.exclusive.then(|| server.part.alive());
+    let alive = server.worker.alive.take();
     tokio::spawn(async move {
         let opened = match first {
             Poll::Ready(opened) => opened,
@@ -101,7 +111,7 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
             Err(ListenError::Bind { address, errno, .. }) => {
                 let errno = translate::errno(errno);
                 let seen = vocabulary::listen_failed(&server.name, &errno, &translate::asked(&address));
-                server.part.observe(&seen, None);
+                server.observe(seen);
             }
             Err(ListenError::Closed) => server.is_closed(),
             // A disconnect before the server listened: nothing is reported. The addresses of a scenario are
@@ -120,15 +130,15 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
 }
 
 async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Listener<T>, at: ServerAddress) {
-    let (part, name) = (server.part.clone(), server.name.clone());
-    part.observe(&vocabulary::listening(&name, &at), None);
+    let name = server.name.clone();
+    server.observe(vocabulary::listening(&name, &at));
     let (held, mut released) = mpsc::channel::<()>(1);
     let leaving = loop {
         tokio::select! {
             biased;
             _ = &mut server.closed => break false,
             accepted = listener.accept() => match accepted {
-                Ok(Some(connection)) => track(&part, &name, Lent { connection, _held: held.clone() }),
+                Ok(Some(connection)) => track(&server.worker, &name, Lent { connection, _held: held.clone() }),
                 Ok(None) => break true,
                 // No descriptor is left for the connection.
                 Err(_) => {}
@@ -145,19 +155,21 @@ async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Lis
 }
 
 async fn receive(mut server: Server, socket: UdpSocket) {
-    let (part, name) = (server.part.clone(), server.name.clone());
-    let Ok(known) = part.open.know(&name, &*socket) else { return };
+    let name = server.name.clone();
+    let Ok(known) = server.worker.open.know(&name, &*socket) else { return };
     let Ok(at) = socket.local_addr() else { return };
-    part.observe(&vocabulary::listening(&name, &ServerAddress::Port(at.port())), None);
-    let (observe, mut buffer) = (part.observer(), [0; 4096]);
+    server.observe(vocabulary::listening(&name, &ServerAddress::Port(at.port())));
+    let mut buffer = [0; 4096];
     loop {
         tokio::select! {
             biased;
             _ = &mut server.closed => break,
             received = socket.recv_from(&mut buffer) => match received {
-                Ok(Some((count, from))) => connections::datagram(&observe, &name, &known, &buffer[..count], from),
+                Ok(Some((count, from))) => {
+                    connections::datagram(&server.worker.observe, &name, &known, &buffer[..count], from);
+                },
                 Ok(None) => {
-                    if let Some(turn) = &mut server.turn {
+                    if let Some(turn) = &mut server.worker.turn {
                         turn.wait().await;
                     }
                     break;
@@ -167,7 +179,7 @@ async fn receive(mut server: Server, socket: UdpSocket) {
             },
         }
     }
-    part.open.forget(&name);
+    server.worker.open.forget(&name);
     drop(socket);
     server.is_closed();
 }
@@ -175,9 +187,13 @@ async fn receive(mut server: Server, socket: UdpSocket) {
 impl Server {
     /// A worker that disconnects closes its servers before its channel; a lost channel does not close them.
     fn is_closed(&self) {
-        if self.part.worker.is_connected() {
-            self.part.observe(&vocabulary::server("closed", &self.name), None);
+        if self.worker.worker.is_connected() {
+            self.observe(vocabulary::server("closed", &self.name));
         }
+    }
+
+    fn observe(&self, seen: Observation) {
+        (self.worker.observe)(seen, None);
     }
 }
 
@@ -193,8 +209,8 @@ impl<T: Transport + AsFd> AsFd for Lent<T> {
     }
 }
 
-fn track(part: &Arc<UnixWorker>, name: &str, connection: impl AsFd + Any + Send + Sync) {
+fn track(worker: &ServerWorker, name: &str, connection: impl AsFd + Any + Send + Sync) {
     // Without a free descriptor the connection cannot be read.
     let Ok(connection) = Connection::new(name, connection) else { return };
-    tokio::spawn(part.open.connection(&part.observer(), connection));
+    tokio::spawn(worker.open.connection(&worker.observe, connection));
 }

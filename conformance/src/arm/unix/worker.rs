@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use std::{env, process, thread};
 
-use cluster::{ChannelError, JoinError, Received, Worker, WorkerEvent};
+use cluster::{ChannelError, JoinError, ListenOptions, Received, Worker, WorkerEvent};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +21,7 @@ use super::super::translate;
 use super::child;
 use super::connections::{self, Observe, OpenSockets, ReplyTarget};
 use super::program_sockets::{self, Servers};
-use super::servers::{self, Turn};
+use super::servers::{self, ServerWorker, Turn};
 use super::{OWN_ARGS, PLAY, UNCAUGHT};
 use crate::observation::{Observation, Observer};
 use crate::program;
@@ -53,9 +53,9 @@ fn here() -> String {
 }
 
 /// A worker and its rules, shared by the tasks of the process.
-pub(super) struct UnixWorker {
-    pub(super) worker: Worker,
-    pub(super) open: OpenSockets,
+struct UnixWorker {
+    worker: Worker,
+    open: OpenSockets,
     /// The channel's descriptor, which the library does not expose.
     channel: Option<RawFd>,
     state: Mutex<State>,
@@ -91,20 +91,31 @@ impl UnixWorker {
     }
 
     /// Keeps the process running without its channel until dropped.
-    pub(super) fn alive(&self) -> Option<mpsc::Sender<()>> {
+    fn alive(&self) -> Option<mpsc::Sender<()>> {
         self.state().alive.clone()
     }
 
     /// The next position in the order in which servers for datagrams close.
-    pub(super) fn turn(&self) -> Turn {
+    fn turn(&self) -> Turn {
         let mut state = self.state();
         let (turn, end) = Turn::behind(state.last_turn.take());
         state.last_turn = Some(end);
         turn
     }
 
+    fn of_server(self: &Arc<Self>, options: &ListenOptions, is_udp: bool) -> ServerWorker {
+        let is_exclusive = servers::is_exclusive(options);
+        ServerWorker {
+            worker: self.worker.clone(),
+            open: self.open.clone(),
+            observe: self.observer(),
+            alive: is_exclusive.then(|| self.alive()).flatten(),
+            turn: (is_udp && !is_exclusive).then(|| self.turn()),
+        }
+    }
+
     /// The receiver of the tasks' observations.
-    pub(super) fn observer(self: &Arc<Self>) -> Observe {
+    fn observer(self: &Arc<Self>) -> Observe {
         let part = self.clone();
         Arc::new(move |seen, target| part.observe(&seen, target.as_ref()))
     }
@@ -144,7 +155,7 @@ impl UnixWorker {
     }
 
     /// Writes a line and performs the actions of the rules. `target` is the line's peer.
-    pub(super) fn observe(self: &Arc<Self>, seen: &Observation, target: Option<&ReplyTarget>) {
+    fn observe(self: &Arc<Self>, seen: &Observation, target: Option<&ReplyTarget>) {
         if target.is_some() {
             self.catch_up();
         }
@@ -188,12 +199,12 @@ impl UnixWorker {
         match action {
             WorkerAction::Listen(listen) => {
                 let (name, options) = (listen.server.to_string(), translate::listen(&listen, &here()));
-                let closing = servers::open(self.clone(), name.clone(), options);
+                let closing = servers::open(self.of_server(&options, false), name.clone(), options);
                 self.state().servers.insert(name, closing);
             }
             WorkerAction::Bind(bind) => {
                 let (name, options) = (bind.server.to_string(), translate::bind(&bind));
-                let closing = servers::bind(self.clone(), name.clone(), options);
+                let closing = servers::bind(self.of_server(&options, true), name.clone(), options);
                 self.state().servers.insert(name, closing);
             }
             WorkerAction::SendDatagram(send) => {
