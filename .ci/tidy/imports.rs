@@ -1,5 +1,5 @@
 //! The imports between the modules of a crate. The children of a module form no circle, so a reader can begin with the lowest.
-//! A file and its folder form a room: imports between a module and its parent are not counted. Tests may import any module.
+//! A file and the folder of the same name form a room: imports between a module and its parent are not counted. Tests may import any module.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ type Path = Vec<String>;
 #[derive(Default)]
 struct Crate {
     modules: BTreeSet<Path>,
+    /// Modules for tests alone.
+    tests: BTreeSet<Path>,
     /// Imported names: the module, the name, and the path as written.
     names: BTreeMap<(Path, String), Path>,
     /// Imports and paths in code.
@@ -64,11 +66,16 @@ impl Crate {
                     depth = depth.saturating_sub(1);
                     modules.pop_if(|(_, inner)| depth < *inner);
                 }
-                "mod" if rest.len() > 1 && rest[1].text() == "{" => {
+                "mod" if rest.len() > 1 => {
                     let mut inner = modules[modules.len() - 1].0.clone();
                     inner.push(rest[0].text().to_owned());
-                    self.modules.insert(inner.clone());
-                    modules.push((inner, depth + 1));
+                    if rest[0].text() == "tests" || is_for_tests(&tokens[..at - 1]) {
+                        self.tests.insert(inner.clone());
+                    }
+                    if rest[1].text() == "{" {
+                        self.modules.insert(inner.clone());
+                        modules.push((inner, depth + 1));
+                    }
                 }
                 "use" => {
                     let end = rest.iter().position(|token| token.text() == ";").unwrap_or(rest.len());
@@ -121,6 +128,10 @@ impl Crate {
         Some(at)
     }
 
+    fn is_of_tests(&self, module: &[String]) -> bool {
+        (1..=module.len()).any(|end| self.tests.contains(&module[..end]))
+    }
+
     fn child(&self, module: &[String], name: &str) -> Option<Path> {
         let child: Path = module.iter().cloned().chain([name.to_owned()]).collect();
         self.modules.contains(&child).then_some(child)
@@ -129,8 +140,11 @@ impl Crate {
     /// The imports between children, by parent: importer, imported module, and the first place.
     fn edges(&self) -> BTreeMap<Path, BTreeMap<(&str, String), &str>> {
         let mut edges: BTreeMap<Path, BTreeMap<(&str, String), &str>> = BTreeMap::new();
-        for Use { module, path, place } in self.uses.iter().filter(|of| !is_of_tests(&of.module)) {
+        for Use { module, path, place } in &self.uses {
             let Some(target) = self.resolve(module, path, 8) else { continue };
+            if self.is_of_tests(module) || self.is_of_tests(&target) {
+                continue;
+            }
             let common = module.iter().zip(&target).take_while(|(a, b)| a == b).count();
             if let (Some(from), Some(to)) = (module.get(common), target.get(common)) {
                 let within = edges.entry(target[..common].to_vec()).or_default();
@@ -178,8 +192,10 @@ fn circle<'a>(start: &'a str, edges: &'a BTreeMap<(&'a str, String), &str>) -> O
     None
 }
 
-fn is_of_tests(module: &[String]) -> bool {
-    module.iter().any(|name| name == "tests")
+/// Whether the tokens end with `#[cfg(test)]`.
+fn is_for_tests(before: &[Token<'_>]) -> bool {
+    let end = before.iter().rev().take(6).map(Token::text);
+    end.eq(["]", ")", "test", "(", "cfg", "["])
 }
 
 /// Whether a path continues here.
@@ -256,6 +272,9 @@ mod tests {
         let inner = ("a/inner.rs", "use super::Near;");
         assert_eq!(circles(&[root, a, b, c, inner]), ["a -> c (a.rs:1), c -> b (c.rs:1), b -> a (b.rs:1)"]);
         let c = ("c.rs", "mod tests { use super::*; use crate::b::B; }");
+        assert!(circles(&[root, a, b, c, inner]).is_empty());
+        let root = ("lib.rs", "mod a; #[cfg(test)] mod b; mod c; pub use a::{inner::{Deep as Found}, Near};");
+        let c = ("c.rs", "fn f() -> crate::b::B<u8> {}");
         assert!(circles(&[root, a, b, c, inner]).is_empty());
     }
 
