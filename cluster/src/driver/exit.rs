@@ -37,6 +37,16 @@ pub(crate) enum ExitRule {
     Node,
     /// The program alone ends the process.
     KeepRunning,
+    /// After a kill of a worker that keeps running: as [`ExitRule::Node`], but calls return until the exit. Node: a
+    /// worker that kills itself still observes the close of its servers.
+    Killed,
+}
+
+impl ExitRule {
+    /// The library ends the process after the last event.
+    pub(super) fn exits_as_node(self) -> bool {
+        matches!(self, ExitRule::Node | ExitRule::Killed)
+    }
 }
 
 #[derive(Debug)]
@@ -100,17 +110,20 @@ impl Inner {
 
     /// Under Node's rule the process exits when the program asks for an event after the last.
     pub(super) fn exit_after_last(&self, event: Option<&WorkerEvent>) {
-        if event.is_none() && self.exit_rule() == ExitRule::Node {
+        if event.is_none() && self.exit_rule().exits_as_node() {
             self.exit(0);
         }
     }
 
-    /// Exits with code 0 after the answer of the primary, or after the linger time without an answer, under either rule.
+    /// Exits with code 0 after the answer of the primary, or after the linger time without an answer, under every rule. Exits
+    /// at once if the channel is closed, even if the program has not received the last event.
     pub(crate) fn kill(self: &Arc<Self>) {
-        self.exit.rule.send_replace(ExitRule::Node);
+        self.exit.rule.send_modify(|rule| {
+            *rule = if *rule == ExitRule::KeepRunning { ExitRule::Killed } else { ExitRule::Node };
+        });
         self.lock().killed = true;
         self.command(cluster_core::Worker::kill);
-        if self.inbox.has_ended() {
+        if self.inbox.has_ended() || self.with_machine(cluster_core::Worker::is_finished) {
             self.exit(0);
         }
         let inner = self.clone();
@@ -149,7 +162,7 @@ impl Inner {
 
     /// The channel is closed, and every listener.
     pub(super) fn work_is_over(self: Arc<Self>) {
-        if self.exit_rule() == ExitRule::Node {
+        if self.exit_rule().exits_as_node() {
             self.runtime.clone().spawn(async move { self.exit_as_node().await });
         }
     }
@@ -158,7 +171,7 @@ impl Inner {
         if self.inbox.is_asked() && !self.lock().killed {
             tokio::time::sleep(REACTION).await;
         }
-        if self.exit_rule() == ExitRule::Node {
+        if self.exit_rule().exits_as_node() {
             self.exit(0);
         }
     }
@@ -171,7 +184,7 @@ impl Inner {
         driver.advance(Phase::Disconnected);
         self.inbox.end();
         match self.exit_rule() {
-            ExitRule::Node => process::exit(PANICKED),
+            ExitRule::Node | ExitRule::Killed => process::exit(PANICKED),
             ExitRule::Return => self.exit_at_deadline(PANICKED),
             ExitRule::KeepRunning => {}
         }

@@ -42,7 +42,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         let (rule, linger) = (self.exit_rule(), self.linger());
         let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if rule != ExitRule::Node {
+        if !rule.exits_as_node() {
             driver.complete_disconnect(driver.deadline(linger));
         }
         driver.finish(linger);
@@ -58,7 +58,7 @@ impl Driver {
     /// From now on only commands drive the worker.
     fn leave_task(&mut self, rule: ExitRule, linger: Duration) {
         let until = self.deadline(linger);
-        self.taskless = Some(Taskless { until, linger, completes: rule != ExitRule::Node });
+        self.taskless = Some(Taskless { until, linger, completes: !rule.exits_as_node() });
         self.unix.leave_runtime();
         self.withdraw_all();
         self.catch_up(until);

@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("killed_worker_has_signal", killed),
         asynchronous("worker_may_kill_itself", kills_itself),
         asynchronous("kill_leaves_unread_messages", kills_itself_full),
+        asynchronous("kill_leaves_unread_disconnect", kills_itself_disconnected),
         asynchronous("unknown_signal_is_an_error", no_signal),
         asynchronous("missing_program_is_an_error", missing_program),
         asynchronous("forbidden_program_is_an_error", forbidden_program),
@@ -126,6 +127,16 @@ async fn kills_itself() -> TestResult {
     until(&mut primary, |event| *event == exit).await?;
     assert_eq!(primary.worker(worker).and_then(WorkerInfo::exited_after_disconnect), Some(true));
     Ok(())
+}
+
+/// Node: a worker that is no longer connected exits within `worker.kill()`.
+async fn kills_itself_disconnected() -> TestResult {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "kill yourself when disconnected");
+    assert_eq!(message(&mut primary).await?, json!("ready"));
+    primary.disconnect_all();
+    let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
+    until(&mut primary, |event| *event == exit).await.map(drop)
 }
 
 async fn kills_itself_full() -> TestResult {

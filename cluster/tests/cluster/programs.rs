@@ -68,6 +68,7 @@ async fn program() -> Ended {
         "count to 100 and exit" => count(&worker),
         "exit" => process::exit(3),
         "kill yourself" => kill_yourself(&worker).await,
+        "kill yourself when disconnected" => kill_yourself_disconnected(&worker).await,
         "take one message, then kill yourself" => kill_yourself_full(&worker).await,
         "serve" => serve(worker).await,
         "serve with axum" => serve_with_axum(worker).await,
@@ -139,6 +140,17 @@ fn count(worker: &Worker) -> Ended {
 async fn kill_yourself(worker: &Worker) -> Ended {
     worker.kill();
     std::future::pending().await
+}
+
+/// The program does not take the disconnect event.
+async fn kill_yourself_disconnected(worker: &Worker) -> Ended {
+    worker.keep_running();
+    worker.send(json!("ready"))?;
+    while worker.is_connected() {
+        tokio::task::yield_now().await;
+    }
+    worker.kill();
+    process::exit(3)
 }
 
 /// Takes only the first message; a signal arrives when the inbox is full.

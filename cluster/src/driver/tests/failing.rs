@@ -48,6 +48,17 @@ async fn running_worker_waits_for_no_exit() {
     timeout(LONG, inner.wait_for_exit()).await.expect("the call returns in time");
 }
 
+/// A killed worker that keeps running observes the close of its servers until the process exits.
+#[tokio::test]
+async fn killed_worker_returns_its_results() {
+    let (running, _far) = ruled(ExitRule::KeepRunning);
+    running.kill();
+    timeout(LONG, running.wait_for_exit()).await.expect("the call returns in time");
+    let (exiting, _far) = ruled(ExitRule::Return);
+    exiting.kill();
+    assert!(poll(pin!(exiting.wait_for_exit())).is_pending());
+}
+
 /// Only Node's rule yields to a program that handles the end.
 #[tokio::test]
 async fn returning_worker_keeps_its_rule() {
