@@ -95,7 +95,8 @@ fn is_one(port: &str) -> bool {
     port != "0" && port != "-1"
 }
 
-fn is_of_datagrams(observation: &Observation, servers: &BTreeSet<String>) -> bool {
+/// Whether the port in a line is one for datagrams.
+pub(crate) fn is_of_datagrams(observation: &Observation, servers: &BTreeSet<String>) -> bool {
     observation.what == "datagram"
         || observation.detail("type").is_some_and(|kind| kind.starts_with("udp"))
         || observation.detail("server").is_some_and(|server| servers.contains(server))

@@ -15,6 +15,7 @@ use crate::world::World;
 mod beam;
 mod forecast;
 mod guided;
+mod progress;
 mod search;
 mod sleep;
 mod stack;
@@ -26,6 +27,10 @@ use search::{Goal, Granularity, Order, Outcome, Search};
 
 /// The observations of each observer, in the observer's order.
 pub type Observed = BTreeMap<Actor, Vec<String>>;
+
+/// The names of the objects in wanted observations, by observer, one entry per observation: observations with equal names
+/// concern the same object, observations with different names different objects.
+pub type Names = BTreeMap<Actor, Vec<Option<u32>>>;
 
 /// The answer to a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,7 +195,7 @@ impl Budget {
 /// The observations of a run, by observer.
 pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Observed {
     let mut observed = Observed::new();
-    for Observation { observer, text } in observations {
+    for Observation { observer, text, .. } in observations {
         observed.entry(*observer).or_default().push(text.to_string());
     }
     observed
@@ -223,16 +228,29 @@ const BEAMS: [(BeamHeuristic, usize); 4] = [
 /// wrong choices. Complete searches follow: first with whole reactions, each uninterrupted or ended by a signal, then with
 /// single steps. So [`Reached::No`] covers all schedules.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
-    let search = |budget, granularity, order| {
-        reach(world, Search::new(Goal::observing(wanted), budget, granularity, order))
+    reaches_named(world, wanted, &Names::new(), budget)
+}
+
+/// As [`reaches`], for observations whose objects have names: see
+/// [`Process::observe_object`](crate::Process::observe_object). A wrong object ends a branch of the search before the
+/// observers can notice.
+pub fn reaches_named<P: Program>(
+    world: &World<P>,
+    wanted: &Observed,
+    names: &Names,
+    budget: impl Into<Budget>,
+) -> Reached {
+    let new = |budget, granularity, order| {
+        Search::new(Goal::observing(wanted), budget, granularity, order).naming(names)
     };
+    let search = |budget, granularity, order| reach(world, new(budget, granularity, order));
     let mut left = budget.into();
     let mut nearest = Deepest::default();
     let all = left.states;
     let short = Budget { states: all / 16, ..left };
     for (haste, part) in HASTES {
         let budget = Budget { states: all / part, ..left };
-        let search = Search::new(Goal::observing(wanted), budget, Granularity::Reactions, Order::Oldest);
+        let search = new(budget, Granularity::Reactions, Order::Oldest);
         let (found, deepest) = Guided::new(search, haste).find(world);
         if let Some(choices) = found {
             return Reached::Yes(choices);
@@ -241,7 +259,7 @@ pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Int
         nearest = nearest.or(deepest);
     }
     for (heuristic, width) in BEAMS {
-        let search = Search::new(Goal::observing(wanted), short, Granularity::Reactions, Order::Oldest);
+        let search = new(short, Granularity::Reactions, Order::Oldest);
         let (found, deepest) = Beam::new(search, heuristic, width).find(world);
         if let Some(choices) = found {
             return Reached::Yes(choices);

@@ -13,6 +13,8 @@ pub struct Observation {
     pub observer: Actor,
     /// The text.
     pub text: Cow<'static, str>,
+    /// The object that the observation concerns, if numbered.
+    pub object: Option<u64>,
 }
 
 /// The log.
@@ -39,8 +41,8 @@ impl Hash for ObservationLog {
 }
 
 impl ObservationLog {
-    pub(crate) fn observe(&mut self, observer: Actor, text: Cow<'static, str>) {
-        self.lines.push(LogEntry::Observation(Observation { observer, text }));
+    pub(crate) fn observe(&mut self, observer: Actor, text: Cow<'static, str>, object: Option<u64>) {
+        self.lines.push(LogEntry::Observation(Observation { observer, text, object }));
     }
 
     pub(crate) fn notify_driver(&mut self, author: Actor, text: Cow<'static, str>) {

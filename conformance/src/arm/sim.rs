@@ -18,6 +18,7 @@ use crate::trace::Trace;
 
 mod hang;
 mod observation_writer;
+mod ports;
 mod primary;
 mod scenario_program;
 mod sim_clients;
@@ -137,7 +138,11 @@ impl Sim {
 
     /// Searches for a schedule with this trace, within a budget of worlds.
     pub fn reaches(&self, trace: &Trace, budget: impl Into<Budget>) -> Reach {
-        match explore::reaches(&self.world(), &wanted(trace), budget) {
+        // A hidden line is missing among its counterparts.
+        let is_whole = self.context.hidden.iter().all(|lines| lines.pattern.asked.what != "listening");
+        let names =
+            if is_whole { ports::names(&self.context.scenario, trace) } else { explore::Names::new() };
+        match explore::reaches_named(&self.world(), &wanted(trace), &names, budget) {
             Reached::Yes(choices) => Reach::Yes(self.found(choices, trace)),
             Reached::No(deepest) => Reach::No(self.nearest(deepest, trace)),
             Reached::Unknown(deepest) => Reach::Unknown(self.nearest(deepest, trace)),

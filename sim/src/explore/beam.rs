@@ -8,6 +8,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use super::Deepest;
+use super::progress::Progress;
 use super::search::{Goal, Search, Turn, following};
 use super::visited::Visited;
 use crate::event::Actor;
@@ -17,7 +18,7 @@ use crate::world::World;
 /// A path, and the world at its end.
 struct Node<P> {
     world: World<P>,
-    progress: Vec<usize>,
+    progress: Progress,
     path: Vec<u32>,
 }
 
@@ -35,8 +36,8 @@ pub(super) enum BeamHeuristic {
 
 impl BeamHeuristic {
     /// Smaller is better.
-    fn of(self, progress: &[usize], primary: Option<usize>) -> (usize, usize) {
-        let (all, by_primary) = (progress.iter().sum::<usize>(), primary.map_or(0, |at| progress[at]));
+    fn of(self, progress: &Progress, primary: Option<usize>) -> (usize, usize) {
+        let (all, by_primary) = (progress.total(), primary.map_or(0, |at| progress.of(at)));
         match self {
             BeamHeuristic::Eager => (usize::MAX - all, 0),
             BeamHeuristic::Lazy => (usize::MAX - by_primary, all),
@@ -62,7 +63,7 @@ impl<'a> Beam<'a> {
     /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number of visited worlds.
     pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
         let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
-        let progress = vec![0; wanted.len()];
+        let progress = Progress::new(wanted.len());
         let mut frontier = vec![Node { world: world.clone().searched(), progress, path: Vec::new() }];
         while !frontier.is_empty()
             && self.search.budget.spent(self.visited.len(), self.visited.bytes()).is_none()

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use cluster_core::ChannelId;
 use foldhash::fast::FixedState;
 
+use super::progress::Progress;
 use super::search::{Goal, Search, Turn, choices};
 use crate::cow::{Fingerprint, fingerprint};
 use crate::event::Actor;
@@ -44,11 +45,11 @@ impl Forecasts {
         &mut self,
         search: &mut Search<'_>,
         world: &World<P>,
-        progress: &[usize],
+        progress: &Progress,
     ) -> Option<usize> {
         let path = std::mem::take(&mut search.path);
         let mut doubtful = Some(0);
-        for (at, made) in progress.iter().enumerate() {
+        for (at, made) in progress.all().iter().enumerate() {
             let outlook = match unfinished(search, at, *made) {
                 Some(pid) => self.outlook(search, world, progress, pid),
                 None => Outlook::Open,
@@ -67,7 +68,7 @@ impl Forecasts {
         &mut self,
         search: &mut Search<'_>,
         world: &World<P>,
-        progress: &[usize],
+        progress: &Progress,
         pid: Pid,
     ) -> Outlook {
         if world.state.kernel.processes.has_ended(pid) {
@@ -82,14 +83,14 @@ impl Forecasts {
         let Some((channel, side)) = world.state.kernel.channels.get(pid, ChannelId::PRIMARY) else {
             return Outlook::Open;
         };
-        let made = search.observer(pid.into()).map(|at| progress[at]);
+        let made = search.observer(pid.into()).map(|at| progress.of(at));
         let (host, process) = (world.state.running.get(pid), world.state.kernel.processes.get(pid));
         let is_connected = channel.is_connected(side);
-        let state = fingerprint(&(host, process, channel.end(side), is_connected, made));
+        let state = fingerprint(&(host, process, channel.end(side), is_connected, made, progress.objects()));
         if let Some(&outlook) = self.known.get(&state) {
             return outlook;
         }
-        let outlook = Ahead { search, pid, steps: STEPS }.run(world.clone(), progress.to_vec());
+        let outlook = Ahead { search, pid, steps: STEPS }.run(world.clone(), progress.clone());
         if self.known.len() >= STORED {
             self.known.clear();
         }
@@ -122,7 +123,7 @@ struct Ahead<'a, 'b> {
 
 impl Ahead<'_, '_> {
     /// Runs the worker until the next step depends on another process, or until the outlook is known.
-    fn run<P: Program>(&mut self, mut world: World<P>, mut progress: Vec<usize>) -> Outlook {
+    fn run<P: Program>(&mut self, mut world: World<P>, mut progress: Progress) -> Outlook {
         loop {
             if world.state.kernel.processes.has_ended(self.pid) {
                 return if self.is_done(&progress) { Outlook::Open } else { Outlook::Lost };
@@ -144,7 +145,7 @@ impl Ahead<'_, '_> {
     }
 
     /// The best outlook of reads of one message, two messages, and so on.
-    fn read<P: Program>(&mut self, world: &World<P>, progress: &[usize], n: usize, at: usize) -> Outlook {
+    fn read<P: Program>(&mut self, world: &World<P>, progress: &Progress, n: usize, at: usize) -> Outlook {
         let writes = world.state.kernel.channels.waiting_writes(self.pid, ChannelId::PRIMARY);
         let channel = world.state.kernel.channels.get(self.pid, ChannelId::PRIMARY);
         let is_connected = channel.is_some_and(|(channel, side)| channel.is_connected(side));
@@ -153,7 +154,7 @@ impl Ahead<'_, '_> {
             if best == Outlook::Open || self.steps == 0 {
                 return Outlook::Open;
             }
-            let (mut world, mut progress) = (world.clone(), progress.to_vec());
+            let (mut world, mut progress) = (world.clone(), progress.clone());
             let inside = if taken >= writes { 0 } else { u32::try_from(taken).expect("few writes wait") };
             let turn = self.step(&mut world, &mut progress, &choices(n, at, &[inside]));
             let outlook = if turn == Turn::Continue { self.run(world, progress) } else { Outlook::Lost };
@@ -163,7 +164,7 @@ impl Ahead<'_, '_> {
         best
     }
 
-    fn step<P: Program>(&mut self, world: &mut World<P>, progress: &mut [usize], choices: &[u32]) -> Turn {
+    fn step<P: Program>(&mut self, world: &mut World<P>, progress: &mut Progress, choices: &[u32]) -> Turn {
         self.steps = self.steps.saturating_sub(1);
         self.search.step(world, progress, choices)
     }
@@ -173,9 +174,9 @@ impl Ahead<'_, '_> {
         matches!(step, Step::Run(pid) | Step::Start(pid) | Step::Writable(pid, _) if pid == self.pid)
     }
 
-    fn is_done(&self, progress: &[usize]) -> bool {
+    fn is_done(&self, progress: &Progress) -> bool {
         self.search
             .observer(self.pid.into())
-            .is_none_or(|at| unfinished(self.search, at, progress[at]).is_none())
+            .is_none_or(|at| unfinished(self.search, at, progress.of(at)).is_none())
     }
 }

@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 
 use super::Deepest;
 use super::forecast::Forecasts;
+use super::progress::Progress;
 use super::search::{Goal, Search, Turn, choices, following};
 use super::visited::Visited;
 use crate::event::Actor;
@@ -22,13 +23,13 @@ use crate::world::World;
 /// A path, and the world at its end.
 struct Node<P> {
     world: World<P>,
-    progress: Vec<usize>,
+    progress: Progress,
     path: Vec<u32>,
 }
 
 impl<P> Node<P> {
     fn made(&self) -> usize {
-        self.progress.iter().sum()
+        self.progress.total()
     }
 }
 
@@ -112,7 +113,7 @@ impl<'a> Guided<'a> {
     /// worlds with a choice.
     pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
         let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
-        let progress = vec![0; wanted.len()];
+        let progress = Progress::new(wanted.len());
         let mut open = Open::default();
         let root = Node { world: world.clone().searched(), progress, path: Vec::new() };
         let mut found = self.put(root, &mut open);
@@ -274,14 +275,14 @@ impl<'a> Guided<'a> {
         let is_unfinished = |((actor, texts), made): (&(Actor, &[String]), &usize)| {
             matches!(actor, Actor::Client(_)) && *made < texts.len()
         };
-        wanted.iter().zip(&node.progress).any(is_unfinished)
+        wanted.iter().zip(node.progress.all()).any(is_unfinished)
     }
 
     /// Whether more observations of an observer are wanted.
     fn is_wanted<P>(&self, node: &Node<P>, observer: Actor) -> bool {
         let Goal::Observing(wanted) = &self.search.goal else { return false };
         let at = self.search.observer(observer);
-        at.is_some_and(|at| node.progress[at] < wanted[at].1.len())
+        at.is_some_and(|at| node.progress.of(at) < wanted[at].1.len())
     }
 
     /// Whether the process can be killed before the step, because no more observations are wanted.

@@ -5,10 +5,11 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
+use super::progress::Progress;
 use super::sleep::bit;
 use super::stack::{Alternative, Position, SearchStack};
 use super::visited::Visited;
-use super::{Bound, Budget, Deepest, Misfit, Observed};
+use super::{Bound, Budget, Deepest, Misfit, Names, Observed};
 use crate::check::{Checks, Failure};
 use crate::cow::{CowArc, Fingerprint, fingerprint};
 use crate::event::Actor;
@@ -84,6 +85,8 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) goal: Goal<'a>,
+    /// The names in the wanted observations.
+    names: Option<&'a Names>,
     pub(super) budget: Budget,
     granularity: Granularity,
     order: Order,
@@ -117,6 +120,7 @@ impl<'a> Search<'a> {
         let (uses_sleep_sets, remembers) = (goal == Goal::FailedCheck, true);
         Search {
             goal,
+            names: None,
             budget,
             granularity,
             order,
@@ -130,6 +134,12 @@ impl<'a> Search<'a> {
             path,
             deepest,
         }
+    }
+
+    /// Compares the objects of observations by these names.
+    pub(super) fn naming(mut self, names: &'a Names) -> Self {
+        self.names = (!names.is_empty()).then_some(names);
+        self
     }
 
     /// Continues at visited worlds, so that every run is taken.
@@ -287,7 +297,7 @@ impl<'a> Search<'a> {
         self.failure.is_some()
     }
 
-    pub(super) fn hash<P: Program>(&self, world: &World<P>, progress: &[usize]) -> Fingerprint {
+    pub(super) fn hash<P: Program>(&self, world: &World<P>, progress: &Progress) -> Fingerprint {
         let checks = matches!(self.goal, Goal::FailedCheck).then(|| world.checks());
         fingerprint(&PointIdentity(world, progress, checks))
     }
@@ -320,7 +330,7 @@ impl<'a> Search<'a> {
     pub(super) fn step<P: Program>(
         &mut self,
         world: &mut World<P>,
-        progress: &mut [usize],
+        progress: &mut Progress,
         choices: &[u32],
     ) -> Turn {
         let before = world.state.log.len();
@@ -337,28 +347,41 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn fits(&mut self, observation: &Observation, progress: &mut [usize]) -> bool {
+    fn fits(&mut self, observation: &Observation, progress: &mut Progress) -> bool {
         let Goal::Observing(wanted) = &self.goal else { return true };
         let observer = observation.observer;
         let at = self.observer(observer);
-        let wanted = at.and_then(|at| wanted[at].1.get(progress[at]));
+        let wanted = at.and_then(|at| wanted[at].1.get(progress.of(at)));
+        let mut remark = "";
         if let (Some(at), true) = (at, wanted.is_some_and(|wanted| *wanted == observation.text)) {
-            progress[at] += 1;
-            return true;
+            if self.is_named(observation, progress.of(at), progress) {
+                progress.advance(at);
+                return true;
+            }
+            remark = " (of another object)";
         }
-        let misfit = Misfit { observer, found: Some(observation.text.to_string()), wanted: wanted.cloned() };
+        let found = Some(format!("{}{remark}", observation.text));
+        let misfit = Misfit { observer, found, wanted: wanted.cloned() };
         self.record_deepest(progress, misfit);
         false
     }
 
+    /// Whether the object of an observation has the name in the wanted observation.
+    fn is_named(&self, observation: &Observation, number: usize, progress: &mut Progress) -> bool {
+        let Some(object) = observation.object else { return true };
+        let by_observer = self.names.and_then(|names| names.get(&observation.observer));
+        let name = by_observer.and_then(|names| names.get(number).copied().flatten());
+        name.is_none_or(|name| progress.binds(name, object))
+    }
+
     /// Compares a world without enabled steps with the goal.
-    pub(super) fn end<P: Program>(&mut self, world: &mut World<P>, progress: &[usize]) -> Turn {
+    pub(super) fn end<P: Program>(&mut self, world: &mut World<P>, progress: &Progress) -> Turn {
         let Goal::Observing(wanted) = &self.goal else {
             let is_new = self.ends.visit(self.hash(world, progress), 0).is_none();
             self.runs.0 += 1;
             return if is_new && self.fails(world.run()) { Turn::Goal } else { Turn::DeadEnd };
         };
-        let missing = wanted.iter().zip(progress).find_map(|(&(observer, texts), &made)| {
+        let missing = wanted.iter().zip(progress.all()).find_map(|(&(observer, texts), &made)| {
             let wanted = Some(texts.get(made)?.clone());
             Some(Misfit { observer, found: None, wanted })
         });
@@ -367,8 +390,8 @@ impl<'a> Search<'a> {
         Turn::DeadEnd
     }
 
-    fn record_deepest(&mut self, progress: &[usize], misfit: Misfit) {
-        let made = progress.iter().sum();
+    fn record_deepest(&mut self, progress: &Progress, misfit: Misfit) {
+        let made = progress.total();
         if made > self.deepest.made || self.deepest.misfit.is_none() {
             self.deepest.made = made;
             self.deepest.misfit = Some(misfit);
@@ -379,7 +402,7 @@ impl<'a> Search<'a> {
 
 /// The identity of a point of a search. The state of the checks counts only in a search for failed checks.
 #[derive(Hash)]
-struct PointIdentity<'a, P: Hash>(&'a World<P>, &'a [usize], Option<&'a CowArc<Checks>>);
+struct PointIdentity<'a, P: Hash>(&'a World<P>, &'a Progress, Option<&'a CowArc<Checks>>);
 
 /// The choices that take the enabled step `at` of `n` with these inner choices. A single enabled step is no choice.
 pub(super) fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {

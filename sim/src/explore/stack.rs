@@ -1,6 +1,7 @@
 //! The current position of a depth-first search, and the branches on the path. Finished worlds are reused, because an
 //! allocation costs more than a step. The stack makes no decision.
 
+use super::progress::Progress;
 use super::sleep::Sleep;
 use crate::program::Program;
 use crate::world::World;
@@ -9,7 +10,7 @@ use crate::world::World;
 #[derive(Debug, Clone)]
 pub(super) struct Position<P> {
     pub(super) world: World<P>,
-    pub(super) progress: Vec<usize>,
+    pub(super) progress: Progress,
     pub(super) sleep: Sleep,
 }
 
@@ -77,7 +78,7 @@ pub(super) struct SearchStack<P> {
 impl<P: Program> SearchStack<P> {
     pub(super) fn new(world: World<P>, observers: usize) -> Self {
         let before = Box::new(world.clone());
-        let here = Position { world, progress: vec![0; observers], sleep: Sleep::default() };
+        let here = Position { world, progress: Progress::new(observers), sleep: Sleep::default() };
         SearchStack {
             here: Box::new(here),
             steps: Vec::new(),

@@ -65,7 +65,7 @@ impl Driver<'_> {
 
     /// Records an observation of a client.
     pub fn observe(&mut self, client: ClientId, text: impl Into<Cow<'static, str>>) {
-        self.log.observe(Actor::Client(client), text.into());
+        self.log.observe(Actor::Client(client), text.into(), None);
     }
 
     // ---- processes

@@ -32,7 +32,13 @@ impl Process<'_> {
     /// Records an observation: conformance compares it, a property reads it
     /// ([`World::observations`](crate::World::observations)), and the table of a failed run contains it.
     pub fn observe(&mut self, text: impl Into<Cow<'static, str>>) {
-        self.log.observe(self.pid.into(), text.into());
+        self.log.observe(self.pid.into(), text.into(), None);
+    }
+
+    /// As [`observe`](Process::observe), for an observation that concerns a numbered object, such as a port. A search
+    /// compares the objects by name: see [`reaches_named`](crate::explore::reaches_named).
+    pub fn observe_object(&mut self, text: impl Into<Cow<'static, str>>, object: u64) {
+        self.log.observe(self.pid.into(), text.into(), Some(object));
     }
 
     /// Sends the driver a notice, such as a port, without an observation.

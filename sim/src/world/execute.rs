@@ -316,7 +316,7 @@ impl<P: Program> State<P> {
 
     fn deliver_to_driver(&mut self) {
         match self.log.next_unread() {
-            Some(LogEntry::Observation(Observation { observer, text })) => {
+            Some(LogEntry::Observation(Observation { observer, text, .. })) => {
                 self.drive(|program, driver| program.observed(driver, observer, &text));
             }
             Some(LogEntry::Notice(author, text)) => {

@@ -53,10 +53,21 @@ impl ObservationWriter {
             process.notify_driver(seen.to_string());
         }
         let canonical = self.canon.make(line.observer, line.observation, &self.context.datagram_servers);
-        if !hidden {
-            process.observe(canonical.to_string());
+        if hidden {
+            return;
+        }
+        match object_of(seen, &self.context.datagram_servers) {
+            Some(object) => process.observe_object(canonical.to_string(), object),
+            None => process.observe(canonical.to_string()),
         }
     }
+}
+
+/// The number of the port of a `listening` line; ports of datagrams are numbered apart.
+fn object_of(seen: &Observation, datagram_servers: &BTreeSet<String>) -> Option<u64> {
+    let port = if seen.what == "listening" { seen.port()? } else { return None };
+    let of_datagrams = crate::trace::is_of_datagrams(seen, datagram_servers);
+    Some(u64::from(port) | u64::from(of_datagrams) << 16)
 }
 
 /// Whether the driver reads this line in a note, with its port, and not as an observation.
