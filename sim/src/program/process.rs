@@ -94,6 +94,13 @@ impl Process<'_> {
         }
     }
 
+    /// Whether the client has reset the connection: a write fails. Node: `socket.write()` destroys the socket then, and the
+    /// unread bytes with it.
+    pub fn is_reset(&mut self, connection: SocketId) -> bool {
+        let client = self.kernel.program_sockets(self.pid).client(connection);
+        client.is_some_and(|client| self.kernel.network.clients.get(client).outgoing.flow == Flow::Reset)
+    }
+
     /// Ends the server's side: the client receives an end. Node: `socket.end()`.
     pub fn end(&mut self, connection: SocketId) {
         if let Some(client) = self.kernel.program_sockets(self.pid).client(connection) {

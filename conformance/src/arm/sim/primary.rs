@@ -68,6 +68,11 @@ impl SimPrimary {
             self.sockets.forget(connection);
             process.close(connection);
         }
+        while let Some((seen, connection)) = self.sockets.next_failed() {
+            self.observe(primary, process, &seen, Some(ReplyTarget::Connection(connection)));
+            self.sockets.forget(connection);
+            process.close(connection);
+        }
     }
 
     fn observe(
@@ -110,7 +115,7 @@ impl SimPrimary {
                 }
             }
             PrimaryAction::SendHandle(send) => self.pass(primary, process, &send, target),
-            PrimaryAction::Reply(text) => sockets::reply(process, target, text.as_str()),
+            PrimaryAction::Reply(text) => self.sockets.reply(process, target, text.as_str()),
             PrimaryAction::End => sockets::end(process, target),
             PrimaryAction::Send(message) => {
                 // A message to a worker without a channel is dropped, as the manual defines.

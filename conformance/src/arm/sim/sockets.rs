@@ -1,7 +1,7 @@
 //! The sockets of a simulated process outside its machine: connections, its own servers, and received handles.
 //! Events become lines here; the process's program reacts to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use cluster_core::{BindAddress, HandleType, IncomingHandle, OutgoingHandle, SocketId};
@@ -21,6 +21,8 @@ pub(super) struct Sockets {
     connections: BTreeMap<SocketId, Connection>,
     /// Listeners and sockets for datagrams.
     servers: BTreeMap<SocketId, Server>,
+    /// Connections with a failed write.
+    failed: BTreeSet<SocketId>,
 }
 
 /// A server of either kind: its name, and its type as a handle.
@@ -144,6 +146,27 @@ impl Sockets {
         }
     }
 
+    /// Answers the peer of a line.
+    pub(super) fn reply(&mut self, process: &mut Process<'_>, target: Option<ReplyTarget>, text: &str) {
+        match target {
+            Some(ReplyTarget::Connection(connection)) if process.is_reset(connection) => {
+                self.failed.insert(connection);
+            }
+            Some(ReplyTarget::Connection(connection)) => {
+                process.write(connection, format!("{text}\n").as_bytes());
+            }
+            Some(ReplyTarget::Sender(socket, from)) => process.send_to(socket, from, text.as_bytes()),
+            None => {}
+        }
+    }
+
+    /// The line of the next connection with a failed write. The connection is over, even if bytes are unread.
+    pub(super) fn next_failed(&mut self) -> Option<(Observation, SocketId)> {
+        let failed = std::iter::from_fn(|| self.failed.pop_first());
+        let mut open = failed.filter_map(|failed| Some((self.connections.get(&failed)?, failed)));
+        open.next().map(|(connection, failed)| (vocabulary::server("reset", &connection.server), failed))
+    }
+
     /// Every open connection.
     pub(super) fn connections(&self) -> impl Iterator<Item = SocketId> {
         self.connections.keys().copied()
@@ -173,17 +196,6 @@ impl Sockets {
             process.detach(passing.socket);
             self.forget(passing.socket);
         }
-    }
-}
-
-/// Answers the peer of a line.
-pub(super) fn reply(process: &mut Process<'_>, target: Option<ReplyTarget>, text: &str) {
-    match target {
-        Some(ReplyTarget::Connection(connection)) => {
-            process.write(connection, format!("{text}\n").as_bytes());
-        }
-        Some(ReplyTarget::Sender(socket, from)) => process.send_to(socket, from, text.as_bytes()),
-        None => {}
     }
 }
 

@@ -120,6 +120,35 @@ fn open_server_keeps_primary_running() {
     assert_eq!(hang(&OPEN.replace("\"close\": \"mine\"", "\"exit\": 0")), None);
 }
 
+/// A worker greets its connections; the client has reset the connection.
+const GREETING: &str = r#"{
+  "name": "greeting",
+  "description": "A worker writes to a connection that the client may have reset.",
+  "primary": [{ "on": "start", "do": [{ "fork": 1 }] }],
+  "worker": [
+    { "on": "start", "do": [{ "listen": { "server": "web" } }] },
+    { "on": "connection", "do": [{ "reply": "hi" }] },
+    { "on": "reset", "do": [{ "exit": 0 }] }
+  ],
+  "clients": [{ "count": 1, "steps": [{ "connect": "web" }, { "write": "hello" }, "reset"] }],
+  "contract": [{ "because": "The worker exits.", "seen": "primary: exit code=0", "times": 1 }]
+}"#;
+
+/// A failed write is the end of the connection, before bytes that are unread.
+#[test]
+fn failed_write_resets_connection() {
+    let scenario = Scenario::parse(Path::new("greeting.json"), GREETING);
+    let sim = Sim::new(&scenario.expect("a valid scenario"));
+    let lines = |seed| {
+        let trace = sim.sample(seed).expect("no failure").trace;
+        let lines = trace.seen_by(Observer::Worker(1)).iter().skip(2).map(|line| line.what.clone());
+        lines.collect::<Vec<_>>()
+    };
+    let seen: std::collections::BTreeSet<_> = (0..200).map(lines).collect();
+    let all = [vec!["connection", "data", "reset"], vec!["connection", "reset"]];
+    assert_eq!(seen, all.map(|lines| lines.into_iter().map(str::to_owned).collect()).into());
+}
+
 /// The primary disconnects four workers at once, each of which has two servers.
 const FOUR: &str = r#"{
   "name": "four",

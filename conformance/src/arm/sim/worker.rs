@@ -81,7 +81,7 @@ impl SimWorker {
                 let text = translate::text(&message);
                 let with = handle.map(|passed| self.sockets.adopt(process, passed, &text));
                 let target = handle.map(|passed| ReplyTarget::Connection(passed.socket));
-                let _ = self.observe(worker, process, &vocabulary::message(&text, with), target);
+                let _ = self.converse(worker, process, &vocabulary::message(&text, with), target);
             }
             WorkerEvent::Disconnect => {
                 let seen = vocabulary::disconnect(worker.exited_after_disconnect(), worker.is_connected());
@@ -110,6 +110,29 @@ impl SimWorker {
             self.sockets.forget(connection);
             process.close(connection);
         }
+        let _ = self.end_failed(worker, process);
+    }
+
+    /// Observes a line whose rules may write to its peer.
+    fn converse(
+        &mut self,
+        worker: &mut Worker,
+        process: &mut Process<'_>,
+        seen: &Observation,
+        target: Option<ReplyTarget>,
+    ) -> Going {
+        self.observe(worker, process, seen, target)?;
+        self.end_failed(worker, process)
+    }
+
+    /// Ends the connections with a failed write.
+    fn end_failed(&mut self, worker: &mut Worker, process: &mut Process<'_>) -> Going {
+        while let Some((seen, connection)) = self.sockets.next_failed() {
+            self.observe(worker, process, &seen, Some(ReplyTarget::Connection(connection)))?;
+            self.sockets.forget(connection);
+            process.close(connection);
+        }
+        Going::Continue(())
     }
 
     fn listening(
@@ -143,7 +166,7 @@ impl SimWorker {
         listener: ListenerId,
         target: Option<ReplyTarget>,
     ) {
-        if self.observe(worker, process, seen, target).is_continue() {
+        if self.converse(worker, process, seen, target).is_continue() {
             worker.accept(listener);
         }
     }
@@ -220,7 +243,7 @@ impl SimWorker {
             WorkerAction::BlockForever => return end_with(|| process.block(worker, None)),
             WorkerAction::LeaveChildWithChannel => leave_child(process, target),
             WorkerAction::BlockUntilPath(path) => process.block(worker, Some(&format!("{PLACE}/{path}"))),
-            WorkerAction::Reply(text) => sockets::reply(process, target, text.as_str()),
+            WorkerAction::Reply(text) => self.sockets.reply(process, target, text.as_str()),
             WorkerAction::End => sockets::end(process, target),
             WorkerAction::EndAll => {
                 self.sockets.connections().for_each(|connection| process.end(connection));

@@ -26,13 +26,12 @@ pub(super) enum ReplyTarget {
 }
 
 impl ReplyTarget {
-    /// Writes a line, or sends a datagram, without waiting: the process may exit first. The next read
-    /// reports a failed write.
+    /// Writes a line, or sends a datagram, without waiting: the process may exit first.
     pub(super) fn write(&self, text: &str) {
-        let _ = match self {
-            ReplyTarget::Connection(connection) => (&connection.socket).write(format!("{text}\n").as_bytes()),
-            ReplyTarget::Sender(socket, from) => socket.send_to(text.as_bytes(), &(*from).into()),
-        };
+        match self {
+            ReplyTarget::Connection(connection) => connection.write(text),
+            ReplyTarget::Sender(socket, from) => drop(socket.send_to(text.as_bytes(), &(*from).into())),
+        }
     }
 
     /// The socket of a connection.
@@ -62,6 +61,8 @@ pub(super) struct Connection {
     _lent: Box<dyn Any + Send + Sync>,
     /// Notified when the connection is sent to another process.
     passed: Notify,
+    /// Notified when a write fails.
+    failed: Notify,
 }
 
 impl fmt::Debug for Connection {
@@ -97,7 +98,19 @@ impl Connection {
             // Tuple fields drop in order.
             _lent: Box::new((lent, with)),
             passed: Notify::new(),
+            failed: Notify::new(),
         }))
+    }
+
+    /// Writes a line. As in Node, a failed write is the end of the connection; the kernel reports the error once, so that a
+    /// later read reports an end.
+    fn write(&self, text: &str) {
+        let written = (&self.socket).write(format!("{text}\n").as_bytes());
+        let is_over =
+            |error: io::Error| matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+        if written.is_err_and(is_over) {
+            self.failed.notify_one();
+        }
     }
 
     /// Reads until the peer's side is over; returns how. `None`: the connection was sent away.
@@ -107,6 +120,7 @@ impl Connection {
             let read = tokio::select! {
                 biased;
                 () = self.passed.notified() => return None,
+                () = self.failed.notified() => return Some("reset"),
                 read = self.reader.read(&mut buffer) => read,
             };
             match read {
@@ -301,5 +315,29 @@ pub(super) fn kind(socket: &Socket) -> &'static str {
         Socket::TcpStream(_) | Socket::UnixStream(_) => "connection",
         Socket::TcpListener(_) | Socket::UnixListener(_) => "server",
         Socket::UdpSocket(_) => "datagrams",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel reports the reset to the write, so that a read would report an end.
+    #[tokio::test]
+    async fn failed_write_ends_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let client = client.expect("a socket");
+        client.connect(&address.into()).expect("a listener");
+        let (stream, _) = listener.accept().expect("a client");
+        stream.set_nonblocking(true).expect("a socket");
+        let connection = Connection::new("web", stream).expect("a connection");
+        client.send(b"hello\n").expect("a connection");
+        client.set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
+        drop(client);
+        connection.write("hi");
+        let observe: Observe = Arc::new(|seen, _| unreachable!("an observation after the end: {seen}"));
+        assert_eq!(connection.listen(&observe).await, Some("reset"));
     }
 }
