@@ -211,7 +211,7 @@ fn needs_node(arms: &[Arm], node: Option<&Path>) -> Result<(), CliError> {
     Err(CliError(format!("`--node` is for the arms {live}; the requested arms run no Node.js: {asked}")))
 }
 
-/// A number of things to do: of nothing done, everything would hold.
+/// A number from 1: with 0 runs or samples every claim would hold without evidence.
 fn at_least_1<N: FromStr<Err = ParseIntError> + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
     let number: N = text.parse().map_err(|error: ParseIntError| error.to_string())?;
     if number >= N::from(1) { Ok(number) } else { Err("expected at least 1".to_owned()) }

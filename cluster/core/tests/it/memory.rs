@@ -244,7 +244,7 @@ fn lists_are_in_proportion() {
     }
 }
 
-/// An array of many holes is short as a payload and long as JSON: one beyond the limit is rejected before it is
+/// An array of many holes is short as a payload and long as JSON: an array beyond the limit is rejected before the JSON is
 /// written.
 #[test]
 fn sparse_arrays_cost_their_limit() {

@@ -94,7 +94,7 @@ fn group_ends_with_its_worker() {
     }
 }
 
-/// A given-up channel ends the group as well.
+/// The process group also ends when the primary gives a channel up.
 #[test]
 fn group_ends_with_given_up_channel() {
     let mut cluster = cluster(grouped(limited()));

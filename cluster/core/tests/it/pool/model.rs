@@ -36,7 +36,7 @@ fn inputs() -> impl Strategy<Value = Vec<(Input, u8)>> {
         1 => Just(Input::Room),
         1 => prop_oneof![Just(ClosePolicy::Drain), Just(ClosePolicy::Fail)].prop_map(Input::Close),
     ];
-    // The number decides whether messages find room.
+    // The random number decides whether the channel has room for messages.
     prop::collection::vec((input, any::<u8>()), 0..80)
 }
 

@@ -34,7 +34,7 @@ fn shutdown_empties_queue_first() {
     assert_eq!(story.says(1, &ack(2)), ["close 102", "lame duck -> 1", "close 1"]);
 }
 
-/// One deadline for all, then the time of a term; the last report of connections is passed on.
+/// All workers have the same deadline, and then `term` until SIGKILL; the event has the last reported number of connections.
 #[test]
 fn shutdown_ends_by_deadline() {
     let mut story = serving(settings(2), 2);

@@ -18,7 +18,7 @@ fn within_bound<T: Send + 'static>(convert: impl FnOnce() -> T + Send + 'static)
     receiver.recv_timeout(BOUND).expect("the conversion ends within its bound")
 }
 
-/// A payload of this body.
+/// A payload: the header of the format, and then the body.
 fn payload(body: &[u8]) -> Vec<u8> {
     [&[HEADER, VERSION][..], body].concat()
 }
