@@ -1,8 +1,9 @@
 //! The errors of the crate. An error text names the failed operation and the value; `source` returns the cause.
 
+use std::time::Duration;
 use std::{error, fmt, io};
 
-use cluster_core::{Errno, ForkError, ListenAddress, SendError};
+use cluster_core::{Errno, ForkError, ListenAddress, MessageError, SendError};
 
 /// The variables of a worker are set, but with values that no primary sets.
 ///
@@ -277,6 +278,50 @@ impl error::Error for RemoteError {
             RemoteError::PrimaryDropped => None,
             RemoteError::Fork(error) => Some(error),
             RemoteError::Send(error) => Some(error),
+        }
+    }
+}
+
+/// Why a request has no reply: see [`Worker::request`](crate::Worker::request).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The reply did not arrive in the time of the call. A late reply is dropped.
+    Timeout(Duration),
+    /// The channel of the peer closed before the reply: the peer has exited, perhaps after it has handled the request.
+    Disconnected,
+    /// The peer has refused the request with this text.
+    Refused(String),
+    /// The request was not sent.
+    Send(SendError),
+    /// The question has no JSON form, or the reply has another type.
+    Message(MessageError),
+    /// The primary or the supervisor was dropped.
+    Dropped,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestError::Timeout(time) => write!(f, "no reply within {time:?}"),
+            RequestError::Disconnected => f.write_str("the peer exited or disconnected before the reply"),
+            RequestError::Refused(text) => write!(f, "the peer refused the request: {text}"),
+            RequestError::Send(_) => f.write_str("the request was not sent"),
+            RequestError::Message(_) => f.write_str("the question or the reply has another type"),
+            RequestError::Dropped => f.write_str("the primary or the supervisor was dropped"),
+        }
+    }
+}
+
+impl error::Error for RequestError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            RequestError::Send(error) => Some(error),
+            RequestError::Message(error) => Some(error),
+            RequestError::Timeout(_)
+            | RequestError::Disconnected
+            | RequestError::Refused(_)
+            | RequestError::Dropped => None,
         }
     }
 }

@@ -51,6 +51,10 @@
 //! type: `message.to::<Job>()?`. A message too deep for the type, or without a form in the type, is a [`MessageError`] with
 //! the position; the channel remains open.
 //!
+//! A message that needs an answer is a request: [`Worker::request`], [`Primary::request`], [`Remote::request`] and
+//! [`SupervisorHandle::request`] wait for the reply, and [`IncomingRequest`] documents the messages, which a Node.js process answers
+//! in plain code.
+//!
 //! # TLS
 //!
 //! TLS belongs to the application. Node.js workers resume each other's sessions, as under Node: the primary passes the ticket
@@ -81,6 +85,7 @@ mod pool;
 mod primary;
 mod received;
 mod remote;
+mod replies;
 mod requests;
 mod role;
 #[cfg(feature = "axum")]
@@ -111,13 +116,14 @@ pub use cluster_core::{
 #[cfg(feature = "axum")]
 pub use axum_listener::ClientAddr;
 pub use connection::Connection;
-pub use error::{JoinError, ListenError, NoRuntime, PrimaryError, RemoteError, RoleError};
+pub use error::{JoinError, ListenError, NoRuntime, PrimaryError, RemoteError, RequestError, RoleError};
 pub use event::WorkerEvent;
 pub use listener::Listener;
 pub use pool::{PendingTask, Pool, PoolError, PoolStartError, TryRunError};
 pub use primary::{ConnectionCounts, Primary};
 pub use received::{CountGuard, Received};
 pub use remote::Remote;
+pub use replies::IncomingRequest;
 pub use role::{Role, clear_cluster_env, role};
 #[cfg(feature = "axum")]
 pub use serve::{Serve, serve};

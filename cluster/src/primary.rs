@@ -15,8 +15,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::driver::LINGER;
-use crate::error::{NoRuntime, PrimaryError};
+use crate::error::{NoRuntime, PrimaryError, RequestError};
 use crate::received::{Received, Releases};
+use crate::replies::{PendingReply, Replies};
 use crate::requests::{Request, Requests};
 use crate::role::origin;
 use crate::socket::{self, NotSent, Socket};
@@ -61,6 +62,7 @@ pub struct Primary {
     unclaimed: Option<SocketId>,
     /// Received sockets dropped by the program.
     releases: Releases,
+    replies: Replies,
     kept: KeptEvents,
     linger: Duration,
     /// Notified after each event of the operating system: a channel may have room.
@@ -87,6 +89,7 @@ impl Primary {
             remotes_first: false,
             unclaimed: None,
             releases: Releases::default(),
+            replies: Replies::default(),
             kept: KeptEvents::default(),
             linger: LINGER,
             progress: Arc::default(),
@@ -244,9 +247,28 @@ impl Primary {
         self.machine.settings()
     }
 
+    /// The message of a request, and the future reply.
+    pub(crate) fn start_request(
+        &mut self,
+        worker: WorkerId,
+        body: &Message,
+    ) -> Result<(Message, PendingReply), RequestError> {
+        self.replies.start(Some(worker), body)
+    }
+
     /// A sender of commands, and the notification of possible room in a channel.
     pub(crate) fn requests(&mut self) -> (mpsc::Sender<Request<Primary>>, Arc<Notify>) {
         (self.requests.sender(), self.progress.clone())
+    }
+
+    /// The next event for the program: replies have their own receivers.
+    fn pump(&mut self) -> Option<Event> {
+        loop {
+            let event = pump(&mut self.machine, &mut self.unix)?;
+            if !self.replies.take_event(&event) {
+                return Some(event);
+            }
+        }
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Primary) -> T) -> T {
@@ -264,7 +286,7 @@ impl Primary {
             return Poll::Ready(Some(event));
         }
         loop {
-            if let Some(event) = pump(&mut self.machine, &mut self.unix) {
+            if let Some(event) = self.pump() {
                 self.unclaimed = received_socket(&event);
                 return Poll::Ready(Some(event));
             }

@@ -3,12 +3,16 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster_core::{Message, OsBytes, SendError, Sent, Signal, SpawnOptions, WorkerId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::error::RemoteError;
+use crate::error::{RemoteError, RequestError};
 use crate::primary::{ConnectionCounts, Primary};
+use crate::replies::within;
 use crate::requests::Request;
 use crate::socket::Socket;
 
@@ -100,6 +104,42 @@ impl Remote {
         sent.map_err(|not_sent| RemoteError::Send(not_sent.error))
     }
 
+    /// As [`Primary::broadcast`].
+    ///
+    /// # Errors
+    /// The primary was dropped.
+    pub async fn broadcast(
+        &self,
+        message: impl Into<Message>,
+    ) -> Result<Vec<(WorkerId, Result<Sent, SendError>)>, RemoteError> {
+        let message = message.into();
+        self.ask(move |primary| primary.broadcast(message)).await
+    }
+
+    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request). Requests of several
+    /// callers are concurrent.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request<Q: Serialize + ?Sized, A: DeserializeOwned>(
+        &self,
+        worker: WorkerId,
+        question: &Q,
+        timeout: Duration,
+    ) -> Result<A, RequestError> {
+        let body = Message::new(question).map_err(RequestError::Message)?;
+        let exchange = async {
+            let started = self.ask(move |primary| primary.start_request(worker, &body)).await;
+            let (request, reply) = started.map_err(|_| RequestError::Dropped)??;
+            self.send_when_room(worker, request).await.map_err(|error| match error {
+                RemoteError::Send(error) => RequestError::Send(error),
+                RemoteError::PrimaryDropped | RemoteError::Fork(_) => RequestError::Dropped,
+            })?;
+            reply.receive().await
+        };
+        within(timeout, exchange).await
+    }
+
     /// As [`Primary::disconnect_all`].
     ///
     /// # Errors
@@ -142,7 +182,7 @@ impl Remote {
 
     /// Sends a command without an answer.
     #[cfg(test)]
-    pub(crate) async fn request(&self, request: Request<Primary>) {
+    pub(crate) async fn command(&self, request: Request<Primary>) {
         assert!(self.requests.send(request).await.is_ok(), "the primary was dropped");
     }
 

@@ -1,21 +1,26 @@
 //! A supervisor from the program's side: the machine above the primary, the operating system, signals, and the commands of
 //! handles. Decisions are the machine's.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{future, io};
 
 use cluster_core::{
-    Event, Machine, Message, ReloadScope, SendError, Sent, SlotInfo, SlotState, SocketId, SupervisorEvent,
-    SupervisorSettings, WorkerId, flush, pump,
+    Event, Machine, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings,
+    WorkerId, flush, pump,
 };
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use crate::primary;
+use crate::received::Releases;
+use crate::replies::Replies;
 use crate::requests::Requests;
 use crate::unix::{Pipes, Unix};
 
 mod logging;
+mod sending;
 mod signal_commands;
 mod supervisor_error;
 mod supervisor_handle;
@@ -54,6 +59,11 @@ pub struct Supervisor {
     handles_first: bool,
     /// The socket of the last event, closed at the next poll.
     unclaimed: Option<SocketId>,
+    /// Received sockets that the program has dropped.
+    releases: Releases,
+    replies: Replies,
+    /// Notified after each event of the operating system: there may be room in a channel.
+    progress: Arc<Notify>,
 }
 
 /// The number of workers that keep every core busy: the cores available to this process, at least 1.
@@ -85,6 +95,9 @@ impl Supervisor {
             waiting: Waiting::default(),
             handles_first: false,
             unclaimed: None,
+            releases: Releases::default(),
+            replies: Replies::default(),
+            progress: Arc::default(),
         })
     }
 
@@ -154,7 +167,7 @@ impl Supervisor {
 
     /// A remote control for other tasks and for reactions to events. A task that awaits the supervisor must not await a handle.
     pub fn handle(&mut self) -> SupervisorHandle {
-        SupervisorHandle::new(self.requests.sender(), self.waiting.is_finished())
+        SupervisorHandle::new(self.requests.sender(), self.waiting.is_finished(), self.progress.clone())
     }
 
     /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second
@@ -184,14 +197,6 @@ impl Supervisor {
         self.machine.slots().collect()
     }
 
-    /// As [`Primary::send`](crate::Primary::send).
-    ///
-    /// # Errors
-    /// As [`Primary::send`](crate::Primary::send).
-    pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
-        self.command(|machine| machine.primary_mut().send(worker, message))
-    }
-
     /// Reports the resident memory of a worker in bytes. More than
     /// [`max_memory`](cluster_core::SupervisorSettings::max_memory) replaces the worker.
     pub fn report_memory(&mut self, worker: WorkerId, bytes: u64) {
@@ -217,6 +222,11 @@ impl Supervisor {
         }
         loop {
             if let Some(event) = pump(&mut self.machine, &mut self.unix) {
+                if let SupervisorEvent::Primary(event) = &event
+                    && self.replies.take_event(event)
+                {
+                    continue;
+                }
                 self.waiting.settle(&event);
                 if let SupervisorEvent::Primary(Event::Message { handle: Some(handle), .. }) = &event {
                     self.unclaimed = Some(handle.socket);
@@ -237,6 +247,9 @@ impl Supervisor {
             self.execute(command);
             return true;
         }
+        if self.release_dropped(cx) {
+            return true;
+        }
         self.handles_first = !self.handles_first;
         let first = self.handles_first && self.poll_request(cx);
         first || self.poll_os(cx) || self.poll_request(cx)
@@ -247,8 +260,21 @@ impl Supervisor {
             return false;
         }
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
+        // Another thread may have dropped a socket, and have caused the event after that.
+        self.release_dropped(cx);
         self.machine.handle(event);
+        self.progress.notify_waiters();
         true
+    }
+
+    /// Ends the senders' counts of dropped sockets, and returns whether there was one.
+    fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Poll::Ready(socket) = self.releases.poll(cx) {
+            self.machine.primary_mut().release(socket);
+            any = true;
+        }
+        any
     }
 
     fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
@@ -275,5 +301,12 @@ impl Supervisor {
         if let Err(error) = self.command(|machine| machine.scale(scaled)) {
             warn!(%error, "the number of workers is unchanged");
         }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // Handles that wait for room return `HandleError::Dropped`.
+        self.progress.notify_waiters();
     }
 }

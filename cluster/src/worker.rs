@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use cluster_core::{Errno, Limits, Message, SLOT_VARIABLE, SendError, Sent, SlotId, WorkerId};
 use futures_core::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
 
 use crate::driver::{ExitRule, Inner, Phase};
-use crate::error::{JoinError, NoRuntime};
+use crate::error::{JoinError, NoRuntime, RequestError};
 use crate::event::WorkerEvent;
 use crate::role::origin;
 use crate::socket::{NotSent, Socket};
@@ -125,6 +127,28 @@ impl Worker {
     /// As [`send`](Worker::send), except [`SendError::Full`].
     pub async fn send_when_room(&self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.inner.send_when_room(message.into()).await
+    }
+
+    /// Sends a request to the primary, and waits for the reply. The primary receives an
+    /// [`IncomingRequest`](crate::IncomingRequest), which documents the messages. Requests are concurrent: a number in each
+    /// matches the reply. The wait includes the wait for room in the channel. Dropping the future abandons the request, and a
+    /// late reply is dropped.
+    ///
+    /// ```no_run
+    /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = cluster::Worker::join()?;
+    /// let users: Vec<String> = worker.request("users", std::time::Duration::from_secs(1)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request<Q: Serialize + ?Sized, A: DeserializeOwned>(
+        &self,
+        question: &Q,
+        timeout: Duration,
+    ) -> Result<A, RequestError> {
+        self.inner.request(question, timeout).await
     }
 
     /// Waits until the kernel has every message accepted before the call. From then on the messages survive any end of this

@@ -16,6 +16,7 @@ mod cluster {
     pub(crate) mod pooling;
     pub(crate) mod programs;
     pub(crate) mod relay;
+    pub(crate) mod requesting;
     pub(crate) mod returning;
     pub(crate) mod roles;
     pub(crate) mod sending;
@@ -38,8 +39,8 @@ use tokio::runtime::Builder;
 
 use crate::cluster::{
     commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, orphans, passing,
-    pooling, programs, relay, returning, roles, sending, serving, settings, signals, sockets, starts,
-    supervising, support, texts, zones,
+    pooling, programs, relay, requesting, returning, roles, sending, serving, settings, signals, sockets,
+    starts, supervising, support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -69,6 +70,7 @@ fn trials() -> Vec<Trial> {
         signals::trials(),
         starts::trials(),
         relay::trials(),
+        requesting::trials(),
         serving::trials(),
         sockets::trials(),
         passing::trials(),

@@ -2,10 +2,15 @@
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use cluster_core::{Message, SendError, Sent, flush};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{Driver, Inner};
+use crate::error::RequestError;
+use crate::replies::within;
 use crate::socket::{self, NotSent, Socket};
 
 impl Inner {
@@ -28,6 +33,21 @@ impl Inner {
                 sent => return sent,
             }
         }
+    }
+
+    /// Sends a request, and waits for the reply.
+    pub(crate) async fn request<Q: Serialize + ?Sized, A: DeserializeOwned>(
+        &self,
+        question: &Q,
+        timeout: Duration,
+    ) -> Result<A, RequestError> {
+        let (request, reply) = self.lock().replies.start(None, question)?;
+        let exchange = async {
+            let _sender = Sender::new(self);
+            self.send_when_room(request).await.map_err(RequestError::Send)?;
+            reply.receive().await
+        };
+        within(timeout, exchange).await
     }
 
     /// Waits until the kernel has all messages accepted before the call.

@@ -3,13 +3,18 @@
 
 use std::collections::VecDeque;
 use std::future;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use cluster_core::{Event, Machine, Message, SendError, Sent, WorkerId, WorkerInfo, pump};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::warn;
 
 use super::Primary;
+use crate::error::RequestError;
+use crate::replies::within;
 
 /// The events emitted while a command waited, oldest first.
 #[derive(Debug, Default)]
@@ -78,6 +83,41 @@ impl Primary {
         .await;
     }
 
+    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request). Events are kept as by
+    /// [`send_when_room`](Primary::send_when_room); [`Remote::request`](crate::Remote::request) sends several at a time.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request<Q: Serialize + ?Sized, A: DeserializeOwned>(
+        &mut self,
+        worker: WorkerId,
+        question: &Q,
+        timeout: Duration,
+    ) -> Result<A, RequestError> {
+        let (request, reply) = self.replies.start(Some(worker), question)?;
+        let exchange = async {
+            self.send_when_room(worker, request).await.map_err(RequestError::Send)?;
+            let mut reply = pin!(reply.receive());
+            future::poll_fn(|cx| {
+                loop {
+                    if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
+                        return Poll::Ready(reply);
+                    }
+                    ready!(self.poll_progress(cx));
+                }
+            })
+            .await
+        };
+        within(timeout, exchange).await
+    }
+
+    /// Sends a message to every connected worker, and returns each result. A worker without room receives nothing.
+    pub fn broadcast(&mut self, message: impl Into<Message>) -> Vec<(WorkerId, Result<Sent, SendError>)> {
+        let message = message.into();
+        let workers: Vec<WorkerId> = self.workers().collect();
+        workers.into_iter().map(|worker| (worker, self.send(worker, &message))).collect()
+    }
+
     /// Sets how long dropping the primary waits for workers that do not read. Default: 5 s. Zero: no wait.
     pub fn set_linger(&mut self, linger: Duration) {
         self.linger = linger;
@@ -94,7 +134,7 @@ impl Primary {
     }
 
     fn keep_events(&mut self) {
-        while let Some(event) = pump(&mut self.machine, &mut self.unix) {
+        while let Some(event) = self.pump() {
             let info = event.worker().and_then(|worker| self.machine.worker(worker)).cloned();
             self.kept.put(event, info);
         }

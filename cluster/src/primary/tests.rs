@@ -183,7 +183,7 @@ async fn turns(events: u64, requests: usize) -> Vec<usize> {
     for _ in 0..requests {
         let obeyed = obeyed.clone();
         remote
-            .request(Box::new(move |_| {
+            .command(Box::new(move |_| {
                 obeyed.fetch_add(1, Ordering::Relaxed);
             }))
             .await;

@@ -2,7 +2,7 @@
 
 use std::{error, fmt, io};
 
-use cluster_core::{AbandonReason, GiveUpReason, RestartReason, SettingsError, SlotId};
+use cluster_core::{AbandonReason, GiveUpReason, RestartReason, SendError, SettingsError, SlotId};
 
 use crate::error::PrimaryError;
 
@@ -96,6 +96,8 @@ pub enum HandleError {
     },
     /// No slot has this number.
     NoSlot(SlotId),
+    /// The message was not sent.
+    Send(SendError),
 }
 
 impl fmt::Display for HandleError {
@@ -108,6 +110,7 @@ impl fmt::Display for HandleError {
             HandleError::Superseded { workers } => {
                 write!(f, "a later command has set the number of workers to {workers}")
             }
+            HandleError::Send(_) => f.write_str("the supervisor cannot send the message"),
             HandleError::NoSlot(slot) => write!(f, "no slot has the number {slot}"),
         }
     }
@@ -117,6 +120,7 @@ impl error::Error for HandleError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             HandleError::Settings(error) => error.source(),
+            HandleError::Send(error) => Some(error),
             HandleError::Dropped
             | HandleError::ShuttingDown
             | HandleError::Abandoned(_)

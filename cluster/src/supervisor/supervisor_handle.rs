@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_core::{SlotId, SlotInfo};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::waiting::Reply;
 use super::{HandleError, Supervisor};
@@ -20,11 +20,17 @@ pub struct SupervisorHandle {
     requests: mpsc::Sender<Request<Supervisor>>,
     /// The shutdown is complete.
     is_finished: Arc<AtomicBool>,
+    /// Notified when there may be room in a channel.
+    pub(super) progress: Arc<Notify>,
 }
 
 impl SupervisorHandle {
-    pub(super) fn new(requests: mpsc::Sender<Request<Supervisor>>, is_finished: Arc<AtomicBool>) -> Self {
-        SupervisorHandle { requests, is_finished }
+    pub(super) fn new(
+        requests: mpsc::Sender<Request<Supervisor>>,
+        is_finished: Arc<AtomicBool>,
+        progress: Arc<Notify>,
+    ) -> Self {
+        SupervisorHandle { requests, is_finished, progress }
     }
 
     /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
@@ -76,9 +82,7 @@ impl SupervisorHandle {
     /// # Errors
     /// The supervisor was dropped.
     pub async fn status(&self) -> Result<Vec<SlotInfo>, HandleError> {
-        let (answer, answered) = oneshot::channel();
-        self.request(Box::new(move |supervisor| drop(answer.send(supervisor.slots())))).await?;
-        answered.await.map_err(|_| HandleError::Dropped)
+        self.ask(|supervisor| supervisor.slots()).await
     }
 
     /// Shuts down, and completes when every worker has exited, also when the shutdown was complete before the call. Another call
@@ -88,7 +92,7 @@ impl SupervisorHandle {
     /// The supervisor was dropped before the shutdown was complete.
     pub async fn shutdown(&self) -> Result<(), HandleError> {
         let (reply, replied) = oneshot::channel();
-        let sent = self.request(Box::new(move |supervisor| {
+        let sent = self.command(Box::new(move |supervisor| {
             supervisor.shutdown();
             supervisor.waiting.shutdown(reply);
         }));
@@ -105,7 +109,7 @@ impl SupervisorHandle {
         act: impl FnOnce(&mut Supervisor, Reply) + Send + 'static,
     ) -> Result<(), HandleError> {
         let (reply, replied) = oneshot::channel();
-        self.request(Box::new(move |supervisor| {
+        self.command(Box::new(move |supervisor| {
             if supervisor.machine.is_shutting_down() {
                 drop(reply.send(Err(HandleError::ShuttingDown)));
             } else {
@@ -116,7 +120,7 @@ impl SupervisorHandle {
         replied.await.map_err(|_| HandleError::Dropped)?
     }
 
-    async fn request(&self, request: Request<Supervisor>) -> Result<(), HandleError> {
+    pub(super) async fn command(&self, request: Request<Supervisor>) -> Result<(), HandleError> {
         self.requests.send(request).await.map_err(|_| HandleError::Dropped)
     }
 }

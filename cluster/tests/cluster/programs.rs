@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::support::{FdExhaustion, inherited, runtime};
 
+mod answering;
 mod holding;
 mod inherited;
 mod leading;
@@ -66,6 +67,7 @@ async fn program() -> Ended {
     match env::var("PROGRAM")?.as_str() {
         "echo" => echo(worker).await,
         "count to 100 and exit" => count(&worker),
+        program @ ("answer requests" | "ask the primary") => answering::run(&worker, program).await,
         "exit" => process::exit(3),
         "kill yourself" => kill_yourself(&worker).await,
         "kill yourself when disconnected" => kill_yourself_disconnected(&worker).await,

@@ -19,6 +19,10 @@ pub(super) async fn run(worker: Worker) -> Ended {
             let _listener = worker.listen("127.0.0.1:0").await?;
             worker.exit(3)
         }
+        "answer requests" => {
+            let _listener = worker.listen("127.0.0.1:0").await?;
+            return super::answering::answer(&worker).await;
+        }
         "never listen" => return std::future::pending().await,
         "serve the slot" => {}
         "serve unless broken" => {

@@ -1,0 +1,277 @@
+//! Requests with replies, inside of Node's format of messages: the numbers of requests, their replies, and the requests that wait.
+//! Nothing is sent here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use cluster_core::{Event, Message, MessageError, WorkerId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::error::RequestError;
+
+/// The field `cmd` of a request.
+const REQUEST: &str = "CLUSTER_REQUEST";
+
+/// The field `cmd` of a reply.
+const REPLY: &str = "CLUSTER_REPLY";
+
+/// The number of waiting requests at which abandoned requests are first removed.
+const FIRST_SWEEP: usize = 64;
+
+/// A request of the peer, which waits for one reply: see [`Worker::request`](crate::Worker::request).
+///
+/// A request is a message, and [`of`](IncomingRequest::of) recognizes one:
+///
+/// ```no_run
+/// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+/// use cluster::{IncomingRequest, WorkerEvent};
+///
+/// let worker = cluster::Worker::join()?;
+/// while let Some(event) = worker.next().await {
+///     if let WorkerEvent::Message { message, .. } = event
+///         && let Some(request) = IncomingRequest::of(&message)
+///     {
+///         let number: u64 = request.body()?;
+///         worker.send(request.reply(&(2 * number))?)?;
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// In JSON a request is `{ "cmd": "CLUSTER_REQUEST", "id": 7, "body": ... }`. The answer is
+/// `{ "cmd": "CLUSTER_REPLY", "id": 7, "body": ... }`, or has a text `error` in place of `body`. A Node.js worker answers with:
+///
+/// ```js
+/// process.on('message', ({ cmd, id, body }) => {
+///   if (cmd === 'CLUSTER_REQUEST') process.send({ cmd: 'CLUSTER_REPLY', id, body: 2 * body })
+/// })
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct IncomingRequest {
+    id: u64,
+    body: Value,
+}
+
+impl IncomingRequest {
+    /// The request in a message. `None`: the message is not a request.
+    pub fn of(message: &Message) -> Option<Self> {
+        let (id, mut fields) = parse(message, REQUEST)?;
+        Some(IncomingRequest { id, body: fields["body"].take() })
+    }
+
+    /// The question, as any type.
+    ///
+    /// # Errors
+    /// The body has another type.
+    pub fn body<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
+        Message::from(&self.body).to()
+    }
+
+    /// The message that replies to the request, for `send`.
+    ///
+    /// # Errors
+    /// The value has no JSON form.
+    pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<Message, MessageError> {
+        Message::new(&Envelope { cmd: REPLY, id: self.id, body: value })
+    }
+
+    /// The message that refuses the request: the caller receives [`RequestError::Refused`] with the text.
+    pub fn refuse(&self, error: impl fmt::Display) -> Message {
+        Message::from(serde_json::json!({ "cmd": REPLY, "id": self.id, "error": error.to_string() }))
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T: ?Sized> {
+    cmd: &'static str,
+    id: u64,
+    body: &'a T,
+}
+
+/// The number and the fields of a message with this `cmd`.
+fn parse(message: &Message, cmd: &str) -> Option<(u64, Value)> {
+    if !message.as_bytes().windows(cmd.len()).any(|part| part == cmd.as_bytes()) {
+        return None;
+    }
+    let fields = message.json().ok().filter(|fields| fields["cmd"] == cmd)?;
+    Some((fields["id"].as_u64()?, fields))
+}
+
+/// The value in a reply.
+fn answer<T: DeserializeOwned>(mut fields: Value) -> Result<T, RequestError> {
+    if let Some(error) = fields.get("error") {
+        let text = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
+        return Err(RequestError::Refused(text));
+    }
+    Message::from(fields["body"].take()).to().map_err(RequestError::Message)
+}
+
+/// A request that waits for its reply.
+#[derive(Debug)]
+struct OpenRequest {
+    /// The worker that was asked; `None`: the primary.
+    peer: Option<WorkerId>,
+    reply: oneshot::Sender<Value>,
+}
+
+/// The requests of this process that wait for replies.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    last: u64,
+    waiting: BTreeMap<u64, OpenRequest>,
+    next_sweep: usize,
+}
+
+/// The future reply to one request.
+#[derive(Debug)]
+pub(crate) struct PendingReply(oneshot::Receiver<Value>);
+
+impl PendingReply {
+    /// Waits for the reply. A closed queue means that the peer has exited or is disconnected.
+    pub(crate) async fn receive<T: DeserializeOwned>(self) -> Result<T, RequestError> {
+        answer(self.0.await.map_err(|_| RequestError::Disconnected)?)
+    }
+}
+
+/// The result of an exchange that ends in time.
+pub(crate) async fn within<T>(
+    time: Duration,
+    exchange: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    timeout(time, exchange).await.unwrap_or(Err(RequestError::Timeout(time)))
+}
+
+impl Replies {
+    /// The message of a new request, and the future reply.
+    pub(crate) fn start<T: Serialize + ?Sized>(
+        &mut self,
+        peer: Option<WorkerId>,
+        question: &T,
+    ) -> Result<(Message, PendingReply), RequestError> {
+        let envelope = Envelope { cmd: REQUEST, id: self.last + 1, body: question };
+        let message = Message::new(&envelope).map_err(RequestError::Message)?;
+        self.last += 1;
+        self.sweep();
+        let (reply, replied) = oneshot::channel();
+        self.waiting.insert(self.last, OpenRequest { peer, reply });
+        Ok((message, PendingReply(replied)))
+    }
+
+    /// Removes requests without a waiting caller, before the number of requests doubles.
+    fn sweep(&mut self) {
+        if self.waiting.len() >= self.next_sweep.max(FIRST_SWEEP) {
+            self.waiting.retain(|_, waiting| !waiting.reply.is_closed());
+            self.next_sweep = 2 * self.waiting.len();
+        }
+    }
+
+    /// Whether the message is a reply, which the caller of the request receives. A late reply is dropped.
+    pub(crate) fn take(&mut self, peer: Option<WorkerId>, message: &Message) -> bool {
+        // A program without requests pays nothing.
+        if self.last == 0 {
+            return false;
+        }
+        let Some((id, fields)) = parse(message, REPLY) else { return false };
+        // One worker cannot reply in place of another.
+        if self.waiting.get(&id).is_some_and(|waiting| waiting.peer == peer)
+            && let Some(waiting) = self.waiting.remove(&id)
+        {
+            let _ = waiting.reply.send(fields);
+        }
+        true
+    }
+
+    /// Whether the event of a primary is a reply, which the caller of the request receives.
+    pub(crate) fn take_event(&mut self, event: &Event) -> bool {
+        if let Event::Message { worker, message, handle: None } = event {
+            return self.take(Some(*worker), message);
+        }
+        if let Event::Disconnect { worker } = event {
+            self.disconnect(Some(*worker));
+        }
+        false
+    }
+
+    /// The channel of the peer is closed: no reply follows.
+    pub(crate) fn disconnect(&mut self, peer: Option<WorkerId>) {
+        self.waiting.retain(|_, waiting| waiting.peer != peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: Option<WorkerId> = Some(WorkerId(1));
+
+    fn start(replies: &mut Replies, question: &str) -> (IncomingRequest, PendingReply) {
+        let (message, pending) = replies.start(PEER, question).expect("a text");
+        (IncomingRequest::of(&message).expect("a request"), pending)
+    }
+
+    /// Replies in another order reach their own callers, once.
+    #[tokio::test]
+    async fn replies_match_by_number() {
+        let mut replies = Replies::default();
+        let (first, first_reply) = start(&mut replies, "one");
+        let (second, second_reply) = start(&mut replies, "two");
+        for request in [&second, &first] {
+            let question: String = request.body().expect("a text");
+            let reply = request.reply(&format!("re: {question}")).expect("a text");
+            assert!(replies.take(PEER, &reply) && replies.take(PEER, &reply));
+        }
+        assert_eq!(first_reply.receive::<String>().await.expect("a reply"), "re: one");
+        assert_eq!(second_reply.receive::<String>().await.expect("a reply"), "re: two");
+    }
+
+    /// A reply of another worker, another message and a request are no replies to the caller.
+    #[tokio::test]
+    async fn foreign_messages_are_no_replies() {
+        let mut replies = Replies::default();
+        assert!(!replies.take(PEER, &Message::from("CLUSTER_REPLY")));
+        let (request, pending) = start(&mut replies, "one");
+        assert!(replies.take(Some(WorkerId(2)), &request.reply("forged").expect("a text")));
+        for other in ["CLUSTER_REPLY", "text"] {
+            assert!(!replies.take(PEER, &Message::from(other)));
+            assert_eq!(IncomingRequest::of(&Message::from(other)), None);
+        }
+        replies.disconnect(Some(WorkerId(2)));
+        assert!(replies.take(PEER, &request.refuse("busy")));
+        assert!(
+            matches!(pending.receive::<String>().await, Err(RequestError::Refused(text)) if text == "busy")
+        );
+    }
+
+    /// The wait ends with the peer, with the time, and with a reply of another type.
+    #[tokio::test]
+    async fn failures_end_the_wait() {
+        let mut replies = Replies::default();
+        let (request, pending) = start(&mut replies, "one");
+        assert!(replies.take(PEER, &request.reply("text").expect("a text")));
+        assert!(matches!(pending.receive::<u64>().await, Err(RequestError::Message(_))));
+        let (_, pending) = start(&mut replies, "two");
+        assert!(matches!(
+            within(Duration::ZERO, pending.receive::<u64>()).await,
+            Err(RequestError::Timeout(_))
+        ));
+        let (_, pending) = start(&mut replies, "three");
+        replies.disconnect(PEER);
+        assert!(matches!(pending.receive::<u64>().await, Err(RequestError::Disconnected)));
+        assert!(replies.waiting.is_empty());
+    }
+
+    /// Requests that time out are removed when others start.
+    #[tokio::test]
+    async fn abandoned_requests_are_removed() {
+        let mut replies = Replies::default();
+        for _ in 0..1000 {
+            drop(start(&mut replies, "again"));
+        }
+        assert!(replies.waiting.len() <= FIRST_SWEEP);
+    }
+}

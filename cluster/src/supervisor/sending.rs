@@ -1,0 +1,163 @@
+//! Messages, sockets and requests through a supervisor, and the same commands of handles.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use cluster_core::{IncomingHandle, Message, SendError, Sent, WorkerId, flush};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::{HandleError, Supervisor, SupervisorHandle};
+use crate::error::RequestError;
+use crate::received::Received;
+use crate::replies::{PendingReply, within};
+use crate::socket::{self, NotSent, Socket};
+
+impl Supervisor {
+    /// As [`Primary::send`](crate::Primary::send).
+    ///
+    /// # Errors
+    /// As [`Primary::send`](crate::Primary::send).
+    pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
+        self.command(|machine| machine.primary_mut().send(worker, message))
+    }
+
+    /// As [`Primary::send_with`](crate::Primary::send_with).
+    ///
+    /// # Errors
+    /// As [`Primary::send_with`](crate::Primary::send_with).
+    pub fn send_with(
+        &mut self,
+        worker: WorkerId,
+        message: impl Into<Message>,
+        socket: impl Into<Socket>,
+    ) -> Result<Sent, NotSent> {
+        let _context = self.runtime.enter();
+        let machine = &mut self.machine;
+        socket::pass(socket.into(), &mut self.unix, |unix, passing| {
+            let sent = machine.primary_mut().send_with(worker, message, passing);
+            flush(machine, unix);
+            sent
+        })
+    }
+
+    /// As [`Primary::take_socket`](crate::Primary::take_socket).
+    pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
+        self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
+        self.releases.take(&mut self.unix, handle.socket)
+    }
+
+    /// As [`Primary::broadcast`](crate::Primary::broadcast).
+    pub fn broadcast(&mut self, message: impl Into<Message>) -> Vec<(WorkerId, Result<Sent, SendError>)> {
+        let message = message.into();
+        let workers: Vec<WorkerId> = self.machine.primary().workers().collect();
+        workers.into_iter().map(|worker| (worker, self.send(worker, &message))).collect()
+    }
+}
+
+impl SupervisorHandle {
+    /// As [`Supervisor::send`].
+    ///
+    /// # Errors
+    /// The supervisor was dropped, or cannot send the message.
+    pub async fn send(&self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, HandleError> {
+        let message = message.into();
+        let sent = self.ask(move |supervisor| supervisor.send(worker, message)).await?;
+        sent.map_err(HandleError::Send)
+    }
+
+    /// Sends a message as soon as there is room.
+    ///
+    /// # Errors
+    /// As [`send`](SupervisorHandle::send), except [`SendError::Full`].
+    pub async fn send_when_room(
+        &self,
+        worker: WorkerId,
+        message: impl Into<Message>,
+    ) -> Result<Sent, HandleError> {
+        let message = message.into();
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            progress.as_mut().enable();
+            match self.send(worker, message.clone()).await {
+                Err(HandleError::Send(SendError::Full)) => progress.await,
+                sent => return sent,
+            }
+        }
+    }
+
+    /// As [`Supervisor::send_with`], except that an unsent socket is closed.
+    ///
+    /// # Errors
+    /// As [`send`](SupervisorHandle::send).
+    pub async fn send_with(
+        &self,
+        worker: WorkerId,
+        message: impl Into<Message>,
+        socket: impl Into<Socket>,
+    ) -> Result<Sent, HandleError> {
+        let (message, socket) = (message.into(), socket.into());
+        let sent = self.ask(move |supervisor| supervisor.send_with(worker, message, socket)).await?;
+        sent.map_err(|not_sent| HandleError::Send(not_sent.error))
+    }
+
+    /// As [`Supervisor::broadcast`].
+    ///
+    /// # Errors
+    /// The supervisor was dropped.
+    pub async fn broadcast(
+        &self,
+        message: impl Into<Message>,
+    ) -> Result<Vec<(WorkerId, Result<Sent, SendError>)>, HandleError> {
+        let message = message.into();
+        self.ask(move |supervisor| supervisor.broadcast(message)).await
+    }
+
+    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request). Requests of several
+    /// callers are concurrent.
+    ///
+    /// # Errors
+    /// See [`RequestError`].
+    pub async fn request<Q: Serialize + ?Sized, A: DeserializeOwned>(
+        &self,
+        worker: WorkerId,
+        question: &Q,
+        timeout: Duration,
+    ) -> Result<A, RequestError> {
+        let body = Message::new(question).map_err(RequestError::Message)?;
+        let exchange = async {
+            let (request, reply) = self.start_request(worker, body).await?;
+            self.send_when_room(worker, request).await.map_err(|error| match error {
+                HandleError::Send(error) => RequestError::Send(error),
+                HandleError::Dropped
+                | HandleError::ShuttingDown
+                | HandleError::Abandoned(_)
+                | HandleError::Settings(_)
+                | HandleError::Superseded { .. }
+                | HandleError::NoSlot(_) => RequestError::Dropped,
+            })?;
+            reply.receive().await
+        };
+        within(timeout, exchange).await
+    }
+
+    async fn start_request(
+        &self,
+        worker: WorkerId,
+        body: Message,
+    ) -> Result<(Message, PendingReply), RequestError> {
+        let started = self.ask(move |supervisor| supervisor.replies.start(Some(worker), &body)).await;
+        started.map_err(|_| RequestError::Dropped)?
+    }
+
+    /// Executes a command in the supervisor, and returns the result.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Supervisor) -> T + Send + 'static,
+    ) -> Result<T, HandleError> {
+        let (answer, answered) = oneshot::channel();
+        self.command(Box::new(move |supervisor| drop(answer.send(act(supervisor))))).await?;
+        answered.await.map_err(|_| HandleError::Dropped)
+    }
+}
