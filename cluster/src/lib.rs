@@ -42,7 +42,7 @@
 //! # Runtime
 //!
 //! Everything runs inside a tokio runtime with IO and time enabled. A worker has two tasks. A primary has none, and advances
-//! only while [`Primary::next`] is awaited.
+//! only while [`Primary::next`] is awaited. A [`Pool`] has one task, which drives the supervisor of the pool.
 //!
 //! # Messages
 //!

@@ -19,7 +19,7 @@ use super::node::{is_absent, script};
 use super::programs::supervised::SUPERVISED;
 use super::support::{TIMEOUT, TestResult, asynchronous};
 
-/// The example of `docs/tasks.md`, with a function that doubles numbers.
+/// The program in `docs/tasks.md`.
 const NODE_WORKER: &str = include_str!("../../../docs/tasks.cjs");
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -342,6 +342,7 @@ async fn without_workers() -> TestResult {
 }
 
 async fn node(serialization: Serialization) -> TestResult {
+    assert!(include_str!("../../../docs/tasks.md").contains(NODE_WORKER), "docs/tasks.md has another text");
     let path = script(NODE_WORKER)?;
     let path: &Path = &path;
     let spawn = SpawnOptions::new().exec("node").args([path]).serialization(serialization);

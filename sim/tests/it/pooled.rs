@@ -62,6 +62,7 @@ fn small_worlds() -> Vec<(&'static str, World<PooledTasks>)> {
     let again = PoolSettings::new(2).delivery(Delivery::AtLeastOnce { attempts: 2 });
     vec![
         ("two workers, three tasks", world(2, 3, TaskMove::Run)),
+        ("two workers, three tasks, one kill", world(2, 3, TaskMove::Run).with_faults(kill)),
         ("two workers, two tasks, one kill", world(2, 2, TaskMove::Run).with_faults(kill)),
         (
             "two workers, two tasks at least once, one kill",
