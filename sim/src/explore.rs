@@ -231,9 +231,8 @@ pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Int
     reaches_named(world, wanted, &Names::new(), budget)
 }
 
-/// As [`reaches`], for observations whose objects have names: see
-/// [`Process::observe_object`](crate::Process::observe_object). A wrong object ends a branch of the search before the
-/// observers can notice.
+/// As [`reaches`], for observations with names for objects: see [`Process::observe_object`](crate::Process::observe_object).
+/// A wrong object ends a branch of the search before the observers can notice.
 pub fn reaches_named<P: Program>(
     world: &World<P>,
     wanted: &Observed,

@@ -15,12 +15,12 @@ use crate::step::Pid;
 /// The events that the primary has received about each worker, and the workers that have received `Disconnect`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OrderCheck {
-    workers: BTreeMap<WorkerId, Progress>,
+    workers: BTreeMap<WorkerId, EventsOfWorker>,
     disconnected: BTreeSet<Pid>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Progress {
+struct EventsOfWorker {
     online: bool,
     disconnected: bool,
     exited: bool,
@@ -31,7 +31,7 @@ impl OrderCheck {
     pub(crate) fn primary_event(&mut self, event: &Event, primary: &Primary) -> Result<(), String> {
         let Some(worker) = event.worker() else { return Ok(()) };
         if let Event::Fork { .. } = event {
-            self.workers.insert(worker, Progress::default());
+            self.workers.insert(worker, EventsOfWorker::default());
             return Ok(());
         }
         let is_error = matches!(event, Event::Error { .. });
@@ -107,7 +107,7 @@ fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
     }
 }
 
-impl Progress {
+impl EventsOfWorker {
     fn advance(&mut self, event: &Event) -> Result<(), String> {
         let is_over = self.disconnected || self.exited;
         let is_right = match event {

@@ -7,7 +7,7 @@ use crate::channel::Channel;
 use crate::os::WorkerId;
 
 impl Primary {
-    /// Limits the wait for the channel of a worker whose process has exited.
+    /// Limits the wait for the channel of a worker after the exit of the process.
     pub(super) fn limit_orphan(&mut self, worker: WorkerId) {
         let is_open = self.peers.channel(worker).is_some_and(|channel: &Channel| !channel.is_over());
         if let Some(timeout) = self.setup.settings.orphan_timeout.filter(|_| is_open) {
@@ -19,7 +19,7 @@ impl Primary {
 }
 
 impl Supervised<'_> {
-    /// Closes every channel of a worker whose process has exited. False: there is none.
+    /// Closes the channels of exited workers. False: no such channel is open.
     pub(crate) fn abandon_orphans(&mut self) -> bool {
         let orphaned = self.peers.orphaned();
         self.command(|peers, _| orphaned.iter().for_each(|worker| peers.abandon_channel(*worker)));

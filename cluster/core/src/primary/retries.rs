@@ -12,7 +12,7 @@ pub(super) enum Retry {
     Worker(HandleId, WorkerId),
     Accept(SocketId),
     Write(WorkerId),
-    /// The end of the wait for the channel of a worker whose process has exited.
+    /// The end of the wait for the channel of an exited worker.
     Orphan(WorkerId),
 }
 

@@ -274,7 +274,7 @@ impl SupervisorSettings {
     }
 
     /// The time after the exit of a worker's process for which another process may hold the worker's channel open, as the
-    /// [`orphan_timeout`](Settings::orphan_timeout) of a primary, whose value this one replaces. A shutdown waits for
+    /// [`orphan_timeout`](Settings::orphan_timeout) of a primary, and replaces that value. A shutdown waits for
     /// [`term`](SupervisorSettings::term) at most. Default: 10 s.
     #[must_use]
     pub fn orphan_timeout(mut self, timeout: Duration) -> Self {

@@ -37,7 +37,7 @@ pub struct TestCluster {
     pub os: TestOs,
     /// The events of the primary so far.
     pub events: Vec<Event>,
-    /// The worker processes. A process is removed when its channel closes: nobody reads what is sent to it.
+    /// The worker processes. A process is removed when the channel closes: no later message has a reader.
     pub processes: BTreeMap<WorkerId, TestProcess<Worker>>,
     /// The number of further sockets to lose on the way.
     pub losing: usize,
@@ -61,7 +61,7 @@ impl TestCluster {
         }
     }
 
-    /// A primary whose workers listen, each with one server of these options, and ask for no connection.
+    /// A primary with listening workers, each with one server of these options, that ask for no connection.
     #[track_caller]
     pub fn serving(settings: Settings, workers: usize, options: &ListenOptions) -> Self {
         let mut cluster = TestCluster::new(settings);

@@ -1,6 +1,6 @@
 //! The ports of a trace: which `listening` line of a worker and which of the primary concern the same port.
 //!
-//! Symbols are numbered per observer, so the lines alone do not tell whether two workers share a port. A worker reports its
+//! Symbols are numbered per observer, so the lines alone do not decide whether two workers share a port. A worker reports its
 //! servers in the order of its own lines, and the channel keeps the order.
 
 use cluster_sim::explore::Names;

@@ -113,7 +113,7 @@ impl SimWorker {
         let _ = self.end_failed(worker, process);
     }
 
-    /// Observes a line whose rules may write to its peer.
+    /// Observes a line. The rules of the line may write to the peer.
     fn converse(
         &mut self,
         worker: &mut Worker,
