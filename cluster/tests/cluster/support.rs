@@ -11,6 +11,7 @@ use libtest_mimic::{Failed, Trial};
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// The bound of each wait.
@@ -160,6 +161,24 @@ pub(crate) async fn message(primary: &mut Primary) -> Result<Value, Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
         Some(Event::Message { message, .. }) => Ok(message.json()?),
         other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// Runs the primary until a task with a remote has ended, and returns the events as well. A test that awaits the task alone
+/// may hang, because the task waits for the primary.
+pub(crate) async fn drive<T>(
+    primary: &mut Primary,
+    mut task: JoinHandle<T>,
+) -> Result<(T, Vec<Event>), Failed> {
+    let mut seen = Vec::new();
+    loop {
+        tokio::select! {
+            ended = &mut task => return Ok((ended?, seen)),
+            event = timeout(TIMEOUT, primary.next()) => match event {
+                Ok(Some(event)) => seen.push(event),
+                Ok(None) | Err(_) => return Err(format!("the task has not ended; {seen:?}").into()),
+            }
+        }
     }
 }
 
