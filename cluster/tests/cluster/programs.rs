@@ -217,7 +217,9 @@ async fn serve_application(worker: &Worker) -> Ended {
             client.to_string()
         }),
     );
-    Ok(::cluster::serve(worker, listen(worker).await?, app).await?)
+    let serving = ::cluster::serve(worker, listen(worker).await?, app);
+    worker.send(format!("{serving:?}"))?;
+    Ok(serving.await?)
 }
 
 /// The first address is reserved for documentation and fails.

@@ -165,7 +165,20 @@ async fn tries_each_address() -> TestResult {
 async fn client_address() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "serve an application");
-    let mut client = connect(port(&mut primary).await?)?;
+    let mut seen = until(&mut primary, |event| matches!(event, Event::Listening { .. })).await?;
+    let Some(Event::Listening { address, .. }) = seen.pop() else { return Err("no address".into()) };
+    let port = u16::try_from(address.port)?;
+    // The message of the program may precede the event.
+    let text =
+        |event: &Event| if let Event::Message { message, .. } = event { message.json().ok() } else { None };
+    let debug = seen.iter().find_map(text);
+    let debug = match debug {
+        Some(debug) => debug,
+        None => message(&mut primary).await?,
+    };
+    let text = format!("Serve {{ listener: 127.0.0.1:{port}, close_idle_after: ");
+    assert!(debug.as_str().is_some_and(|debug| debug.starts_with(&text)), "{debug}");
+    let mut client = connect(port)?;
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let address = client.local_addr()?.to_string();
     let answer = read_answer(&mut primary, client).await?;
