@@ -55,10 +55,11 @@ impl<'a> Workspace<'a> {
             copy(&home.join(path), &directory.join(path))?;
         }
         let manifest = fs::read_to_string(home.join("Cargo.toml"))?;
-        let members = |line: &str| line.starts_with("members = ");
-        let lines = manifest
-            .lines()
-            .map(|line| if members(line) { "members = [\"cluster/core\", \"sim\"]" } else { line });
+        let lines = manifest.lines().map(|line| match line.split_once(" = ") {
+            Some(("members", _)) => "members = [\"cluster/core\", \"sim\"]",
+            Some(("default-members", _)) => "",
+            Some(_) | None => line,
+        });
         let manifest = lines.collect::<Vec<_>>().join("\n") + "\n" + PROFILE;
         fs::write(directory.join("Cargo.toml"), manifest)?;
         let known = Known::load(&directory, COPIED.map(|path| home.join(path)).as_slice(), suite)?;
