@@ -127,6 +127,6 @@ mod tests {
         let text = Redacted(&spawn).to_string();
         assert!(text.contains("program") && text.contains("3 arguments") && text.contains("NAME"), "{text}");
         assert!(!text.contains("secret"), "{text}");
-        assert!(LogDisplay(&closed).to_string() == format!("{closed:?}"));
+        assert_eq!(LogDisplay(&closed).to_string(), format!("{closed:?}"));
     }
 }

@@ -91,6 +91,7 @@ fn count(trace: &Trace, what: &str) -> usize {
     trace.lines().filter(|(_, line)| line.what == what).count()
 }
 
+#[track_caller]
 fn agree(scenario: &Scenario, trace: &Trace) {
     let asked = Asked::in_run(scenario, trace);
     assert_eq!(asked.forks, count(trace, "fork"), "forks");

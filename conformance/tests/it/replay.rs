@@ -67,7 +67,7 @@ fn line_replays_everywhere() {
         prop_assert!(is_recorded, "{}", line);
         prop_assert!(replay(&line).expect("as before").0 == trace, "{}", line);
         let output = fresh(&line);
-        prop_assert!(output.status.code() != Some(2), "{}: {:?}", line, output);
+        prop_assert_ne!(output.status.code(), Some(2), "{}: {:?}", line, output);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         prop_assert!(said.starts_with(&trace.to_string()), "{}:\n{}", line, said);
         Ok(())

@@ -26,6 +26,7 @@ const DOWN: ChannelId = ChannelId(1);
 const UP: ChannelId = ChannelId::PRIMARY;
 
 /// A kernel with a primary and one worker, both running.
+#[track_caller]
 fn kernel() -> Kernel {
     let mut kernel = Kernel::new(100);
     let spawn =
@@ -51,6 +52,7 @@ fn bind(kernel: &mut Kernel, port: u16, backlog: Option<u32>) -> Option<OsEvent>
 }
 
 /// A listener of the primary at port 40001, and a client in its backlog.
+#[track_caller]
 fn served(kernel: &mut Kernel) -> ClientId {
     assert!(
         matches!(bind(kernel, 0, Some(1)), Some(OsEvent::Bound { address, .. }) if address.port() == 40_001)

@@ -70,7 +70,7 @@ mod tests {
             let mut pct = Pct::new(7, falls);
             let run: Vec<usize> = (0..1000).map(|_| pct.step(3, &step)).collect();
             let switches = run.windows(2).filter(|pair| pair[0] != pair[1]).count();
-            assert!(switches == usize::from(falls), "{falls}: {switches}");
+            assert_eq!(switches, usize::from(falls), "{falls}");
         }
     }
 }

@@ -51,6 +51,7 @@ impl Program for BlockedWorker {
     }
 }
 
+#[track_caller]
 fn lines(program: BlockedWorker, faults: Faults, seed: u64) -> Vec<String> {
     let mut world = World::new(program, Settings::default()).with_faults(faults).on(Schedule::seed(seed));
     world.run().expect("every check holds");

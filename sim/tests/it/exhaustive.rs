@@ -7,6 +7,7 @@ use cluster_sim::explore::{Bound, Budget, Coverage, exhaustive, one_per_equivale
 use cluster_sim::scenarios::{DisconnectBy, Flood, RandomProgram, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Process, Program, World};
 
+#[track_caller]
 fn all<P: Program>(world: &World<P>, name: &str) -> Coverage {
     let coverage = exhaustive(world, 3_000_000).expect("every check holds");
     println!("{name}: {coverage}");

@@ -60,6 +60,7 @@ fn channel_bytes() -> impl Strategy<Value = Option<usize>> {
     prop_oneof![Just(None), (1..300_usize).prop_map(Some)]
 }
 
+#[track_caller]
 fn every_check_holds<P: Program>(worlds: impl Strategy<Value = World<P>>) {
     let broken = check(worlds, |_| Ok(())).map_or_else(|broken| broken.to_string(), |()| String::new());
     assert!(broken.is_empty(), "{broken}");

@@ -13,6 +13,7 @@ use cluster_sim::{
 use serde_json::json;
 
 /// Runs a program on many schedules, without and with faults.
+#[track_caller]
 fn holds<P: Program>(program: &P, policy: SchedulingPolicy) {
     for seed in 0..300 {
         let faults = if seed < 100 { Faults::none() } else { Faults::swarm(seed) };

@@ -103,6 +103,7 @@ fn scope(address: SocketAddr) -> String {
 }
 
 /// The observations of a quiet run.
+#[track_caller]
 fn lines(program: &ZonedServer, policy: SchedulingPolicy) -> Vec<String> {
     let mut world = World::new(program.clone(), Settings { policy, ..Settings::default() });
     assert_eq!(world.run().map_err(|failure| failure.to_string()), Ok(()));

@@ -222,6 +222,7 @@ fn reading_ends() {
 }
 
 /// A worker reads a primary's output, in pieces of each length.
+#[track_caller]
 fn read_in_pieces(serialization: Serialization) {
     let mut primary = Primary::new(Settings::default());
     primary.setup(cluster_core::SpawnOptions::new().serialization(serialization));

@@ -447,6 +447,7 @@ fn worker_query_matches_node() {
 }
 
 /// The query of a new worker.
+#[track_caller]
 fn question(options: ListenOptions) -> Value {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     worker.listen(options);

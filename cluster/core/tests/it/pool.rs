@@ -51,6 +51,7 @@ impl Tasks {
         self.outputs()
     }
 
+    #[track_caller]
     fn ready(&mut self, worker: u64) -> Vec<String> {
         self.0.set_ready(WorkerId(worker), true);
         assert!(self.0.message(WorkerId(worker), &Message::from("CLUSTER_TASKS_READY")));
@@ -62,6 +63,7 @@ impl Tasks {
         self.outputs()
     }
 
+    #[track_caller]
     fn replies(&mut self, worker: u64, task: u64, result: &str) -> Vec<String> {
         let reply = json!({ "cmd": "CLUSTER_TASK_DONE", "id": task, "result": result });
         assert!(self.0.message(WorkerId(worker), &Message::from(reply)));

@@ -18,6 +18,7 @@ const BOUND: SocketId = SocketId(1);
 const KEY: &str = "null:0:4:undefined:0";
 
 /// Workers that listen on one address and ask for no connection.
+#[track_caller]
 fn serving(settings: Settings, workers: usize) -> TestCluster {
     let cluster = TestCluster::serving(settings, workers, &ListenOptions::default());
     let listening = cluster.events.iter().filter(|event| matches!(event, Event::Listening { .. }));
@@ -178,6 +179,7 @@ impl Alone {
     }
 
     /// Listens on the port that the primary names.
+    #[track_caller]
     fn serving(options: ListenOptions) -> Self {
         let mut alone = Alone::new();
         alone.0.machine.listen(options);

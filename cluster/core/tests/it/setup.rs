@@ -117,6 +117,7 @@ fn node_eval_needs_an_argument() {
 }
 
 /// The inspector ports of a number of forks with these arguments before all others.
+#[track_caller]
 fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> {
     let mut primary = Primary::new(Settings::default());
     primary.setup(SpawnOptions::new().exec_argv([exec_argv]));
@@ -149,6 +150,7 @@ fn inspected_workers_have_own_ports() {
 }
 
 /// The `NODE_OPTIONS` of two forks, with inherited and own options.
+#[track_caller]
 fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>) -> Vec<Option<String>> {
     let node_options = inherited.map(Into::into);
     let mut primary = Primary::new(Settings { node_options, ..Settings::default() });

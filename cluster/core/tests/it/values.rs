@@ -55,6 +55,7 @@ fn events_name_their_worker() {
 /// The texts of one type are distinct, and none is empty.
 #[test]
 fn texts_differ() {
+    #[track_caller]
     fn check<T: fmt::Display>(values: &[T]) {
         let mut texts: Vec<String> = values.iter().map(ToString::to_string).collect();
         assert!(texts.iter().all(|text| !text.is_empty()), "{texts:?}");

@@ -43,6 +43,7 @@ impl<M: Machine> Process<M> {
         self.drain()
     }
 
+    #[track_caller]
     fn drain(&mut self) -> Vec<M::Event> {
         self.inner.drain();
         assert_eq!(self.inner.os.strays, [], "closed, but not open");

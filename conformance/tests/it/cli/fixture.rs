@@ -71,6 +71,7 @@ impl CliFixture {
     }
 
     /// Changes a file.
+    #[track_caller]
     pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
         let text = fs::read_to_string(self.path(name)).expect("a file");
         assert!(text.contains(from), "`{from}` is not in\n{text}");

@@ -20,6 +20,7 @@ fn udp(port: u16) -> BindAddress {
 }
 
 /// A client connected to a listener of the primary's program, and the program's connection.
+#[track_caller]
 fn connected(kernel: &mut Kernel) -> (ClientId, SocketId) {
     let (listener, address) = kernel.program_sockets(PRIMARY).open(&tcp(), Some(1)).expect("a free port");
     let client = kernel.network.clients.add();

@@ -165,6 +165,7 @@ fn queue_without_workers_ends() {
 }
 
 /// The next output, a message, is not sent.
+#[track_caller]
 fn unsent(tasks: &mut Tasks, error: SendError) {
     let output = tasks.0.poll().expect("an output");
     assert!(matches!(output, PoolOutput::Send { .. }), "{output:?}");

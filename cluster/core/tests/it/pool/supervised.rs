@@ -35,12 +35,14 @@ fn busy(workers: u32) -> (Pool, Story) {
     (pool, story)
 }
 
+#[track_caller]
 fn ready(pool: &mut Pool, story: &mut Story, worker: u64) -> Vec<String> {
     story.online(worker);
     assert!(pool.message(WorkerId(worker), &Message::from("CLUSTER_TASKS_READY")));
     story.says(worker, READY)
 }
 
+#[track_caller]
 fn replies(pool: &mut Pool, story: &mut Story, worker: u64) -> Vec<String> {
     let reply = json!({ "cmd": "CLUSTER_TASK_DONE", "id": worker });
     assert!(pool.message(WorkerId(worker), &Message::from(reply)));

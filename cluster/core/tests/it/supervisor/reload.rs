@@ -13,6 +13,7 @@ fn reload(story: &mut Story) -> Vec<String> {
 }
 
 /// The lame duck and the disconnect of a worker that exits in time.
+#[track_caller]
 fn leaves(story: &mut Story, worker: u64) -> Vec<String> {
     assert_eq!(story.wait(500), [format!("ping -> {worker}"), format!("disconnect -> {worker}")]);
     story.exits(worker, 0)
