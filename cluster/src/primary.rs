@@ -102,6 +102,18 @@ impl Primary {
         self.command(|machine| machine.setup(changes));
     }
 
+    /// Reaps orphans while events are awaited: the kernel makes them children of this process if its id is 1 (in a container), or
+    /// if it is a subreaper. An exited child remains for one second, so that another part of the program can wait for the child
+    /// and receive the status; statuses of workers are never taken. Linux only.
+    ///
+    /// # Errors
+    /// The kernel does not list the children of this process (`/proc/self/task/*/children`), or the runtime has no IO driver.
+    #[cfg(target_os = "linux")]
+    pub fn reap_orphans(&mut self) -> std::io::Result<()> {
+        let _context = self.runtime.enter();
+        self.unix.reap_orphans()
+    }
+
     /// Sets how connections are distributed. Node: an assignment to `cluster.schedulingPolicy`.
     ///
     /// # Errors

@@ -45,6 +45,17 @@ use waiting::Waiting;
 /// SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU where the program has no handler: a terminal and a service manager signal the
 /// whole process group, and the supervisor decides.
 ///
+/// Programs that are no servers have a stated end, each with an event:
+///
+/// | the program | behaviour |
+/// |---|---|
+/// | never becomes ready | [`StartFailed`](SupervisorEvent::StartFailed) with `Timeout` after `ready_timeout`, SIGTERM, and SIGKILL after `term` |
+/// | exits before the worker is ready, also with code 0 | `StartFailed` with `Exited`; the next start follows after the backoff, and after `failed_starts` in a row [`GaveUp`](SupervisorEvent::GaveUp) |
+/// | ignores SIGTERM | SIGKILL after `term` |
+/// | forks and exits | as an exit; a channel that the child holds is closed after `orphan_timeout`, with [`WorkerError::Orphan`](crate::WorkerError::Orphan), and the child gets SIGKILL if the worker has a [group](crate::SpawnOptions::process_group) |
+/// | closes its channel and goes on | a ready worker is replaced at once, and gets SIGTERM after `drain`; any other gets SIGTERM after `term`, and its exit is a failed start |
+/// | does not exist, or no longer | `StartFailed` with `Spawn` and the path; a reload is abandoned, and the old workers serve on |
+///
 /// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
 /// before the last event loses the workers, as with a [`Primary`](crate::Primary).
 #[derive(Debug)]
@@ -122,6 +133,12 @@ impl Supervisor {
     /// As [`run`](Supervisor::run).
     pub async fn run_with(mut self, mut react: impl FnMut(&SupervisorEvent)) -> Result<(), RunError> {
         self.handle_signals().map_err(RunError::Signals)?;
+        #[cfg(target_os = "linux")]
+        if std::process::id() == 1
+            && let Err(error) = self.reap_orphans()
+        {
+            warn!(%error, "orphans are not reaped");
+        }
         let mut gave_up = None;
         let mut exit_code = 0;
         while let Some(event) = self.next().await {
@@ -180,6 +197,18 @@ impl Supervisor {
         let _context = self.runtime.enter();
         self.signals = Some(SignalCommands::new()?);
         Ok(())
+    }
+
+    /// Reaps orphans while events are awaited: the kernel makes them children of this process if its id is 1 (in a container), or
+    /// if it is a subreaper. An exited child remains for one second, so that another part of the program can wait for the child
+    /// and receive the status; statuses of workers are never taken. [`run`](Supervisor::run) calls this in a process with the id 1. Linux only.
+    ///
+    /// # Errors
+    /// The kernel does not list the children of this process (`/proc/self/task/*/children`), or the runtime has no IO driver.
+    #[cfg(target_os = "linux")]
+    pub fn reap_orphans(&mut self) -> std::io::Result<()> {
+        let _context = self.runtime.enter();
+        self.unix.reap_orphans()
     }
 
     /// Shuts down. Another call sends SIGTERM to the workers, a third SIGKILL.

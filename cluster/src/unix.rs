@@ -14,9 +14,12 @@ mod group;
 pub(crate) mod inherit;
 mod listen;
 mod log_display;
+mod parent_death;
 mod path;
 mod pipe;
 mod process;
+#[cfg(target_os = "linux")]
+mod reaping;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 mod stdio;
@@ -73,6 +76,8 @@ pub(crate) struct Unix {
     unread_output: usize,
     exit: Option<i32>,
     lingering: Option<LingeringClose>,
+    #[cfg(target_os = "linux")]
+    reaper: Option<reaping::OrphanReaper>,
     turn: usize,
     buffer: Box<[u8]>,
 }
@@ -114,6 +119,8 @@ impl Unix {
             unread_output: 0,
             exit: None,
             lingering: None,
+            #[cfg(target_os = "linux")]
+            reaper: None,
             turn: 0,
             buffer: vec![0; channel::READ].into(),
         }
@@ -200,6 +207,8 @@ impl Unix {
         for pipe in self.pipes.values_mut().flat_map(BTreeMap::values_mut) {
             pipe.keep(cx, self.unread_output);
         }
+        #[cfg(target_os = "linux")]
+        self.poll_orphans(cx);
         self.turn = self.turn.wrapping_add(1);
         for offset in 0..4 {
             let event = match (self.turn.wrapping_add(offset)) % 4 {

@@ -2,6 +2,7 @@
 //! leaves the descriptors and the children as before. Schedules are tested in the simulator.
 
 mod cluster {
+    pub(crate) mod bad_programs;
     pub(crate) mod commands;
     pub(crate) mod counting;
     pub(crate) mod ends;
@@ -14,6 +15,7 @@ mod cluster {
     pub(crate) mod orphans;
     pub(crate) mod passing;
     pub(crate) mod pooling;
+    pub(crate) mod primary_death;
     pub(crate) mod programs;
     pub(crate) mod relay;
     pub(crate) mod requesting;
@@ -38,9 +40,9 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs, orphans, passing,
-    pooling, programs, relay, requesting, returning, roles, sending, serving, settings, signals, sockets,
-    starts, supervising, support, texts, zones,
+    bad_programs, commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs,
+    orphans, passing, pooling, primary_death, programs, relay, requesting, returning, roles, sending,
+    serving, settings, signals, sockets, starts, supervising, support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -77,6 +79,8 @@ fn trials() -> Vec<Trial> {
         ends::trials(),
         holding::trials(),
         orphans::trials(),
+        bad_programs::trials(),
+        primary_death::trials(),
         sending::trials(),
         interrupted::trials(),
         roles::trials(),

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::errno::Signal;
 use crate::os_bytes::OsBytes;
 use crate::serialization::Serialization;
 
@@ -36,6 +37,7 @@ struct Options {
     groups: Option<Vec<u32>>,
     ignore_terminal_signals: Option<bool>,
     process_group: Option<ProcessGroup>,
+    parent_death_signal: Option<Signal>,
     serialization: Option<Serialization>,
     inspect_port: Option<u16>,
 }
@@ -47,7 +49,8 @@ impl fmt::Debug for SpawnOptions {
             option.map(|value| value as &dyn fmt::Debug)
         }
         let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = &*self.0;
-        let Options { ignore_terminal_signals, process_group, serialization, inspect_port, .. } = &*self.0;
+        let Options { ignore_terminal_signals, process_group, parent_death_signal, .. } = &*self.0;
+        let Options { serialization, inspect_port, .. } = &*self.0;
         let mut fields = f.debug_struct("SpawnOptions");
         for (name, option) in [
             ("exec", shown(exec.as_ref())),
@@ -61,6 +64,7 @@ impl fmt::Debug for SpawnOptions {
             ("groups", shown(groups.as_ref())),
             ("ignore_terminal_signals", shown(ignore_terminal_signals.as_ref())),
             ("process_group", shown(process_group.as_ref())),
+            ("parent_death_signal", shown(parent_death_signal.as_ref())),
             ("serialization", shown(serialization.as_ref())),
             ("inspect_port", shown(inspect_port.as_ref())),
         ] {
@@ -166,6 +170,18 @@ impl SpawnOptions {
         self.set(|options| options.process_group = Some(group))
     }
 
+    /// The signal that the worker gets from the kernel when the primary dies, however the primary dies (Linux,
+    /// `PR_SET_PDEATHSIG`). Default: none. Elsewhere the start fails with `ENOSYS`.
+    ///
+    /// A Rust worker and a Node worker exit by themselves when their channel closes; the signal is for workers that hang, and
+    /// for other programs. Processes that the worker starts do not get the signal. A worker that ignores the signal runs on:
+    /// with [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals) use SIGKILL. The kernel revokes the signal when
+    /// the worker executes a set-user-ID program.
+    #[must_use]
+    pub fn parent_death_signal(self, signal: Signal) -> Self {
+        self.set(|options| options.parent_death_signal = Some(signal))
+    }
+
     /// How messages are written on the worker's channel. Default: [`Serialization::Json`].
     #[must_use]
     pub fn serialization(self, serialization: Serialization) -> Self {
@@ -230,6 +246,11 @@ impl SpawnOptions {
         self.0.ignore_terminal_signals.unwrap_or(false)
     }
 
+    /// See [`parent_death_signal`](SpawnOptions::parent_death_signal).
+    pub fn get_parent_death_signal(&self) -> Option<Signal> {
+        self.0.parent_death_signal
+    }
+
     /// See [`process_group`](SpawnOptions::process_group).
     pub fn get_process_group(&self) -> ProcessGroup {
         self.0.process_group.unwrap_or_default()
@@ -265,7 +286,8 @@ impl SpawnOptions {
         let own = Arc::make_mut(&mut self.0);
         let changes = Arc::unwrap_or_clone(changes.0);
         let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = changes;
-        let Options { ignore_terminal_signals, process_group, serialization, inspect_port, .. } = changes;
+        let Options { ignore_terminal_signals, process_group, parent_death_signal, .. } = changes;
+        let Options { serialization, inspect_port, .. } = changes;
         change(&mut own.exec, exec);
         change(&mut own.exec_argv, exec_argv);
         change(&mut own.args, args);
@@ -277,6 +299,7 @@ impl SpawnOptions {
         change(&mut own.groups, groups);
         change(&mut own.ignore_terminal_signals, ignore_terminal_signals);
         change(&mut own.process_group, process_group);
+        change(&mut own.parent_death_signal, parent_death_signal);
         change(&mut own.serialization, serialization);
         change(&mut own.inspect_port, inspect_port);
     }

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::unistd::{self, Gid, Uid};
 
 use super::stdio::{Layout, Pipes};
-use super::{group, signals};
+use super::{group, parent_death, signals};
 
 /// The kernel's directory of the descriptors of the calling process.
 const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
@@ -34,6 +34,10 @@ pub(super) fn prepare(
     });
     let user = User::new(command);
     before_exec(program, move || user.assume());
+    if let Some(signal) = command.get_parent_death_signal() {
+        let (signal, primary) = (parent_death::check(signal)?, process::id());
+        before_exec(program, move || parent_death::ask(signal, primary));
+    }
     Ok(pipes)
 }
 

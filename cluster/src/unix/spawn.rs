@@ -14,7 +14,7 @@ use tokio::process::Child;
 
 use super::channel::Channel;
 use super::stdio::{Layout, Pipes};
-use super::{child, executable, signals};
+use super::{child, executable, parent_death, signals};
 
 /// The variable with the id of the worker.
 pub(crate) const ID: &str = "NODE_UNIQUE_ID";
@@ -44,7 +44,10 @@ pub(super) fn spawn(command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> io:
     let _reserved = reserve(layout.len())?;
     signals::keep_statuses()?;
     let pipes = child::prepare(&mut program, command, layout)?;
-    let child = tokio::process::Command::from(program).spawn()?;
+    let child = match command.get_parent_death_signal() {
+        Some(_) => parent_death::spawn(program)?,
+        None => tokio::process::Command::from(program).spawn()?,
+    };
     Ok(Started { child, channel, pipes })
 }
 

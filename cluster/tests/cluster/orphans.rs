@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("group_ends_with_its_worker", ended),
         asynchronous("orphan_with_channel_is_given_up", given_up),
         asynchronous("group_ends_with_given_up_channel", group_given_up),
+        asynchronous("orphans_of_a_subreaper_are_reaped", reaped),
     ]
 }
 
@@ -54,7 +55,7 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
 }
 
 /// Waits for the end of a process that is no child. The kernel ends a killed process soon, without an event for this one.
-async fn gone(process: Pid) -> TestResult {
+pub(crate) async fn gone(process: Pid) -> TestResult {
     let ended = async {
         while is_running(process) {
             sleep(Duration::from_millis(1)).await;
@@ -64,7 +65,7 @@ async fn gone(process: Pid) -> TestResult {
 }
 
 /// Where no process reaps orphans, the process remains as a zombie.
-fn is_running(process: Pid) -> bool {
+pub(crate) fn is_running(process: Pid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/stat"));
     kill(process, None) != Err(Errno::ESRCH)
         && status.is_ok_and(|status| status.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
@@ -145,4 +146,30 @@ async fn group_given_up() -> TestResult {
     let (mut primary, worker, child) = start(limited(shell(LEAVING, ProcessGroup::Own))).await?;
     events_of_orphan(&mut primary, worker).await?;
     gone(child).await
+}
+
+/// A subreaper, as a process with the id 1, gets the child of a worker that has exited. The statuses of the worker and of a child
+/// of the program are not taken.
+#[cfg(target_os = "linux")]
+async fn reaped() -> TestResult {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let (mut primary, worker, child) = start(shell(DETACHED, ProcessGroup::Inherited)).await?;
+    primary.reap_orphans()?;
+    let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
+    until(&mut primary, |event| *event == exit).await?;
+    primary.setup(SpawnOptions::new().args(["-c", "exec sleep 1000"]));
+    let living = primary.fork()?;
+    kill(child, SIGKILL)?;
+    let own = std::process::Command::new("sh").args(["-c", "exit 3"]).status()?;
+    assert_eq!(own.code(), Some(3));
+    let reaped = async {
+        while kill(child, None) != Err(Errno::ESRCH) {
+            let _ = timeout(Duration::from_millis(10), primary.next()).await;
+        }
+    };
+    timeout(TIMEOUT, reaped).await?;
+    nix::sys::prctl::set_child_subreaper(false)?;
+    primary.kill(living, Signal::SIGKILL);
+    rest(&mut primary).await?;
+    Ok(())
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::{env, process};
 
 use ::cluster::{
-    Connection, ListenOptions, Listener, Primary, Settings, Transport, Worker, WorkerEvent, role,
+    Connection, ListenOptions, Listener, Primary, Settings, Signal, SpawnOptions, Transport, Worker,
+    WorkerEvent, role,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -106,6 +107,10 @@ async fn program() -> Ended {
         "lead" => lead(&worker).await,
         "lead with options" => leading::with_options(&worker).await,
         "start again" => leading::again(&worker).await,
+        "lead a program" => leading::program(&worker, SpawnOptions::new()).await,
+        "lead a program with a death signal" => {
+            leading::program(&worker, SpawnOptions::new().parent_death_signal(Signal::SIGKILL)).await
+        }
         "lose a status" => leading::reaped(&worker).await,
         "start others" => inherited::others(&worker).await,
         "list descriptors" => inherited::descriptors(&worker).await,

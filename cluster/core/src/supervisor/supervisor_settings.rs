@@ -417,6 +417,9 @@ impl SupervisorSettings {
         if self.restarts > 0 && self.within.is_zero() {
             return invalid("intensity", "a time above 0");
         }
+        if self.ready_timeout.is_zero() {
+            return invalid("ready_timeout", "a time above 0");
+        }
         if self.failed_starts == 0 {
             return invalid("failed_starts", "a number above 0");
         }

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::thread;
 
-use ::cluster::{Event, ExitStatus, Primary, Settings, Worker, WorkerEvent};
+use ::cluster::{Event, ExitStatus, Primary, Settings, SpawnOptions, Worker, WorkerEvent, WorkerInfo};
 use nix::sys::wait::wait;
 use serde_json::json;
 
@@ -56,4 +56,14 @@ pub(super) async fn with_options(worker: &Worker) -> Ended {
         [&inherited, &explicit].map(|primary| Vec::from_iter(primary.settings().node_options.clone()));
     worker.send(json!(options))?;
     std::future::pending().await
+}
+
+/// Starts a program that knows no channel, and reports the process id.
+pub(super) async fn program(worker: &Worker, options: SpawnOptions) -> Ended {
+    let spawn = options.exec("sleep").args(["1000"]);
+    let mut primary = Primary::new(Settings { spawn, ..Settings::default() })?;
+    let program = primary.fork()?;
+    worker.send(json!(primary.worker(program).and_then(WorkerInfo::pid)))?;
+    while primary.next().await.is_some() {}
+    Ok(())
 }

@@ -115,12 +115,13 @@ fn events_of_primary_precede() {
 #[test]
 fn impossible_settings_are_named() {
     let second = Duration::from_secs(1);
-    let cases: [(SupervisorSettings, [&str; 2]); 9] = [
+    let cases: [(SupervisorSettings, [&str; 2]); 10] = [
         (settings(0), ["`workers`", "at least one"]),
         (settings(1).backoff(second, Duration::ZERO), ["`backoff`", "first pause"]),
         (settings(1).lame_duck(5 * second), ["`lame_duck`", "`shutdown`"]),
         (settings(1).intensity(1, Duration::ZERO), ["`intensity`", "above 0"]),
         (settings(1).failed_starts(0), ["`failed_starts`", "above 0"]),
+        (settings(1).ready_timeout(Duration::ZERO), ["`ready_timeout`", "above 0"]),
         (settings(1).surge(0), ["`surge`", "`max_unavailable`"]),
         (settings(1).max_unavailable(2), ["`max_unavailable`", "`workers`"]),
         (settings(1).max_age(second, 10), ["`max_age`", "`min_uptime`"]),

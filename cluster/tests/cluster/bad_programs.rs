@@ -1,0 +1,121 @@
+//! Programs that are no servers, under a supervisor: each has a stated behaviour, an event and an end.
+
+use std::time::Duration;
+
+use ::cluster::{
+    Event, ExitStatus, ProcessGroup, Settings, Signal, SpawnOptions, StartFailure, Supervisor,
+    SupervisorEvent, SupervisorSettings, WorkerError,
+};
+use libtest_mimic::{Failed, Trial};
+use tokio::time::timeout;
+
+use super::support::{TIMEOUT, TestResult, asynchronous};
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        asynchronous("program_that_never_listens_is_late", never_listens),
+        asynchronous("program_that_exits_fails", exits),
+        asynchronous("program_that_forks_and_exits_fails", forks),
+        asynchronous("program_without_channel_is_ended", closes_channel),
+        asynchronous("removed_program_is_a_start_failure", removed),
+    ]
+}
+
+const LATE: Duration = Duration::from_millis(100);
+const KILLED: ExitStatus = ExitStatus::Signal(Signal::SIGKILL);
+
+/// One shell with this script and short times; the first failure is the last.
+fn settings(script: &str) -> SupervisorSettings {
+    let spawn = SpawnOptions::new().exec("/bin/sh").args(["-c", script]).process_group(ProcessGroup::Own);
+    let short = Duration::from_millis(20);
+    SupervisorSettings::new(1)
+        .primary(Settings { spawn, ..Settings::default() })
+        .ready_timeout(LATE)
+        .term(short)
+        .orphan_timeout(short)
+        .intensity(0, Duration::from_mins(1))
+}
+
+/// What a supervisor reports about the only worker until nothing follows.
+struct Report {
+    failure: StartFailure,
+    /// `None`: no process was started.
+    status: Option<ExitStatus>,
+    is_orphan: bool,
+}
+
+async fn report(settings: SupervisorSettings) -> Result<Report, Failed> {
+    let mut supervisor = Supervisor::new(settings)?;
+    let (mut failure, mut status, mut is_orphan, mut gave_up) = (None, None, false, false);
+    while let Some(event) = timeout(TIMEOUT, supervisor.next()).await? {
+        match event {
+            SupervisorEvent::StartFailed { failure: found, .. } => failure = Some(found),
+            SupervisorEvent::Primary(Event::Exit { status: found, .. }) => status = Some(found),
+            SupervisorEvent::Primary(Event::Error { error: WorkerError::Orphan, .. }) => is_orphan = true,
+            SupervisorEvent::GaveUp { .. } => gave_up = true,
+            SupervisorEvent::SlotHeld { .. } => supervisor.shutdown(),
+            _ => {}
+        }
+    }
+    assert!(gave_up);
+    Ok(Report { failure: failure.ok_or("no failure")?, status, is_orphan })
+}
+
+/// The program also ignores SIGTERM, and gets SIGKILL.
+async fn never_listens() -> TestResult {
+    let report = report(settings("trap '' TERM; sleep 1000; sleep 1000")).await?;
+    assert_eq!(
+        (report.failure, report.status, report.is_orphan),
+        (StartFailure::Timeout(LATE), Some(KILLED), false)
+    );
+    Ok(())
+}
+
+/// The code 0 is a failure before the worker is ready.
+async fn exits() -> TestResult {
+    let report = report(settings("exit 0")).await?;
+    let code = ExitStatus::Code(0);
+    assert_eq!(
+        (report.failure, report.status, report.is_orphan),
+        (StartFailure::Exited(code), Some(code), false)
+    );
+    Ok(())
+}
+
+/// The child holds the channel.
+async fn forks() -> TestResult {
+    let report = report(settings("sleep 1000 & exit 0")).await?;
+    let code = ExitStatus::Code(0);
+    assert_eq!(
+        (report.failure, report.status, report.is_orphan),
+        (StartFailure::Exited(code), Some(code), true)
+    );
+    Ok(())
+}
+
+/// The program goes on without its channel, and gets the time between SIGTERM and SIGKILL twice.
+async fn closes_channel() -> TestResult {
+    let late = settings("exec 3>&-; sleep 1000; sleep 1000").ready_timeout(Duration::from_mins(1));
+    let report = report(late).await?;
+    assert_eq!(
+        (report.failure, report.status, report.is_orphan),
+        (StartFailure::Exited(KILLED), Some(KILLED), false)
+    );
+    Ok(())
+}
+
+/// The failure names the path; there is no exit.
+async fn removed() -> TestResult {
+    let report =
+        report(settings("").map_primary(|primary| Settings {
+            spawn: SpawnOptions::new().exec("/no/such/program"),
+            ..primary
+        }))
+        .await?;
+    let StartFailure::Spawn(error) = report.failure else {
+        return Err(format!("{:?}", report.failure).into());
+    };
+    assert!(error.to_string().starts_with("cannot start `/no/such/program`: ENOENT"), "{error}");
+    assert_eq!((report.status, report.is_orphan), (None, false));
+    Ok(())
+}
