@@ -410,13 +410,25 @@ function worker(id) {
     spawn('cat', { stdio: [socket, 'ignore', 'ignore', process.channel.fd] });
   }
 
+  /** The overloads of `send` without a handle. The length of a form selects one, so that a run is repeatable. */
+  const overloads = [
+    (message, sent) => process.send(message, sent),
+    (message, sent) => process.send(message, undefined, sent),
+    (message, sent) => process.send(message, null, sent),
+    (message, sent) => process.send(message, undefined, undefined, sent),
+    (message, sent) => process.send(message, undefined, {}, sent),
+    (message, sent) => process.send(message, null, { keepOpen: true }, sent),
+  ];
+
   const { write, observe } = observer(`worker ${id}`, scenario.workers?.[id] ?? scenario.worker, {
     listen,
     bind,
     close: (name) => servers.get(name).close(),
     send_datagram,
     send: (text) => { if (process.connected) process.send(filled(text), () => {}); },
-    send_form: (form) => { if (process.connected) process.send(evaluate(form), () => {}); },
+    send_form: (form) => {
+      if (process.connected) overloads[form.length % overloads.length](evaluate(form), () => {});
+    },
     try_send: (text) => {
       const sent = process.send(filled(text), process.connected ? undefined : () => {});
       write('tried', { text: filled(text), sent });
