@@ -272,7 +272,10 @@ impl Primary {
         }
         self.peers.steps.own(Step::Exited(worker, status));
         self.peers.steps.own(Step::Forget(worker));
-        self.limit_orphan(worker);
+        let timeout = self.setup.settings.orphan_timeout;
+        if let Some(after_ms) = orphans::wait_ms(worker, timeout, &self.peers) {
+            self.distribution.retry(Retry::Orphan(worker), after_ms, &mut self.peers);
+        }
     }
 
     // ---- steps

@@ -16,8 +16,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::Unix;
 
-/// How long an exited child remains for a part of the program that waits for the child. The kernel does not tell orphans from
-/// other children.
+/// How long an exited child remains for a part of the program that waits for the child. The kernel does not mark orphans.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Unix {

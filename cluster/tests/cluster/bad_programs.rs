@@ -93,7 +93,7 @@ async fn forks() -> TestResult {
     Ok(())
 }
 
-/// The program goes on without its channel, and gets the time between SIGTERM and SIGKILL twice.
+/// The program continues without its channel, and gets the time between SIGTERM and SIGKILL twice.
 async fn closes_channel() -> TestResult {
     let late = settings("exec 3>&-; sleep 1000; sleep 1000").ready_timeout(Duration::from_mins(1));
     let report = report(late).await?;

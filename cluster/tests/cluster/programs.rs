@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use std::{env, process};
 
 use ::cluster::{
-    Connection, ListenOptions, Listener, Primary, Settings, Signal, SpawnOptions, Transport, Worker,
-    WorkerEvent, role,
+    Connection, ListenOptions, Listener, Primary, Settings, Transport, Worker, WorkerEvent, role,
 };
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -105,13 +104,7 @@ async fn program() -> Ended {
         "serve with one descriptor" => serve_with_one_descriptor(worker).await,
         "environment" => environment(&worker).await,
         "lead" => lead(&worker).await,
-        "lead with options" => leading::with_options(&worker).await,
-        "start again" => leading::again(&worker).await,
-        "lead a program" => leading::program(&worker, SpawnOptions::new()).await,
-        "lead a program with a death signal" => {
-            leading::program(&worker, SpawnOptions::new().parent_death_signal(Signal::SIGKILL)).await
-        }
-        "lose a status" => leading::reaped(&worker).await,
+        name if leading::NAMES.contains(&name) => leading::run(&worker, name).await,
         "start others" => inherited::others(&worker).await,
         "list descriptors" => inherited::descriptors(&worker).await,
         "echo, ignoring signals" => inherited::echo_ignoring(worker).await,

@@ -6,6 +6,7 @@ use alloc::collections::BTreeSet;
 use super::Step;
 use super::bind_address::{bind_address, is_udp};
 use super::handles::Handles;
+use super::orphans;
 use super::peers::Peers;
 use super::retries::{Retries, Retry};
 use crate::backoff::{Backoff, RETRY_MS};
@@ -431,7 +432,9 @@ impl Distribution {
     fn again(&mut self, retry: Retry, peers: &mut Peers) {
         match retry {
             Retry::Worker(id, worker) => self.next_for(id, worker, peers),
-            Retry::Orphan(worker) => peers.abandon_channel(worker),
+            Retry::Orphan(worker) => {
+                orphans::close(worker, peers);
+            }
             Retry::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
             Retry::Accept(socket) => peers.steps.own(Step::ResumeAccept(socket)),
         }

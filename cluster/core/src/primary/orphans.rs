@@ -1,28 +1,32 @@
-//! Channels that another process holds open after the exit of a worker's process.
+//! Channels that another process holds open after the exit of a worker.
 
-use super::Primary;
-use super::retries::Retry;
-use super::supervised::Supervised;
+use core::time::Duration;
+
+use super::WorkerInfo;
+use super::peers::Peers;
 use crate::channel::Channel;
+use crate::event::WorkerError;
 use crate::os::WorkerId;
 
-impl Primary {
-    /// Limits the wait for the channel of a worker after the exit of the process.
-    pub(super) fn limit_orphan(&mut self, worker: WorkerId) {
-        let is_open = self.peers.channel(worker).is_some_and(|channel: &Channel| !channel.is_over());
-        if let Some(timeout) = self.setup.settings.orphan_timeout.filter(|_| is_open) {
-            // A timer never fires early.
-            let after_ms = u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-            self.distribution.retry(Retry::Orphan(worker), after_ms, &mut self.peers);
-        }
-    }
+/// The worker has exited, and its channel is open.
+fn is_orphaned(worker: WorkerId, peers: &Peers) -> bool {
+    peers.get(worker).is_some_and(WorkerInfo::is_dead)
+        && peers.channel(worker).is_some_and(|channel| !channel.is_over())
 }
 
-impl Supervised<'_> {
-    /// Closes the channels of exited workers. False: no such channel is open.
-    pub(crate) fn abandon_orphans(&mut self) -> bool {
-        let orphaned = self.peers.orphaned();
-        self.command(|peers, _| orphaned.iter().for_each(|worker| peers.abandon_channel(*worker)));
-        !orphaned.is_empty()
+/// The wait for the channel of an exited worker, in milliseconds. `None`: the channel is closed, or there is no limit.
+pub(super) fn wait_ms(worker: WorkerId, timeout: Option<Duration>, peers: &Peers) -> Option<u64> {
+    let timeout = timeout.filter(|_| is_orphaned(worker, peers))?;
+    // A timer never fires early.
+    Some(u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+}
+
+/// Closes the channel of an exited worker. False: the channel is closed, or the worker has not exited.
+pub(super) fn close(worker: WorkerId, peers: &mut Peers) -> bool {
+    let is_orphaned = is_orphaned(worker, peers);
+    if is_orphaned {
+        peers.error(worker, WorkerError::Orphan);
+        peers.with_channel(worker.into(), Channel::abort);
     }
+    is_orphaned
 }

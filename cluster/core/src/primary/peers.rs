@@ -129,20 +129,6 @@ impl Peers {
         Some(disconnecting.is_empty())
     }
 
-    /// The exited workers with channels that other processes hold open.
-    pub(super) fn orphaned(&self) -> Vec<WorkerId> {
-        let is_orphaned = |entry: &WorkerEntry| entry.info.dead && !entry.channel.is_over();
-        self.workers.iter().filter(|(_, entry)| is_orphaned(entry)).map(|(worker, _)| *worker).collect()
-    }
-
-    /// Closes the channel of an exited worker, unless the channel is closed.
-    pub(super) fn abandon_channel(&mut self, worker: WorkerId) {
-        if self.workers.get(&worker).is_some_and(|entry| entry.info.dead && !entry.channel.is_over()) {
-            self.error(worker, WorkerError::Orphan);
-            self.with_channel(worker.into(), Channel::abort);
-        }
-    }
-
     /// Waits for every worker. Returns the workers.
     pub(super) fn expect_exits(&mut self) -> BTreeSet<WorkerId> {
         let all: BTreeSet<WorkerId> = self.workers.keys().copied().collect();

@@ -1,11 +1,13 @@
 //! What a supervisor asks of its primary beyond the commands of a program.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
-use super::Primary;
 use super::distribution::Distribution;
+use super::orphans;
 use super::peers::Peers;
 use super::setup::Setup;
+use super::{Primary, WorkerInfo};
 use crate::handle::Handle;
 use crate::ledger::ConnectionState;
 use crate::message::{ChannelMessage, HandleKey, Supervision};
@@ -15,7 +17,7 @@ use crate::primary::ForkError;
 /// A primary as its supervisor sees it.
 pub(crate) struct Supervised<'a> {
     setup: &'a Setup,
-    pub(super) peers: &'a mut Peers,
+    peers: &'a mut Peers,
     distribution: &'a mut Distribution,
 }
 
@@ -81,7 +83,13 @@ impl Supervised<'_> {
         self.command(|peers, distribution| distribution.close_idle_handles(peers))
     }
 
-    pub(super) fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {
+    /// Closes the channels of exited workers. False: there is none.
+    pub(crate) fn abandon_orphans(&mut self) -> bool {
+        let exited: Vec<WorkerId> = self.peers.all(WorkerInfo::is_dead).collect();
+        self.command(|peers, _| exited.iter().filter(|worker| orphans::close(**worker, peers)).count() > 0)
+    }
+
+    fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {
         let scope = self.peers.steps.enter_command();
         let result = act(self.peers, self.distribution);
         self.peers.steps.end_scope(scope);

@@ -3,14 +3,33 @@
 use std::sync::mpsc;
 use std::thread;
 
-use ::cluster::{Event, ExitStatus, Primary, Settings, SpawnOptions, Worker, WorkerEvent, WorkerInfo};
+use ::cluster::{
+    Event, ExitStatus, Primary, Settings, Signal, SpawnOptions, Worker, WorkerEvent, WorkerInfo,
+};
 use nix::sys::wait::wait;
 use serde_json::json;
 
 use super::Ended;
 
+pub(super) const NAMES: [&str; 5] = [
+    "lead with options",
+    "start again",
+    "lose a status",
+    "lead a program",
+    "lead a program with a death signal",
+];
+
+pub(super) async fn run(worker: &Worker, name: &str) -> Ended {
+    match name {
+        "lead with options" => with_options(worker).await,
+        "start again" => again(worker).await,
+        "lose a status" => reaped(worker).await,
+        _ => program(worker, name).await,
+    }
+}
+
 /// For each message, forks this program with exit code 3, and reports the exit or the error.
-pub(super) async fn again(worker: &Worker) -> Ended {
+async fn again(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     worker.send(json!("ready"))?;
     while let Some(event) = worker.next().await {
@@ -36,7 +55,7 @@ async fn end(primary: &mut Primary) -> String {
 }
 
 /// Lets another thread reap every child before the primary asks for the exit.
-pub(super) async fn reaped(worker: &Worker) -> Ended {
+async fn reaped(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     primary.fork_with_env([("PROGRAM", "exit")])?;
     let (reaped, is_reaped) = mpsc::channel();
@@ -49,7 +68,7 @@ pub(super) async fn reaped(worker: &Worker) -> Ended {
 }
 
 /// Reports the inherited options for Node.js, with and without options in the settings.
-pub(super) async fn with_options(worker: &Worker) -> Ended {
+async fn with_options(worker: &Worker) -> Ended {
     let inherited = Primary::new(Settings::default())?;
     let explicit = Primary::new(Settings { node_options: Some("--inspect".into()), ..Settings::default() })?;
     let options =
@@ -59,7 +78,11 @@ pub(super) async fn with_options(worker: &Worker) -> Ended {
 }
 
 /// Starts a program that knows no channel, and reports the process id.
-pub(super) async fn program(worker: &Worker, options: SpawnOptions) -> Ended {
+async fn program(worker: &Worker, name: &str) -> Ended {
+    let mut options = SpawnOptions::new();
+    if name.ends_with("with a death signal") {
+        options = options.parent_death_signal(Signal::SIGKILL);
+    }
     let spawn = options.exec("sleep").args(["1000"]);
     let mut primary = Primary::new(Settings { spawn, ..Settings::default() })?;
     let program = primary.fork()?;
