@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use cluster_core::{Call, OsEvent};
 
+use crate::fault::Fault;
 use crate::observations::ObservationLog;
 use crate::step::Step;
 
@@ -82,6 +83,12 @@ impl TraceHasher {
         | OsEvent::AcceptFailed { errno, .. } = event
         {
             self.fold(u64::from(errno.0.unsigned_abs()));
+        }
+    }
+
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        if !self.off {
+            self.fold(u64::from(u32::from(fault.letter())));
         }
     }
 

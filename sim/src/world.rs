@@ -358,6 +358,7 @@ impl<P: Program> State<P> {
             self.history.observations(&self.log);
             if matches!(step, Step::Run(Pid::PRIMARY)) { self.at_rest() } else { Ok(()) }
         });
+        self.history.strikes(before, &self.schedule);
         if self.history.trace().is_some() {
             self.history.annotate(step, before, &self.log, &self.schedule);
         }

@@ -29,7 +29,7 @@ impl Worker {
     /// ```no_run
     /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
     /// let worker = cluster::Worker::join()?;
-    /// worker.serve_tasks(async |path: String| tokio::fs::metadata(path).await.map(|data| data.len())).await?;
+    /// worker.serve_tasks(async |number: String| number.parse::<u64>().map(|number| number + 1)).await?;
     /// # Ok(()) }
     /// ```
     ///

@@ -100,6 +100,14 @@ impl History {
         self.hasher.observations(log);
     }
 
+    /// The faults that struck in a step. At the end of a run a strike may have no other effect.
+    #[inline]
+    pub(super) fn strikes(&mut self, before: Lengths, schedule: &Schedule) {
+        for fault in schedule.struck().iter().skip(before.struck) {
+            self.hasher.strike(*fault);
+        }
+    }
+
     #[inline]
     pub(super) fn lengths(&self, log: &ObservationLog, schedule: &Schedule) -> Lengths {
         Lengths {
