@@ -14,6 +14,7 @@ mod driven;
 mod pool_settings;
 mod task_error;
 mod task_message;
+mod task_queue;
 mod task_workers;
 
 pub use driven::PoolEvent;
@@ -22,6 +23,7 @@ pub use task_error::TaskError;
 pub use task_message::{TASKS_READY, TaskReply, TaskRequest};
 
 use pool_settings::PoolRules;
+use task_queue::TaskQueue;
 use task_workers::TaskWorkers;
 
 /// A task, numbered from 1 in the order of [`Pool::run`].
@@ -121,7 +123,7 @@ pub struct Pool {
     /// The tasks that have not ended.
     tasks: BTreeMap<TaskId, Task>,
     /// The tasks that wait for a worker.
-    queue: VecDeque<TaskId>,
+    queue: TaskQueue,
     workers: TaskWorkers,
     outputs: VecDeque<PoolOutput>,
 }
@@ -137,7 +139,7 @@ impl Pool {
             intake: Intake::Open,
             last: TaskId(0),
             tasks: BTreeMap::new(),
-            queue: VecDeque::new(),
+            queue: TaskQueue::default(),
             workers: TaskWorkers::default(),
             outputs: VecDeque::new(),
         })
@@ -168,7 +170,7 @@ impl Pool {
         if self.intake != Intake::Open {
             return Err(NotAccepted::Closed);
         }
-        if self.queue.len() >= self.rules.queue {
+        if self.queue.unsent() >= self.rules.queue {
             return Err(NotAccepted::Full);
         }
         let task = TaskId(self.last.0 + 1);
@@ -176,7 +178,7 @@ impl Pool {
         let message = request.to_message().map_err(NotAccepted::Payload)?;
         self.last = task;
         self.tasks.insert(task, Task { message, attempts: 0 });
-        self.queue.push_back(task);
+        self.queue.insert(task, 0);
         Ok(task)
     }
 
@@ -186,7 +188,7 @@ impl Pool {
         if self.tasks.remove(&task).is_none() {
             return;
         }
-        self.queue.retain(|queued| *queued != task);
+        self.queue.remove(task);
         if let Some(worker) = self.workers.cancel(task) {
             self.outputs.push_back(match self.rules.cancel {
                 CancelRunning::Ask => cancel_message(worker, task),
@@ -218,9 +220,7 @@ impl Pool {
     /// The worker has exited, or no longer can be waited for (`None`). Its tasks end or are queued again, by
     /// [`Delivery`].
     pub fn exited(&mut self, worker: WorkerId, status: Option<ExitStatus>) {
-        let mut lost = self.workers.remove(worker);
-        // The oldest task becomes the head of the queue.
-        while let Some(task) = lost.pop_last() {
+        for task in self.workers.remove(worker) {
             let Some(attempts) = self.tasks.get(&task).map(|task| task.attempts) else { continue };
             match self.rules.delivery {
                 Delivery::AtMostOnce => {
@@ -232,7 +232,7 @@ impl Pool {
                 Delivery::AtLeastOnce { .. } if self.intake >= Intake::Closed => {
                     self.end(task, Err(TaskError::Closed));
                 }
-                Delivery::AtLeastOnce { .. } => self.queue.push_front(task),
+                Delivery::AtLeastOnce { .. } => self.queue.insert(task, attempts),
             }
         }
     }
@@ -317,9 +317,9 @@ impl Pool {
 
     /// Sends the head of the queue to the worker with the fewest tasks.
     fn assign(&mut self) -> Option<PoolOutput> {
-        let task = *self.queue.front()?;
+        let task = self.queue.first()?;
         let worker = self.workers.start(task, self.rules.tasks_per_worker)?;
-        self.queue.pop_front();
+        self.queue.remove(task);
         let entry = self.tasks.get_mut(&task).expect("a queued task");
         entry.attempts += 1;
         Some(PoolOutput::Send { worker, task, message: entry.message.clone() })
@@ -331,12 +331,12 @@ impl Pool {
             && let Some(entry) = self.tasks.get_mut(&task)
         {
             entry.attempts -= 1;
-            self.queue.push_front(task);
+            self.queue.insert(task, entry.attempts);
         }
     }
 
     fn fail_queue(&mut self, error: &TaskError) {
-        while let Some(task) = self.queue.pop_front() {
+        while let Some(task) = self.queue.pop_first() {
             self.end(task, Err(error.clone()));
         }
     }

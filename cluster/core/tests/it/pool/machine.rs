@@ -78,6 +78,20 @@ fn dead_worker_returns_its_tasks() {
     assert_eq!(tasks.ready(3), ["run 3 on 3"]);
 }
 
+/// Returned tasks take no room in the queue, and start in the order of their acceptance, whichever worker exits first.
+#[test]
+fn returned_tasks_take_no_room() {
+    let mut tasks = Tasks::with(&at_least_once(2).queue(1), 2);
+    (1..=2).for_each(|payload| drop(tasks.run(payload)));
+    assert!(tasks.dies(1).is_empty() && tasks.dies(2).is_empty());
+    assert!(tasks.run(3).is_empty());
+    assert_eq!(tasks.0.run(&Message::from(json!(4))), Err(NotAccepted::Full));
+    assert_eq!(tasks.0.queued(), 3);
+    assert_eq!(tasks.ready(3), ["run 1 on 3"]);
+    assert_eq!(tasks.cancel(2), ["2: the task was cancelled"]);
+    assert_eq!(tasks.ready(4), ["run 3 on 4"]);
+}
+
 /// A cancelled task in the queue never starts.
 #[test]
 fn cancel_removes_queued_task() {

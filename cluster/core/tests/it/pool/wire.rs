@@ -70,6 +70,8 @@ fn other_messages_are_foreign() {
         r#"{"cmd":"CLUSTER_TASK_DONE","id":-1}"#,
         r#"{"cmd":"CLUSTER_TASK_DONE","id":"1"}"#,
         r#"["CLUSTER_TASK"]"#,
+        r#"["CLUSTER_TASK",1]"#,
+        r#"["CLUSTER_TASK_DONE",1]"#,
         r#""CLUSTER_TASK""#,
         "null",
         &long,
