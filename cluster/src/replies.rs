@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use cluster_core::{Event, Message, MessageError, WorkerId};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -54,22 +54,22 @@ const FIRST_SWEEP: usize = 64;
 #[derive(Debug, Clone, PartialEq)]
 pub struct IncomingRequest {
     id: u64,
-    body: Value,
+    message: Message,
 }
 
 impl IncomingRequest {
     /// The request in a message. `None`: the message is not a request.
     pub fn of(message: &Message) -> Option<Self> {
-        let (id, mut fields) = parse(message, REQUEST)?;
-        Some(IncomingRequest { id, body: fields["body"].take() })
+        Some(IncomingRequest { id: number(message, REQUEST)?, message: message.clone() })
     }
 
     /// The question, as any type.
     ///
     /// # Errors
-    /// The body has another type.
+    /// The body has another type, or is nested too deep.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
-        Message::from(&self.body).to()
+        let content: Content = self.message.to()?;
+        Message::from(content.body).to()
     }
 
     /// The message that replies to the request, for `send`.
@@ -93,22 +93,40 @@ struct Envelope<'a, T: ?Sized> {
     body: &'a T,
 }
 
-/// The number and the fields of a message with this `cmd`.
-fn parse(message: &Message, cmd: &str) -> Option<(u64, Value)> {
+/// The members that make a message a request or a reply, whatever the body is.
+#[derive(Deserialize)]
+struct Head {
+    cmd: String,
+    id: u64,
+}
+
+/// The content of a request or a reply. In JavaScript a member that is `null` or `undefined` is absent.
+#[derive(Deserialize)]
+struct Content {
+    #[serde(default)]
+    body: Value,
+    error: Option<Value>,
+}
+
+/// The number of a message with this `cmd`.
+fn number(message: &Message, cmd: &str) -> Option<u64> {
     if !message.as_bytes().windows(cmd.len()).any(|part| part == cmd.as_bytes()) {
         return None;
     }
-    let fields = message.json().ok().filter(|fields| fields["cmd"] == cmd)?;
-    Some((fields["id"].as_u64()?, fields))
+    let text = message.json_text().ok()?;
+    // An array of the same values has no `cmd`.
+    let head: Head = text.trim_start().starts_with('{').then(|| serde_json::from_str(&text).ok())??;
+    (head.cmd == cmd).then_some(head.id)
 }
 
 /// The value in a reply.
-fn answer<T: DeserializeOwned>(mut fields: Value) -> Result<T, RequestError> {
-    if let Some(error) = fields.get("error") {
-        let text = error.as_str().map_or_else(|| error.to_string(), str::to_owned);
-        return Err(RequestError::Refused(text));
+fn answer<T: DeserializeOwned>(reply: &Message) -> Result<T, RequestError> {
+    let content: Content = reply.to().map_err(RequestError::Message)?;
+    match content.error {
+        Some(Value::String(text)) => Err(RequestError::Refused(text)),
+        Some(error) => Err(RequestError::Refused(error.to_string())),
+        None => Message::from(content.body).to().map_err(RequestError::Message),
     }
-    Message::from(fields["body"].take()).to().map_err(RequestError::Message)
 }
 
 /// A request that waits for its reply.
@@ -116,7 +134,7 @@ fn answer<T: DeserializeOwned>(mut fields: Value) -> Result<T, RequestError> {
 struct OpenRequest {
     /// The worker that was asked; `None`: the primary.
     peer: Option<WorkerId>,
-    reply: oneshot::Sender<Value>,
+    reply: oneshot::Sender<Message>,
 }
 
 /// The requests of this process that wait for replies.
@@ -129,12 +147,12 @@ pub(crate) struct Replies {
 
 /// The future reply to one request.
 #[derive(Debug)]
-pub(crate) struct PendingReply(oneshot::Receiver<Value>);
+pub(crate) struct PendingReply(oneshot::Receiver<Message>);
 
 impl PendingReply {
     /// Waits for the reply. A closed queue means that the peer has exited or is disconnected.
     pub(crate) async fn receive<T: DeserializeOwned>(self) -> Result<T, RequestError> {
-        answer(self.0.await.map_err(|_| RequestError::Disconnected)?)
+        answer(&self.0.await.map_err(|_| RequestError::Disconnected)?)
     }
 }
 
@@ -176,12 +194,12 @@ impl Replies {
         if self.last == 0 {
             return false;
         }
-        let Some((id, fields)) = parse(message, REPLY) else { return false };
+        let Some(id) = number(message, REPLY) else { return false };
         // One worker cannot reply in place of another.
         if self.waiting.get(&id).is_some_and(|waiting| waiting.peer == peer)
             && let Some(waiting) = self.waiting.remove(&id)
         {
-            let _ = waiting.reply.send(fields);
+            let _ = waiting.reply.send(message.clone());
         }
         true
     }
@@ -206,6 +224,7 @@ impl Replies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     const PEER: Option<WorkerId> = Some(WorkerId(1));
 
@@ -236,8 +255,13 @@ mod tests {
         assert!(!replies.take(PEER, &Message::from("CLUSTER_REPLY")));
         let (request, pending) = start(&mut replies, "one");
         assert!(replies.take(Some(WorkerId(2)), &request.reply("forged").expect("a text")));
-        for other in ["CLUSTER_REPLY", "text"] {
-            assert!(!replies.take(PEER, &Message::from(other)));
+        for other in [
+            json!("CLUSTER_REPLY"),
+            json!("text"),
+            json!(["CLUSTER_REPLY", 1]),
+            json!(["CLUSTER_REQUEST", 1]),
+        ] {
+            assert!(!replies.take(PEER, &Message::from(&other)));
             assert_eq!(IncomingRequest::of(&Message::from(other)), None);
         }
         replies.disconnect(Some(WorkerId(2)));
@@ -263,6 +287,27 @@ mod tests {
         replies.disconnect(PEER);
         assert!(matches!(pending.receive::<u64>().await, Err(RequestError::Disconnected)));
         assert!(replies.waiting.is_empty());
+    }
+
+    /// An unreadable body is an error of the request at once, and of the peer that receives the request; an `error` of
+    /// `null` is none.
+    #[tokio::test]
+    async fn body_decides_no_match() {
+        let mut replies = Replies::default();
+        let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
+        let message = |cmd, id, member: &str| {
+            let text = format!(r#"{{"cmd":"{cmd}","id":{id},{member}}}"#);
+            Message::from_json_text(text).expect("JSON")
+        };
+        let (request, pending) = start(&mut replies, "one");
+        assert!(replies.take(PEER, &message(REPLY, request.id, &format!(r#""body":{deep}"#))));
+        assert_eq!(pending.receive::<Value>().await, Err(RequestError::Message(MessageError::TooDeep)));
+        let (request, pending) = start(&mut replies, "two");
+        assert!(replies.take(PEER, &message(REPLY, request.id, r#""error":null,"body":5"#)));
+        assert_eq!(pending.receive::<u64>().await, Ok(5));
+        let request =
+            IncomingRequest::of(&message(REQUEST, 1, &format!(r#""body":{deep}"#))).expect("a request");
+        assert_eq!(request.body::<Value>(), Err(MessageError::TooDeep));
     }
 
     /// Requests that time out are removed when others start.
