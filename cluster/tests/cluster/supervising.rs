@@ -1,5 +1,6 @@
 //! A supervisor over real processes: reload, scale, restart, shutdown and signals, by handles and from outside.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpStream;
 use std::time::Duration;
@@ -30,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("supervisor_gives_up_silent_program", never_listens),
         asynchronous("supervisor_ends_with_held_slots", held),
         asynchronous("signals_command_supervisor", signals),
+        asynchronous("primary_events_keep_nodes_order", order_of_events),
     ]
 }
 
@@ -240,5 +242,64 @@ async fn signals() -> TestResult {
     while running.status().await?.iter().zip(&before).any(|(new, old)| new.worker <= old.worker) {}
     kill(Pid::this(), Signal::SIGTERM)?;
     timeout(TIMEOUT, running.end).await???;
+    Ok(())
+}
+
+/// A worker dies, a reload replaces both, and a shutdown ends them: of each worker one `fork`, `online`, `listening`, and then
+/// one `disconnect` and one `exit`, in either order. The ids ascend, and the end of all channels is last.
+async fn order_of_events() -> TestResult {
+    let settings = settings(&["serve the slot"]).lame_duck(Duration::from_millis(10));
+    let mut supervisor = Supervisor::new(settings)?;
+    let handle = supervisor.handle();
+    let (mut ready, mut commands, mut events) = (0, None, Vec::new());
+    while let Some(event) = timeout(TIMEOUT, supervisor.next()).await? {
+        match event {
+            SupervisorEvent::SlotReady { worker, .. } => {
+                ready += 1;
+                match ready {
+                    2 => drop(supervisor.send(worker, "die")?),
+                    3 => {
+                        let handle = handle.clone();
+                        commands = Some(tokio::spawn(async move {
+                            handle.reload().await?;
+                            handle.shutdown().await
+                        }));
+                    }
+                    _ => {}
+                }
+            }
+            SupervisorEvent::Primary(event) => events.push(event),
+            _ => {}
+        }
+    }
+    commands.ok_or("no third worker was ready")?.await??;
+    let mut words: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+    let mut last = None;
+    for event in &events {
+        let word = match event {
+            Event::Fork { worker } => {
+                assert!(last < Some(*worker), "{events:?}");
+                last = Some(*worker);
+                "fork"
+            }
+            Event::Online { .. } => "online",
+            Event::Listening { .. } => "listening",
+            Event::Disconnect { .. } => "disconnect",
+            Event::Exit { .. } => "exit",
+            Event::Setup { .. } | Event::AllDisconnected => continue,
+            other => return Err(format!("{other:?}").into()),
+        };
+        words.entry(event.worker().ok_or("an event without worker")?).or_default().push(word);
+    }
+    assert_eq!(words.len(), 5, "{events:?}");
+    for words in words.values() {
+        assert_eq!(words[..3], ["fork", "online", "listening"], "{events:?}");
+        assert!(
+            [["disconnect", "exit"], ["exit", "disconnect"]].contains(&[words[3], words[4]]),
+            "{events:?}"
+        );
+        assert_eq!(words.len(), 5, "{events:?}");
+    }
+    assert!(matches!(events.last(), Some(Event::AllDisconnected)), "{events:?}");
     Ok(())
 }
