@@ -257,6 +257,18 @@ impl Checks {
         Ok(())
     }
 
+    /// Notes an input of a supervised primary.
+    pub(crate) fn supervised_input(checks: &mut CowArc<Checks>, at: u64, is_timer: bool) {
+        checks.supervision.input(at, is_timer);
+    }
+
+    /// The program of a supervised primary runs.
+    pub(crate) fn supervised_program_runs(checks: &mut CowArc<Checks>) {
+        if checks.supervision.is_by_timer() {
+            checks.supervision.program_runs();
+        }
+    }
+
     /// Checks a call of a supervised primary before the call is performed.
     pub(crate) fn supervised_call(
         &mut self,

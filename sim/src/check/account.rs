@@ -9,6 +9,8 @@ use cluster_core::{SlotId, WorkerId};
 #[expect(clippy::struct_excessive_bools, reason = "reports that arrive in any order")]
 pub(crate) struct Life {
     pub(crate) slot: SlotId,
+    /// The input of the primary that caused the spawn, in milliseconds.
+    pub(crate) spawned: u64,
     /// The primary has received the report of a server that listens, or the announcement of a worker that serves tasks.
     pub(crate) listens: bool,
     /// The supervisor has reported the worker ready.
@@ -17,6 +19,10 @@ pub(crate) struct Life {
     pub(crate) failed: bool,
     /// The first time of each request to exit, in milliseconds: lame duck, disconnect, SIGTERM, SIGKILL.
     pub(crate) asked: [Option<u64>; 4],
+    /// The input of the primary that took the ready worker out of service, no later than any timer of the exit.
+    pub(crate) retired: Option<u64>,
+    /// The input of the primary that caused SIGTERM.
+    pub(crate) terminated: Option<u64>,
     pub(crate) over: bool,
     /// The primary has received the end of the channel.
     pub(crate) disconnected: bool,
@@ -38,12 +44,34 @@ impl Life {
     }
 }
 
+/// The last input of the primary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Input {
+    pub(crate) at: u64,
+    /// A timer, and the program of the primary has not run since: no command causes the calls.
+    pub(crate) is_timer: bool,
+}
+
 /// What the supervisor has done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Account {
     pub(crate) lives: BTreeMap<WorkerId, Life>,
     /// The start of the shutdown, in milliseconds.
     pub(crate) shut_down: Option<u64>,
+    /// The input of the primary that caused the shutdown.
+    pub(crate) shutdown_cause: Option<u64>,
+    pub(crate) last_input: Input,
     pub(crate) gave_up: bool,
     pub(crate) finished: bool,
+}
+
+impl Account {
+    /// Notes ready workers that the supervisor has taken out of service.
+    pub(crate) fn note_retired(&mut self, is_ready: impl Fn(WorkerId) -> bool) {
+        let at = self.last_input.at;
+        let served = self.lives.iter_mut().filter(|(_, life)| life.ready && !life.over);
+        for (_, life) in served.filter(|(worker, life)| life.retired.is_none() && !is_ready(**worker)) {
+            life.retired = Some(at);
+        }
+    }
 }

@@ -1,12 +1,13 @@
-//! Deadlines: no phase of a requested exit is longer than its setting, and in the final state no process that was asked to
-//! exit still runs without SIGKILL. The messages to a lame duck and to disconnect may wait in the channel behind a
+//! Deadlines: no phase of a requested exit is longer than its setting, no timer sends a signal to a
+//! worker that was ready before the end of the phase, no start is late before its time, and in the final state no process that
+//! was asked to exit still runs without SIGKILL. A command of the program may send a signal at any time. The messages to a lame duck and to disconnect may wait in the channel behind a
 //! connection, so the signals alone are timed.
 
 use std::time::Duration;
 
-use cluster_core::{SupervisorSettings, WorkerId};
+use cluster_core::{Signal, SupervisorSettings, WorkerId};
 
-use super::account::Account;
+use super::account::{Account, Life};
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
@@ -14,10 +15,17 @@ use crate::step::Pid;
 pub(crate) fn signal(
     account: &Account,
     worker: WorkerId,
+    signal: Signal,
     settings: &SupervisorSettings,
     kernel: &Kernel,
 ) -> Result<(), String> {
     let Some(life) = account.lives.get(&worker).filter(|_| kernel.clock.is_even()) else { return Ok(()) };
+    if let Some(first) = earliest(account, life, signal, settings)
+        && kernel.clock.now_ms() < first
+    {
+        let now = kernel.clock.now_ms();
+        return Err(format!("worker {worker} gets {signal:?} at {now} ms, and its phase ends at {first} ms"));
+    }
     let limit = match life.asked {
         [_, _, Some(term), None] => after(term, settings.get_term()),
         [Some(lame), _, None, None] => {
@@ -32,6 +40,35 @@ pub(crate) fn signal(
         return Err(format!(
             "worker {worker} gets a signal at {now} ms, and its phase has ended at {limit} ms"
         ));
+    }
+    Ok(())
+}
+
+/// The first moment at which a timer sends the signal to a worker that was ready. `None`: a command of the program may cause
+/// the signal, or the worker hangs.
+fn earliest(account: &Account, life: &Life, signal: Signal, settings: &SupervisorSettings) -> Option<u64> {
+    if !account.last_input.is_timer || !life.ready {
+        return None;
+    }
+    if signal == Signal::SIGKILL {
+        return life.terminated.map(|term| after(term, settings.get_term()));
+    }
+    let drained = life.retired.map(|start| after(start, settings.get_drain()));
+    let shut_down = account.shutdown_cause.map(|start| after(start, settings.get_shutdown()));
+    drained.into_iter().chain(shut_down).min()
+}
+
+/// A process that is not ready in its time has failed.
+pub(crate) fn late(
+    account: &Account,
+    worker: WorkerId,
+    limit: Duration,
+    kernel: &Kernel,
+) -> Result<(), String> {
+    let Some(life) = account.lives.get(&worker).filter(|_| kernel.clock.is_even()) else { return Ok(()) };
+    let (now, first) = (kernel.clock.now_ms(), after(life.spawned, limit));
+    if now < first {
+        return Err(format!("worker {worker} is late at {now} ms, and its time ends at {first} ms"));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use cluster_core::{
     AbandonReason, Call, Event, Signal, SlotId, StartFailure, Supervisor, SupervisorEvent, WorkerId,
 };
 
-use super::account::{Account, Life};
+use super::account::{Account, Input, Life};
 use super::{Check, abandonment, capacity, deadlines, intensity, ready_slots, requested, slots, unowned};
 use crate::kernel::Kernel;
 
@@ -60,7 +60,23 @@ impl Supervision {
 
     /// The call starts a process or asks for an exit.
     pub(crate) fn concerns(call: &Call) -> bool {
-        matches!(call, Call::Spawn { .. } | Call::CloseChannel { .. }) || request(call).is_some()
+        let is_noted = matches!(call, Call::Spawn { .. } | Call::CloseChannel { .. } | Call::SetTimer { .. });
+        is_noted || request(call).is_some()
+    }
+
+    /// The primary receives an input.
+    pub(crate) fn input(&mut self, at: u64, is_timer: bool) {
+        self.account.last_input = Input { at, is_timer };
+    }
+
+    /// The last input is a timer, and the program of the primary has not run since.
+    pub(crate) fn is_by_timer(&self) -> bool {
+        self.account.last_input.is_timer
+    }
+
+    /// The program of the primary runs: commands may cause the next calls.
+    pub(crate) fn program_runs(&mut self) {
+        self.account.last_input.is_timer = false;
     }
 
     /// Before a call of the primary.
@@ -77,14 +93,20 @@ impl Supervision {
             requested::spawn(&self.account, slot, supervisor).map_err(|what| (Check::Requested, what))?;
             let life = Life {
                 slot,
+                spawned: self.account.last_input.at,
                 listens: false,
                 ready: false,
                 failed: false,
                 asked: [None; 4],
+                retired: None,
+                terminated: None,
                 over: false,
                 disconnected: false,
             };
             self.account.lives.insert(*worker, life);
+        }
+        if let Call::SetTimer { .. } = call {
+            self.account.note_retired(|worker| supervisor.is_ready(worker));
         }
         let now = kernel.clock.now_ms();
         if let Call::CloseChannel { channel } = call
@@ -98,13 +120,17 @@ impl Supervision {
             return Ok(());
         }
         capacity::request(&self.account, worker, supervisor).map_err(|what| (Check::Capacity, what))?;
-        if matches!(call, Call::Kill { .. }) {
+        if let Call::Kill { signal, .. } = call {
             let settings = supervisor.settings();
-            deadlines::signal(&self.account, worker, settings, kernel)
+            deadlines::signal(&self.account, worker, *signal, settings, kernel)
                 .map_err(|what| (Check::Deadlines, what))?;
         }
+        let cause = self.account.last_input.at;
         let Some(life) = self.account.lives.get_mut(&worker) else { return Ok(()) };
         life.asked[at].get_or_insert(now);
+        if at == 2 {
+            life.terminated.get_or_insert(cause);
+        }
         Ok(())
     }
 
@@ -146,11 +172,17 @@ impl Supervision {
                 self.intensity.ready();
                 if let Some(life) = self.account.lives.get_mut(worker) {
                     life.ready = true;
+                    // Retired before the report: the time is unknown.
+                    life.retired = (!supervisor.is_ready(*worker)).then_some(0);
                 }
                 slots::ready(&self.account, *slot, *worker, supervisor)
                     .map_err(|what| (Check::Slots, what))?;
             }
             SupervisorEvent::StartFailed { worker: Some(worker), failure, .. } => {
+                if let StartFailure::Timeout(limit) = failure {
+                    deadlines::late(&self.account, *worker, *limit, kernel)
+                        .map_err(|what| (Check::Deadlines, what))?;
+                }
                 if let Some(life) = self.account.lives.get_mut(worker) {
                     life.failed = true;
                     life.over |= matches!(failure, StartFailure::Spawn(_));
@@ -171,7 +203,10 @@ impl Supervision {
                     .map_err(|what| (Check::Abandonment, what))?;
             }
             SupervisorEvent::GaveUp { .. } => self.account.gave_up = true,
-            SupervisorEvent::ShutdownStarted => self.account.shut_down = Some(kernel.clock.now_ms()),
+            SupervisorEvent::ShutdownStarted => {
+                self.account.shut_down = Some(kernel.clock.now_ms());
+                self.account.shutdown_cause = Some(self.account.last_input.at);
+            }
             SupervisorEvent::Finished { .. } => self.account.finished = true,
             SupervisorEvent::Primary(_)
             | SupervisorEvent::StartFailed { .. }

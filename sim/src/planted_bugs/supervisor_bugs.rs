@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cluster_core::{
-    Call, ChannelId, ProcessGroup, Readiness, Settings, SpawnOptions, SupervisorSettings, WorkerId,
+    Call, ChannelId, Event, ProcessGroup, Readiness, Settings, SpawnOptions, SupervisorSettings, WorkerId,
 };
 
 use super::{PlantedBug, Tampering};
@@ -163,4 +163,70 @@ fn deadlines_detects_a_long_phase() {
             }
         })
     });
+}
+
+/// A world in which timers end phases: a slow process, and a schedule with timers at any moment.
+fn slow(command: SupervisorMove) -> World<SupervisedServer> {
+    server(command).world().with_faults(Faults::only(&[Fault::Stop]).limit(1))
+}
+
+/// The time before SIGTERM, of a drain and of a shutdown, is a thousandth.
+#[test]
+fn deadlines_detects_an_early_term() {
+    for command in [SupervisorMove::Reload, SupervisorMove::ScaleDown, SupervisorMove::Shutdown] {
+        finds(Check::Deadlines, &slow(command), |_, next| {
+            change_calls(next, |call| {
+                if let Call::SetTimer { after_ms: after_ms @ 30_000, .. } = call {
+                    *after_ms = 30;
+                }
+            })
+        });
+    }
+}
+
+/// The time between SIGTERM and SIGKILL is a thousandth.
+#[test]
+fn deadlines_detects_an_early_kill() {
+    for command in [SupervisorMove::Reload, SupervisorMove::Shutdown] {
+        finds(Check::Deadlines, &slow(command), |_, next| {
+            change_calls(next, |call| {
+                if let Call::SetTimer { after_ms: after_ms @ 5000, .. } = call {
+                    *after_ms = 5;
+                }
+            })
+        });
+    }
+}
+
+/// The time in which a worker becomes ready is a thousandth.
+#[test]
+fn deadlines_detects_an_early_failure() {
+    let start = server(SupervisorMove::Reload).broken_from(WorkerId(1)).world();
+    finds(Check::Deadlines, &start, |_, next| {
+        change_calls(next, |call| {
+            if let Call::SetTimer { after_ms: after_ms @ 60_000, .. } = call {
+                *after_ms = 60;
+            }
+        })
+    });
+}
+
+/// The events of the primary under a supervisor, one dropped.
+#[test]
+fn order_detects_missing_events() {
+    let bugs: [PlantedBug; 4] = [
+        |_, next| super::tamper_if(matches!(next, NextAction::Primary(Event::Fork { .. })), Tampering::Drop),
+        |_, next| {
+            super::tamper_if(matches!(next, NextAction::Primary(Event::Online { .. })), Tampering::Drop)
+        },
+        |_, next| {
+            super::tamper_if(matches!(next, NextAction::Primary(Event::Disconnect { .. })), Tampering::Drop)
+        },
+        |_, next| super::tamper_if(matches!(next, NextAction::Primary(Event::Exit { .. })), Tampering::Drop),
+    ];
+    for bug in bugs {
+        for command in [SupervisorMove::Reload, SupervisorMove::ScaleDown, SupervisorMove::Shutdown] {
+            finds(Check::Order, &server(command).world(), bug);
+        }
+    }
 }

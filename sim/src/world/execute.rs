@@ -191,6 +191,10 @@ impl<P: Program> State<P> {
         let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
         let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
         self.history.input(pid, &event, client);
+        if pid == Pid::PRIMARY && self.start.supervision.is_some() {
+            let is_timer = matches!(event, OsEvent::Timer { .. });
+            Checks::supervised_input(&mut self.checks, self.kernel.clock.now_ms(), is_timer);
+        }
         self.react(pid, Some(event));
     }
 
@@ -277,6 +281,9 @@ impl<P: Program> State<P> {
 
     /// Runs a hook and everything that follows from it.
     fn within(&mut self, pid: Pid, hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>)) {
+        if pid == Pid::PRIMARY && self.start.supervision.is_some() {
+            Checks::supervised_program_runs(&mut self.checks);
+        }
         let Some(running) = self.running.get_mut(pid) else { return };
         let running = &mut **running;
         let (kernel, log) = (&mut self.kernel, &mut self.log);
