@@ -11,6 +11,23 @@ use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::transport::Transport;
 
+impl<T: Transport> Listener<T> {
+    /// The next connection with a client address, or `None` after the last. A connection reset by the client has no address, and
+    /// is skipped.
+    pub(crate) async fn accept_with_client(&mut self) -> Option<(Connection<T>, T::Client)> {
+        loop {
+            match self.accept().await {
+                Ok(Some(connection)) => match connection.client() {
+                    Ok(client) => return Some((connection, client)),
+                    Err(error) => debug!(%error, "a client has reset its connection"),
+                },
+                Ok(None) => return None,
+                Err(error) => debug!(%error, "a connection was closed"),
+            }
+        }
+    }
+}
+
 impl<T: Transport> axum::serve::Listener for Listener<T> {
     type Io = Connection<T>;
     type Addr = T::Client;
@@ -21,15 +38,9 @@ impl<T: Transport> axum::serve::Listener for Listener<T> {
     /// [`Worker::disconnecting`](crate::Worker::disconnecting) to `with_graceful_shutdown`, or use [`serve`](crate::serve()),
     /// which loses no request.
     async fn accept(&mut self) -> (Connection<T>, T::Client) {
-        loop {
-            match Listener::accept(self).await {
-                Ok(Some(connection)) => match connection.client() {
-                    Ok(client) => return (connection, client),
-                    Err(error) => debug!(%error, "a client has reset its connection"),
-                },
-                Ok(None) => return future::pending().await,
-                Err(error) => debug!(%error, "a connection was closed"),
-            }
+        match self.accept_with_client().await {
+            Some(accepted) => accepted,
+            None => future::pending().await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Serves an axum application in a worker without losing a request when the worker exits. Listeners are opened elsewhere.
 
+use std::convert::Infallible;
 use std::future::{self, Future, IntoFuture};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -9,17 +10,23 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Version};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use axum::serve::ListenerExt;
 use cluster_core::SupervisorSettings;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{debug, warn};
 
+use crate::connection::Connection;
 use crate::listener::Listener;
 use crate::transport::Transport;
 use crate::worker::Worker;
@@ -28,15 +35,17 @@ use crate::worker::Worker;
 ///
 /// A worker becomes a *lame duck* when the primary or the [worker](Worker::disconnect) requests the disconnect, or when a
 /// supervisor announces the disconnect ([`Worker::became_lame_duck`]). A lame duck accepts no new connection, and answers every
-/// request on an open connection with `Connection: close`: the clients reconnect to another worker. After
-/// [`close_idle_after`](Serve::close_idle_after) idle connections are closed. The future completes when the last request is
-/// answered, at most [`drain_timeout`](Serve::drain_timeout) later. After the loss of the primary a worker drains likewise,
+/// request on an open connection with `Connection: close`: the clients reconnect to another worker. An HTTP/2 client receives
+/// GOAWAY, its open streams are answered, and the connection is closed. After [`close_idle_after`](Serve::close_idle_after) idle
+/// connections are closed. The future completes when the last request is answered, at most [`drain_timeout`](Serve::drain_timeout) later. After the loss of the primary a worker drains likewise,
 /// within the [exit deadline](Worker::set_exit_deadline).
 ///
 /// Under a supervisor, [`SupervisorSettings`] has both times; a request that takes longer is cut off with the process, and
 /// [`SupervisorEvent::Cut`](crate::SupervisorEvent::Cut) reports the number of open connections.
 ///
 /// As with every HTTP server, a client must repeat a request that was sent on an idle connection at the moment of the close.
+///
+/// HTTP/2 is served with the feature `http2`.
 ///
 /// Handlers can extract `ConnectInfo` with the address of the client: a [`SocketAddr`](std::net::SocketAddr) for TCP.
 ///
@@ -82,26 +91,112 @@ impl<T: Transport> Serve<T> {
     async fn run(self) -> io::Result<()> {
         let Serve { worker, listener, app, close_idle_after, drain_timeout } = self;
         let is_lame = Arc::new(AtomicBool::new(false));
-        let app = close_when(app, is_lame.clone()).into_make_service_with_connect_info::<T::Client>();
-        let lame = worker.clone();
-        let closing = async move {
-            lame.became_lame_duck().await;
-            is_lame.store(true, Ordering::Relaxed);
-            lame_duck_ended(&lame, close_idle_after).await;
-        };
-        let bound = async move {
+        let (drain, drains) = watch::channel(Drain::NotStarted);
+        let app = close_when(app, is_lame.clone());
+        let bound = async {
             worker.became_lame_duck().await;
+            is_lame.store(true, Ordering::Relaxed);
+            drain.send_replace(Drain::LameDuck);
             lame_duck_ended(&worker, close_idle_after).await;
+            drain.send_replace(Drain::CloseIdle);
             match drain_timeout {
                 Some(timeout) => sleep(timeout).await,
                 None if worker.is_announced() => future::pending().await,
                 None => sleep(SupervisorSettings::DRAIN).await,
             }
         };
-        // axum implements `Connected` for the address of a foreign listener only behind `tap_io`.
-        let served = axum::serve(listener.tap_io(|_| ()), app).with_graceful_shutdown(closing);
-        within(served.into_future(), bound).await
+        let served = async {
+            accept_all(listener, app, drains).await;
+            // Each connection has a receiver.
+            drain.closed().await;
+            Ok(())
+        };
+        within(served, bound).await
     }
+}
+
+/// The stages of the drain. A connection observes each.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Drain {
+    NotStarted,
+    LameDuck,
+    CloseIdle,
+}
+
+/// Waits until the drain has reached a stage. The end of [`Serve`] is the last stage.
+async fn reached(drain: &mut watch::Receiver<Drain>, stage: Drain) {
+    let _ = drain.wait_for(|now| *now >= stage).await;
+}
+
+/// Accepts connections until the last, or until idle connections are closed.
+async fn accept_all<T: Transport>(mut listener: Listener<T>, app: Router, drain: watch::Receiver<Drain>) {
+    let mut closing = drain.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept_with_client() => accepted,
+            () = reached(&mut closing, Drain::CloseIdle) => None,
+        };
+        let Some((connection, client)) = accepted else { return };
+        tokio::spawn(serve_connection(connection, client, app.clone(), drain.clone()));
+    }
+}
+
+/// Serves a connection. A graceful shutdown closes an idle HTTP/1 connection, and a client may have sent the next request: the
+/// shutdown waits for the close of idle connections. In HTTP/2 the shutdown loses no request, and begins with the lame duck. The
+/// version is unknown before the first request.
+async fn serve_connection<T: Transport>(
+    connection: Connection<T>,
+    client: T::Client,
+    app: Router,
+    mut drain: watch::Receiver<Drain>,
+) {
+    let is_http2 = Arc::new(Notify::new());
+    let service = with_client(app, client, is_http2.clone());
+    let builder = builder();
+    let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(connection), service));
+    let close = async {
+        reached(&mut drain, Drain::LameDuck).await;
+        tokio::select! {
+            () = is_http2.notified() => {}
+            () = reached(&mut drain, Drain::CloseIdle) => {}
+        }
+    };
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = close => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "a connection has failed");
+    }
+}
+
+/// HTTP/1, and HTTP/2 where a feature of axum enables it.
+fn builder() -> auto::Builder<TokioExecutor> {
+    #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "only HTTP/2 has a setting"))]
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // As in `axum::serve`: WebSocket over HTTP/2 needs the method CONNECT.
+    #[cfg(feature = "http2")]
+    builder.http2().enable_connect_protocol();
+    builder
+}
+
+/// The application of one connection, with the address of the client for `ConnectInfo`. Each HTTP/2 request notifies.
+fn with_client<C: Clone + Send + Sync + 'static>(
+    app: Router,
+    client: C,
+    is_http2: Arc<Notify>,
+) -> impl Service<hyper::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
+    let app = TowerToHyperService::new(app);
+    service_fn(move |mut request: hyper::Request<Incoming>| {
+        if request.version() == Version::HTTP_2 {
+            is_http2.notify_one();
+        }
+        request.extensions_mut().insert(ConnectInfo(client.clone()));
+        app.call(request)
+    })
 }
 
 /// Waits, from the beginning of the lame duck, until idle connections may be closed. A busy worker may read the announcement and

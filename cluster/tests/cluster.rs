@@ -7,6 +7,7 @@ mod cluster {
     pub(crate) mod counting;
     pub(crate) mod ends;
     pub(crate) mod holding;
+    pub(crate) mod http2;
     pub(crate) mod inherited;
     pub(crate) mod interrupted;
     pub(crate) mod lives;
@@ -40,9 +41,9 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    bad_programs, commands, counting, ends, holding, inherited, interrupted, lives, node, node_programs,
-    orphans, passing, pooling, primary_death, programs, relay, requesting, returning, roles, sending,
-    serving, settings, signals, sockets, starts, supervising, support, texts, zones,
+    bad_programs, commands, counting, ends, holding, http2, inherited, interrupted, lives, node,
+    node_programs, orphans, passing, pooling, primary_death, programs, relay, requesting, returning, roles,
+    sending, serving, settings, signals, sockets, starts, supervising, support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -91,6 +92,7 @@ fn trials() -> Vec<Trial> {
         counting::trials(),
         zones::trials(),
         supervising::trials(),
+        http2::trials(),
         pooling::trials(),
         texts::trials(),
     ]

@@ -36,20 +36,20 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A running supervisor of two workers. A worker writes the slot to each connection.
-struct Running {
-    handle: SupervisorHandle,
-    port: u16,
+pub(crate) struct Running {
+    pub(crate) handle: SupervisorHandle,
+    pub(crate) port: u16,
     end: JoinHandle<Result<(), RunError>>,
 }
 
 /// The settings for two workers with the arguments: a program of `programs/supervised.rs`.
-fn settings(arguments: &[&str]) -> SupervisorSettings {
+pub(crate) fn settings(arguments: &[&str]) -> SupervisorSettings {
     let spawn = SpawnOptions::new().args([SUPERVISED].into_iter().chain(arguments.iter().copied()));
     SupervisorSettings::new(2).primary(Settings { spawn, ..Settings::default() })
 }
 
 /// Starts a supervisor, and waits until both workers are ready.
-async fn start(settings: SupervisorSettings) -> Result<Running, Failed> {
+pub(crate) async fn start(settings: SupervisorSettings) -> Result<Running, Failed> {
     let mut supervisor = Supervisor::new(settings.lame_duck(Duration::from_millis(10)))?;
     let handle = supervisor.handle();
     let (mut ready, mut port) = (0, 0);
@@ -74,7 +74,7 @@ impl Running {
         Ok(self.handle.status().await?)
     }
 
-    async fn end(self) -> TestResult {
+    pub(crate) async fn end(self) -> TestResult {
         self.handle.shutdown().await?;
         Ok(timeout(TIMEOUT, self.end).await???)
     }

@@ -1,8 +1,10 @@
 //! Workers of a supervisor, by the first argument.
 
+use std::time::Duration;
 use std::{env, fs, process};
 
 use ::cluster::{Worker, WorkerEvent};
+use axum::{Router, routing::post};
 use tokio::io::AsyncWriteExt;
 
 use super::{Ended, tasks};
@@ -31,6 +33,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
             }
         }
         "hold connections" => return hold(&worker).await,
+        "serve streams" => return streams(&worker).await,
         "serve blocking tasks" => return tasks::serve_blocking(&worker).await,
         "serve tasks" => return tasks::serve(&worker).await,
         other => return Err(format!("there is no program {other:?}").into()),
@@ -60,4 +63,12 @@ async fn hold(worker: &Worker) -> Ended {
         held.push(connection);
     }
     Ok(())
+}
+
+/// Answers with the id of the worker and the body of the request, once the body is complete. Idle connections are never closed.
+async fn streams(worker: &Worker) -> Ended {
+    let id = worker.id();
+    let app = Router::new().route("/", post(move |body: String| async move { format!("{id} {body}") }));
+    let listener = worker.listen("127.0.0.1:0").await?;
+    Ok(::cluster::serve(worker, listener, app).close_idle_after(Duration::from_hours(1)).await?)
 }
