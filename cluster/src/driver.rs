@@ -204,6 +204,10 @@ impl Inner {
         }
     }
 
+    pub(crate) fn has_reached(&self, phase: Phase) -> bool {
+        *self.lock().phase.borrow() >= phase
+    }
+
     /// Whether a supervisor has announced the disconnect, and bounds the drain.
     #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "`serve` alone asks"))]
     pub(crate) fn is_announced(&self) -> bool {

@@ -63,7 +63,8 @@
 //! # Feature `axum`
 //!
 //! Off by default. [`serve()`] serves an axum application, and an exiting worker loses no request. [`Listener`] is also a
-//! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`.
+//! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`. The feature `http2` adds HTTP/2 to `serve`. A server without
+//! axum closes connections by [`Worker::became_lame_duck`] and [`Worker::is_lame_duck`].
 
 // Not in examples and integration tests: programs react to some events only.
 #![deny(clippy::wildcard_enum_match_arm)]

@@ -101,7 +101,7 @@ impl<T: Transport> Serve<T> {
             drain.send_replace(Drain::CloseIdle);
             match drain_timeout {
                 Some(timeout) => sleep(timeout).await,
-                None if worker.is_announced() => future::pending().await,
+                None if worker.inner.is_announced() => future::pending().await,
                 None => sleep(SupervisorSettings::DRAIN).await,
             }
         };
@@ -203,7 +203,7 @@ fn with_client<C: Clone + Send + Sync + 'static>(
 /// the request to disconnect together: clients still get the least time.
 async fn lame_duck_ended(worker: &Worker, duration: Option<Duration>) {
     let time = sleep(duration.unwrap_or(SupervisorSettings::LAME_DUCK));
-    if duration.is_none() && worker.is_announced() {
+    if duration.is_none() && worker.inner.is_announced() {
         worker.disconnecting().await;
     }
     time.await;

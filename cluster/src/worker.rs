@@ -52,7 +52,7 @@ mod serve_tasks;
 /// call returns when the message is written.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl Worker {
@@ -236,10 +236,55 @@ impl Worker {
         self.inner.wait_for_phase(Phase::LameDuck)
     }
 
-    /// Whether a supervisor has announced the disconnect, and bounds the drain.
-    #[cfg(feature = "axum")]
-    pub(crate) fn is_announced(&self) -> bool {
-        self.inner.is_announced()
+    /// Whether the worker is a lame duck: the state of [`became_lame_duck`](Worker::became_lame_duck). A server without
+    /// `serve` of feature `axum` reads the state before each answer. With hyper:
+    ///
+    /// ```no_run
+    /// use std::convert::Infallible;
+    /// use std::time::Duration;
+    ///
+    /// use hyper::header::{CONNECTION, HeaderValue};
+    /// use hyper::{Request, Response, body::Incoming, service::service_fn};
+    /// use hyper_util::rt::{TokioExecutor, TokioIo};
+    /// use hyper_util::server::{conn::auto, graceful::GracefulShutdown};
+    ///
+    /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+    /// let worker = cluster::Worker::join()?;
+    /// let mut listener = worker.listen("127.0.0.1:8000").await?;
+    /// let connections = GracefulShutdown::new();
+    /// let mut drained = Box::pin(async {
+    ///     worker.became_lame_duck().await;
+    ///     // More than the pause of a busy client between two requests.
+    ///     tokio::time::sleep(Duration::from_secs(1)).await;
+    /// });
+    /// loop {
+    ///     let accepted = tokio::select! {
+    ///         accepted = listener.accept() => accepted?,
+    ///         () = &mut drained => break,
+    ///     };
+    ///     let Some(connection) = accepted else { break };
+    ///     let worker = worker.clone();
+    ///     let answer = service_fn(move |_: Request<Incoming>| {
+    ///         let worker = worker.clone();
+    ///         async move {
+    ///             let mut response = Response::new("hello".to_owned());
+    ///             if worker.is_lame_duck() {
+    ///                 // The client reconnects to another worker.
+    ///                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    ///             }
+    ///             Ok::<_, Infallible>(response)
+    ///         }
+    ///     });
+    ///     let builder = auto::Builder::new(TokioExecutor::new());
+    ///     let served = builder.serve_connection(TokioIo::new(connection), answer).into_owned();
+    ///     tokio::spawn(connections.watch(served));
+    /// }
+    /// // Closes idle connections, sends GOAWAY to HTTP/2 clients, and waits for the answers to open requests.
+    /// connections.shutdown().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn is_lame_duck(&self) -> bool {
+        self.inner.has_reached(Phase::LameDuck)
     }
 
     /// Waits until the channel is closed. After [`join_as_node`](Worker::join_as_node) a call implies

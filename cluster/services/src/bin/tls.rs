@@ -7,7 +7,6 @@
 
 use std::env;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -45,11 +44,9 @@ async fn worker() -> anyhow::Result<()> {
     let worker = Worker::join()?;
     let mut listener = worker.listen(address).await?;
     println!("worker {} serves https://{}/", worker.id(), listener.local_addr());
-    let (connections, is_lame) = (GracefulShutdown::new(), Arc::new(AtomicBool::new(false)));
-    let app = app(is_lame.clone());
+    let (connections, app) = (GracefulShutdown::new(), app(&worker));
     let lame_duck = async {
         worker.became_lame_duck().await;
-        is_lame.store(true, Ordering::Relaxed);
         sleep(CLOSE_IDLE_AFTER).await;
     };
     tokio::pin!(lame_duck);
@@ -68,15 +65,15 @@ async fn worker() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn app(is_lame: Arc<AtomicBool>) -> Router {
+fn app(worker: &Worker) -> Router {
     Router::new()
         .route("/", get(async || "hello\n"))
-        .layer(middleware::map_response_with_state(is_lame, close_connection))
+        .layer(middleware::map_response_with_state(worker.clone(), close_connection))
 }
 
 /// A lame duck asks its clients to reconnect. HTTP/2 has no such header, and hyper removes it.
-async fn close_connection(State(is_lame): State<Arc<AtomicBool>>, mut response: Response) -> Response {
-    if is_lame.load(Ordering::Relaxed) {
+async fn close_connection(State(worker): State<Worker>, mut response: Response) -> Response {
+    if worker.is_lame_duck() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -134,8 +134,10 @@ async fn serve_with_times(worker: &Worker) -> Ended {
         lame.await;
         Instant::now()
     });
+    assert!(!worker.is_lame_duck());
     let (idle, open) = (Duration::from_secs(5), Duration::from_secs(7));
     ::cluster::serve(worker, listener, app).close_idle_after(idle).drain_timeout(open).await?;
+    assert!(worker.is_lame_duck());
     worker.send(json!(start.await?.elapsed().as_secs()))?;
     Ok(())
 }
