@@ -74,6 +74,7 @@ compile_error!("`cluster` needs Unix sockets that carry descriptors");
 
 #[cfg(feature = "axum")]
 mod axum_listener;
+mod command_queue;
 mod connection;
 mod driver;
 mod error;
@@ -87,7 +88,6 @@ mod primary;
 mod received;
 mod remote;
 mod replies;
-mod requests;
 mod role;
 #[cfg(feature = "axum")]
 mod serve;

@@ -14,11 +14,11 @@ use futures_core::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
+use crate::command_queue::{Command, CommandQueue};
 use crate::driver::LINGER;
 use crate::error::{NoRuntime, PrimaryError, RequestError};
 use crate::received::{Received, Releases};
 use crate::replies::{PendingReply, Replies};
-use crate::requests::{Request, Requests};
 use crate::role::origin;
 use crate::socket::{self, NotSent, Socket};
 use crate::unix::{Pipes, Unix};
@@ -54,7 +54,7 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 pub struct Primary {
     machine: cluster_core::Primary,
     unix: Unix,
-    requests: Requests<Primary>,
+    commands: CommandQueue<Primary>,
     runtime: Handle,
     /// Whether remotes precede the operating system at the next input: the two alternate.
     remotes_first: bool,
@@ -84,7 +84,7 @@ impl Primary {
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
             unix,
-            requests: Requests::default(),
+            commands: CommandQueue::default(),
             runtime,
             remotes_first: false,
             unclaimed: None,
@@ -269,8 +269,8 @@ impl Primary {
     }
 
     /// A sender of commands, and the notification of possible room in a channel.
-    pub(crate) fn requests(&mut self) -> (mpsc::Sender<Request<Primary>>, Arc<Notify>) {
-        (self.requests.sender(), self.progress.clone())
+    pub(crate) fn command_sender(&mut self) -> (mpsc::Sender<Command<Primary>>, Arc<Notify>) {
+        (self.commands.sender(), self.progress.clone())
     }
 
     /// The next event for the program: replies have their own receivers.
@@ -304,7 +304,7 @@ impl Primary {
             }
             self.unix.retain_pipes(|worker| self.machine.worker(worker).is_some());
             if !self.take_input(cx) {
-                let over = self.unix.is_idle() && !self.requests.are_possible();
+                let over = self.unix.is_idle() && !self.commands.are_possible();
                 return if over { Poll::Ready(None) } else { Poll::Pending };
             }
         }
@@ -325,8 +325,8 @@ impl Primary {
             return true;
         }
         self.remotes_first = !self.remotes_first;
-        let first = self.remotes_first && self.poll_request(cx);
-        first || self.poll_os(cx) || self.poll_request(cx)
+        let first = self.remotes_first && self.poll_command(cx);
+        first || self.poll_os(cx) || self.poll_command(cx)
     }
 
     fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
@@ -348,9 +348,9 @@ impl Primary {
         any
     }
 
-    fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(request) = self.requests.poll(cx) else { return false };
-        request(self);
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(command) = self.commands.poll(cx) else { return false };
+        command(self);
         true
     }
 }

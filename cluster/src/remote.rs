@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::command_queue::Command;
 use crate::error::{RemoteError, RequestError};
 use crate::primary::{ConnectionCounts, Primary};
 use crate::replies::within;
-use crate::requests::Request;
 use crate::socket::Socket;
 
 /// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.
@@ -22,15 +22,15 @@ use crate::socket::Socket;
 /// remote: the remote would wait for the same task.
 #[derive(Clone)]
 pub struct Remote {
-    requests: mpsc::Sender<Request<Primary>>,
+    commands: mpsc::Sender<Command<Primary>>,
     progress: Arc<Notify>,
 }
 
 impl Primary {
     /// A remote control for other tasks. While a remote exists, [`next`](Primary::next) waits for commands.
     pub fn remote(&mut self) -> Remote {
-        let (requests, progress) = self.requests();
-        Remote { requests, progress }
+        let (commands, progress) = self.command_sender();
+        Remote { commands, progress }
     }
 }
 
@@ -182,8 +182,8 @@ impl Remote {
 
     /// Sends a command without an answer.
     #[cfg(test)]
-    pub(crate) async fn command(&self, request: Request<Primary>) {
-        assert!(self.requests.send(request).await.is_ok(), "the primary was dropped");
+    pub(crate) async fn command(&self, command: Command<Primary>) {
+        assert!(self.commands.send(command).await.is_ok(), "the primary was dropped");
     }
 
     async fn ask<T: Send + 'static>(
@@ -192,8 +192,8 @@ impl Remote {
     ) -> Result<T, RemoteError> {
         let (answer, answered) = oneshot::channel();
         // The caller may no longer wait; the command is executed all the same.
-        let request: Request<Primary> = Box::new(move |primary| drop(answer.send(act(primary))));
-        self.requests.send(request).await.map_err(|_| RemoteError::PrimaryDropped)?;
+        let command: Command<Primary> = Box::new(move |primary| drop(answer.send(act(primary))));
+        self.commands.send(command).await.map_err(|_| RemoteError::PrimaryDropped)?;
         answered.await.map_err(|_| RemoteError::PrimaryDropped)
     }
 }

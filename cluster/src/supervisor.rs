@@ -13,10 +13,10 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use crate::command_queue::CommandQueue;
 use crate::primary;
 use crate::received::Releases;
 use crate::replies::Replies;
-use crate::requests::Requests;
 use crate::unix::{Pipes, Unix};
 
 mod logging;
@@ -62,7 +62,7 @@ use waiting::Waiting;
 pub struct Supervisor {
     machine: cluster_core::Supervisor,
     unix: Unix,
-    requests: Requests<Supervisor>,
+    commands: CommandQueue<Supervisor>,
     runtime: Handle,
     signals: Option<SignalCommands>,
     waiting: Waiting,
@@ -100,7 +100,7 @@ impl Supervisor {
         Ok(Supervisor {
             machine: cluster_core::Supervisor::new(settings).map_err(SupervisorError::Settings)?,
             unix: Unix::with_unread_output(unread_output),
-            requests: Requests::default(),
+            commands: CommandQueue::default(),
             runtime,
             signals: None,
             waiting: Waiting::default(),
@@ -184,7 +184,7 @@ impl Supervisor {
 
     /// A remote control for other tasks and for reactions to events. A task that awaits the supervisor must not await a handle.
     pub fn handle(&mut self) -> SupervisorHandle {
-        SupervisorHandle::new(self.requests.sender(), self.waiting.is_finished(), self.progress.clone())
+        SupervisorHandle::new(self.commands.sender(), self.waiting.is_finished(), self.progress.clone())
     }
 
     /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second
@@ -280,8 +280,8 @@ impl Supervisor {
             return true;
         }
         self.handles_first = !self.handles_first;
-        let first = self.handles_first && self.poll_request(cx);
-        first || self.poll_os(cx) || self.poll_request(cx)
+        let first = self.handles_first && self.poll_command(cx);
+        first || self.poll_os(cx) || self.poll_command(cx)
     }
 
     fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
@@ -306,9 +306,9 @@ impl Supervisor {
         any
     }
 
-    fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(request) = self.requests.poll(cx) else { return false };
-        request(self);
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
+        let Poll::Ready(command) = self.commands.poll(cx) else { return false };
+        command(self);
         true
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::waiting::Reply;
 use super::{HandleError, Supervisor};
-use crate::requests::Request;
+use crate::command_queue::Command;
 
 /// Commands a [`Supervisor`] from another task: see [`Supervisor::handle`]. Clones are cheap.
 ///
@@ -17,7 +17,7 @@ use crate::requests::Request;
 /// Dropping the future does not revoke the command.
 #[derive(Clone)]
 pub struct SupervisorHandle {
-    requests: mpsc::Sender<Request<Supervisor>>,
+    commands: mpsc::Sender<Command<Supervisor>>,
     /// The shutdown is complete.
     is_finished: Arc<AtomicBool>,
     /// Notified when there may be room in a channel.
@@ -26,11 +26,11 @@ pub struct SupervisorHandle {
 
 impl SupervisorHandle {
     pub(super) fn new(
-        requests: mpsc::Sender<Request<Supervisor>>,
+        commands: mpsc::Sender<Command<Supervisor>>,
         is_finished: Arc<AtomicBool>,
         progress: Arc<Notify>,
     ) -> Self {
-        SupervisorHandle { requests, is_finished, progress }
+        SupervisorHandle { commands, is_finished, progress }
     }
 
     /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
@@ -120,8 +120,8 @@ impl SupervisorHandle {
         replied.await.map_err(|_| HandleError::Dropped)?
     }
 
-    pub(super) async fn command(&self, request: Request<Supervisor>) -> Result<(), HandleError> {
-        self.requests.send(request).await.map_err(|_| HandleError::Dropped)
+    pub(super) async fn command(&self, command: Command<Supervisor>) -> Result<(), HandleError> {
+        self.commands.send(command).await.map_err(|_| HandleError::Dropped)
     }
 }
 

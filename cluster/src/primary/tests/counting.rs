@@ -18,17 +18,17 @@ async fn primary_streams_its_events() {
     kill(primary, worker).await;
 }
 
-/// `set_linger` sets the bound of the end, and the `Debug` text shows whether requests are possible.
+/// `set_linger` sets the bound of the end, and the `Debug` text shows whether commands are possible.
 #[tokio::test]
 async fn linger_of_primary_is_kept() {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
     primary.set_linger(Duration::from_secs(4_321));
     assert_eq!(primary.linger, Duration::from_secs(4_321));
     let text = format!("{primary:?}");
-    assert!(text.contains("Requests { possible: false }"), "{text}");
+    assert!(text.contains("CommandQueue { possible: false }"), "{text}");
     let _remote = primary.remote();
     let text = format!("{primary:?}");
-    assert!(text.contains("Requests { possible: true }"), "{text}");
+    assert!(text.contains("CommandQueue { possible: true }"), "{text}");
 }
 
 /// Clients of a stopped worker: the first is handed off, the second is queued. The worker dies, and both are closed.

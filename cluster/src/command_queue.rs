@@ -5,36 +5,36 @@ use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 
-/// The bound of queued requests; further callers wait.
-const PENDING_REQUESTS: usize = 64;
+/// The bound of queued commands; further callers wait.
+const QUEUED_COMMANDS: usize = 64;
 
 /// A command, including the code that sends the answer.
-pub(crate) type Request<P> = Box<dyn FnOnce(&mut P) + Send>;
+pub(crate) type Command<P> = Box<dyn FnOnce(&mut P) + Send>;
 
 /// The receiving end, open while a sender exists.
-pub(crate) struct Requests<P> {
-    open: Option<RequestQueue<P>>,
+pub(crate) struct CommandQueue<P> {
+    open: Option<OpenQueue<P>>,
 }
 
-struct RequestQueue<P> {
-    sender: mpsc::WeakSender<Request<P>>,
-    receiver: mpsc::Receiver<Request<P>>,
+struct OpenQueue<P> {
+    sender: mpsc::WeakSender<Command<P>>,
+    receiver: mpsc::Receiver<Command<P>>,
 }
 
-impl<P> Default for Requests<P> {
+impl<P> Default for CommandQueue<P> {
     fn default() -> Self {
-        Requests { open: None }
+        CommandQueue { open: None }
     }
 }
 
-impl<P> Requests<P> {
+impl<P> CommandQueue<P> {
     /// A further sender.
-    pub(crate) fn sender(&mut self) -> mpsc::Sender<Request<P>> {
+    pub(crate) fn sender(&mut self) -> mpsc::Sender<Command<P>> {
         let existing = self.open.as_ref().and_then(|queue| queue.sender.upgrade());
         existing.unwrap_or_else(|| {
-            let (requests, receiver) = mpsc::channel(PENDING_REQUESTS);
-            self.open = Some(RequestQueue { sender: requests.downgrade(), receiver });
-            requests
+            let (sender, receiver) = mpsc::channel(QUEUED_COMMANDS);
+            self.open = Some(OpenQueue { sender: sender.downgrade(), receiver });
+            sender
         })
     }
 
@@ -43,10 +43,10 @@ impl<P> Requests<P> {
         self.open.is_some()
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Request<P>> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Command<P>> {
         let Some(queue) = &mut self.open else { return Poll::Pending };
         match queue.receiver.poll_recv(cx) {
-            Poll::Ready(Some(request)) => Poll::Ready(request),
+            Poll::Ready(Some(command)) => Poll::Ready(command),
             Poll::Ready(None) => {
                 self.open = None;
                 Poll::Pending
@@ -56,8 +56,8 @@ impl<P> Requests<P> {
     }
 }
 
-impl<P> fmt::Debug for Requests<P> {
+impl<P> fmt::Debug for CommandQueue<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").field("possible", &self.are_possible()).finish()
+        f.debug_struct("CommandQueue").field("possible", &self.are_possible()).finish()
     }
 }
