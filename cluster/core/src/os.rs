@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use core::time::Duration;
 
 pub use crate::errno::{Errno, Signal};
 use crate::os_bytes::{Escaped, OsBytes};
@@ -97,7 +98,7 @@ pub enum BindAddress {
     /// A TCP or UDP socket at an IPv6 address in a zone.
     Zoned {
         host: Ipv6Addr,
-        /// The name or the number of a network interface. An unknown interface is no zone, as in libuv.
+        /// The name or the number of a network interface. An unknown interface counts as no zone, as in libuv.
         zone: String,
         /// 0: the kernel chooses.
         port: u16,
@@ -267,6 +268,11 @@ pub enum Call {
     SetTimer { timer: TimerId, after_ms: u64 },
     /// End this process.
     Exit { code: i32 },
+}
+
+/// The `after_ms` of [`Call::SetTimer`] for a time, rounded up: a timer never fires early.
+pub(crate) fn timer_ms(after: Duration) -> u64 {
+    u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// An event that the operating system reports to a machine.

@@ -110,7 +110,7 @@ impl Supervisor {
 
     /// The slots, in order of their numbers.
     pub fn slots(&self) -> impl Iterator<Item = SlotInfo> {
-        self.slots.infos(self.lifecycle.processes(), self.lifecycle.primary())
+        self.slots.infos(&self.lifecycle)
     }
 
     /// The slot of a running worker, until the exit of the worker.

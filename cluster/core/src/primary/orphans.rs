@@ -6,7 +6,7 @@ use super::WorkerInfo;
 use super::peers::Peers;
 use crate::channel::Channel;
 use crate::event::WorkerError;
-use crate::os::WorkerId;
+use crate::os::{WorkerId, timer_ms};
 
 /// The worker has exited, and its channel is open.
 fn is_orphaned(worker: WorkerId, peers: &Peers) -> bool {
@@ -17,8 +17,7 @@ fn is_orphaned(worker: WorkerId, peers: &Peers) -> bool {
 /// The wait for the channel of an exited worker, in milliseconds. `None`: the channel is closed, or there is no limit.
 pub(super) fn wait_ms(worker: WorkerId, timeout: Option<Duration>, peers: &Peers) -> Option<u64> {
     let timeout = timeout.filter(|_| is_orphaned(worker, peers))?;
-    // A timer never fires early.
-    Some(u64::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+    Some(timer_ms(timeout))
 }
 
 /// Closes the channel of an exited worker. False: the channel is closed, or the worker has not exited.

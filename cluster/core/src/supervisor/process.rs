@@ -130,8 +130,10 @@ impl Process {
 
     /// The process is asked to disconnect, unless the process is busy.
     pub(super) fn disconnect(&mut self) -> Disconnect {
+        if self.phase >= Phase::Draining {
+            return Disconnect::Never;
+        }
         match self.work {
-            Work::Idle | Work::Busy | Work::Postponed if self.phase >= Phase::Draining => Disconnect::Never,
             Work::Idle => {
                 self.phase = Phase::Draining;
                 Disconnect::Now

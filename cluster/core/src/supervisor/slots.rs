@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
+use super::lifecycle::Lifecycle;
 use super::processes::Processes;
 use super::restart::Pauses;
 use super::slot_info::{SlotId, SlotInfo, SlotState};
 use crate::message::HandleKey;
 use crate::os::WorkerId;
-use crate::primary::{Primary, WorkerInfo};
 
 /// The state of a slot without a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,15 +104,14 @@ impl Slots {
     }
 
     /// The slots, for the program.
-    pub(super) fn infos(&self, processes: &Processes, primary: &Primary) -> impl Iterator<Item = SlotInfo> {
-        let owned_by = |worker| primary.worker(worker).map_or(0, WorkerInfo::owned_connections);
-        self.0.iter().map(move |(id, slot)| SlotInfo {
+    pub(super) fn infos(&self, lifecycle: &Lifecycle) -> impl Iterator<Item = SlotInfo> {
+        self.0.iter().map(|(id, slot)| SlotInfo {
             slot: *id,
-            state: slot.state(processes),
+            state: slot.state(lifecycle.processes()),
             worker: slot.holder(),
             successor: slot.successor,
             failures: slot.failures(),
-            owned_connections: slot.holder().map_or(0, owned_by),
+            owned_connections: slot.holder().map_or(0, |worker| lifecycle.owned_by(worker)),
         })
     }
 

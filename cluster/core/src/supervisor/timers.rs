@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
 use super::slot_info::SlotId;
-use crate::os::{Call, TimerId, WorkerId};
+use crate::os::{Call, TimerId, WorkerId, timer_ms};
 
 /// The time that a timer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,9 +67,7 @@ pub(super) struct Timers {
 impl Timers {
     pub(super) fn set(&mut self, timer: TimerId, deadline: Deadline, after: Duration) {
         self.deadlines.insert(timer, deadline);
-        // A timer never fires early.
-        let after_ms = u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.calls.push_back(Call::SetTimer { timer, after_ms });
+        self.calls.push_back(Call::SetTimer { timer, after_ms: timer_ms(after) });
     }
 
     pub(super) fn fire(&mut self, timer: TimerId) -> Option<Deadline> {
