@@ -118,9 +118,10 @@ impl Pool {
         PendingTask { ticket, outcome, commands: self.commands.clone(), is_over: false, result: PhantomData }
     }
 
-    /// Shuts down, and completes when every worker has exited. Tasks in the queue run before, or fail, by choice; running tasks
-    /// complete. With [`ClosePolicy::Fail`] the [time of a shutdown](crate::SupervisorSettings::shutdown) bounds the running tasks;
-    /// with [`ClosePolicy::Drain`] a second call with `Fail` does. Dropping the future does not revoke the shutdown.
+    /// Shuts down, and completes when every worker has exited. With [`ClosePolicy::Drain`] the tasks in the queue run first; with
+    /// [`ClosePolicy::Fail`] they end with [`TaskError::Closed`]. Running tasks complete, with `Fail` at most until the
+    /// [time of a shutdown](crate::SupervisorSettings::shutdown) ends; `Drain` has no bound, but a later call with `Fail` is
+    /// possible. Dropping the future does not revoke the shutdown.
     pub async fn shutdown(&self, policy: ClosePolicy) {
         self.room.close();
         let (reply, ended) = oneshot::channel();

@@ -102,8 +102,8 @@ impl Primary {
         self.command(|machine| machine.setup(changes));
     }
 
-    /// Reaps orphans while events are awaited: the kernel makes them children of this process if its id is 1 (in a container), or
-    /// if it is a subreaper. An exited child remains for one second, so that another part of the program can wait for the child
+    /// Reaps orphans, the descendants that have lost their parents, while events are awaited. The kernel makes orphans children of this
+    /// process if the process has the id 1 (in a container), or is a subreaper. An exited child remains for one second, so that another part of the program can wait for the child
     /// and receive the status; statuses of workers are never taken. Linux only.
     ///
     /// # Errors

@@ -199,14 +199,13 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Reaps orphans while events are awaited: the kernel makes them children of this process if its id is 1 (in a container), or
-    /// if it is a subreaper. An exited child remains for one second, so that another part of the program can wait for the child
-    /// and receive the status; statuses of workers are never taken. [`run`](Supervisor::run) calls this in a process with the id 1. Linux only.
+    /// As [`Primary::reap_orphans`](crate::Primary::reap_orphans). [`run`](Supervisor::run) calls this in a process with the id 1.
+    /// Linux only.
     ///
     /// # Errors
-    /// The kernel does not list the children of this process (`/proc/self/task/*/children`), or the runtime has no IO driver.
+    /// As [`Primary::reap_orphans`](crate::Primary::reap_orphans).
     #[cfg(target_os = "linux")]
-    pub fn reap_orphans(&mut self) -> std::io::Result<()> {
+    pub fn reap_orphans(&mut self) -> io::Result<()> {
         let _context = self.runtime.enter();
         self.unix.reap_orphans()
     }

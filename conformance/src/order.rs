@@ -82,7 +82,7 @@ impl Broken {
     }
 }
 
-/// `Err`: the expectation of a rule that a line breaks.
+/// `Err`: a line breaks a rule; the text is the expectation of the rule.
 type Checked = Result<(), String>;
 
 /// Applies a rule up to the first line that breaks it.

@@ -78,7 +78,7 @@ struct Known {
 }
 
 impl Worker {
-    /// The worker with an id, before its `start` line.
+    /// The worker with this id. The line `start` is not written yet.
     pub fn new(scenario: &Scenario, id: u64) -> Self {
         Worker { id, rules: Rules::new(scenario.worker_rules(id)), known: Known::default() }
     }

@@ -374,7 +374,7 @@ async fn one_too_many(worker: &Worker) -> Ended {
 /// How many clients wait while no descriptor can be sent.
 const CLIENTS: usize = 8;
 
-/// The descriptor limit of a process, which bounds the descriptors of its user in flight.
+/// The limit of open descriptors of a process. The kernel also applies the limit to the descriptors that a user has in flight.
 const DESCRIPTORS: rlim_t = 100;
 
 /// Leads a cluster as a user with too many descriptors in flight for a while; root has no limit.

@@ -217,8 +217,8 @@ impl Pool {
         self.workers.get_or_add(worker).is_ready = ready;
     }
 
-    /// The worker has exited, or no longer can be waited for (`None`). Its tasks end or are queued again, by
-    /// [`Delivery`].
+    /// The worker has exited, or is stuck: `None`, as the supervisor no longer waits for the exit. The running tasks end or are queued
+    /// again, by [`Delivery`].
     pub fn exited(&mut self, worker: WorkerId, status: Option<ExitStatus>) {
         for task in self.workers.remove(worker) {
             let Some(attempts) = self.tasks.get(&task).map(|task| task.attempts) else { continue };

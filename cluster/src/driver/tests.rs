@@ -292,6 +292,6 @@ async fn until_full(inner: &Inner) {
             tokio::task::yield_now().await;
         }
     }
-    // The last read may add 64 KiB of lines, each a digit and a line end or more.
+    // The last read may exceed the bound by 64 KiB. The shortest line has two bytes.
     assert!(before < INBOX_EVENTS + (64 << 10) / 2, "{before}");
 }

@@ -186,6 +186,7 @@ impl PoolDriver {
                         let _ = reply.send(outcome);
                     }
                 }
+                // A second call would hurry the shutdown.
                 PoolEvent::Empty if self.supervisor.is_shutting_down() => {}
                 PoolEvent::Empty => self.supervisor.shutdown(),
             }

@@ -20,8 +20,8 @@ type Ended = Result<Message, String>;
 impl Worker {
     /// Serves the tasks of a [`Pool`](crate::Pool) until this worker is disconnected and the last reply is sent; then `main` should
     /// return. Each task is a task of the runtime, and is aborted when the pool cancels it. The text of an error is returned to the
-    /// caller of [`Pool::run`](crate::Pool::run); a panic is an error as well. A
-    /// task with a typed error returns a `Result` as the result.
+    /// caller of [`Pool::run`](crate::Pool::run); a panic is an error as well. For a typed error, the
+    /// task returns `Ok` with a `Result` as the value.
     ///
     /// A task that computes for long without an `await` delays all others of its thread: use
     /// [`serve_blocking_tasks`](Worker::serve_blocking_tasks). The call takes the events of the worker; messages that belong to no pool are dropped.

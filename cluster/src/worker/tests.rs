@@ -57,7 +57,7 @@ async fn shutdown_ends_open_connection() {
     drop(connection);
 }
 
-/// A new worker is connected, and the program sets the bounds of the end.
+/// A new worker is connected, and keeps the bounds that the program sets for the exit.
 #[tokio::test]
 async fn new_worker_keeps_its_bounds() {
     let (worker, _far) = worker(ExitRule::KeepRunning);

@@ -14,10 +14,10 @@ use crate::order::Misfit;
 use crate::pattern::LinePattern;
 use crate::trace::Trace;
 
-/// The limit of lines read otherwise: the number of readings doubles with each.
+/// The limit of lines with two readings: each such line doubles the number of traces to search.
 const MOST: usize = 6;
 
-/// One defect of a runtime, and the mismatch that shows it, or a line that the runtime writes in place of another.
+/// One defect of a runtime. The signs of a defect: a mismatch, or a line that the runtime writes in place of another line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Defect {

@@ -251,7 +251,7 @@ impl Argument for SendHandle {
     }
 }
 
-/// A message of a primary with a socket.
+/// A message of a primary that carries a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SendHandleTo {

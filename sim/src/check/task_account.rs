@@ -16,7 +16,7 @@ pub(crate) struct TaskLife {
     pub(crate) ended: bool,
 }
 
-/// The memory of the checks of a pool.
+/// The state that the checks of a pool share.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TaskAccount {
     pub(crate) tasks: BTreeMap<TaskId, TaskLife>,

@@ -411,7 +411,7 @@ pub(super) fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {
     step.into_iter().chain(inside.iter().copied()).collect()
 }
 
-/// The next choices in counting order; the first `fixed` stay.
+/// The next choices in counting order. The first `fixed` choices are unchanged.
 pub(super) fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
     let last = taken.iter().rposition(|choice| choice.value + 1 < choice.of).filter(|&last| last >= fixed)?;
     let mut next: Vec<u32> = taken[..=last].iter().map(|choice| choice.value).collect();

@@ -101,7 +101,7 @@ fn starved_listener_closes_with_its_queue() {
     }
 }
 
-/// Writes fail with every error: nothing is lost but with a broken channel, and every process ends.
+/// Writes fail with every error. Only a broken channel loses messages, and every process exits.
 #[test]
 fn writes_that_fail() {
     let others = subsequence(vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor], 0..=3);

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | worker, once | `"CLUSTER_TASKS_READY"` |
 //! | primary | `{"cmd":"CLUSTER_TASK","id":7,"task":...}` |
-//! | primary | `{"cmd":"CLUSTER_TASK_CANCEL","id":7}`; a reply is optional, and frees the worker |
+//! | primary | `{"cmd":"CLUSTER_TASK_CANCEL","id":7}`; the reply to the task is still necessary: it frees the worker, and its result is ignored |
 //! | worker | `{"cmd":"CLUSTER_TASK_DONE","id":7,"result":...}`; without `result`: `null` |
 //! | worker | `{"cmd":"CLUSTER_TASK_FAILED","id":7,"error":"..."}` |
 

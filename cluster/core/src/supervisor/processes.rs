@@ -27,7 +27,7 @@ impl Processes {
         self.0.remove(&worker)
     }
 
-    /// A ready process holds its slot.
+    /// Whether a process is ready. A ready process always holds its slot.
     pub(super) fn is_ready(&self, worker: WorkerId) -> bool {
         self.get(worker).is_some_and(|process| process.phase() == Phase::Ready)
     }

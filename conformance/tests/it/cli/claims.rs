@@ -31,7 +31,7 @@ fn named_scenarios_run_alone() {
     assert!(printed.out.contains("3 claims about 1 scenario, "), "{printed}");
 }
 
-/// Without a terminal a tenth of a long run has one line, and a failure has its own.
+/// Without a terminal, each tenth of a long run prints one line, and each failure one more.
 #[test]
 fn long_run_prints_few_lines() {
     let cli = wrong();

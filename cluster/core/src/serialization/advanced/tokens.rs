@@ -82,7 +82,7 @@ pub(crate) enum Open {
     Map,
     Set,
     Error,
-    /// A host object of Node, as a plain object: one value.
+    /// A host object of Node. One value follows, a plain object.
     Host,
 }
 

@@ -97,7 +97,7 @@ fn giving_up_can_exit() {
     assert_eq!(story.exits(2, 0), ["1: worker 2 drained", "finished 7"]);
 }
 
-/// The end of the channel replaces a ready worker at once; the old process has the time of a drain.
+/// A ready worker is replaced as soon as the channel closes; the old process has the time of a drain to exit.
 #[test]
 fn closed_channel_replaces_worker() {
     let mut story = serving(settings(1), 1);
