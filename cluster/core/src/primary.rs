@@ -26,16 +26,16 @@ mod inspector;
 mod messages;
 mod orphans;
 mod peers;
-mod retries;
 mod setup;
 mod supervised;
+mod timer_actions;
 mod worker_info;
 
 use distribution::Distribution;
 use peers::Peers;
-use retries::Retry;
 use setup::Setup;
 pub use setup::{ForkError, PolicyFrozen};
+use timer_actions::TimerAction;
 pub use worker_info::{WorkerInfo, WorkerState};
 
 /// Pending work of the primary.
@@ -274,7 +274,7 @@ impl Primary {
         self.peers.steps.own(Step::Forget(worker));
         let timeout = self.setup.settings.orphan_timeout;
         if let Some(after_ms) = orphans::wait_ms(worker, timeout, &self.peers) {
-            self.distribution.retry(Retry::Orphan(worker), after_ms, &mut self.peers);
+            self.distribution.set_timer(TimerAction::Orphan(worker), after_ms, &mut self.peers);
         }
     }
 
@@ -298,7 +298,7 @@ impl Primary {
             ChannelEvent::Written(_) => {}
             ChannelEvent::Lost(errno, lost) => peers.error(worker, WorkerError::Write { errno, lost }),
             ChannelEvent::Failing(errno) => peers.error(worker, WorkerError::Delayed(errno)),
-            ChannelEvent::Retry => distribution.retry(Retry::Write(worker), RETRY_MS, peers),
+            ChannelEvent::Retry => distribution.set_timer(TimerAction::Write(worker), RETRY_MS, peers),
             // Connections that the worker has read and not acknowledged stay with the worker until its channel is
             // read to the end.
             ChannelEvent::Broken => distribution.offer_no_more(worker),

@@ -8,7 +8,7 @@ use super::bind_address::{bind_address, is_udp};
 use super::handles::Handles;
 use super::orphans;
 use super::peers::Peers;
-use super::retries::{Retries, Retry};
+use super::timer_actions::{TimerAction, TimerActions};
 use crate::backoff::{Backoff, RETRY_MS};
 use crate::channel::Channel;
 use crate::event::Event;
@@ -28,7 +28,7 @@ const BACKLOG: u32 = 511;
 pub(super) struct Distribution {
     pub(super) handles: Handles,
     pub(super) ledger: Ledger,
-    retries: Retries,
+    timer_actions: TimerActions,
     /// See [`Settings::keep_listening`].
     keep_listening: bool,
     sockets_per_worker: usize,
@@ -42,7 +42,7 @@ impl Distribution {
         Distribution {
             handles: Handles::default(),
             ledger: Ledger::default(),
-            retries: Retries::default(),
+            timer_actions: TimerActions::default(),
             keep_listening: settings.keep_listening,
             sockets_per_worker: settings.limits.sockets_per_worker,
             queued_connections: settings.limits.queued_connections,
@@ -54,7 +54,7 @@ impl Distribution {
     #[cfg(feature = "testing")]
     pub(super) fn count_after(&mut self, last: u64) {
         self.handles.count_after(last);
-        self.retries.count_after(last);
+        self.timer_actions.count_after(last);
     }
 
     // ---- listening
@@ -265,7 +265,7 @@ impl Distribution {
         let pause = self.handles.live(id).backoff.next_ms();
         peers.steps.own(Step::Emit(Event::AcceptFailed { errno }));
         peers.steps.call(Call::PauseAccept { socket: listener });
-        self.retry(Retry::Accept(listener), pause, peers);
+        self.set_timer(TimerAction::Accept(listener), pause, peers);
     }
 
     /// The call that lets a listening socket accept, unless the primary has stopped accepting or the queue is full. Between
@@ -285,8 +285,8 @@ impl Distribution {
 
     /// A descriptor is free again: every paused socket tries once.
     pub(super) fn descriptor_freed(&mut self, peers: &mut Peers) {
-        for retry in self.retries.take_accepts() {
-            self.again(retry, peers);
+        for action in self.timer_actions.take_accepts() {
+            self.act(action, peers);
         }
     }
 
@@ -345,7 +345,7 @@ impl Distribution {
         } else {
             let id = self.requeue(connection, peers);
             if self.handles.get(id).is_some_and(|handle| handle.has(worker)) {
-                self.retry(Retry::Worker(id, worker), RETRY_MS, peers);
+                self.set_timer(TimerAction::Worker(id, worker), RETRY_MS, peers);
             } else {
                 self.next_for(id, worker, peers);
             }
@@ -410,33 +410,33 @@ impl Distribution {
         self.descriptor_freed(peers);
     }
 
-    // ---- retries
+    // ---- timers
 
-    pub(super) fn retry(&mut self, retry: Retry, after_ms: u64, peers: &mut Peers) {
-        let timer = self.retries.set(retry);
+    pub(super) fn set_timer(&mut self, action: TimerAction, after_ms: u64, peers: &mut Peers) {
+        let timer = self.timer_actions.set(action);
         peers.steps.call(Call::SetTimer { timer, after_ms });
     }
 
     /// The number of a timer that the caller sets.
     pub(super) fn next_timer(&mut self) -> TimerId {
-        self.retries.next()
+        self.timer_actions.next()
     }
 
     pub(super) fn timer(&mut self, timer: TimerId, peers: &mut Peers) {
-        // The timer of a socket that was resumed earlier has no retry left.
-        if let Some(retry) = self.retries.take(timer) {
-            self.again(retry, peers);
+        // The timer of a socket that was resumed earlier has no action left.
+        if let Some(action) = self.timer_actions.take(timer) {
+            self.act(action, peers);
         }
     }
 
-    fn again(&mut self, retry: Retry, peers: &mut Peers) {
-        match retry {
-            Retry::Worker(id, worker) => self.next_for(id, worker, peers),
-            Retry::Orphan(worker) => {
+    fn act(&mut self, action: TimerAction, peers: &mut Peers) {
+        match action {
+            TimerAction::Worker(id, worker) => self.next_for(id, worker, peers),
+            TimerAction::Orphan(worker) => {
                 orphans::close(worker, peers);
             }
-            Retry::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
-            Retry::Accept(socket) => peers.steps.own(Step::ResumeAccept(socket)),
+            TimerAction::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
+            TimerAction::Accept(socket) => peers.steps.own(Step::ResumeAccept(socket)),
         }
     }
 }

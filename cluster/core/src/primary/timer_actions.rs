@@ -8,7 +8,7 @@ use crate::os::{HandleId, SocketId, TimerId, WorkerId};
 
 /// The action of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Retry {
+pub(super) enum TimerAction {
     Worker(HandleId, WorkerId),
     Accept(SocketId),
     Write(WorkerId),
@@ -17,20 +17,20 @@ pub(super) enum Retry {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Retries {
+pub(super) struct TimerActions {
     last: Counter,
-    retries: BTreeMap<TimerId, Retry>,
+    actions: BTreeMap<TimerId, TimerAction>,
 }
 
-impl Retries {
+impl TimerActions {
     #[cfg(feature = "testing")]
     pub(super) fn count_after(&mut self, last: u64) {
         self.last.count_after(last);
     }
 
-    pub(super) fn set(&mut self, retry: Retry) -> TimerId {
+    pub(super) fn set(&mut self, action: TimerAction) -> TimerId {
         let timer = self.next();
-        self.retries.insert(timer, retry);
+        self.actions.insert(timer, action);
         timer
     }
 
@@ -38,13 +38,13 @@ impl Retries {
         TimerId(self.last.next())
     }
 
-    pub(super) fn take(&mut self, timer: TimerId) -> Option<Retry> {
-        self.retries.remove(&timer)
+    pub(super) fn take(&mut self, timer: TimerId) -> Option<TimerAction> {
+        self.actions.remove(&timer)
     }
 
-    /// Removes the retries of paused sockets, in order of their timers.
-    pub(super) fn take_accepts(&mut self) -> Vec<Retry> {
-        let rests = |_: &TimerId, retry: &mut Retry| matches!(retry, Retry::Accept(_));
-        self.retries.extract_if(.., rests).map(|(_, retry)| retry).collect()
+    /// Removes the actions for paused sockets, in order of their timers.
+    pub(super) fn take_accepts(&mut self) -> Vec<TimerAction> {
+        let is_accept = |_: &TimerId, action: &mut TimerAction| matches!(action, TimerAction::Accept(_));
+        self.actions.extract_if(.., is_accept).map(|(_, action)| action).collect()
     }
 }
