@@ -11,7 +11,7 @@ use cluster_core::{
 };
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::command_queue::CommandQueue;
 use crate::primary;
@@ -26,6 +26,7 @@ mod supervisor_error;
 mod supervisor_handle;
 mod waiting;
 
+pub(crate) use logging::EventLog;
 use signal_commands::{SignalCommand, SignalCommands};
 pub use supervisor_error::{HandleError, RunError, SupervisorError};
 pub use supervisor_handle::SupervisorHandle;
@@ -116,7 +117,7 @@ impl Supervisor {
     /// slot is [held](crate::SlotState::Held): no worker would start again.
     ///
     /// The events are logged with `tracing`: restarts and abandoned reloads as warnings, events of the primary at the level
-    /// `debug`. A program without a subscriber of `tracing` prints nothing, unless
+    /// `debug`. A killed worker is often replaced at the close of its channel; the exit status follows as a warning. A program without a subscriber of `tracing` prints nothing, unless
     /// [`run_with`](Supervisor::run_with) prints each event, which has a text: see the example `http`.
     ///
     /// # Errors
@@ -139,11 +140,12 @@ impl Supervisor {
         {
             warn!(%error, "orphans are not reaped");
         }
+        let mut log = EventLog::default();
         let mut gave_up = None;
         let mut exit_code = 0;
         while let Some(event) = self.next().await {
             react(&event);
-            logging::log(&event);
+            log.log(&event);
             if self.is_without_future(&event) {
                 exit_code = 1;
                 self.shutdown();
@@ -312,7 +314,6 @@ impl Supervisor {
     }
 
     fn execute(&mut self, command: SignalCommand) {
-        info!(?command, "signal");
         let slots = u32::try_from(self.machine.slots().count()).unwrap_or(u32::MAX);
         let scaled = match command {
             SignalCommand::Shutdown => {

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 
 use cluster_core::{ClosePolicy, Message, PoolEvent, SupervisorEvent, TaskError, TaskId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tracing::{debug, info};
+use tracing::debug;
 
-use crate::supervisor::Supervisor;
+use crate::supervisor::{EventLog, Supervisor};
 
 /// Identifies an accepted task before the machine numbers the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,7 @@ struct Caller {
 pub(super) struct PoolDriver {
     machine: cluster_core::Pool,
     supervisor: Supervisor,
+    log: EventLog,
     commands: mpsc::UnboundedReceiver<PoolCommand>,
     room: Arc<Semaphore>,
     callers: BTreeMap<TaskId, Caller>,
@@ -71,6 +72,7 @@ impl PoolDriver {
         PoolDriver {
             machine,
             supervisor,
+            log: EventLog::default(),
             commands,
             room,
             callers: BTreeMap::new(),
@@ -91,8 +93,8 @@ impl PoolDriver {
                     self.close(ClosePolicy::Fail);
                 }
                 PoolInput::Event(Some(event)) => {
-                    if !self.machine.observe(&event) && !matches!(event, SupervisorEvent::Primary(_)) {
-                        info!(?event, "pool");
+                    if !self.machine.observe(&event) {
+                        self.log.log(&event);
                     }
                     if matches!(event, SupervisorEvent::ShutdownStarted) {
                         self.room.close();

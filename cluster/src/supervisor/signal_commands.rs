@@ -1,9 +1,10 @@
 //! The signals that command a supervisor.
 
-use std::io;
 use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
 
 /// The command that a signal stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +19,35 @@ pub(super) enum SignalCommand {
     Shrink,
 }
 
+impl fmt::Display for SignalCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SignalCommand::Shutdown => "shut down",
+            SignalCommand::Reload => "reload",
+            SignalCommand::Grow => "add a worker",
+            SignalCommand::Shrink => "remove a worker",
+        })
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct SignalCommands([(Signal, SignalCommand); 5]);
+pub(super) struct SignalCommands([(&'static str, Signal, SignalCommand); 5]);
 
 impl SignalCommands {
     pub(super) fn new() -> io::Result<Self> {
         Ok(SignalCommands([
-            (signal(SignalKind::terminate())?, SignalCommand::Shutdown),
-            (signal(SignalKind::interrupt())?, SignalCommand::Shutdown),
-            (signal(SignalKind::hangup())?, SignalCommand::Reload),
-            (signal(SignalKind::from_raw(nix::libc::SIGTTIN))?, SignalCommand::Grow),
-            (signal(SignalKind::from_raw(nix::libc::SIGTTOU))?, SignalCommand::Shrink),
+            ("SIGTERM", signal(SignalKind::terminate())?, SignalCommand::Shutdown),
+            ("SIGINT", signal(SignalKind::interrupt())?, SignalCommand::Shutdown),
+            ("SIGHUP", signal(SignalKind::hangup())?, SignalCommand::Reload),
+            ("SIGTTIN", signal(SignalKind::from_raw(nix::libc::SIGTTIN))?, SignalCommand::Grow),
+            ("SIGTTOU", signal(SignalKind::from_raw(nix::libc::SIGTTOU))?, SignalCommand::Shrink),
         ]))
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SignalCommand> {
-        for (signal, command) in &mut self.0 {
+        for (name, signal, command) in &mut self.0 {
             if signal.poll_recv(cx).is_ready() {
+                info!("{name}: {command}");
                 return Poll::Ready(*command);
             }
         }

@@ -8,14 +8,13 @@ use libtest_mimic::Trial;
 use nix::sys::signal::{Signal::SIGKILL, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use std::{fs, io};
 use tokio::time::timeout;
 
 use super::support::{
-    TestResult, asynchronous, children, drive, fork, message, primary, primary_of, rest, until,
+    Log, TestResult, asynchronous, children, drive, fork, message, primary, primary_of, rest, until,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -275,21 +274,6 @@ async fn remote() -> TestResult {
     Ok(())
 }
 
-/// The output of a subscriber.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().map_err(|_| io::ErrorKind::Other)?.extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Neither messages, short or in parts, nor variables appear, in any form.
 async fn secrets() -> TestResult {
     for (level, is_shown) in [(tracing::Level::DEBUG, false), (tracing::Level::TRACE, true)] {
@@ -307,7 +291,7 @@ async fn secrets() -> TestResult {
         primary.disconnect_all();
         rest(&mut primary).await?;
         drop(guard);
-        let log = String::from_utf8(log.0.lock().map_err(|_| "a lock")?.clone())?;
+        let log = log.text()?;
         for secret in ["planted-variable", "planted-body"] {
             let as_numbers = format!("{:?}", secret.as_bytes());
             let found = log.contains(secret) || log.contains(as_numbers.trim_matches(['[', ']']));

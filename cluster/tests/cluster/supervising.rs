@@ -13,11 +13,12 @@ use ::cluster::{
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::programs::supervised::SUPERVISED;
-use super::support::{TIMEOUT, TestResult, asynchronous, connect};
+use super::support::{Log, TIMEOUT, TestResult, asynchronous, connect};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -25,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("failed_reload_keeps_old_workers", failed_reload),
         asynchronous("scale_adds_and_removes_slots", scale),
         asynchronous("killed_worker_keeps_slot", restart),
+        asynchronous("killed_worker_logs_status", killed),
         asynchronous("shutdown_drains_and_hurries", shutdown),
         asynchronous("status_counts_owned_connections", owned),
         asynchronous("supervisor_gives_up_without_workers", give_up),
@@ -148,6 +150,39 @@ async fn restart() -> TestResult {
     assert_eq!(Some(ready[2].0), died);
     supervisor.shutdown();
     while timeout(TIMEOUT, supervisor.next()).await?.is_some() {}
+    Ok(())
+}
+
+/// The log has the status of a worker that was killed, although the replacement may start before the exit.
+async fn killed() -> TestResult {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let guard = tracing::subscriber::set_default(subscriber.finish());
+    let mut supervisor = Supervisor::new(settings(&["serve the slot"]))?;
+    let handle = supervisor.handle();
+    let (ready, mut workers) = mpsc::unbounded_channel();
+    let run = supervisor.run_with(move |event| {
+        if let SupervisorEvent::SlotReady { worker, .. } = event {
+            // The receiver may have ended.
+            let _ = ready.send(*worker);
+        }
+    });
+    let kill_one = async {
+        let first = workers.recv().await.ok_or("no worker")?;
+        handle.send(first, "die").await?;
+        for _ in 0..2 {
+            workers.recv().await.ok_or("no further worker")?;
+        }
+        handle.shutdown().await?;
+        Ok::<_, Failed>(())
+    };
+    let (end, killed) = timeout(TIMEOUT, async { tokio::join!(run, kill_one) }).await?;
+    drop(guard);
+    killed?;
+    end?;
+    let text = log.text()?;
+    assert_eq!(text.matches("status=signal: SIGABRT").count(), 1, "{text}");
     Ok(())
 }
 

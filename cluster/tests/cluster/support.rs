@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::TcpStream;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fs, io, iter, process, thread};
 
@@ -243,5 +244,26 @@ impl Drop for FdExhaustion {
     fn drop(&mut self) {
         let restored = setrlimit(Resource::RLIMIT_NOFILE, self.limit.0, self.limit.1);
         assert!(restored.is_ok(), "a limit can be raised to what it was: {restored:?}");
+    }
+}
+
+/// The output of a subscriber.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().map_err(|_| io::ErrorKind::Other)?.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    pub(crate) fn text(&self) -> Result<String, Failed> {
+        Ok(String::from_utf8(self.0.lock().map_err(|_| "a lock")?.clone())?)
     }
 }
