@@ -44,7 +44,8 @@ const FIRST_SWEEP: usize = 64;
 /// ```
 ///
 /// In JSON a request is `{ "cmd": "CLUSTER_REQUEST", "id": 7, "body": ... }`. The answer is
-/// `{ "cmd": "CLUSTER_REPLY", "id": 7, "body": ... }`, or has a text `error` in place of `body`. A Node.js worker answers with:
+/// `{ "cmd": "CLUSTER_REPLY", "id": 7, "body": ... }`, or has a text `error` in place of `body`. A message of this form with the
+/// number of a request of the process is no event, also if the reply is late or of another peer. A Node.js worker answers with:
 ///
 /// ```js
 /// process.on('message', ({ cmd, id, body }) => {
@@ -194,7 +195,8 @@ impl Replies {
         if self.last == 0 {
             return false;
         }
-        let Some(id) = number(message, REPLY) else { return false };
+        // A reply to no request of this process belongs to the program.
+        let Some(id) = number(message, REPLY).filter(|id| (1..=self.last).contains(id)) else { return false };
         // One worker cannot reply in place of another.
         if self.waiting.get(&id).is_some_and(|waiting| waiting.peer == peer)
             && let Some(waiting) = self.waiting.remove(&id)
@@ -263,6 +265,9 @@ mod tests {
         ] {
             assert!(!replies.take(PEER, &Message::from(&other)));
             assert_eq!(IncomingRequest::of(&Message::from(other)), None);
+        }
+        for id in [0, 2] {
+            assert!(!replies.take(PEER, &Message::from(json!({ "cmd": REPLY, "id": id, "body": 1 }))));
         }
         replies.disconnect(Some(WorkerId(2)));
         assert!(replies.take(PEER, &request.refuse("busy")));
