@@ -278,7 +278,6 @@ fn ends(plan: &Plan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::WorkerAction;
 
     #[test]
     fn seed_and_number_determine_scenario() {
@@ -288,7 +287,7 @@ mod tests {
         assert_ne!(plan(1, 1), plan(2, 1));
     }
 
-    /// Only the crash and the servers of a crashing scenario remain.
+    /// Every part of a shrunk scenario is necessary: without the part the worker does not crash, or the scenario does not end.
     #[test]
     fn shrinking_keeps_only_the_cause() {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -297,18 +296,15 @@ mod tests {
         };
         let is_big =
             |number: &u64| crashes(&Generated::new(7, *number).write(directory.path()).expect("a file"));
-        let mut left = (0..200).filter(is_big).take(4).map(|number| {
+        for number in (0..200).filter(is_big).take(4) {
             let mut generated = Generated::new(7, number);
             generated.shrink(2000, directory.path(), crashes);
-            let small = generated.write(directory.path()).expect("a file");
-            assert!(crashes(&small));
-            // The fourth worker repeats the second.
-            let programs = [Some(&small.worker), small.workers.get(&2)];
-            let actions = programs.into_iter().flatten().flatten().flat_map(|rule| &rule.actions);
-            let others = actions.filter(|action| !matches!(action, WorkerAction::Listen(_))).count();
-            (others, small.clients.len())
-        });
-        // A scenario that needs another action to end keeps that, too.
-        assert!(left.any(|left| left == (1, 0)), "no scenario is shrunk to its crash");
+            assert!(crashes(&generated.write(directory.path()).expect("a file")), "scenario {number}");
+            let is_cause = |plan: &Plan| {
+                ends(plan) && write(plan, "simpler", directory.path()).is_ok_and(|file| crashes(&file))
+            };
+            let simpler = generated.plan().simpler().into_iter().find(is_cause);
+            assert_eq!(simpler, None, "scenario {number}");
+        }
     }
 }

@@ -103,7 +103,7 @@ verbs! {
         /// `{ "send": "ready" }`: send a message to the primary
         Send(text: Text),
         /// `{ "send_form": "{ b: null }" }`: send the message of a JavaScript expression to the primary, a form of
-        /// `forms/families.json`; the line has the JSON text
+        /// `forms/families.json`, on Node by one of the overloads of `process.send`; the line has the JSON text
         SendForm(form: MessageForm),
         /// `{ "try_send": "ready" }`: send a message to the primary, even on a closed channel, and write whether
         /// `send` accepted it
