@@ -9,7 +9,7 @@ use super::TaskId;
 pub(super) struct TaskQueue {
     /// The tasks that no worker has received. The limit of the queue counts these.
     unsent: BTreeSet<TaskId>,
-    /// The tasks whose worker has exited. They precede the others.
+    /// The tasks of exited workers. They precede the others.
     returned: BTreeSet<TaskId>,
 }
 
