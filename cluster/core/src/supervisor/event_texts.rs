@@ -50,6 +50,7 @@ impl fmt::Display for SupervisorEvent {
                 write!(f, "slot {slot}: worker {worker} has not exited after SIGKILL")
             }
             SupervisorEvent::ShutdownStarted => f.write_str("the shutdown started"),
+            SupervisorEvent::Finished { code: 0 } => f.write_str("the shutdown finished"),
             SupervisorEvent::Finished { code } => write!(f, "the shutdown finished with code {code}"),
         }
     }

@@ -62,6 +62,7 @@ fn events() -> Vec<SupervisorEvent> {
         E::Stuck { slot: SLOT, worker: WORKER },
         E::ShutdownStarted,
         E::Finished { code: 0 },
+        E::Finished { code: 3 },
     ]
 }
 
