@@ -72,10 +72,22 @@ fn provocation(fault: Fault) -> Trial {
         Fault::Stop => asynchronous(&name, stop),
         Fault::TimeJump => trial(&name, time_jump),
         Fault::WriteFailure => asynchronous(&name, write_failure),
+        Fault::ReusedPort => trial(&name, reused_port),
     }
 }
 
 // ---- the provocations
+
+/// The kernel chooses among some 28,000 ports: in a million binds, the absence of one port is as good as impossible.
+fn reused_port() -> TestResult {
+    let released = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    for _ in 0..1_000_000 {
+        if TcpListener::bind("127.0.0.1:0")?.local_addr()? == released {
+            return Ok(());
+        }
+    }
+    Err("no socket received the port of the closed one".into())
+}
 
 async fn kill() -> TestResult {
     let mut primary = primary()?;

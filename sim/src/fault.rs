@@ -33,11 +33,13 @@ pub enum Fault {
     TimeJump,
     /// A write fails with any error of `sendmsg`; where the error means a broken connection, both ends break.
     WriteFailure,
+    /// The kernel assigns a port that a closed socket had. Without the fault every assigned port is a new one.
+    ReusedPort,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 14] = [
+    pub const ALL: [Fault; 15] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -52,6 +54,7 @@ impl Fault {
         Fault::Stop,
         Fault::TimeJump,
         Fault::WriteFailure,
+        Fault::ReusedPort,
     ];
 
     /// The letter in a replay line.
@@ -71,12 +74,16 @@ impl Fault {
             Fault::Stop => 't',
             Fault::TimeJump => 'j',
             Fault::WriteFailure => 'f',
+            Fault::ReusedPort => 'o',
         }
     }
 
-    /// A fault that only cuts bytes or takes time loses nothing, and may strike without limit.
+    /// A fault that only cuts bytes, takes time or chooses a port loses nothing, and may strike without limit.
     fn is_harmless(self) -> bool {
-        matches!(self, Fault::ShortWrite | Fault::PartialRead | Fault::Stop | Fault::TimeJump)
+        matches!(
+            self,
+            Fault::ShortWrite | Fault::PartialRead | Fault::Stop | Fault::TimeJump | Fault::ReusedPort
+        )
     }
 }
 
@@ -98,6 +105,7 @@ impl fmt::Display for Fault {
             Fault::Stop => "stop",
             Fault::TimeJump => "time-jump",
             Fault::WriteFailure => "write-failure",
+            Fault::ReusedPort => "reused-port",
         })
     }
 }

@@ -2,7 +2,7 @@
 //! replay of a line. Channels, sockets and processes are data: a run takes microseconds, and every schedule is
 //! possible.
 //!
-//! The only fault is a read in pieces, which a healthy machine has, too.
+//! The only faults are a read in pieces and a port that is assigned again, which a healthy machine has, too.
 
 use std::sync::Arc;
 
@@ -137,15 +137,27 @@ impl Sim {
     }
 
     /// Searches for a schedule with this trace, within a budget of worlds.
+    ///
+    /// A kernel rarely assigns a released port: only a trace that repeats a port is searched again with that choice.
     pub fn reaches(&self, trace: &Trace, budget: impl Into<Budget>) -> Reach {
+        let budget = budget.into();
+        let reach = self.reaches_with(Faults::none(), trace, budget);
+        if matches!(reach, Reach::Yes(_)) || !ports::repeats_one(trace) {
+            return reach;
+        }
+        self.reaches_with(Faults::only(&[Fault::ReusedPort]), trace, budget)
+    }
+
+    fn reaches_with(&self, faults: Faults, trace: &Trace, budget: Budget) -> Reach {
         // A hidden line is missing among its counterparts.
         let is_whole = self.context.hidden.iter().all(|lines| lines.pattern.asked.what != "listening");
         let names =
             if is_whole { ports::names(&self.context.scenario, trace) } else { explore::Names::new() };
-        match explore::reaches_named(&self.world(), &wanted(trace), &names, budget) {
-            Reached::Yes(choices) => Reach::Yes(self.found(choices, trace)),
-            Reached::No(deepest) => Reach::No(self.nearest(deepest, trace)),
-            Reached::Unknown(deepest) => Reach::Unknown(self.nearest(deepest, trace)),
+        let world = self.world().with_faults(faults);
+        match explore::reaches_named(&world, &wanted(trace), &names, budget) {
+            Reached::Yes(choices) => Reach::Yes(found(world.on(Schedule::replay(choices)), trace)),
+            Reached::No(deepest) => Reach::No(nearest(world, deepest, trace)),
+            Reached::Unknown(deepest) => Reach::Unknown(nearest(world, deepest, trace)),
         }
     }
 
@@ -165,27 +177,27 @@ impl Sim {
         World::new(ScenarioProgram::new(self.context.clone()), settings)
             .named(self.context.scenario.name.clone())
     }
+}
 
-    /// A search returns choices; only their replay is evidence.
-    fn found(&self, choices: Vec<u32>, trace: &Trace) -> Run {
-        let run = run(self.world().on(Schedule::replay(choices)));
-        let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));
-        assert_eq!(run.trace, *trace, "a successful search has found this trace");
-        run
-    }
+/// A search returns choices; only their replay is evidence.
+fn found(world: World<ScenarioProgram>, trace: &Trace) -> Run {
+    let run = run(world);
+    let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));
+    assert_eq!(run.trace, *trace, "a successful search has found this trace");
+    run
+}
 
-    fn nearest(&self, deepest: explore::Deepest, trace: &Trace) -> Nearest {
-        let explore::Deepest { made, wanted: of, misfit, choices, worlds, .. } = deepest;
-        let mut world = self.world().on(Schedule::replay(choices));
-        let failed = world.run().err();
-        let seen = seen(&world);
-        let misfit = misfit.map(|explore::Misfit { observer, found, wanted }| {
-            let observer = observation_writer::observer(observer);
-            let line = 1 + common(seen.seen_by(observer), trace.seen_by(observer));
-            Divergence { observer, line, found, wanted }
-        });
-        Nearest { made, of, misfit, failed, worlds, replay: world.replay_line() }
-    }
+fn nearest(world: World<ScenarioProgram>, deepest: explore::Deepest, trace: &Trace) -> Nearest {
+    let explore::Deepest { made, wanted: of, misfit, choices, worlds, .. } = deepest;
+    let mut world = world.on(Schedule::replay(choices));
+    let failed = world.run().err();
+    let seen = seen(&world);
+    let misfit = misfit.map(|explore::Misfit { observer, found, wanted }| {
+        let observer = observation_writer::observer(observer);
+        let line = 1 + common(seen.seen_by(observer), trace.seen_by(observer));
+        Divergence { observer, line, found, wanted }
+    });
+    Nearest { made, of, misfit, failed, worlds, replay: world.replay_line() }
 }
 
 fn run(mut world: World<ScenarioProgram>) -> Result<Run, Box<Failure>> {

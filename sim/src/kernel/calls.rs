@@ -61,6 +61,16 @@ fn is_ignored(signal: Signal) -> bool {
     matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0))
 }
 
+/// The port of an address, if the kernel chooses it.
+fn port_to_assign(address: &mut BindAddress) -> Option<&mut u16> {
+    match address {
+        BindAddress::Tcp { port, .. } | BindAddress::Udp { port, .. } | BindAddress::Zoned { port, .. } => {
+            (*port == 0).then_some(port)
+        }
+        BindAddress::Path { .. } | BindAddress::Descriptor { .. } => None,
+    }
+}
+
 /// A process within a call.
 #[derive(Debug)]
 struct Caller<'a> {
@@ -119,7 +129,7 @@ impl Caller<'_> {
             Call::PauseRead { channel } => channels.pause_read(self.pid, channel, true, ready),
             Call::ResumeRead { channel } => channels.pause_read(self.pid, channel, false, ready),
             Call::CloseChannel { channel } => self.kernel.close_channel(self.pid, channel),
-            Call::Bind { handle, address, backlog } => return Some(self.bind(handle, &address, backlog)),
+            Call::Bind { handle, address, backlog } => return Some(self.bind(handle, address, backlog)),
             Call::Listen { socket, backlog } => return Some(self.listen(socket, backlog)),
             Call::PauseAccept { socket } => processes.pause_accept(self.pid, socket, true, ready),
             Call::ResumeAccept { socket } => processes.pause_accept(self.pid, socket, false, ready),
@@ -216,13 +226,23 @@ impl Caller<'_> {
         }
     }
 
-    fn bind(&mut self, handle: HandleId, address: &BindAddress, backlog: Option<u32>) -> OsEvent {
+    fn bind(&mut self, handle: HandleId, mut address: BindAddress, backlog: Option<u32>) -> OsEvent {
         if let Some(errno) = self.fails(Fault::BindFailure, &[Errno::EADDRINUSE, Errno::EACCES]) {
             return OsEvent::BindFailed { handle, errno };
         }
-        match self.kernel.bind(self.pid, Origin::Machine, address, backlog) {
+        self.reuse_port(&mut address);
+        match self.kernel.bind(self.pid, Origin::Machine, &address, backlog) {
             Ok((socket, address)) => OsEvent::Bound { handle, socket, address },
             Err(errno) => OsEvent::BindFailed { handle, errno },
+        }
+    }
+
+    /// Lets a bind without a port choose a released one, if the fault strikes.
+    fn reuse_port(&mut self, address: &mut BindAddress) {
+        let Some(port) = port_to_assign(address) else { return };
+        let released = self.kernel.network.sockets.released_ports(self.kernel.system());
+        if !released.is_empty() && self.schedule.strikes(Fault::ReusedPort) {
+            *port = released[self.schedule.choose(Point::Target, released.len())];
         }
     }
 

@@ -17,6 +17,9 @@ use crate::event::ClientId;
 /// Lower ports need root.
 pub(super) const UNPRIVILEGED: u16 = 1024;
 
+/// The first port that the kernel assigns.
+const FIRST_PORT: u16 = 40_001;
+
 /// The sockets, and the next free port.
 #[derive(Debug, Clone, Hash)]
 pub(crate) struct Sockets {
@@ -26,7 +29,7 @@ pub(crate) struct Sockets {
 
 impl Sockets {
     pub(super) fn new() -> Self {
-        Sockets { files: [].into_iter().collect(), next_port: 40_001 }
+        Sockets { files: [].into_iter().collect(), next_port: FIRST_PORT }
     }
 
     pub(super) fn copy_from(&mut self, other: &Sockets) {
@@ -125,11 +128,20 @@ impl Sockets {
         loop {
             let port = self.next_port;
             self.next_port = self.next_port.wrapping_add(1).max(UNPRIVILEGED);
-            let is_bound = self.bound_ips().any(|bound| bound.address.port() == port);
-            if !is_bound && !system.tcp_ports.contains(&port) && !system.udp_ports.contains(&port) {
+            if self.is_free(port, system) {
                 return port;
             }
         }
+    }
+
+    /// The assigned ports whose sockets are closed.
+    pub(super) fn released_ports(&self, system: &System) -> Vec<u16> {
+        (FIRST_PORT..self.next_port).filter(|&port| self.is_free(port, system)).collect()
+    }
+
+    fn is_free(&self, port: u16, system: &System) -> bool {
+        let is_bound = self.bound_ips().any(|bound| bound.address.port() == port);
+        !is_bound && !system.tcp_ports.contains(&port) && !system.udp_ports.contains(&port)
     }
 
     fn bound_ips(&self) -> impl Iterator<Item = &BoundIp> {

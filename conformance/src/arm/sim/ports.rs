@@ -3,6 +3,8 @@
 //! Symbols are numbered per observer, so the lines alone do not decide whether two workers share a port. A worker reports its
 //! servers in the order of its own lines, and the channel keeps the order.
 
+use std::collections::BTreeSet;
+
 use cluster_sim::explore::Names;
 
 use super::actor;
@@ -63,6 +65,14 @@ fn reports_every_server(scenario: &Scenario, worker: u64) -> bool {
             (false, false)
         };
         is_exclusive || shares_port || matches!(action, WorkerAction::Close(_) | WorkerAction::Disconnect)
+    })
+}
+
+/// Whether two `listening` lines of an observer have the same port.
+pub(super) fn repeats_one(trace: &Trace) -> bool {
+    trace.observers.values().any(|lines| {
+        let mut seen = BTreeSet::new();
+        lines.iter().filter_map(name).any(|port| !seen.insert(port))
     })
 }
 

@@ -149,6 +149,21 @@ fn failed_write_resets_connection() {
     assert_eq!(seen, all.map(|lines| lines.into_iter().map(str::to_owned).collect()).into());
 }
 
+/// The kernel may assign a port again after its socket is closed.
+#[test]
+fn reused_port_is_found() {
+    let sim = Sim::new(&scenario("child_index_dgram"));
+    let faults = Faults::only(&[Fault::ReusedPort]);
+    let reuses = |seed| {
+        let run = run(sim.world().with_faults(faults).on(Schedule::seed(seed))).expect("no failure");
+        ports::repeats_one(&run.trace).then_some(run.trace)
+    };
+    let trace = (0..100).find_map(reuses).expect("a port is assigned again");
+    let run = found(sim.reaches(&trace, 100_000));
+    let line: replay::Line = run.replay.parse().expect("a line of our own");
+    assert_eq!(seen(&sim.replay(&line).world), trace);
+}
+
 /// The primary disconnects four workers at once, each of which has two servers.
 const FOUR: &str = r#"{
   "name": "four",
