@@ -6,6 +6,7 @@ use cluster_core::{
 };
 
 use super::process_table::Origin;
+use super::sockets::released_ports;
 use super::{Kernel, Step};
 use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
@@ -240,7 +241,7 @@ impl Caller<'_> {
     /// Lets a bind without a port choose a released one, if the fault strikes.
     fn reuse_port(&mut self, address: &mut BindAddress) {
         let Some(port) = port_to_assign(address) else { return };
-        let released = self.kernel.network.sockets.released_ports(self.kernel.system());
+        let released = released_ports(&self.kernel.network.sockets, self.kernel.system());
         if !released.is_empty() && self.schedule.strikes(Fault::ReusedPort) {
             *port = released[self.schedule.choose(Point::Target, released.len())];
         }

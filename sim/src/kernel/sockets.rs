@@ -128,20 +128,10 @@ impl Sockets {
         loop {
             let port = self.next_port;
             self.next_port = self.next_port.wrapping_add(1).max(UNPRIVILEGED);
-            if self.is_free(port, system) {
+            if is_free(port, self.bound_ips(), system) {
                 return port;
             }
         }
-    }
-
-    /// The assigned ports whose sockets are closed.
-    pub(super) fn released_ports(&self, system: &System) -> Vec<u16> {
-        (FIRST_PORT..self.next_port).filter(|&port| self.is_free(port, system)).collect()
-    }
-
-    fn is_free(&self, port: u16, system: &System) -> bool {
-        let is_bound = self.bound_ips().any(|bound| bound.address.port() == port);
-        !is_bound && !system.tcp_ports.contains(&port) && !system.udp_ports.contains(&port)
     }
 
     fn bound_ips(&self) -> impl Iterator<Item = &BoundIp> {
@@ -220,6 +210,18 @@ impl Sockets {
         }
         matching
     }
+}
+
+/// The assigned ports whose sockets are closed.
+pub(super) fn released_ports(sockets: &Sockets, system: &System) -> Vec<u16> {
+    (FIRST_PORT..sockets.next_port).filter(|&port| is_free(port, sockets.bound_ips(), system)).collect()
+}
+
+/// Whether no socket and no other program uses a port.
+fn is_free<'a>(port: u16, mut bound: impl Iterator<Item = &'a BoundIp>, system: &System) -> bool {
+    !bound.any(|bound| bound.address.port() == port)
+        && !system.tcp_ports.contains(&port)
+        && !system.udp_ports.contains(&port)
 }
 
 /// Whether a path is an abstract name. Linux: the name begins with a NUL.
