@@ -212,7 +212,7 @@ impl Sockets {
     }
 }
 
-/// The assigned ports whose sockets are closed.
+/// The assigned ports that no open socket has.
 pub(super) fn released_ports(sockets: &Sockets, system: &System) -> Vec<u16> {
     (FIRST_PORT..sockets.next_port).filter(|&port| is_free(port, sockets.bound_ips(), system)).collect()
 }
