@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
 async fn primary() -> anyhow::Result<()> {
     let seconds = env::var("READY_SECONDS").map_or(Ok(10), |seconds| seconds.parse())?;
     let settings = SupervisorSettings::new(cluster::cores()).ready_timeout(Duration::from_secs(seconds));
-    Ok(Supervisor::new(settings)?.run_with(|event| println!("{event}")).await?)
+    Ok(Supervisor::new(settings)?.run_with(|_, event| println!("{event}")).await?)
 }
 
 async fn worker() -> anyhow::Result<()> {

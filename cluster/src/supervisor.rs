@@ -124,15 +124,17 @@ impl Supervisor {
     /// The signals cannot be handled, or the supervisor has given up, and no worker is ready or the settings demand another
     /// exit code than 0 ([`GiveUp::Exit`](crate::GiveUp::Exit)). The source of the error is the reason of the last restart.
     pub async fn run(self) -> Result<(), RunError> {
-        self.run_with(|_| ()).await
+        self.run_with(|_, _| ()).await
     }
 
-    /// As [`run`](Supervisor::run), with each event for the program. A program that decides by events uses
-    /// [`next`](Supervisor::next).
+    /// As [`run`](Supervisor::run), with each event for the program, which may command the supervisor.
     ///
     /// # Errors
     /// As [`run`](Supervisor::run).
-    pub async fn run_with(mut self, mut react: impl FnMut(&SupervisorEvent)) -> Result<(), RunError> {
+    pub async fn run_with(
+        mut self,
+        mut react: impl FnMut(&mut Supervisor, &SupervisorEvent),
+    ) -> Result<(), RunError> {
         self.handle_signals().map_err(RunError::Signals)?;
         #[cfg(target_os = "linux")]
         if std::process::id() == 1
@@ -144,7 +146,7 @@ impl Supervisor {
         let mut gave_up = None;
         let mut exit_code = 0;
         while let Some(event) = self.next().await {
-            react(&event);
+            react(&mut self, &event);
             log.log(&event);
             if self.is_without_future(&event) {
                 exit_code = 1;

@@ -38,7 +38,7 @@ impl Cluster {
         let mut supervisor = Supervisor::new(settings)?;
         let (sender, events) = mpsc::unbounded_channel();
         let handle = supervisor.handle();
-        tokio::spawn(supervisor.run_with(move |event| drop(sender.send((Instant::now(), event.clone())))));
+        tokio::spawn(supervisor.run_with(move |_, event| drop(sender.send((Instant::now(), event.clone())))));
         let mut cluster = Cluster { handle, events, processes: BTreeMap::new(), url: None };
         for _ in 0..workers {
             cluster.next_ready().await?;

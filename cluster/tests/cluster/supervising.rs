@@ -162,7 +162,7 @@ async fn killed() -> TestResult {
     let mut supervisor = Supervisor::new(settings(&["serve the slot"]))?;
     let handle = supervisor.handle();
     let (ready, mut workers) = mpsc::unbounded_channel();
-    let run = supervisor.run_with(move |event| {
+    let run = supervisor.run_with(move |_, event| {
         if let SupervisorEvent::SlotReady { worker, .. } = event {
             // The receiver may have ended.
             let _ = ready.send(*worker);
