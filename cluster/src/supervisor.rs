@@ -114,7 +114,7 @@ impl Supervisor {
     }
 
     /// Runs until the shutdown is complete, and [handles signals](Supervisor::handle_signals). Shuts down, too, when every
-    /// slot is [held](crate::SlotState::Held): no worker would start again.
+    /// slot is [suspended](crate::SlotState::Suspended): no worker would start again.
     ///
     /// The events are logged with `tracing`: restarts and abandoned reloads as warnings, events of the primary at the level
     /// `debug`. A killed worker is often replaced at the close of its channel; the exit status follows as a warning. A program without a subscriber of `tracing` prints nothing, unless
@@ -174,9 +174,9 @@ impl Supervisor {
     fn is_without_future(&self, event: &SupervisorEvent) -> bool {
         let has_slot = |has: fn(SlotState) -> bool| self.machine.slots().any(|slot| has(slot.state));
         let gave_up = matches!(event, SupervisorEvent::GaveUp { .. });
-        let held = matches!(event, SupervisorEvent::SlotHeld { .. });
+        let suspended = matches!(event, SupervisorEvent::SlotSuspended { .. });
         let is_over = (gave_up && !has_slot(|state| state == SlotState::Ready))
-            || (held && !has_slot(|state| state != SlotState::Held));
+            || (suspended && !has_slot(|state| state != SlotState::Suspended));
         is_over && !self.machine.is_shutting_down()
     }
 

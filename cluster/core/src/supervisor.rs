@@ -135,7 +135,7 @@ impl Supervisor {
     }
 
     /// Replaces the worker of every slot, [`surge`](SupervisorSettings::surge) slots at a time: a successor starts,
-    /// and when the successor is ready the old worker is asked to exit. Held slots start as well. A reload during another
+    /// and when the successor is ready the old worker is asked to exit. Suspended slots start as well. A reload during another
     /// follows, and joins one that already waits.
     ///
     /// [`SupervisorEvent::ReloadFinished`] or [`SupervisorEvent::ReloadAbandoned`] follows with the number, unless the
@@ -144,7 +144,7 @@ impl Supervisor {
         self.replacements.request_reload()
     }
 
-    /// Replaces the worker of one slot, as a reload of this slot, or starts the worker of a held slot. Recycles run one
+    /// Replaces the worker of one slot, as a reload of this slot, or starts the worker of a suspended slot. Recycles run one
     /// at a time; a worker that was forked after the request is not replaced. `None`: no slot has this number.
     pub fn restart_slot(&mut self, slot: SlotId) -> Option<ReloadId> {
         let last = self.slots.get(slot)?.last_fork();
@@ -162,7 +162,7 @@ impl Supervisor {
     }
 
     /// Changes the number of slots. Workers of removed slots are asked to exit, those with the highest numbers;
-    /// [`SupervisorEvent::Scaled`] follows when they have exited and every slot is ready or held. No effect during a
+    /// [`SupervisorEvent::Scaled`] follows when they have exited and every slot is ready or suspended. No effect during a
     /// shutdown.
     ///
     /// # Errors
@@ -288,7 +288,7 @@ impl Supervisor {
             Event::Disconnect { worker } => {
                 if let Some(slot) = self.lifecycle.channel_closed(*worker)
                     && self.settings.restart == RestartPolicy::Always
-                    && self.slots.is_held_by(slot, *worker)
+                    && self.slots.is_holder(slot, *worker)
                 {
                     self.lost(slot, Some(*worker), RestartReason::Disconnected);
                 }

@@ -38,7 +38,7 @@ impl EventLog {
             SupervisorEvent::SlotReady { slot, worker } | SupervisorEvent::Drained { slot, worker } => {
                 info!(slot = slot.0, worker = worker.0, "{event}");
             }
-            SupervisorEvent::SlotHeld { slot: SlotId(slot) } => info!(slot, "{event}"),
+            SupervisorEvent::SlotSuspended { slot: SlotId(slot) } => info!(slot, "{event}"),
             SupervisorEvent::ReloadStarted { .. }
             | SupervisorEvent::ReloadFinished { .. }
             | SupervisorEvent::Scaled { .. }

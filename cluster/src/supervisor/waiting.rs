@@ -73,7 +73,7 @@ impl Waiting {
             | SupervisorEvent::SlotReady { .. }
             | SupervisorEvent::StartFailed { .. }
             | SupervisorEvent::Restarting { .. }
-            | SupervisorEvent::SlotHeld { .. }
+            | SupervisorEvent::SlotSuspended { .. }
             | SupervisorEvent::GaveUp { .. }
             | SupervisorEvent::ReloadStarted { .. }
             | SupervisorEvent::Hung { .. }

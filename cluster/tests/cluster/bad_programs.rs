@@ -53,7 +53,7 @@ async fn report(settings: SupervisorSettings) -> Result<Report, Failed> {
             SupervisorEvent::Primary(Event::Exit { status: found, .. }) => status = Some(found),
             SupervisorEvent::Primary(Event::Error { error: WorkerError::Orphan, .. }) => is_orphan = true,
             SupervisorEvent::GaveUp { .. } => gave_up = true,
-            SupervisorEvent::SlotHeld { .. } => supervisor.shutdown(),
+            SupervisorEvent::SlotSuspended { .. } => supervisor.shutdown(),
             _ => {}
         }
     }

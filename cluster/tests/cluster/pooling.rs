@@ -332,7 +332,7 @@ async fn dropped() -> TestResult {
     Ok(())
 }
 
-/// Every slot is held: a task fails instead of waiting.
+/// Every slot is suspended: a task fails instead of waiting.
 async fn without_workers() -> TestResult {
     let settings =
         settings(1, "exit").map_supervisor(|settings| settings.intensity(1, Duration::from_mins(1)));

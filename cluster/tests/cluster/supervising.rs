@@ -31,7 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("status_counts_owned_connections", owned),
         asynchronous("supervisor_gives_up_without_workers", give_up),
         asynchronous("supervisor_gives_up_silent_program", never_listens),
-        asynchronous("supervisor_ends_with_held_slots", held),
+        asynchronous("supervisor_ends_with_suspended_slots", suspended),
         asynchronous("signals_command_supervisor", signals),
         asynchronous("primary_events_keep_nodes_order", order_of_events),
     ]
@@ -255,9 +255,9 @@ async fn never_listens() -> TestResult {
     Ok(())
 }
 
-/// No slot gets a worker again: `run` ends. The last slot is held after the supervisor has given up, or by the restart
+/// No slot gets a worker again: `run` ends. The last slot is suspended after the supervisor has given up, or by the restart
 /// policy.
-async fn held() -> TestResult {
+async fn suspended() -> TestResult {
     let failing = settings(&["exit when ready"]).intensity(2, Duration::from_mins(1));
     let error = timeout(TIMEOUT, Supervisor::new(failing)?.run()).await?.err().ok_or("it succeeded")?;
     assert!(matches!(error, RunError::GaveUp { .. }), "{error}");

@@ -14,7 +14,7 @@ pub(crate) fn at_the_end(account: &Account, supervisor: &Supervisor, kernel: &Ke
     for slot in supervisor.slots() {
         let is_running = slot.worker.is_some_and(|worker| kernel.processes.get(Pid::from(worker)).is_alive());
         let is_ready = slot.state == SlotState::Ready && is_running;
-        let is_given_up = slot.state == SlotState::Held && account.gave_up;
+        let is_given_up = slot.state == SlotState::Suspended && account.gave_up;
         if !(is_ready || is_given_up) {
             return Err(format!(
                 "slot {} is {:?} at the end, worker {:?}",

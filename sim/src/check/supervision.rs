@@ -210,7 +210,7 @@ impl Supervision {
             SupervisorEvent::Finished { .. } => self.account.finished = true,
             SupervisorEvent::Primary(_)
             | SupervisorEvent::StartFailed { .. }
-            | SupervisorEvent::SlotHeld { .. }
+            | SupervisorEvent::SlotSuspended { .. }
             | SupervisorEvent::ReloadStarted { .. }
             | SupervisorEvent::ReloadFinished { .. }
             | SupervisorEvent::ReloadAbandoned { .. }

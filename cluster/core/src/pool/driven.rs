@@ -36,7 +36,7 @@ impl Pool {
             | SupervisorEvent::SlotReady { .. }
             | SupervisorEvent::StartFailed { .. }
             | SupervisorEvent::Restarting { .. }
-            | SupervisorEvent::SlotHeld { .. }
+            | SupervisorEvent::SlotSuspended { .. }
             | SupervisorEvent::GaveUp { .. }
             | SupervisorEvent::ReloadStarted { .. }
             | SupervisorEvent::ReloadFinished { .. }
@@ -64,7 +64,7 @@ impl Pool {
     /// Takes the states of the workers.
     fn follow(&mut self, supervisor: &Supervisor) {
         self.workers.set_ready(|worker| supervisor.is_ready(worker));
-        if supervisor.slots().all(|slot| slot.state == SlotState::Held) {
+        if supervisor.slots().all(|slot| slot.state == SlotState::Suspended) {
             self.no_workers();
         }
     }

@@ -33,7 +33,7 @@ pub enum TaskError {
     },
     /// The pool was closed before the task was started.
     Closed,
-    /// Every slot of the supervisor is held: no worker will start by itself.
+    /// Every slot of the supervisor is suspended: no worker will start by itself.
     NoWorkers,
     /// The channel does not accept the message of the task.
     NotSent(SendError),
@@ -55,9 +55,9 @@ impl fmt::Display for TaskError {
                 )
             }
             TaskError::Closed => f.write_str("the pool was closed before the task was started"),
-            TaskError::NoWorkers => {
-                f.write_str("no worker will start: every slot is held; the workers print their own errors")
-            }
+            TaskError::NoWorkers => f.write_str(
+                "no worker will start: every slot is suspended; the workers print their own errors",
+            ),
             TaskError::NotSent(_) => f.write_str("the task was not sent"),
         }
     }

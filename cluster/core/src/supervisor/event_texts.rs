@@ -21,7 +21,7 @@ impl fmt::Display for SupervisorEvent {
             SupervisorEvent::Restarting { slot, reason, after, .. } => {
                 write!(f, "slot {slot} restarts after {after:?}: {reason}")
             }
-            SupervisorEvent::SlotHeld { slot } => write!(f, "slot {slot} gets no worker until a reload"),
+            SupervisorEvent::SlotSuspended { slot } => write!(f, "slot {slot} gets no worker until a reload"),
             SupervisorEvent::GaveUp { reason, slot, last } => {
                 write!(f, "gave up: {reason}; slot {slot}: {last}")
             }

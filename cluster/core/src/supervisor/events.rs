@@ -36,8 +36,8 @@ pub enum SupervisorEvent {
         after: Duration,
     },
     /// The slot gets no further worker by itself: its restart policy, or the supervisor has given up. A reload fills
-    /// held slots.
-    SlotHeld { slot: SlotId },
+    /// suspended slots.
+    SlotSuspended { slot: SlotId },
     /// The supervisor restarts nothing further: a limit of the settings is reached.
     GaveUp {
         reason: GiveUpReason,
@@ -52,7 +52,7 @@ pub enum SupervisorEvent {
     ReloadFinished { id: ReloadId, scope: ReloadScope },
     /// A reload has ended early. Slots that were not replaced keep their old workers.
     ReloadAbandoned { id: ReloadId, scope: ReloadScope, reason: AbandonReason },
-    /// The workers of removed slots have exited, and every slot has a ready worker or is held.
+    /// The workers of removed slots have exited, and every slot has a ready worker or is suspended.
     Scaled {
         /// The number of slots.
         workers: u32,
@@ -129,8 +129,8 @@ pub enum RestartReason {
 pub enum AbandonReason {
     /// The new worker of a slot did not become ready.
     StartFailed { slot: SlotId, failure: StartFailure },
-    /// A slot in replacement is held: [`SupervisorEvent::SlotHeld`].
-    Held { slot: SlotId },
+    /// A slot in replacement is suspended: [`SupervisorEvent::SlotSuspended`].
+    Suspended { slot: SlotId },
     /// The supervisor shuts down.
     Shutdown,
 }
@@ -141,8 +141,11 @@ impl fmt::Display for AbandonReason {
             AbandonReason::StartFailed { slot, failure } => {
                 write!(f, "the new worker of slot {slot} {failure}")
             }
-            AbandonReason::Held { slot } => {
-                write!(f, "slot {slot} is held: its restart policy forbids a restart, or there were too many")
+            AbandonReason::Suspended { slot } => {
+                write!(
+                    f,
+                    "slot {slot} is suspended: its restart policy forbids a restart, or there were too many"
+                )
             }
             AbandonReason::Shutdown => f.write_str("the supervisor shuts down"),
         }

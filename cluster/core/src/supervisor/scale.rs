@@ -30,7 +30,7 @@ impl Scaling {
             return false;
         }
         self.removed.retain(|worker| processes.get(*worker).is_some());
-        self.is_changing = !self.removed.is_empty() || !slots.are_ready_or_held(processes);
+        self.is_changing = !self.removed.is_empty() || !slots.are_ready_or_suspended(processes);
         !self.is_changing
     }
 }

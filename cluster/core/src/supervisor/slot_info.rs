@@ -30,7 +30,7 @@ pub enum SlotState {
     /// The slot waits for the next start.
     BackingOff,
     /// The slot gets no worker by itself.
-    Held,
+    Suspended,
 }
 
 /// A slot, for the program.

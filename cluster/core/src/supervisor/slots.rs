@@ -17,7 +17,7 @@ use crate::os::WorkerId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Vacancy {
     BackingOff,
-    Held,
+    Suspended,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,9 +46,11 @@ impl Slot {
 
     fn state(&self, processes: &Processes) -> SlotState {
         match self.holder {
-            Ok(worker) => processes.get(worker).map_or(SlotState::Held, |process| process.phase().into()),
+            Ok(worker) => {
+                processes.get(worker).map_or(SlotState::Suspended, |process| process.phase().into())
+            }
             Err(Vacancy::BackingOff) => SlotState::BackingOff,
-            Err(Vacancy::Held) => SlotState::Held,
+            Err(Vacancy::Suspended) => SlotState::Suspended,
         }
     }
 
@@ -99,7 +101,7 @@ impl Slots {
         self.0.values().filter_map(Slot::holder)
     }
 
-    pub(super) fn is_held_by(&self, slot: SlotId, worker: WorkerId) -> bool {
+    pub(super) fn is_holder(&self, slot: SlotId, worker: WorkerId) -> bool {
         self.get(slot).is_some_and(|slot| slot.holder == Ok(worker))
     }
 
@@ -115,10 +117,10 @@ impl Slots {
         })
     }
 
-    /// Every slot has a ready worker or is held.
-    pub(super) fn are_ready_or_held(&self, processes: &Processes) -> bool {
+    /// Every slot has a ready worker or is suspended.
+    pub(super) fn are_ready_or_suspended(&self, processes: &Processes) -> bool {
         let mut states = self.0.values().map(|slot| slot.state(processes));
-        states.all(|state| matches!(state, SlotState::Ready | SlotState::Held))
+        states.all(|state| matches!(state, SlotState::Ready | SlotState::Suspended))
     }
 
     // ---- the number of slots
@@ -169,9 +171,9 @@ impl Slots {
         worker: WorkerId,
         keys: BTreeSet<HandleKey>,
     ) -> Option<WorkerId> {
-        let held = self.0.get_mut(&slot)?;
-        let successor = held.successor.take_if(|successor| *successor == worker);
-        let predecessor = successor.and_then(|worker| mem::replace(&mut held.holder, Ok(worker)).ok());
+        let replaced = self.0.get_mut(&slot)?;
+        let successor = replaced.successor.take_if(|successor| *successor == worker);
+        let predecessor = successor.and_then(|worker| mem::replace(&mut replaced.holder, Ok(worker)).ok());
         self.set_keys(slot, worker, keys);
         predecessor
     }
@@ -186,7 +188,7 @@ impl Slots {
     /// The slot has no holder, and gets none by itself.
     pub(super) fn hold(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
-            slot.holder = Err(Vacancy::Held);
+            slot.holder = Err(Vacancy::Suspended);
         }
     }
 
@@ -196,7 +198,7 @@ impl Slots {
         if !was_ready {
             slot.keys.clear();
         }
-        slot.holder = slot.successor.take().ok_or(Vacancy::Held);
+        slot.holder = slot.successor.take().ok_or(Vacancy::Suspended);
         slot.holder.is_err()
     }
 
@@ -214,9 +216,9 @@ impl Slots {
         }
     }
 
-    /// The failures before a slot was held do not count when a reload starts the slot.
-    pub(super) fn forget_failures_of_held(&mut self, slot: SlotId) {
-        if let Some(slot) = self.0.get_mut(&slot).filter(|slot| slot.holder == Err(Vacancy::Held)) {
+    /// The failures before a slot was suspended do not count when a reload starts the slot.
+    pub(super) fn forget_failures_of_suspended(&mut self, slot: SlotId) {
+        if let Some(slot) = self.0.get_mut(&slot).filter(|slot| slot.holder == Err(Vacancy::Suspended)) {
             slot.backoff.reset();
         }
     }
@@ -226,7 +228,7 @@ impl Slots {
         let waiting = self.0.iter_mut().filter(|(_, slot)| slot.holder == Err(Vacancy::BackingOff));
         waiting
             .map(|(id, slot)| {
-                slot.holder = Err(Vacancy::Held);
+                slot.holder = Err(Vacancy::Suspended);
                 *id
             })
             .collect()

@@ -33,7 +33,7 @@ pub enum RestartPolicy {
     Always,
     /// A code other than 0, a signal, or an exit before the worker was ready.
     OnFailure,
-    /// None: the slot is held.
+    /// None: the slot is suspended.
     Never,
 }
 
@@ -53,7 +53,7 @@ impl RestartPolicy {
 pub enum GiveUp {
     /// Restart nothing further and keep the workers that run.
     #[default]
-    Hold,
+    Suspend,
     /// Shut down, and finish with this code.
     Exit {
         /// The exit code, in [`SupervisorEvent::Finished`](super::SupervisorEvent::Finished).
@@ -221,7 +221,7 @@ impl SupervisorSettings {
         self
     }
 
-    /// The reaction to too many restarts or failed starts. Default: [`GiveUp::Hold`].
+    /// The reaction to too many restarts or failed starts. Default: [`GiveUp::Suspend`].
     #[must_use]
     pub fn give_up(mut self, give_up: GiveUp) -> Self {
         self.give_up = give_up;

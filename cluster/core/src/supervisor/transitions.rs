@@ -104,7 +104,7 @@ impl Supervisor {
                 } else {
                     SupervisorEvent::Cut { slot, worker, connections }
                 });
-                if self.slots.is_held_by(slot, worker) {
+                if self.slots.is_holder(slot, worker) {
                     self.slots.hold(slot);
                     if self.shutdown.is_running() {
                         self.start(slot);
@@ -125,7 +125,7 @@ impl Supervisor {
                 reason
             }
         };
-        if self.slots.is_held_by(slot, worker) {
+        if self.slots.is_holder(slot, worker) {
             self.lost(slot, Some(worker), reason);
         }
     }
@@ -155,9 +155,9 @@ impl Supervisor {
     }
 
     fn hold(&mut self, slot: SlotId) {
-        self.events.push_back(SupervisorEvent::SlotHeld { slot });
+        self.events.push_back(SupervisorEvent::SlotSuspended { slot });
         if self.replacements.is_active(slot) {
-            self.abandon(AbandonReason::Held { slot });
+            self.abandon(AbandonReason::Suspended { slot });
         }
     }
 
@@ -168,7 +168,7 @@ impl Supervisor {
             self.hold(slot);
         }
         match self.settings.give_up {
-            GiveUp::Hold => {}
+            GiveUp::Suspend => {}
             GiveUp::Exit { code } => {
                 let step = self.shutdown.begin(code);
                 self.shut_down(step);
@@ -190,7 +190,7 @@ impl Supervisor {
                 self.events.push_back(SupervisorEvent::ReloadFinished { id, scope });
             }
             ReplacementStep::Start(slot) => {
-                self.slots.forget_failures_of_held(slot);
+                self.slots.forget_failures_of_suspended(slot);
                 self.start(slot);
             }
             ReplacementStep::StartSuccessor(slot) => match self.lifecycle.fork(slot) {

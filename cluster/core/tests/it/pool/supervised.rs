@@ -106,9 +106,9 @@ fn killed_worker_is_no_restart() {
     assert!(story.command(|supervisor| supervisor.kill_worker(WorkerId(1))).is_empty());
 }
 
-/// When every slot is held, queued tasks end.
+/// When every slot is suspended, queued tasks end.
 #[test]
-fn held_slots_end_queue() {
+fn suspended_slots_end_queue() {
     let settings =
         PoolSettings::new(1).map_supervisor(|settings| settings.intensity(0, Duration::from_mins(1)));
     let mut pool = Pool::new(&settings).expect("possible settings");

@@ -204,18 +204,18 @@ fn death_uses_up_unavailability() {
     assert_eq!(story.serves(3), ["1: worker 3 ready", "lame duck -> 1"]);
 }
 
-/// A held slot starts with a reload, and restarts count again.
+/// A suspended slot starts with a reload, and restarts count again.
 #[test]
-fn reload_starts_held_slot() {
+fn reload_starts_suspended_slot() {
     let mut story = serving(settings(1).intensity(0, Duration::from_mins(1)), 1);
-    assert_eq!(story.dies(1), ["gave up: 0 within 60 s", "0: held"]);
+    assert_eq!(story.dies(1), ["gave up: 0 within 60 s", "0: suspended"]);
     assert_eq!(reload(&mut story), ["reload 1 started: All", "spawn 2 in slot 0"]);
     assert_eq!(story.serves(2), ["0: worker 2 ready", "reload 1 finished"]);
 }
 
-/// A slot that is held during its replacement ends the reload.
+/// A slot that is suspended during its replacement ends the reload.
 #[test]
-fn held_slot_abandons_reload() {
+fn suspended_slot_abandons_reload() {
     let mut story = serving(without_surge(1).intensity(0, Duration::from_mins(1)), 1);
     reload(&mut story);
     assert_eq!(leaves(&mut story, 1), ["spawn 2 in slot 0", "0: worker 1 drained"]);
@@ -224,5 +224,5 @@ fn held_slot_abandons_reload() {
     leaves(&mut story, 2);
     let lines = story.exits(3, 1);
     assert!(lines[1].starts_with("reload 2 abandoned: StartFailed"), "{lines:?}");
-    assert_eq!(lines[2..], ["gave up: 0 within 60 s", "0: held"]);
+    assert_eq!(lines[2..], ["gave up: 0 within 60 s", "0: suspended"]);
 }

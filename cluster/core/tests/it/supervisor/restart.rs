@@ -31,18 +31,18 @@ fn restart_backs_off() {
 #[test]
 fn on_failure_restarts_failures() {
     let mut story = serving(settings(3).restart(RestartPolicy::OnFailure), 2);
-    assert_eq!(story.exits(1, 0), ["0: held"]);
+    assert_eq!(story.exits(1, 0), ["0: suspended"]);
     assert_eq!(story.exits(2, 3), ["spawn 4 in slot 1", "1: restart after 0 ms"]);
     let lines = story.exits(3, 0);
     assert_eq!(lines, ["spawn 5 in slot 2", "2: worker 3 failed: Exited(Code(0))", "2: restart after 0 ms"]);
-    assert_eq!(story.slots(), "0:Held, 1:Starting 4, 2:Starting 5");
+    assert_eq!(story.slots(), "0:Suspended, 1:Starting 4, 2:Starting 5");
 }
 
-/// Without restarts a slot is held.
+/// Without restarts a slot is suspended.
 #[test]
 fn never_restarts_nothing() {
     let mut story = serving(settings(1).restart(RestartPolicy::Never), 1);
-    assert_eq!(story.dies(1), ["0: held"]);
+    assert_eq!(story.dies(1), ["0: suspended"]);
     assert_eq!(story.wait(100_000), [""; 0]);
 }
 
@@ -54,11 +54,11 @@ fn too_many_restarts_hold() {
     story.dies(3);
     story.wait(100);
     let lines = story.dies(4);
-    let given_up = ["0: worker 4 failed: Exited(Signal(SIGKILL))", "gave up: 2 within 60 s", "0: held"];
+    let given_up = ["0: worker 4 failed: Exited(Signal(SIGKILL))", "gave up: 2 within 60 s", "0: suspended"];
     assert_eq!(lines, given_up);
-    assert_eq!(story.dies(2), ["1: held"]);
+    assert_eq!(story.dies(2), ["1: suspended"]);
     assert_eq!(story.wait(100_000), [""; 0]);
-    assert_eq!(story.slots(), "0:Held, 1:Held");
+    assert_eq!(story.slots(), "0:Suspended, 1:Suspended");
 }
 
 /// Restarts count for the time of the setting only.
@@ -84,7 +84,7 @@ fn giving_up_can_exit() {
         "stop accepting at 1",
         "lame duck -> 2",
         "gave up: 0 within 60 s",
-        "0: held",
+        "0: suspended",
         "ShutdownStarted",
         "close 1",
     ];
@@ -116,7 +116,7 @@ fn policy_waits_for_status() {
     let mut story = serving(settings(1).restart(RestartPolicy::OnFailure), 1);
     assert_eq!(story.closes(1), [""; 0]);
     assert_eq!(story.wait(3_000), ["SIGTERM -> 1"]);
-    assert_eq!(story.is_reaped(1, ExitStatus::Code(0)), ["0: held"]);
+    assert_eq!(story.is_reaped(1, ExitStatus::Code(0)), ["0: suspended"]);
 }
 
 /// A process that closes its channel before it is ready is terminated soon.
@@ -159,8 +159,8 @@ fn slow_failed_starts_give_up() {
     }
     story.wait(60_000);
     let late = "the worker was not ready after 60s";
-    assert_eq!(story.dies(5), [format!("gave up: the first 3 starts failed, {late}"), "0: held".into()]);
-    assert_eq!(story.dies(6), ["1: held"]);
+    assert_eq!(story.dies(5), [format!("gave up: the first 3 starts failed, {late}"), "0: suspended".into()]);
+    assert_eq!(story.dies(6), ["1: suspended"]);
     assert_eq!(story.wait(1_000_000), [""; 0]);
     // A reload permits as many starts again.
     story.command(|supervisor| {

@@ -115,11 +115,11 @@ fn scale_waits_for_ready_worker() {
     assert_eq!(story.serves(4), ["1: worker 4 ready", "scaled to 2"]);
 }
 
-/// A held slot completes the change.
+/// A suspended slot completes the change.
 #[test]
-fn held_slot_completes_scale() {
+fn suspended_slot_completes_scale() {
     let mut story = serving(settings(1).restart(RestartPolicy::Never), 1);
     scale(&mut story, 2);
     assert_eq!(story.closes(2), [""; 0]);
-    assert_eq!(story.exits(2, 1)[1..], ["1: held", "scaled to 2"]);
+    assert_eq!(story.exits(2, 1)[1..], ["1: suspended", "scaled to 2"]);
 }

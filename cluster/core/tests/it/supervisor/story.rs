@@ -39,7 +39,7 @@ fn text(event: &SupervisorEvent) -> String {
             format!("{slot}: worker {worker} failed: {failure:?}")
         }
         E::Restarting { slot, after, .. } => format!("{slot}: restart after {} ms", after.as_millis()),
-        E::SlotHeld { slot } => format!("{slot}: held"),
+        E::SlotSuspended { slot } => format!("{slot}: suspended"),
         E::GaveUp { reason: GiveUpReason::Restarts { restarts, within }, .. } => {
             format!("gave up: {restarts} within {} s", within.as_secs())
         }

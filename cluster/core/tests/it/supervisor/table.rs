@@ -58,7 +58,7 @@ fn states() -> Vec<(&'static str, Story)> {
     let only_start = Story::new(options.clone().failed_starts(1));
     let ready = serving(options, 1);
     let resting = after(&starting, &[|story| story.exits(1, 1), |story| story.exits(2, 1)]);
-    let held = after(&resting, &[|story| story.wait(100), |story| story.dies(3)]);
+    let suspended = after(&resting, &[|story| story.wait(100), |story| story.dies(3)]);
     let overdue = after(&starting, &[|story| story.wait(10_000)]);
     let replacing = after(&ready, &[reload]);
     let lame = after(&replacing, &[|story| story.serves(2)]);
@@ -78,7 +78,7 @@ fn states() -> Vec<(&'static str, Story)> {
         ("starting, a failed start is the last", only_start),
         ("ready", ready),
         ("backing off", resting),
-        ("held, given up", held),
+        ("suspended, given up", suspended),
         ("late, terminating", overdue),
         ("reload: the successor starts", replacing),
         ("reload: the predecessor is lame", lame),
