@@ -16,7 +16,7 @@ impl InMemoryCluster {
     /// Starts a primary with `workers` workers, all of them listening and waiting for a connection.
     pub fn new(workers: u32) -> Self {
         let mut cluster = TestCluster::new(Settings::default());
-        cluster.os.forgets = true;
+        cluster.os.discards_calls = true;
         for worker in cluster.fork(workers as usize) {
             let listener = cluster.worker(worker).listen(ListenOptions::default());
             cluster.worker(worker).accept(listener);

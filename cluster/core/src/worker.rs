@@ -16,7 +16,7 @@ use crate::steps::{self, IsCall, Stepper};
 const WRITE: TimerId = TimerId(0);
 
 mod connections;
-mod held;
+mod open_connections;
 mod indexes;
 mod messages;
 mod peer;
@@ -176,7 +176,7 @@ impl Worker {
     /// An acknowledgement is being written: unless the channel closes first, [`WorkerEvent::Connection`] follows,
     /// even if the worker is asked to exit in the meantime.
     pub fn is_acknowledging(&self) -> bool {
-        self.servers.held.is_acknowledging()
+        self.servers.connections.is_acknowledging()
     }
 
     // ---- shutdown

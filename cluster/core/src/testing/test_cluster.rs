@@ -33,7 +33,7 @@ const DELIVERIES: usize = 200_000;
 pub struct TestCluster {
     /// The machine of the primary; a command takes effect with [`settle`](TestCluster::settle).
     pub primary: Primary,
-    /// The operating system of the primary. If it forgets calls, so do those of workers forked from then on.
+    /// The operating system of the primary. If it discards calls, so do those of workers forked from then on.
     pub os: TestOs,
     /// The events of the primary so far.
     pub events: Vec<Event>,
@@ -150,7 +150,7 @@ impl TestCluster {
     #[track_caller]
     fn drain_primary(&mut self) {
         let TestCluster { primary, os, events, processes, commanded, in_flight, .. } = self;
-        let forgets = os.forgets;
+        let discards_calls = os.discards_calls;
         drain(primary, os, |output| match output {
             Output::Event(event) => events.push(event),
             Output::Call(Call::Write { channel: ChannelId(worker), bytes, socket }) => {
@@ -160,7 +160,7 @@ impl TestCluster {
             Output::Call(Call::Spawn { worker, options, .. }) => {
                 let machine = Worker::new(worker, options.get_serialization(), Limits::default());
                 let mut os = TestOs::default();
-                os.forgets = forgets;
+                os.discards_calls = discards_calls;
                 processes.insert(worker, TestProcess { machine, os, events: Vec::new() });
                 commanded.push_back(worker);
             }

@@ -38,7 +38,7 @@ pub struct TestOs {
     /// The calls so far.
     pub calls: Vec<Call>,
     /// Record no call: for measurements.
-    pub forgets: bool,
+    pub discards_calls: bool,
     /// The answer to [`Call::Spawn`].
     pub spawns: Answer,
     /// The answer to [`Call::Write`]. A successful write takes every byte.
@@ -75,7 +75,7 @@ impl TestOs {
     pub fn next_socket(&mut self) -> SocketId {
         self.sockets += 1;
         let socket = SocketId(self.sockets);
-        if !self.forgets {
+        if !self.discards_calls {
             self.held.insert(socket);
         }
         socket
@@ -129,7 +129,7 @@ impl TestOs {
 
     /// The answer to a call, which is recorded.
     pub(super) fn answer(&mut self, call: &Call) -> Option<OsEvent> {
-        if !self.forgets {
+        if !self.discards_calls {
             self.calls.push(call.clone());
         }
         match *call {
@@ -153,7 +153,7 @@ impl TestOs {
                 None
             }
             Call::Close { socket } => {
-                if !self.forgets && !self.held.remove(&socket) {
+                if !self.discards_calls && !self.held.remove(&socket) {
                     self.strays.push(socket);
                 }
                 None

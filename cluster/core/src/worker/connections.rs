@@ -33,7 +33,7 @@ impl Servers {
 
     /// The application no longer owns a connection, or a socket that was received with a message.
     pub(super) fn released(&mut self, socket: SocketId, peer: &mut Peer) {
-        if let Some(listener) = self.held.release(socket) {
+        if let Some(listener) = self.connections.release(socket) {
             self.close_if_drained(listener, peer);
         }
         peer.uncount(socket);
@@ -59,7 +59,7 @@ impl Servers {
     fn is_at_limit(&self, listener: ListenerId) -> bool {
         let Some(server) = self.rows.get(&listener) else { return false };
         let Some(limit) = server.options.max_connections else { return false };
-        self.held.count(listener) + server.offered.len() >= usize::try_from(limit).unwrap_or(usize::MAX)
+        self.connections.count(listener) + server.offered.len() >= usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
     /// If the application asks for a connection: acknowledges an offer, or resumes accepting.
@@ -76,14 +76,14 @@ impl Servers {
         }
         if let Some((seq, connection)) = server.offered.pop_front() {
             server.wanted = false;
-            self.held.acknowledge(connection, listener);
+            self.connections.acknowledge(connection, listener);
             peer.reply(Reply { ack: seq, accepted: Some(true), ..Reply::default() }, Some(connection));
         }
     }
 
     /// The acknowledgement is written: the application owns the connection.
     pub(super) fn written(&mut self, connection: SocketId) -> Option<Output<WorkerEvent>> {
-        let listener = self.held.acknowledged(connection)?;
+        let listener = self.connections.acknowledged(connection)?;
         Some(Output::Event(WorkerEvent::Connection { listener, connection }))
     }
 
@@ -97,7 +97,7 @@ impl Servers {
             // No other worker can get the connection. Node: `'drop'` on the server.
             return peer.close_socket(Some(connection));
         }
-        self.held.own(connection, listener);
+        self.connections.own(connection, listener);
         if let Some(server) = self.rows.get_mut(&listener) {
             server.wanted = false;
         }
@@ -135,7 +135,7 @@ impl Servers {
 
     /// The channel is closed: the primary hands the unacknowledged connections to other workers.
     pub(super) fn drop_unacknowledged(&mut self, peer: &mut Peer) {
-        let accepting = self.held.take_unacknowledged();
+        let accepting = self.connections.take_unacknowledged();
         let offered = self.rows.values_mut().flat_map(|server| core::mem::take(&mut server.offered));
         let dropped: Vec<SocketId> = accepting.chain(offered.map(|(_, connection)| connection)).collect();
         for connection in dropped {

@@ -70,7 +70,7 @@ impl Worker {
         match supervision {
             Supervision::LameDuck => return Some(Output::Event(WorkerEvent::LameDuck)),
             Supervision::Ping { seq } => {
-                let pong = Supervision::Pong { seq, connections: self.servers.held.open() };
+                let pong = Supervision::Pong { seq, connections: self.servers.connections.owned_count() };
                 self.peer.send(ChannelMessage::Supervision(pong), None);
             }
             Supervision::Pong { .. } => {}

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Step;
-use super::held::Held;
+use super::open_connections::OpenConnections;
 use super::indexes::Indexes;
 use super::peer::{Peer, PendingReply};
 use crate::address::ListeningAddress;
@@ -66,7 +66,7 @@ pub(super) struct Servers {
     /// Servers that were closed before the primary's answer. The primary must still be informed, and the servers keep
     /// their indexes.
     unanswered: BTreeMap<ListenerId, Unanswered>,
-    pub(super) held: Held,
+    pub(super) connections: OpenConnections,
 }
 
 impl Servers {
@@ -328,7 +328,7 @@ impl Servers {
 
     pub(super) fn close_if_drained(&self, listener: ListenerId, peer: &mut Peer) {
         let closed = self.rows.get(&listener).is_some_and(|server| server.state == ServerState::Closed);
-        if closed && self.held.count(listener) == 0 {
+        if closed && self.connections.count(listener) == 0 {
             peer.steps.own_tick(Step::Closed(listener));
         }
     }

@@ -86,7 +86,7 @@ impl Story {
     pub(crate) fn new(settings: SupervisorSettings) -> Self {
         let supervisor = Supervisor::new(settings).expect("possible settings");
         let mut os = TestOs::default();
-        os.forgets = true;
+        os.discards_calls = true;
         let mut story = Story { supervisor, os, lines: Vec::new(), with_primary: false };
         story.drain();
         story

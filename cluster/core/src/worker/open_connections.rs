@@ -6,50 +6,50 @@ use crate::event::ListenerId;
 use crate::os::SocketId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct Held {
+pub(super) struct OpenConnections {
     /// Connections with acknowledgements in writing.
-    accepting: BTreeMap<SocketId, ListenerId>,
+    acknowledging: BTreeMap<SocketId, ListenerId>,
     /// Connections owned by the application.
-    connections: BTreeMap<SocketId, ListenerId>,
+    owned: BTreeMap<SocketId, ListenerId>,
 }
 
-impl Held {
+impl OpenConnections {
     pub(super) fn is_acknowledging(&self) -> bool {
-        !self.accepting.is_empty()
+        !self.acknowledging.is_empty()
     }
 
     /// The number of connections owned by the application.
-    pub(super) fn open(&self) -> u64 {
-        self.connections.len() as u64
+    pub(super) fn owned_count(&self) -> u64 {
+        self.owned.len() as u64
     }
 
     /// The number of connections of a server.
     pub(super) fn count(&self, listener: ListenerId) -> usize {
-        self.connections.values().chain(self.accepting.values()).filter(|of| **of == listener).count()
+        self.owned.values().chain(self.acknowledging.values()).filter(|of| **of == listener).count()
     }
 
     /// The acknowledgement of a connection is being written.
     pub(super) fn acknowledge(&mut self, connection: SocketId, listener: ListenerId) {
-        self.accepting.insert(connection, listener);
+        self.acknowledging.insert(connection, listener);
     }
 
     /// The acknowledgement is written: the application owns the connection. `None`: no connection.
     pub(super) fn acknowledged(&mut self, connection: SocketId) -> Option<ListenerId> {
-        let listener = self.accepting.remove(&connection)?;
+        let listener = self.acknowledging.remove(&connection)?;
         self.own(connection, listener);
         Some(listener)
     }
 
     pub(super) fn own(&mut self, connection: SocketId, listener: ListenerId) {
-        self.connections.insert(connection, listener);
+        self.owned.insert(connection, listener);
     }
 
     /// The application has closed a connection. `None`: no connection.
     pub(super) fn release(&mut self, socket: SocketId) -> Option<ListenerId> {
-        self.connections.remove(&socket)
+        self.owned.remove(&socket)
     }
 
     pub(super) fn take_unacknowledged(&mut self) -> impl Iterator<Item = SocketId> + use<> {
-        core::mem::take(&mut self.accepting).into_keys()
+        core::mem::take(&mut self.acknowledging).into_keys()
     }
 }
