@@ -234,8 +234,8 @@ impl Inner {
         let mut driver = self.lock();
         // A program empties no inbox after a kill of the worker, and an exited primary left little unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
-        let held = !reads && !driver.unix.is_peer_closed();
-        driver.unix.hold(held);
+        let paused = !reads && !driver.unix.is_peer_closed();
+        driver.unix.pause_by_program(paused);
         driver.poll_delivery(cx)
     }
 

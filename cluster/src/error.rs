@@ -359,8 +359,8 @@ mod tests {
         ];
         for error in errors {
             let source = error.source().expect("a source");
-            let (own, held) = (error.to_string(), source.to_string());
-            assert!(!own.contains(&held), "{own}: {held}");
+            let (own, cause) = (error.to_string(), source.to_string());
+            assert!(!own.contains(&cause), "{own}: {cause}");
         }
     }
 

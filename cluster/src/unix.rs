@@ -162,9 +162,9 @@ impl Unix {
     }
 
     /// Stops or resumes reading from the primary; unread bytes stay in the kernel.
-    pub(crate) fn hold(&mut self, held: bool) {
+    pub(crate) fn pause_by_program(&mut self, paused: bool) {
         if let Some(channel) = self.channels.find(ChannelId::PRIMARY) {
-            channel.hold(held);
+            channel.pause_by_program(paused);
         }
     }
 

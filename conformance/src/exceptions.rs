@@ -189,7 +189,7 @@ mod tests {
         let scenario = Scenario::load(&directory.join("unacknowledged_connection.json"));
         let scenario = scenario.expect("a valid scenario");
         let mut all = Exceptions::load(Path::new(FILE)).expect("no error");
-        let claims = |held: &Scenario| held.contract.len();
+        let claims = |scenario: &Scenario| scenario.contract.len();
         assert_eq!(all.relieve(&scenario, "unix"), scenario);
         assert_eq!(claims(&all.relieve(&scenario, "node v20.20.2")), claims(&scenario) - 1);
         let before = all.stale().count();

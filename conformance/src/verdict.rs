@@ -254,17 +254,17 @@ impl Checker {
 fn verdict(
     scenario: &Scenario,
     claim: Claim,
-    held: &Fixture,
+    fixture: &Fixture,
     checker: impl Fn(&Recorded) -> (Option<Failure>, bool),
 ) -> Verdict {
-    let runs = held.runs.values().copied().map(u64::from).sum();
+    let runs = fixture.runs.values().copied().map(u64::from).sum();
     let (mut failures, mut excused) = (Vec::new(), false);
-    for recorded in &held.traces {
+    for recorded in &fixture.traces {
         let seen: u64 = recorded.seen.values().copied().map(u64::from).sum();
         let (failure, needed) = checker(recorded);
         failures.extend(failure.map(|failure| failure.seen_in(seen, runs)));
         excused |= needed;
     }
-    let (scenario, runtime) = (scenario.name.clone(), held.runtime.clone());
-    Verdict { scenario, claim, runtime, runs, traces: held.traces.len(), excused, failures }
+    let (scenario, runtime) = (scenario.name.clone(), fixture.runtime.clone());
+    Verdict { scenario, claim, runtime, runs, traces: fixture.traces.len(), excused, failures }
 }

@@ -37,7 +37,7 @@ pub(super) struct Channel {
     stream: UnixStream,
     paused: bool,
     /// The program has not taken earlier events.
-    held: bool,
+    paused_by_program: bool,
     full: bool,
     /// The runtime may have ended and is not used.
     without_runtime: bool,
@@ -101,7 +101,7 @@ impl Channel {
         Ok(Channel {
             stream,
             paused: false,
-            held: false,
+            paused_by_program: false,
             full: false,
             without_runtime: false,
             waiting: VecDeque::new(),
@@ -127,8 +127,8 @@ impl Channel {
     }
 
     /// Whether to leave bytes in the kernel because the program does not take events.
-    pub(super) fn hold(&mut self, held: bool) {
-        self.held = held;
+    pub(super) fn pause_by_program(&mut self, paused: bool) {
+        self.paused_by_program = paused;
     }
 
     /// Stops the use of the runtime.
@@ -186,7 +186,7 @@ impl Channel {
             self.full = false;
             return Poll::Ready(ChannelEvent::Room);
         }
-        if self.paused || self.held {
+        if self.paused || self.paused_by_program {
             return Poll::Pending;
         }
         self.poll_read(cx, buffer)

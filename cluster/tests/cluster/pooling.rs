@@ -71,7 +71,7 @@ async fn end(pool: Pool) -> TestResult {
 }
 
 /// Tasks that run until the test lets them end.
-struct Held {
+struct HoldingTasks {
     listener: TcpListener,
     port: u64,
 }
@@ -82,11 +82,11 @@ struct RunningTask {
     connection: TcpStream,
 }
 
-impl Held {
+impl HoldingTasks {
     async fn new() -> Result<Self, Failed> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port().into();
-        Ok(Held { listener, port })
+        Ok(HoldingTasks { listener, port })
     }
 
     /// The next task that starts.
@@ -149,13 +149,13 @@ async fn failures() -> TestResult {
 
 /// At most once: the caller receives the exit status, and the task is not repeated.
 async fn at_most_once() -> TestResult {
-    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
-    let (task, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
+    let (task, running) = holding.start(&pool).await?;
     kill(running.process, Signal::SIGKILL)?;
     let error = timeout(TIMEOUT, task).await?.err().ok_or("it succeeded")?;
     let PoolError::Task(TaskError::WorkerDied { status, .. }) = error else { return Err(error.into()) };
     assert_eq!(status, Some(ExitStatus::Signal(::cluster::Signal::SIGKILL)));
-    let (task, next) = held.start(&pool).await?;
+    let (task, next) = holding.start(&pool).await?;
     assert_ne!(next.process, running.process);
     next.end("next").await?;
     assert_eq!(timeout(TIMEOUT, task).await??, "next");
@@ -170,10 +170,10 @@ async fn at_most_once() -> TestResult {
 /// At least once: another worker receives the task.
 async fn at_least_once() -> TestResult {
     let settings = blocking(2).delivery(Delivery::AtLeastOnce { attempts: 3 });
-    let (pool, held) = (Pool::new(settings)?, Held::new().await?);
-    let (task, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(settings)?, HoldingTasks::new().await?);
+    let (task, running) = holding.start(&pool).await?;
     kill(running.process, Signal::SIGKILL)?;
-    let again = held.started().await?;
+    let again = holding.started().await?;
     assert_ne!(again.process, running.process);
     again.end("second").await?;
     assert_eq!(timeout(TIMEOUT, task).await??, "second");
@@ -191,14 +191,14 @@ async fn fatal_task() -> TestResult {
 
 /// A queued task never starts; the worker of a running one receives the next task after the reply.
 async fn cancelled() -> TestResult {
-    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
-    let (first, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
+    let (first, running) = holding.start(&pool).await?;
     drop(pool.try_run::<_, Value>(("exit", 1))?);
     drop(first);
-    let last = pool.try_run::<_, String>(("hold", held.port))?;
+    let last = pool.try_run::<_, String>(("hold", holding.port))?;
     let process = running.process;
     running.end("ignored").await?;
-    let running = held.started().await?;
+    let running = holding.started().await?;
     assert_eq!(running.process, process);
     running.end("last").await?;
     assert_eq!(timeout(TIMEOUT, last).await??, "last");
@@ -210,8 +210,8 @@ async fn cancelled_by_kill() -> TestResult {
     let settings = blocking(1)
         .cancel(CancelRunning::Kill)
         .map_supervisor(|settings| settings.intensity(0, Duration::from_mins(1)));
-    let (pool, held) = (Pool::new(settings)?, Held::new().await?);
-    let (task, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(settings)?, HoldingTasks::new().await?);
+    let (task, running) = holding.start(&pool).await?;
     drop(task);
     running.lost().await?;
     assert_eq!(run(&pool, "double", 4).await, Ok(8.into()));
@@ -220,12 +220,12 @@ async fn cancelled_by_kill() -> TestResult {
 
 /// A task of the worker's runtime is aborted, and the worker receives the next.
 async fn aborted() -> TestResult {
-    let (pool, held) = (Pool::new(settings(1, "serve tasks"))?, Held::new().await?);
-    let (task, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(settings(1, "serve tasks"))?, HoldingTasks::new().await?);
+    let (task, running) = holding.start(&pool).await?;
     let process = running.process;
     drop(task);
     running.lost().await?;
-    let (task, running) = held.start(&pool).await?;
+    let (task, running) = holding.start(&pool).await?;
     assert_eq!(running.process, process);
     running.end("next").await?;
     assert_eq!(timeout(TIMEOUT, task).await??, "next");
@@ -234,9 +234,9 @@ async fn aborted() -> TestResult {
 
 /// A full queue returns the task of `try_run`, and delays `run`.
 async fn back_pressure() -> TestResult {
-    let (pool, held) = (Pool::new(blocking(1).queue(1))?, Held::new().await?);
-    let (first, running) = held.start(&pool).await?;
-    let second = pool.try_run::<_, String>(("hold", held.port))?;
+    let (pool, holding) = (Pool::new(blocking(1).queue(1))?, HoldingTasks::new().await?);
+    let (first, running) = holding.start(&pool).await?;
+    let second = pool.try_run::<_, String>(("hold", holding.port))?;
     let full = pool.try_run::<_, Value>(("double", 1)).err().ok_or("there was room")?;
     assert_eq!(full, TryRunError::Full(("double", 1)));
     let third = tokio::spawn({
@@ -245,7 +245,7 @@ async fn back_pressure() -> TestResult {
     });
     running.end("first").await?;
     assert_eq!(timeout(TIMEOUT, first).await??, "first");
-    held.started().await?.end("second").await?;
+    holding.started().await?.end("second").await?;
     assert_eq!(timeout(TIMEOUT, second).await??, "second");
     assert_eq!(third.await?, Ok(6.into()));
     end(pool).await
@@ -272,12 +272,12 @@ async fn large_tasks() -> TestResult {
 
 /// The old worker completes its task, and the new worker receives the next.
 async fn reload() -> TestResult {
-    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
-    let (first, running) = held.start(&pool).await?;
-    let next = pool.try_run::<_, String>(("hold", held.port))?;
+    let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
+    let (first, running) = holding.start(&pool).await?;
+    let next = pool.try_run::<_, String>(("hold", holding.port))?;
     let supervisor = pool.supervisor().clone();
     let reload = tokio::spawn(async move { supervisor.reload().await });
-    let other = held.started().await?;
+    let other = holding.started().await?;
     assert_ne!(other.process, running.process);
     running.end("old").await?;
     assert_eq!(timeout(TIMEOUT, first).await??, "old");
@@ -288,8 +288,8 @@ async fn reload() -> TestResult {
 }
 
 async fn drained() -> TestResult {
-    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
-    let (first, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
+    let (first, running) = holding.start(&pool).await?;
     let second = pool.try_run::<_, u64>(("double", 2))?;
     let closing = tokio::spawn({
         let pool = pool.clone();
@@ -307,8 +307,8 @@ async fn drained() -> TestResult {
 }
 
 async fn failed() -> TestResult {
-    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
-    let (first, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
+    let (first, running) = holding.start(&pool).await?;
     let second = pool.try_run::<_, u64>(("double", 2))?;
     let closing = tokio::spawn({
         let pool = pool.clone();
@@ -322,8 +322,8 @@ async fn failed() -> TestResult {
 
 /// The workers of a dropped pool exit.
 async fn dropped() -> TestResult {
-    let (pool, held) = (Pool::new(blocking(1))?, Held::new().await?);
-    let (task, running) = held.start(&pool).await?;
+    let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
+    let (task, running) = holding.start(&pool).await?;
     let supervisor = pool.supervisor().clone();
     drop((pool, task));
     running.end("ignored").await?;

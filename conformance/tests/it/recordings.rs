@@ -66,8 +66,8 @@ fn recordings_keep_the_contract() {
         for recorded in &fixture.traces {
             // Lines that a search does not compare count as needed, too.
             let _ = exceptions.apply(&scenario.name, &fixture.runtime, &recorded.trace);
-            let held = exceptions.relieve(&scenario, &fixture.runtime);
-            let mut misfits = order::check(&held, &recorded.trace);
+            let relieved = exceptions.relieve(&scenario, &fixture.runtime);
+            let mut misfits = order::check(&relieved, &recorded.trace);
             misfits.retain(|misfit| !exceptions.excuse(&scenario.name, &fixture.runtime, misfit));
             let left: Vec<_> = misfits.iter().map(ToString::to_string).collect();
             assert!(

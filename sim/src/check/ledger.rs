@@ -15,7 +15,7 @@ use crate::kernel::socket::SocketKind;
 use crate::step::Pid;
 
 /// Checks a connection received by a program.
-pub(crate) fn held(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Result<(), String> {
+pub(crate) fn received(kernel: &Kernel, pid: Pid, client: Option<ClientId>) -> Result<(), String> {
     let Some(client) = client else {
         return Err(format!("worker {} received a connection that is not in its descriptor table", pid.0));
     };

@@ -31,8 +31,8 @@ impl UdpSocket {
     }
 
     pub(super) fn push(&mut self, datagram: Datagram) {
-        let held: usize = self.queue.iter().map(|datagram| datagram.bytes.len() + OVERHEAD).sum();
-        if held + datagram.bytes.len() + OVERHEAD <= ROOM {
+        let queued: usize = self.queue.iter().map(|datagram| datagram.bytes.len() + OVERHEAD).sum();
+        if queued + datagram.bytes.len() + OVERHEAD <= ROOM {
             self.queue.push_back(datagram);
         }
     }

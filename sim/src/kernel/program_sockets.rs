@@ -88,9 +88,9 @@ impl ProgramSockets<'_> {
     /// Starts a child of the process that inherits the channel and a connection.
     pub(crate) fn leave_child(&mut self, connection: SocketId) {
         let Kernel { processes, network, .. } = &mut *self.kernel;
-        let (held, child) =
+        let (file, child) =
             (processes.socket_of_program(self.pid, connection), processes.get(self.pid).child);
-        if let (Some(file), None) = (held, child) {
+        if let (Some(file), None) = (file, child) {
             network.sockets.retain(file);
             processes.get_mut(self.pid).child = Some(file);
         }

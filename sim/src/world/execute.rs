@@ -236,7 +236,7 @@ impl<P: Program> State<P> {
         self.history.note(pid.into(), || Crossing::WorkerEvent { event: event.clone(), client });
         if let Some(connection) = connection {
             let client = self.kernel.program_sockets(pid).give_connection(connection);
-            ledger::held(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
+            ledger::received(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
         }
         if let WorkerEvent::Listening { socket: Some(socket), .. }
         | WorkerEvent::Message { handle: Some(IncomingHandle { socket, .. }), .. } = &event

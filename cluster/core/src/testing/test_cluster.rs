@@ -39,8 +39,8 @@ pub struct TestCluster {
     pub events: Vec<Event>,
     /// The worker processes. A process is removed when the channel closes: no later message has a reader.
     pub processes: BTreeMap<WorkerId, TestProcess<Worker>>,
-    /// The number of further sockets to lose on the way.
-    pub losing: usize,
+    /// The number of next sent sockets that no receiver gets.
+    pub sockets_to_lose: usize,
     /// The workers that may have something to do.
     commanded: VecDeque<WorkerId>,
     /// Events of channels, each with its receiver; `None`: the primary.
@@ -55,7 +55,7 @@ impl TestCluster {
             os: TestOs::default(),
             events: Vec::new(),
             processes: BTreeMap::new(),
-            losing: 0,
+            sockets_to_lose: 0,
             commanded: VecDeque::new(),
             in_flight: VecDeque::new(),
         }
@@ -197,9 +197,9 @@ impl TestCluster {
         if let OsEvent::Read { socket, .. } = &mut event
             && socket.is_some()
             && !matches!(process, Some((_, None)))
-            && self.losing > 0
+            && self.sockets_to_lose > 0
         {
-            self.losing -= 1;
+            self.sockets_to_lose -= 1;
             *socket = None;
         }
         match process {

@@ -49,8 +49,8 @@ pub struct TestOs {
     /// and for a received socket a TCP port of its own.
     pub address: Option<LocalAddress>,
     /// The open sockets that this operating system has numbered.
-    pub held: BTreeSet<SocketId>,
-    /// The closed sockets that were not held: numbered by the test, or closed twice.
+    pub open: BTreeSet<SocketId>,
+    /// The closed sockets that were not open: numbered by the test, or closed twice.
     pub strays: Vec<SocketId>,
     sockets: u64,
     last_bound: Option<SocketId>,
@@ -76,7 +76,7 @@ impl TestOs {
         self.sockets += 1;
         let socket = SocketId(self.sockets);
         if !self.discards_calls {
-            self.held.insert(socket);
+            self.open.insert(socket);
         }
         socket
     }
@@ -153,7 +153,7 @@ impl TestOs {
                 None
             }
             Call::Close { socket } => {
-                if !self.discards_calls && !self.held.remove(&socket) {
+                if !self.discards_calls && !self.open.remove(&socket) {
                     self.strays.push(socket);
                 }
                 None

@@ -56,7 +56,7 @@ fn closed_shared_socket_is_not_sent() {
     assert_eq!(sent(&cluster), 1, "the second socket is closed, and what would have carried it is not sent");
     assert!(
         cluster.os.written().last().is_some_and(|said| said.contains("disconnect")),
-        "what was held behind it is"
+        "the messages behind the socket are sent"
     );
     let sent = cluster.primary.send(ONE, json!("more"));
     assert_eq!(sent, Ok(Sent::Buffered), "a cancelled frame is not waited for");

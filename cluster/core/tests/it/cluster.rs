@@ -394,7 +394,7 @@ fn shared_socket_bound_elsewhere_fails() {
 
 /// A process with a dead worker's channel gets no connections.
 #[test]
-fn held_channel_gets_no_connections() {
+fn retained_channel_gets_no_connections() {
     let mut cluster = serving(2, &[]);
     cluster.worker(ONE).listen(ListenAddress::any(81).into());
     cluster.settle();

@@ -60,12 +60,12 @@ fn worker() -> Worker {
 #[test]
 fn exclusive_server_needs_no_channel() {
     let mut process = TestProcess::new(worker());
-    let held = process.machine.listen(exclusive(ListenAddress::any(0)));
+    let first = process.machine.listen(exclusive(ListenAddress::any(0)));
     process.machine.disconnect();
     process.drain();
     process.read(ChannelId::PRIMARY, r#"{"cmd":"NODE_CLUSTER","ack":1,"seq":0}"#, None);
     assert!(!process.machine.is_connected());
-    process.machine.close(held);
+    process.machine.close(first);
     let late = process.machine.listen(exclusive(ListenAddress::any(0)));
     process.drain();
     let exits = process.os.calls.iter().any(|call| matches!(call, Call::Exit { .. }));
@@ -77,7 +77,7 @@ fn exclusive_server_needs_no_channel() {
         _ => None,
     };
     let lives: Vec<_> = process.events.iter().filter_map(lives).collect();
-    assert_eq!(lives, [("listening", held), ("closed", held), ("listening", late)]);
+    assert_eq!(lives, [("listening", first), ("closed", first), ("listening", late)]);
 }
 
 /// The failed bind of an exclusive server is reported as in Node.

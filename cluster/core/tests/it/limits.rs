@@ -88,7 +88,7 @@ fn short_messages_are_counted() {
 
 /// Messages that wait for an acknowledgement count like those that wait for the kernel.
 #[test]
-fn held_messages_are_counted() {
+fn blocked_messages_are_counted() {
     let settings =
         Settings { limits: Limits { unsent_bytes: 64 * 100, ..Limits::default() }, ..Settings::default() };
     let mut primary = Primary::new(settings);
@@ -166,8 +166,8 @@ fn answers_pause_reading_beyond_their_limit() {
 fn blocked_answers_have_a_limit() {
     let question = r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"k"}"#;
     let answer = r#"{"cmd":"NODE_SOCKET_COUNT","key":"k","count":0}"#.len() + 1;
-    for held in [1, 3] {
-        let limits = Limits { answer_bytes: held * answer, ..Limits::default() };
+    for limit in [1, 3] {
+        let limits = Limits { answer_bytes: limit * answer, ..Limits::default() };
         let settings = Settings { limits: limits.clone(), ..Settings::default() };
         let mut primary = Primary::new(settings);
         primary.fork().expect("nothing impossible was set up");
@@ -184,10 +184,10 @@ fn blocked_answers_have_a_limit() {
             };
             events.filter(|output| is_end(output.clone())).count()
         };
-        for count in 1..=held {
-            assert_eq!(ask(&mut primary), 0, "{count} of {held}");
+        for count in 1..=limit {
+            assert_eq!(ask(&mut primary), 0, "{count} of {limit}");
         }
-        assert_eq!(ask(&mut primary), 1, "more than {held}");
+        assert_eq!(ask(&mut primary), 1, "more than {limit}");
     }
 }
 

@@ -102,11 +102,11 @@ fn path_is_bound_without_port() {
 /// The backlog of the first asking worker is used.
 #[test]
 fn first_backlog_decides() {
-    for (asked, held) in [(None, 511), (Some(0), 511), (Some(7), 7)] {
+    for (asked, expected) in [(None, 511), (Some(0), 511), (Some(7), 7)] {
         let options = ListenOptions { backlog: asked, ..ListenAddress::any(80).into() };
         let cluster = serving(Settings::default(), &options);
         let [(_, backlog)] = binds(&cluster.os.calls)[..] else { unreachable!("both share a socket") };
-        assert_eq!(backlog, Some(held));
+        assert_eq!(backlog, Some(expected));
     }
 }
 

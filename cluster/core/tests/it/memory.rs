@@ -268,17 +268,17 @@ fn unsent_messages_are_bounded() {
     for text in ["", "a text of 64 bytes, with which the bytes are the first at their end"] {
         let mut primary = primary(Serialization::Json);
         let message = Message::from(text);
-        let mut held = 0;
+        let mut allocated = 0;
         let mut refused = None;
         while refused.is_none() {
             let turn = measure(|| {
                 refused = primary.send(WorkerId(1), message.clone()).err();
                 drain(&mut primary);
             });
-            held += turn.bytes_current;
-            assert!(held <= 5 * limit, "{text:?}");
+            allocated += turn.bytes_current;
+            assert!(allocated <= 5 * limit, "{text:?}");
         }
-        println!("{text:?}: {held} bytes for {limit}");
+        println!("{text:?}: {allocated} bytes for {limit}");
         assert_eq!(refused, Some(SendError::Full));
     }
 }

@@ -233,7 +233,7 @@ fn second_blocked_message_is_congestion() {
 #[test]
 fn rejected_socket_is_sent_again() {
     let mut cluster = cluster(1);
-    cluster.losing = 3;
+    cluster.sockets_to_lose = 3;
     cluster.primary.send_with(ONE, json!("first"), SOCKET).expect("it is open");
     cluster.primary.send(ONE, json!("second")).expect("it is open");
     cluster.settle();
@@ -250,7 +250,7 @@ fn rejected_socket_is_sent_again() {
 #[test]
 fn fourth_rejection_loses_socket() {
     let mut cluster = cluster(1);
-    cluster.losing = 4;
+    cluster.sockets_to_lose = 4;
     cluster.primary.send_with(ONE, json!("first"), SOCKET).expect("it is open");
     cluster.primary.send(ONE, json!("second")).expect("it is open");
     cluster.settle();
@@ -265,7 +265,7 @@ fn fourth_rejection_loses_socket() {
 fn bare_socket_is_not_resent() {
     for kind in [HandleType::Native, HandleType::DatagramNative] {
         let mut cluster = cluster(1);
-        cluster.losing = 1;
+        cluster.sockets_to_lose = 1;
         cluster.worker(ONE).send_with(json!(1), passing(kind)).expect("it is open");
         cluster.settle();
         let error = WorkerEvent::Error { error: ChannelError::NotReceived };
@@ -310,7 +310,7 @@ fn dying_worker_leaks_no_socket() {
 
 /// A dead worker's channel that another process holds open leaves no socket of the primary open.
 #[test]
-fn held_channel_leaks_no_socket() {
+fn retained_channel_leaks_no_socket() {
     let mut cluster = two_under_way();
     cluster.handle(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
     assert_eq!((envelopes(&cluster).len(), closed(&cluster)), (1, (1, 0)));

@@ -50,8 +50,8 @@ impl<M: Machine> Process<M> {
         std::mem::take(&mut self.inner.events)
     }
 
-    fn held(&mut self) -> &mut BTreeSet<SocketId> {
-        &mut self.inner.os.held
+    fn open(&mut self) -> &mut BTreeSet<SocketId> {
+        &mut self.inner.os.open
     }
 
     fn close(&mut self) {
@@ -223,7 +223,7 @@ proptest! {
         events.extend(process.drain());
         let ends = events.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count();
         prop_assert!(ends <= 1);
-        prop_assert!(process.held().is_empty(), "still open: {:?}", process.held());
+        prop_assert!(process.open().is_empty(), "still open: {:?}", process.open());
     }
 
     /// For any bytes of a worker, the primary does not panic, emits at most one end, and keeps nothing of the worker.
@@ -233,7 +233,7 @@ proptest! {
         let mut events = Vec::new();
         for (bytes, with_socket) in &sent {
             events.extend(process.read(bytes, *with_socket));
-            if let Some(listener) = process.held().first().copied()
+            if let Some(listener) = process.open().first().copied()
                 && process.inner.machine.ledger().accepted() < 3
             {
                 let socket = process.inner.os.next_socket();
@@ -245,12 +245,12 @@ proptest! {
         for event in &events {
             // The program owns a socket that arrives with a message.
             if let Event::Message { handle: Some(IncomingHandle { socket, .. }), .. } = event {
-                process.held().remove(socket);
+                process.open().remove(socket);
             }
         }
         let ends = events.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count();
         prop_assert!(ends <= 1);
-        prop_assert!(process.held().is_empty(), "still open: {:?}", process.held());
+        prop_assert!(process.open().is_empty(), "still open: {:?}", process.open());
         prop_assert_eq!(process.inner.machine.ledger().open().count(), 0);
     }
 
@@ -273,7 +273,7 @@ proptest! {
         process.close();
         process.inner.machine.close(ListenerId(1));
         process.drain();
-        prop_assert!(process.held().is_subset(&given), "still open: {:?}, given: {given:?}", process.held());
+        prop_assert!(process.open().is_subset(&given), "still open: {:?}, given: {given:?}", process.open());
     }
 }
 
@@ -330,7 +330,7 @@ fn unacknowledged_questions_end_channel() {
         )
     };
     process.read(query("null", 1).as_bytes(), false);
-    let (listener, socket) = (*process.held().first().expect("it is bound"), process.inner.os.next_socket());
+    let (listener, socket) = (*process.open().first().expect("it is bound"), process.inner.os.next_socket());
     process.give(OsEvent::Accepted { listener, socket });
     let mut asked = 1;
     let mut seen = Vec::new();

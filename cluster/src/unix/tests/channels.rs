@@ -1,4 +1,4 @@
-//! Closing channels, held channels, and waits without the runtime.
+//! Closing channels, paused channels, and waits without the runtime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,15 +49,15 @@ async fn closed_channel_waits_for_peer() {
     peer.join().expect("no panic");
 }
 
-/// The bytes of a held channel remain in the kernel until the reading continues.
+/// The bytes of a paused channel remain in the kernel until the reading continues.
 #[tokio::test]
-async fn held_channel_keeps_its_bytes() {
+async fn paused_channel_keeps_its_bytes() {
     let (near, mut far) = UnixStream::pair().expect("a pair");
     let mut unix = Unix::with_channel(near).expect("a channel");
-    unix.hold(true);
+    unix.pause_by_program(true);
     far.write_all(b"later").expect("written");
     assert_nothing(&mut unix).await;
-    unix.hold(false);
+    unix.pause_by_program(false);
     assert!(matches!(next(&mut unix).await, OsEvent::Read { bytes, .. } if bytes == b"later"));
 }
 
