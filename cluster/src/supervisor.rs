@@ -53,7 +53,7 @@ use waiting::Waiting;
 /// | never becomes ready | [`StartFailed`](SupervisorEvent::StartFailed) with `Timeout` after `ready_timeout`, SIGTERM, and SIGKILL after `term` |
 /// | exits before the worker is ready, also with code 0 | `StartFailed` with `Exited`; the next start follows after the backoff, and after `failed_starts` in a row [`GaveUp`](SupervisorEvent::GaveUp) |
 /// | ignores SIGTERM | SIGKILL after `term` |
-/// | forks and exits | as an exit; a channel that the child holds is closed after `orphan_timeout`, with [`WorkerError::Orphan`](crate::WorkerError::Orphan), and the child gets SIGKILL if the worker has a [group](crate::SpawnOptions::process_group) |
+/// | forks and exits | as an exit; a channel that the child holds is closed after `retained_channel_timeout`, with [`WorkerError::RetainedChannel`](crate::WorkerError::RetainedChannel), and the child gets SIGKILL if the worker has a [group](crate::SpawnOptions::process_group) |
 /// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`; any other gets SIGTERM after `term`, and its exit is a failed start |
 /// | does not exist, or no longer | `StartFailed` with `Spawn` and the path; a reload is abandoned, and the old workers serve on |
 ///

@@ -10,10 +10,10 @@ mod cluster {
     pub(crate) mod http2;
     pub(crate) mod inherited;
     pub(crate) mod interrupted;
+    pub(crate) mod leftovers;
     pub(crate) mod lives;
     pub(crate) mod node;
     pub(crate) mod node_programs;
-    pub(crate) mod orphans;
     pub(crate) mod passing;
     pub(crate) mod pooling;
     pub(crate) mod primary_death;
@@ -41,9 +41,9 @@ use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::Builder;
 
 use crate::cluster::{
-    bad_programs, commands, counting, ends, holding, http2, inherited, interrupted, lives, node,
-    node_programs, orphans, passing, pooling, primary_death, programs, relay, requesting, returning, roles,
-    sending, serving, settings, signals, sockets, starts, supervising, support, texts, zones,
+    bad_programs, commands, counting, ends, holding, http2, inherited, interrupted, leftovers, lives, node,
+    node_programs, passing, pooling, primary_death, programs, relay, requesting, returning, roles, sending,
+    serving, settings, signals, sockets, starts, supervising, support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn trials() -> Vec<Trial> {
         passing::trials(),
         ends::trials(),
         holding::trials(),
-        orphans::trials(),
+        leftovers::trials(),
         bad_programs::trials(),
         primary_death::trials(),
         sending::trials(),

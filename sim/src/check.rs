@@ -12,10 +12,10 @@ pub(crate) mod fifo;
 pub(crate) mod ids;
 pub(crate) mod intensity;
 pub(crate) mod ledger;
+pub(crate) mod leftovers;
 pub(crate) mod liveness;
 pub(crate) mod messages;
 pub(crate) mod order;
-pub(crate) mod orphans;
 pub(crate) mod queues;
 pub(crate) mod ready_slots;
 pub(crate) mod requested;
@@ -64,7 +64,7 @@ pub enum Check {
     /// No worker that keeps to the protocol is reported for breaking the protocol.
     FalseBlame,
     /// No channel and no group of a dead worker remains beyond the setting of the primary.
-    Orphans,
+    Leftovers,
     /// The events of each worker have an order and a number that Node's documentation and recordings permit.
     Order,
     /// Messages arrive in order and once; none is lost that could be delivered.
@@ -114,7 +114,7 @@ impl fmt::Display for Check {
             Check::Ids => "ids",
             Check::Queues => "queues",
             Check::FalseBlame => "false_blame",
-            Check::Orphans => "orphans",
+            Check::Leftovers => "leftovers",
             Check::Order => "order",
             Check::Messages => "messages",
             Check::Fairness => "fairness",
@@ -358,7 +358,7 @@ impl Checks {
         if let Some(primary) = primary {
             ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))?;
             ledger::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Ledger, what))?;
-            orphans::at_the_end(kernel, primary).map_err(|what| (Check::Orphans, what))?;
+            leftovers::at_the_end(kernel, primary).map_err(|what| (Check::Leftovers, what))?;
             acks::at_the_end(&self.acks, kernel, primary).map_err(|what| (Check::Acks, what))?;
             self.order.at_the_end(kernel).map_err(|what| (Check::Order, what))?;
             self.messages.at_the_end(kernel).map_err(|what| (Check::Messages, what))?;

@@ -138,9 +138,9 @@ pub enum WorkerError {
     /// and nothing else.
     Lingers,
     /// The worker's process has exited, and another process has held the channel of the worker open for
-    /// [`Settings::orphan_timeout`](crate::Settings::orphan_timeout): the channel is closed. A message that this process
+    /// [`Settings::retained_channel_timeout`](crate::Settings::retained_channel_timeout): the channel is closed. A message that this process
     /// would have sent is lost. [`Event::Disconnect`] follows.
-    Orphan,
+    RetainedChannel,
 }
 
 impl fmt::Display for WorkerError {
@@ -177,7 +177,7 @@ impl fmt::Display for WorkerError {
             WorkerError::Lingers => f.write_str(
                 "the process of the worker still runs ten seconds after its channel was closed; send SIGKILL, unless the process finishes its work",
             ),
-            WorkerError::Orphan => f.write_str(
+            WorkerError::RetainedChannel => f.write_str(
                 "the channel was closed: another process held the channel open after the exit of the worker; start that process \
                  without descriptor 3, or give the worker a process group of its own",
             ),

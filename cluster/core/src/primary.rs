@@ -24,8 +24,8 @@ mod distribution;
 mod handles;
 mod inspector;
 mod messages;
-mod orphans;
 mod peers;
+mod retained_channels;
 mod setup;
 mod supervised;
 mod timer_actions;
@@ -272,9 +272,9 @@ impl Primary {
         }
         self.peers.steps.own(Step::Exited(worker, status));
         self.peers.steps.own(Step::Forget(worker));
-        let timeout = self.setup.settings.orphan_timeout;
-        if let Some(after_ms) = orphans::wait_ms(worker, timeout, &self.peers) {
-            self.distribution.set_timer(TimerAction::Orphan(worker), after_ms, &mut self.peers);
+        let timeout = self.setup.settings.retained_channel_timeout;
+        if let Some(after_ms) = retained_channels::wait_ms(worker, timeout, &self.peers) {
+            self.distribution.set_timer(TimerAction::RetainedChannel(worker), after_ms, &mut self.peers);
         }
     }
 

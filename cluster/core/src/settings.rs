@@ -74,9 +74,9 @@ pub struct Settings {
     pub keep_listening: bool,
     /// The time after the exit of a worker's process for which another process may hold the worker's channel open, as a
     /// child of the worker does that has inherited descriptor 3. Then
-    /// [`WorkerError::Orphan`](crate::WorkerError::Orphan) is emitted and the channel is closed. Default: `None`, no
-    /// limit, as in Node; under a supervisor, [`SupervisorSettings::orphan_timeout`](crate::SupervisorSettings::orphan_timeout).
-    pub orphan_timeout: Option<Duration>,
+    /// [`WorkerError::RetainedChannel`](crate::WorkerError::RetainedChannel) is emitted and the channel is closed. Default: `None`, no
+    /// limit, as in Node; under a supervisor, [`SupervisorSettings::retained_channel_timeout`](crate::SupervisorSettings::retained_channel_timeout).
+    pub retained_channel_timeout: Option<Duration>,
     /// The `NODE_OPTIONS` that workers inherit. If the options start an inspector, each worker gets an inspector
     /// port. `None`: the crate `cluster` fills in the variable of this process; the machine reads no environment.
     pub node_options: Option<String>,

@@ -70,7 +70,7 @@ impl Supervisor {
         settings.check()?;
         let mut primary = core::mem::take(&mut settings.primary);
         primary.keep_listening = true;
-        primary.orphan_timeout = Some(settings.orphan_timeout);
+        primary.retained_channel_timeout = Some(settings.retained_channel_timeout);
         let mut primary = Primary::new(primary);
         primary.supervised().check_spawn().map_err(SettingsError::Fork)?;
         let slots = Slots::new(settings.workers);
@@ -257,7 +257,7 @@ impl Supervisor {
             }
             Deadline::Counted => self.intensity.forget_one(),
             Deadline::Shutdown(ShutdownTimer::Finish)
-                if self.lifecycle.primary_mut().supervised().abandon_orphans() =>
+                if self.lifecycle.primary_mut().supervised().abandon_retained_channels() =>
             {
                 // The end follows the last events of these workers.
                 self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Finish), Duration::ZERO);

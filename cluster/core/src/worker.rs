@@ -16,9 +16,9 @@ use crate::steps::{self, IsCall, Stepper};
 const WRITE: TimerId = TimerId(0);
 
 mod connections;
-mod open_connections;
 mod indexes;
 mod messages;
+mod open_connections;
 mod peer;
 mod servers;
 

@@ -32,7 +32,7 @@ fn settings(script: &str) -> SupervisorSettings {
         .primary(Settings { spawn, ..Settings::default() })
         .ready_timeout(LATE)
         .term(short)
-        .orphan_timeout(short)
+        .retained_channel_timeout(short)
         .intensity(0, Duration::from_mins(1))
 }
 
@@ -41,31 +41,33 @@ struct Report {
     failure: StartFailure,
     /// `None`: no process was started.
     status: Option<ExitStatus>,
-    is_orphan: bool,
+    has_retained_channel: bool,
 }
 
 async fn report(settings: SupervisorSettings) -> Result<Report, Failed> {
     let mut supervisor = Supervisor::new(settings)?;
-    let (mut failure, mut status, mut is_orphan, mut gave_up) = (None, None, false, false);
+    let (mut failure, mut status, mut has_retained_channel, mut gave_up) = (None, None, false, false);
     while let Some(event) = timeout(TIMEOUT, supervisor.next()).await? {
         match event {
             SupervisorEvent::StartFailed { failure: found, .. } => failure = Some(found),
             SupervisorEvent::Primary(Event::Exit { status: found, .. }) => status = Some(found),
-            SupervisorEvent::Primary(Event::Error { error: WorkerError::Orphan, .. }) => is_orphan = true,
+            SupervisorEvent::Primary(Event::Error { error: WorkerError::RetainedChannel, .. }) => {
+                has_retained_channel = true;
+            }
             SupervisorEvent::GaveUp { .. } => gave_up = true,
             SupervisorEvent::SlotSuspended { .. } => supervisor.shutdown(),
             _ => {}
         }
     }
     assert!(gave_up);
-    Ok(Report { failure: failure.ok_or("no failure")?, status, is_orphan })
+    Ok(Report { failure: failure.ok_or("no failure")?, status, has_retained_channel })
 }
 
 /// The program also ignores SIGTERM, and gets SIGKILL.
 async fn never_listens() -> TestResult {
     let report = report(settings("trap '' TERM; sleep 1000; sleep 1000")).await?;
     assert_eq!(
-        (report.failure, report.status, report.is_orphan),
+        (report.failure, report.status, report.has_retained_channel),
         (StartFailure::Timeout(LATE), Some(KILLED), false)
     );
     Ok(())
@@ -76,7 +78,7 @@ async fn exits() -> TestResult {
     let report = report(settings("exit 0")).await?;
     let code = ExitStatus::Code(0);
     assert_eq!(
-        (report.failure, report.status, report.is_orphan),
+        (report.failure, report.status, report.has_retained_channel),
         (StartFailure::Exited(code), Some(code), false)
     );
     Ok(())
@@ -87,7 +89,7 @@ async fn forks() -> TestResult {
     let report = report(settings("sleep 1000 & exit 0")).await?;
     let code = ExitStatus::Code(0);
     assert_eq!(
-        (report.failure, report.status, report.is_orphan),
+        (report.failure, report.status, report.has_retained_channel),
         (StartFailure::Exited(code), Some(code), true)
     );
     Ok(())
@@ -98,7 +100,7 @@ async fn closes_channel() -> TestResult {
     let late = settings("exec 3>&-; sleep 1000; sleep 1000").ready_timeout(Duration::from_mins(1));
     let report = report(late).await?;
     assert_eq!(
-        (report.failure, report.status, report.is_orphan),
+        (report.failure, report.status, report.has_retained_channel),
         (StartFailure::Exited(KILLED), Some(KILLED), false)
     );
     Ok(())
@@ -116,6 +118,6 @@ async fn removed() -> TestResult {
         return Err(format!("{:?}", report.failure).into());
     };
     assert!(error.to_string().starts_with("cannot start `/no/such/program`: ENOENT"), "{error}");
-    assert_eq!((report.status, report.is_orphan), (None, false));
+    assert_eq!((report.status, report.has_retained_channel), (None, false));
     Ok(())
 }

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 use tokio::runtime::Builder;
 
-use super::orphans::{gone, is_running};
+use super::leftovers::{gone, is_running};
 use super::support::{TestResult, asynchronous, fork, message, primary, rest, trial, until};
 
 pub(crate) fn trials() -> Vec<Trial> {

@@ -240,8 +240,9 @@ fn error_name(error: &WorkerError) -> String {
         | WorkerError::Kill(number)
         | WorkerError::Write { errno: number, .. }
         | WorkerError::Delayed(number) => errno(*number),
-        WorkerError::Protocol(_) | WorkerError::NotReceived | WorkerError::Lingers | WorkerError::Orphan => {
-            errno(Errno::EPROTO)
-        }
+        WorkerError::Protocol(_)
+        | WorkerError::NotReceived
+        | WorkerError::Lingers
+        | WorkerError::RetainedChannel => errno(Errno::EPROTO),
     }
 }

@@ -133,20 +133,20 @@ fn unowned_detects_a_closed_queue() {
     assert_eq!(failed_check(&bad, |_, _| Tampering::None), Some(Check::Unowned));
 }
 
-/// The timer of the wait for an orphan's channel is never set, and the signal to the group of a worker that has exited is
+/// The timer of the wait for a retained channel is never set, and the signal to the group of a worker that has exited is
 /// not sent.
 #[test]
-fn orphans_detects_missing_ends() {
+fn leftovers_detects_missing_ends() {
     let start = |group| {
         let spawn = SpawnOptions::new().process_group(group);
         let settings = SupervisorSettings::new(1).primary(Settings { spawn, ..Settings::default() });
         SupervisedServer::new(1, 1, SupervisorMove::Serve).leaving_child().world_with(settings)
     };
-    finds(Check::Orphans, &start(ProcessGroup::Inherited), |_, next| {
+    finds(Check::Leftovers, &start(ProcessGroup::Inherited), |_, next| {
         let is_wait = matches!(next, NextAction::Call(Call::SetTimer { after_ms: 10_000, .. }));
         super::tamper_if(is_wait, Tampering::Drop)
     });
-    finds(Check::Orphans, &start(ProcessGroup::Own), |_, next| {
+    finds(Check::Leftovers, &start(ProcessGroup::Own), |_, next| {
         super::tamper_if(matches!(next, NextAction::Call(Call::Kill { .. })), Tampering::Drop)
     });
 }

@@ -74,7 +74,7 @@ fn groups_hold_with_faults() {
 
 /// A worker forks and dies: the channel that its child holds is given up, and a group ends with its worker.
 #[test]
-fn orphans_are_given_up() {
+fn retained_channels_are_given_up() {
     for command in [SupervisorMove::Serve, SupervisorMove::Reload, SupervisorMove::Shutdown] {
         for seed in 0..30 {
             for settings in [SupervisorSettings::new(2), grouped(2)] {

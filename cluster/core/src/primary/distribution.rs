@@ -6,8 +6,8 @@ use alloc::collections::BTreeSet;
 use super::Step;
 use super::bind_address::{bind_address, is_udp};
 use super::handles::Handles;
-use super::orphans;
 use super::peers::Peers;
+use super::retained_channels;
 use super::timer_actions::{TimerAction, TimerActions};
 use crate::backoff::{Backoff, RETRY_MS};
 use crate::channel::Channel;
@@ -432,8 +432,8 @@ impl Distribution {
     fn act(&mut self, action: TimerAction, peers: &mut Peers) {
         match action {
             TimerAction::Worker(id, worker) => self.next_for(id, worker, peers),
-            TimerAction::Orphan(worker) => {
-                orphans::close(worker, peers);
+            TimerAction::RetainedChannel(worker) => {
+                retained_channels::close(worker, peers);
             }
             TimerAction::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
             TimerAction::Accept(socket) => peers.steps.own(Step::ResumeAccept(socket)),

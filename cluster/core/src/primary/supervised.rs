@@ -4,8 +4,8 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::distribution::Distribution;
-use super::orphans;
 use super::peers::Peers;
+use super::retained_channels;
 use super::setup::Setup;
 use super::{Primary, WorkerInfo};
 use crate::handle::Handle;
@@ -84,9 +84,11 @@ impl Supervised<'_> {
     }
 
     /// Closes the channels of exited workers. False: there is none.
-    pub(crate) fn abandon_orphans(&mut self) -> bool {
+    pub(crate) fn abandon_retained_channels(&mut self) -> bool {
         let exited: Vec<WorkerId> = self.peers.all(WorkerInfo::is_dead).collect();
-        self.command(|peers, _| exited.iter().filter(|worker| orphans::close(**worker, peers)).count() > 0)
+        self.command(|peers, _| {
+            exited.iter().filter(|worker| retained_channels::close(**worker, peers)).count() > 0
+        })
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut Peers, &mut Distribution) -> T) -> T {

@@ -13,7 +13,7 @@ pub(super) enum TimerAction {
     Accept(SocketId),
     Write(WorkerId),
     /// The end of the wait for the channel of an exited worker.
-    Orphan(WorkerId),
+    RetainedChannel(WorkerId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

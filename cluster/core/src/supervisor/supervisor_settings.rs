@@ -91,7 +91,7 @@ pub struct SupervisorSettings {
     pub(super) drain: Duration,
     pub(super) term: Duration,
     pub(super) shutdown: Duration,
-    pub(super) orphan_timeout: Duration,
+    pub(super) retained_channel_timeout: Duration,
     pub(super) max_age: Option<Duration>,
     pub(super) age_spread: u32,
     pub(super) max_memory: Option<u64>,
@@ -140,7 +140,7 @@ impl SupervisorSettings {
             drain: SupervisorSettings::DRAIN,
             term: Duration::from_secs(5),
             shutdown: Duration::from_secs(30),
-            orphan_timeout: Duration::from_secs(10),
+            retained_channel_timeout: Duration::from_secs(10),
             max_age: None,
             age_spread: 10,
             max_memory: None,
@@ -274,11 +274,11 @@ impl SupervisorSettings {
     }
 
     /// The time after the exit of a worker's process for which another process may hold the worker's channel open, as the
-    /// [`orphan_timeout`](Settings::orphan_timeout) of a primary, and replaces that value. A shutdown waits for
+    /// [`retained_channel_timeout`](Settings::retained_channel_timeout) of a primary, and replaces that value. A shutdown waits for
     /// [`term`](SupervisorSettings::term) at most. Default: 10 s.
     #[must_use]
-    pub fn orphan_timeout(mut self, timeout: Duration) -> Self {
-        self.orphan_timeout = timeout;
+    pub fn retained_channel_timeout(mut self, timeout: Duration) -> Self {
+        self.retained_channel_timeout = timeout;
         self
     }
 

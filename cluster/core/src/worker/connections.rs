@@ -59,7 +59,8 @@ impl Servers {
     fn is_at_limit(&self, listener: ListenerId) -> bool {
         let Some(server) = self.rows.get(&listener) else { return false };
         let Some(limit) = server.options.max_connections else { return false };
-        self.connections.count(listener) + server.offered.len() >= usize::try_from(limit).unwrap_or(usize::MAX)
+        self.connections.count(listener) + server.offered.len()
+            >= usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
     /// If the application asks for a connection: acknowledges an offer, or resumes accepting.

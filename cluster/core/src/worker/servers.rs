@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Step;
-use super::open_connections::OpenConnections;
 use super::indexes::Indexes;
+use super::open_connections::OpenConnections;
 use super::peer::{Peer, PendingReply};
 use crate::address::ListeningAddress;
 use crate::backoff::Backoff;

@@ -144,7 +144,7 @@ fn long_lame_duck_shortens_wait() {
 
 /// A process that holds the channel of an exited worker delays the end of the shutdown by the time of SIGTERM only.
 #[test]
-fn orphan_delays_end_of_shutdown() {
+fn retained_channel_delays_shutdown() {
     let mut story = serving(settings(1), 1);
     story.is_reaped(1, ExitStatus::Code(0));
     story.serves(2);

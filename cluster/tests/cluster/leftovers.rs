@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("worker_leads_its_group", groups),
         asynchronous("signals_reach_the_whole_group", signalled),
         asynchronous("group_ends_with_its_worker", ended),
-        asynchronous("orphan_with_channel_is_given_up", given_up),
+        asynchronous("retained_channel_is_given_up", given_up),
         asynchronous("group_ends_with_given_up_channel", group_given_up),
         asynchronous("orphans_of_a_subreaper_are_reaped", reaped),
     ]
@@ -38,7 +38,7 @@ fn shell(script: &str, group: ProcessGroup) -> Settings {
 }
 
 fn limited(settings: Settings) -> Settings {
-    Settings { orphan_timeout: Some(Duration::from_secs(10)), ..settings }
+    Settings { retained_channel_timeout: Some(Duration::from_secs(10)), ..settings }
 }
 
 /// Starts a shell, and returns the number of its child.
@@ -121,14 +121,14 @@ async fn ended() -> TestResult {
 }
 
 /// Waits for the exit, then for the events until the worker is forgotten, while the clock advances automatically.
-async fn events_of_orphan(primary: &mut Primary, worker: WorkerId) -> TestResult {
+async fn events_of_retained_channel(primary: &mut Primary, worker: WorkerId) -> TestResult {
     let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     until(primary, |event| *event == exit).await?;
     tokio::time::pause();
     let error = timeout(Duration::from_hours(1), primary.next()).await;
     let disconnect = timeout(Duration::from_hours(1), primary.next()).await;
     tokio::time::resume();
-    assert_eq!(error?, Some(Event::Error { worker, error: WorkerError::Orphan }));
+    assert_eq!(error?, Some(Event::Error { worker, error: WorkerError::RetainedChannel }));
     assert_eq!(disconnect?, Some(Event::Disconnect { worker }));
     assert_eq!(primary.next().await, None);
     Ok(())
@@ -136,7 +136,7 @@ async fn events_of_orphan(primary: &mut Primary, worker: WorkerId) -> TestResult
 
 async fn given_up() -> TestResult {
     let (mut primary, worker, child) = start(limited(shell(LEAVING, ProcessGroup::Inherited))).await?;
-    events_of_orphan(&mut primary, worker).await?;
+    events_of_retained_channel(&mut primary, worker).await?;
     assert!(is_running(child));
     kill(child, SIGKILL)?;
     gone(child).await
@@ -144,7 +144,7 @@ async fn given_up() -> TestResult {
 
 async fn group_given_up() -> TestResult {
     let (mut primary, worker, child) = start(limited(shell(LEAVING, ProcessGroup::Own))).await?;
-    events_of_orphan(&mut primary, worker).await?;
+    events_of_retained_channel(&mut primary, worker).await?;
     gone(child).await
 }
 

@@ -9,23 +9,23 @@ use crate::event::WorkerError;
 use crate::os::{WorkerId, timer_ms};
 
 /// The worker has exited, and its channel is open.
-fn is_orphaned(worker: WorkerId, peers: &Peers) -> bool {
+fn is_retained(worker: WorkerId, peers: &Peers) -> bool {
     peers.get(worker).is_some_and(WorkerInfo::is_dead)
         && peers.channel(worker).is_some_and(|channel| !channel.is_over())
 }
 
 /// The wait for the channel of an exited worker, in milliseconds. `None`: the channel is closed, or there is no limit.
 pub(super) fn wait_ms(worker: WorkerId, timeout: Option<Duration>, peers: &Peers) -> Option<u64> {
-    let timeout = timeout.filter(|_| is_orphaned(worker, peers))?;
+    let timeout = timeout.filter(|_| is_retained(worker, peers))?;
     Some(timer_ms(timeout))
 }
 
 /// Closes the channel of an exited worker. False: the channel is closed, or the worker has not exited.
 pub(super) fn close(worker: WorkerId, peers: &mut Peers) -> bool {
-    let is_orphaned = is_orphaned(worker, peers);
-    if is_orphaned {
-        peers.error(worker, WorkerError::Orphan);
+    let is_retained = is_retained(worker, peers);
+    if is_retained {
+        peers.error(worker, WorkerError::RetainedChannel);
         peers.with_channel(worker.into(), Channel::abort);
     }
-    is_orphaned
+    is_retained
 }

@@ -1,4 +1,4 @@
-//! Orphans: in the final state the primary holds no channel of a dead worker longer than its setting permits, and no
+//! Leftovers: in the final state the primary holds no channel of a dead worker longer than its setting permits, and no
 //! process remains of the group of a dead worker.
 
 use cluster_core::{ChannelId, Primary};
@@ -8,7 +8,7 @@ use crate::step::Pid;
 
 /// Checks the final state: no step is enabled.
 pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary) -> Result<(), String> {
-    let is_limited = primary.settings().orphan_timeout.is_some();
+    let is_limited = primary.settings().retained_channel_timeout.is_some();
     for (pid @ Pid(worker), process) in kernel.processes.iter().skip(1) {
         if !kernel.processes.has_ended(pid) {
             continue;

@@ -22,7 +22,7 @@ fn cluster(settings: Settings) -> TestCluster {
 }
 
 fn limited() -> Settings {
-    Settings { orphan_timeout: Some(Duration::from_secs(10)), ..Settings::default() }
+    Settings { retained_channel_timeout: Some(Duration::from_secs(10)), ..Settings::default() }
 }
 
 fn grouped(settings: Settings) -> Settings {
@@ -45,13 +45,13 @@ const KILL: Call = Call::Kill { worker: ONE, signal: Signal::SIGKILL };
 
 /// After the deadline the channel is closed and the worker is forgotten.
 #[test]
-fn orphan_is_given_up() {
+fn retained_channel_is_given_up() {
     let mut cluster = cluster(limited());
     cluster.handle(EXITED);
     let timer = timer(&cluster).expect("a timer");
     cluster.take_events();
     cluster.handle(OsEvent::Timer { timer });
-    let error = Event::Error { worker: ONE, error: WorkerError::Orphan };
+    let error = Event::Error { worker: ONE, error: WorkerError::RetainedChannel };
     assert_eq!(cluster.events, [error, Event::Disconnect { worker: ONE }]);
     assert_eq!(last_call(&cluster), Some(&Call::CloseChannel { channel: ONE.into() }));
     assert!(cluster.primary.worker(ONE).is_none());
@@ -59,7 +59,7 @@ fn orphan_is_given_up() {
 
 /// Nothing happens at the deadline if the channel has closed before; without a limit there is no deadline.
 #[test]
-fn orphan_may_close_in_time() {
+fn retained_channel_may_close_in_time() {
     let mut waiting = cluster(limited());
     waiting.handle(EXITED);
     waiting.handle(CLOSED);
