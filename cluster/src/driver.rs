@@ -17,7 +17,7 @@ use crate::event::WorkerEvent;
 use crate::inbox::Inbox;
 use crate::listeners::{AcceptedConnections, BindFailure, BindReply, Bound, Demand, Listeners, OpenWatch};
 use crate::received::Releases;
-use crate::replies::Replies;
+use crate::requests::OpenRequests;
 use crate::unix::Unix;
 use crate::unix::bind::number_zone;
 
@@ -70,7 +70,7 @@ struct Driver {
     listeners: Listeners,
     /// Received sockets that the program has dropped.
     releases: Releases,
-    replies: Replies,
+    requests: OpenRequests,
     phase: watch::Sender<Phase>,
     /// A supervisor has announced the disconnect.
     announced: bool,
@@ -267,7 +267,7 @@ impl Driver {
             unix,
             listeners: Listeners::default(),
             releases: Releases::default(),
-            replies: Replies::default(),
+            requests: OpenRequests::default(),
             phase: watch::channel(Phase::Serving).0,
             announced: false,
             killed: false,
@@ -366,7 +366,7 @@ impl Driver {
             }
             Event::Connection { listener, connection } => self.deliver_connection(listener, connection),
             Event::Closed { listener } => self.listeners.close(listener),
-            Event::Message { message, handle: None } if self.replies.take(None, &message) => {}
+            Event::Message { message, handle: None } if self.requests.take(None, &message) => {}
             Event::Message { message, handle } => {
                 let socket = handle.and_then(|handle| self.releases.take(&mut self.unix, handle.socket));
                 return Delivery::Inbox(WorkerEvent::Message { message, socket });
@@ -378,7 +378,7 @@ impl Driver {
                 return Delivery::Inbox(WorkerEvent::LameDuck);
             }
             Event::Disconnect => {
-                self.replies.disconnect(None);
+                self.requests.disconnect(None);
                 self.advance(Phase::Disconnected);
                 if self.is_lost() {
                     self.listeners.clear();

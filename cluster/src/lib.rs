@@ -87,7 +87,7 @@ mod pool;
 mod primary;
 mod received;
 mod remote;
-mod replies;
+mod requests;
 mod role;
 #[cfg(feature = "axum")]
 mod serve;
@@ -124,7 +124,7 @@ pub use pool::{PendingTask, Pool, PoolError, PoolStartError, TryRunError};
 pub use primary::{ConnectionCounts, Primary};
 pub use received::{CountGuard, Received};
 pub use remote::Remote;
-pub use replies::IncomingRequest;
+pub use requests::IncomingRequest;
 pub use role::{Role, clear_cluster_env, role};
 #[cfg(feature = "axum")]
 pub use serve::{Serve, serve};

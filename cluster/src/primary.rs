@@ -18,7 +18,7 @@ use crate::command_queue::{Command, CommandQueue};
 use crate::driver::LINGER;
 use crate::error::{NoRuntime, PrimaryError, RequestError};
 use crate::received::{Received, Releases};
-use crate::replies::{PendingReply, Replies};
+use crate::requests::{OpenRequests, PendingReply};
 use crate::role::origin;
 use crate::socket::{self, NotSent, Socket};
 use crate::unix::{Pipes, Unix};
@@ -62,7 +62,7 @@ pub struct Primary {
     unclaimed: Option<SocketId>,
     /// Received sockets dropped by the program.
     releases: Releases,
-    replies: Replies,
+    requests: OpenRequests,
     kept: KeptEvents,
     linger: Duration,
     /// Notified after each event of the operating system: a channel may have room.
@@ -89,7 +89,7 @@ impl Primary {
             remotes_first: false,
             unclaimed: None,
             releases: Releases::default(),
-            replies: Replies::default(),
+            requests: OpenRequests::default(),
             kept: KeptEvents::default(),
             linger: LINGER,
             progress: Arc::default(),
@@ -265,7 +265,7 @@ impl Primary {
         worker: WorkerId,
         body: &Message,
     ) -> Result<(Message, PendingReply), RequestError> {
-        self.replies.start(Some(worker), body)
+        self.requests.start(Some(worker), body)
     }
 
     /// A sender of commands, and the notification of possible room in a channel.
@@ -277,7 +277,7 @@ impl Primary {
     fn pump(&mut self) -> Option<Event> {
         loop {
             let event = pump(&mut self.machine, &mut self.unix)?;
-            if !self.replies.take_event(&event) {
+            if !self.requests.take_event(&event) {
                 return Some(event);
             }
         }

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::command_queue::Command;
 use crate::error::{RemoteError, RequestError};
 use crate::primary::{ConnectionCounts, Primary};
-use crate::replies::within;
+use crate::requests::within;
 use crate::socket::Socket;
 
 /// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.

@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::command_queue::CommandQueue;
 use crate::primary;
 use crate::received::Releases;
-use crate::replies::Replies;
+use crate::requests::OpenRequests;
 use crate::unix::{Pipes, Unix};
 
 mod logging;
@@ -73,7 +73,7 @@ pub struct Supervisor {
     unclaimed: Option<SocketId>,
     /// Received sockets that the program has dropped.
     releases: Releases,
-    replies: Replies,
+    requests: OpenRequests,
     /// Notified after each event of the operating system: there may be room in a channel.
     progress: Arc<Notify>,
 }
@@ -108,7 +108,7 @@ impl Supervisor {
             handles_first: false,
             unclaimed: None,
             releases: Releases::default(),
-            replies: Replies::default(),
+            requests: OpenRequests::default(),
             progress: Arc::default(),
         })
     }
@@ -255,7 +255,7 @@ impl Supervisor {
         loop {
             if let Some(event) = pump(&mut self.machine, &mut self.unix) {
                 if let SupervisorEvent::Primary(event) = &event
-                    && self.replies.take_event(event)
+                    && self.requests.take_event(event)
                 {
                     continue;
                 }

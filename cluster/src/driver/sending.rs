@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Driver, Inner};
 use crate::error::RequestError;
-use crate::replies::within;
+use crate::requests::within;
 use crate::socket::{self, NotSent, Socket};
 
 impl Inner {
@@ -41,7 +41,7 @@ impl Inner {
         question: &Q,
         timeout: Duration,
     ) -> Result<A, RequestError> {
-        let (request, reply) = self.lock().replies.start(None, question)?;
+        let (request, reply) = self.lock().requests.start(None, question)?;
         let exchange = async {
             let _sender = Sender::new(self);
             self.send_when_room(request).await.map_err(RequestError::Send)?;

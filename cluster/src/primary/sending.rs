@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::Primary;
 use crate::error::RequestError;
-use crate::replies::within;
+use crate::requests::within;
 
 /// The events emitted while a command waited, oldest first.
 #[derive(Debug, Default)]
@@ -94,7 +94,7 @@ impl Primary {
         question: &Q,
         timeout: Duration,
     ) -> Result<A, RequestError> {
-        let (request, reply) = self.replies.start(Some(worker), question)?;
+        let (request, reply) = self.requests.start(Some(worker), question)?;
         let exchange = async {
             self.send_when_room(worker, request).await.map_err(RequestError::Send)?;
             let mut reply = pin!(reply.receive());

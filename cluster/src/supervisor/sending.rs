@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::{HandleError, Supervisor, SupervisorHandle};
 use crate::error::RequestError;
 use crate::received::Received;
-use crate::replies::{PendingReply, within};
+use crate::requests::{PendingReply, within};
 use crate::socket::{self, NotSent, Socket};
 
 impl Supervisor {
@@ -147,7 +147,7 @@ impl SupervisorHandle {
         worker: WorkerId,
         body: Message,
     ) -> Result<(Message, PendingReply), RequestError> {
-        let started = self.ask(move |supervisor| supervisor.replies.start(Some(worker), &body)).await;
+        let started = self.ask(move |supervisor| supervisor.requests.start(Some(worker), &body)).await;
         started.map_err(|_| RequestError::Dropped)?
     }
 

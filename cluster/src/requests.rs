@@ -140,7 +140,7 @@ struct OpenRequest {
 
 /// The requests of this process that wait for replies.
 #[derive(Debug, Default)]
-pub(crate) struct Replies {
+pub(crate) struct OpenRequests {
     last: u64,
     waiting: BTreeMap<u64, OpenRequest>,
     next_sweep: usize,
@@ -165,7 +165,7 @@ pub(crate) async fn within<T>(
     timeout(time, exchange).await.unwrap_or(Err(RequestError::Timeout(time)))
 }
 
-impl Replies {
+impl OpenRequests {
     /// The message of a new request, and the future reply.
     pub(crate) fn start<T: Serialize + ?Sized>(
         &mut self,
@@ -230,21 +230,21 @@ mod tests {
 
     const PEER: Option<WorkerId> = Some(WorkerId(1));
 
-    fn start(replies: &mut Replies, question: &str) -> (IncomingRequest, PendingReply) {
-        let (message, pending) = replies.start(PEER, question).expect("a text");
+    fn start(requests: &mut OpenRequests, question: &str) -> (IncomingRequest, PendingReply) {
+        let (message, pending) = requests.start(PEER, question).expect("a text");
         (IncomingRequest::of(&message).expect("a request"), pending)
     }
 
     /// Replies in another order reach their own callers, once.
     #[tokio::test]
     async fn replies_match_by_number() {
-        let mut replies = Replies::default();
-        let (first, first_reply) = start(&mut replies, "one");
-        let (second, second_reply) = start(&mut replies, "two");
+        let mut requests = OpenRequests::default();
+        let (first, first_reply) = start(&mut requests, "one");
+        let (second, second_reply) = start(&mut requests, "two");
         for request in [&second, &first] {
             let question: String = request.body().expect("a text");
             let reply = request.reply(&format!("re: {question}")).expect("a text");
-            assert!(replies.take(PEER, &reply) && replies.take(PEER, &reply));
+            assert!(requests.take(PEER, &reply) && requests.take(PEER, &reply));
         }
         assert_eq!(first_reply.receive::<String>().await.expect("a reply"), "re: one");
         assert_eq!(second_reply.receive::<String>().await.expect("a reply"), "re: two");
@@ -253,24 +253,24 @@ mod tests {
     /// A reply of another worker, another message and a request are no replies to the caller.
     #[tokio::test]
     async fn foreign_messages_are_no_replies() {
-        let mut replies = Replies::default();
-        assert!(!replies.take(PEER, &Message::from("CLUSTER_REPLY")));
-        let (request, pending) = start(&mut replies, "one");
-        assert!(replies.take(Some(WorkerId(2)), &request.reply("forged").expect("a text")));
+        let mut requests = OpenRequests::default();
+        assert!(!requests.take(PEER, &Message::from("CLUSTER_REPLY")));
+        let (request, pending) = start(&mut requests, "one");
+        assert!(requests.take(Some(WorkerId(2)), &request.reply("forged").expect("a text")));
         for other in [
             json!("CLUSTER_REPLY"),
             json!("text"),
             json!(["CLUSTER_REPLY", 1]),
             json!(["CLUSTER_REQUEST", 1]),
         ] {
-            assert!(!replies.take(PEER, &Message::from(&other)));
+            assert!(!requests.take(PEER, &Message::from(&other)));
             assert_eq!(IncomingRequest::of(&Message::from(other)), None);
         }
         for id in [0, 2] {
-            assert!(!replies.take(PEER, &Message::from(json!({ "cmd": REPLY, "id": id, "body": 1 }))));
+            assert!(!requests.take(PEER, &Message::from(json!({ "cmd": REPLY, "id": id, "body": 1 }))));
         }
-        replies.disconnect(Some(WorkerId(2)));
-        assert!(replies.take(PEER, &request.refuse("busy")));
+        requests.disconnect(Some(WorkerId(2)));
+        assert!(requests.take(PEER, &request.refuse("busy")));
         assert!(
             matches!(pending.receive::<String>().await, Err(RequestError::Refused(text)) if text == "busy")
         );
@@ -279,36 +279,36 @@ mod tests {
     /// The wait ends with the peer, with the time, and with a reply of another type.
     #[tokio::test]
     async fn failures_end_the_wait() {
-        let mut replies = Replies::default();
-        let (request, pending) = start(&mut replies, "one");
-        assert!(replies.take(PEER, &request.reply("text").expect("a text")));
+        let mut requests = OpenRequests::default();
+        let (request, pending) = start(&mut requests, "one");
+        assert!(requests.take(PEER, &request.reply("text").expect("a text")));
         assert!(matches!(pending.receive::<u64>().await, Err(RequestError::Message(_))));
-        let (_, pending) = start(&mut replies, "two");
+        let (_, pending) = start(&mut requests, "two");
         assert!(matches!(
             within(Duration::ZERO, pending.receive::<u64>()).await,
             Err(RequestError::Timeout(_))
         ));
-        let (_, pending) = start(&mut replies, "three");
-        replies.disconnect(PEER);
+        let (_, pending) = start(&mut requests, "three");
+        requests.disconnect(PEER);
         assert!(matches!(pending.receive::<u64>().await, Err(RequestError::Disconnected)));
-        assert!(replies.waiting.is_empty());
+        assert!(requests.waiting.is_empty());
     }
 
     /// An unreadable body is an error of the request at once, and of the peer that receives the request; an `error` of
     /// `null` is none.
     #[tokio::test]
     async fn body_decides_no_match() {
-        let mut replies = Replies::default();
+        let mut requests = OpenRequests::default();
         let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
         let message = |cmd, id, member: &str| {
             let text = format!(r#"{{"cmd":"{cmd}","id":{id},{member}}}"#);
             Message::from_json_text(text).expect("JSON")
         };
-        let (request, pending) = start(&mut replies, "one");
-        assert!(replies.take(PEER, &message(REPLY, request.id, &format!(r#""body":{deep}"#))));
+        let (request, pending) = start(&mut requests, "one");
+        assert!(requests.take(PEER, &message(REPLY, request.id, &format!(r#""body":{deep}"#))));
         assert_eq!(pending.receive::<Value>().await, Err(RequestError::Message(MessageError::TooDeep)));
-        let (request, pending) = start(&mut replies, "two");
-        assert!(replies.take(PEER, &message(REPLY, request.id, r#""error":null,"body":5"#)));
+        let (request, pending) = start(&mut requests, "two");
+        assert!(requests.take(PEER, &message(REPLY, request.id, r#""error":null,"body":5"#)));
         assert_eq!(pending.receive::<u64>().await, Ok(5));
         let request =
             IncomingRequest::of(&message(REQUEST, 1, &format!(r#""body":{deep}"#))).expect("a request");
@@ -318,10 +318,10 @@ mod tests {
     /// Requests that time out are removed when others start.
     #[tokio::test]
     async fn abandoned_requests_are_removed() {
-        let mut replies = Replies::default();
+        let mut requests = OpenRequests::default();
         for _ in 0..1000 {
-            drop(start(&mut replies, "again"));
+            drop(start(&mut requests, "again"));
         }
-        assert!(replies.waiting.len() <= FIRST_SWEEP);
+        assert!(requests.waiting.len() <= FIRST_SWEEP);
     }
 }
