@@ -7,10 +7,10 @@
 use crate::message::Frame;
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::{InFlightHandles, OutgoingHandle};
-use crate::payload::Message;
 use crate::send::{SendError, Sent};
 use crate::serialization::Serialization;
 use crate::settings::Limits;
+use crate::user_message::Message;
 use crate::violation::Violation;
 
 mod failing;

@@ -8,8 +8,8 @@ use crate::listen::ListenAddress;
 use crate::os::{Errno, ExitStatus, LocalAddress, SocketId, WorkerId};
 use crate::os_bytes::{Escaped, OsBytes};
 use crate::passing::IncomingHandle;
-use crate::payload::Message;
 use crate::spawn_options::SpawnOptions;
+use crate::user_message::Message;
 use crate::violation::Violation;
 
 /// The output of a machine.

@@ -80,7 +80,6 @@ mod message_error;
 mod os;
 mod os_bytes;
 mod passing;
-mod payload;
 mod pending;
 mod pool;
 mod primary;
@@ -96,6 +95,7 @@ mod structured;
 mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod user_message;
 mod violation;
 mod worker;
 
@@ -111,7 +111,6 @@ pub use os::{
 };
 pub use os_bytes::{Escaped, OsBytes};
 pub use passing::{IncomingHandle, OutgoingHandle};
-pub use payload::Message;
 pub use pool::{
     CancelRunning, ClosePolicy, Delivery, NotAccepted, Pool, PoolEvent, PoolOutput, PoolSettings,
     PoolSettingsError, TASKS_READY, TaskError, TaskId, TaskReply, TaskRequest,
@@ -128,5 +127,6 @@ pub use supervisor::{
     RestartReason, SLOT_VARIABLE, SettingsError, SlotId, SlotInfo, SlotState, StartFailure, Supervisor,
     SupervisorEvent, SupervisorSettings,
 };
+pub use user_message::Message;
 pub use violation::{FieldKind, Violation};
 pub use worker::Worker;

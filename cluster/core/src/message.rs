@@ -7,7 +7,7 @@ use alloc::string::String;
 
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::{Errno, LocalAddress};
-use crate::payload::Message;
+use crate::user_message::Message;
 
 mod data;
 mod decode;

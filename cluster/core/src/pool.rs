@@ -7,8 +7,8 @@ use core::fmt;
 
 use crate::message_error::MessageError;
 use crate::os::{ExitStatus, WorkerId};
-use crate::payload::Message;
 use crate::send::SendError;
+use crate::user_message::Message;
 
 mod driven;
 mod pool_settings;

@@ -1,5 +1,5 @@
 //! The two serializations of Node: JSON text, and V8's structured clone. Validation, conversion from one to the other, and
-//! detection of Node's internal messages. `message` has the content of a frame, `payload` and `structured` the values of a
+//! detection of Node's internal messages. `message` has the content of a frame, `user_message` and `structured` the values of a
 //! program.
 
 pub(crate) mod advanced;

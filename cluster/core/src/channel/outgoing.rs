@@ -9,11 +9,11 @@ use bytes::Bytes;
 use crate::message::{self, ChannelMessage, HandleType, Request, Supervision};
 use crate::os::SocketId;
 use crate::passing::IncomingHandle;
-use crate::payload::Message;
 use crate::send::SendError;
 use crate::serialization::Serialization;
 use crate::serialization::advanced::NoJson;
 use crate::settings::Limits;
+use crate::user_message::Message;
 
 /// The most bytes per write, so that a long frame written in pieces is not copied repeatedly.
 const PIECE: usize = 64 << 10;

@@ -43,10 +43,10 @@ use super::unsent::Unsent;
 use super::{ChannelEvent, Queue};
 use crate::os::{Call, ChannelId};
 use crate::passing::{InFlightHandles, IncomingHandle, OutgoingHandle};
-use crate::payload::Message;
 use crate::send::{SendError, Sent};
 use crate::serialization::Serialization;
 use crate::settings::Limits;
+use crate::user_message::Message;
 use crate::violation::Violation;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -16,9 +16,9 @@ use super::{
 };
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::{Errno, LocalAddress};
-use crate::payload::Message;
 use crate::serialization::advanced::{self, Rules};
 use crate::serialization::{json, surrogates};
+use crate::user_message::Message;
 use crate::violation::Violation;
 
 /// The longest host, path or key, in bytes. A Unix socket's path is shorter.

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::address::AddressType;
 use crate::os::LocalAddress;
-use crate::payload::Message;
 use crate::serialization::{Serialization, advanced};
+use crate::user_message::Message;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

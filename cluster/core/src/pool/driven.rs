@@ -5,8 +5,8 @@ use super::task_error::TaskError;
 use super::{ClosePolicy, Pool, PoolOutput, TaskId};
 use crate::event::Event;
 use crate::os::WorkerId;
-use crate::payload::Message;
 use crate::supervisor::{SlotState, Supervisor, SupervisorEvent};
+use crate::user_message::Message;
 
 /// An event of a pool over a supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use super::TaskId;
 use crate::message_error::MessageError;
-use crate::payload::Message;
+use crate::user_message::Message;
 
 /// The first message of a worker that serves tasks, a text.
 pub const TASKS_READY: &str = "CLUSTER_TASKS_READY";

@@ -3,8 +3,8 @@
 use super::Primary;
 use crate::os::{SocketId, WorkerId};
 use crate::passing::OutgoingHandle;
-use crate::payload::Message;
 use crate::send::{SendError, Sent};
+use crate::user_message::Message;
 
 impl Primary {
     /// Sends a message to a worker. Node: `worker.send(message)`.

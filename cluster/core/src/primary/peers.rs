@@ -15,11 +15,11 @@ use crate::message::{
 use crate::os::{Call, ChannelId, Errno, Signal, SocketId, WorkerId};
 use crate::os_bytes::OsBytes;
 use crate::passing::{CountedHandles, InFlightHandles, IncomingHandle, OutgoingHandle};
-use crate::payload::Message;
 use crate::pending::Pending;
 use crate::send::{SendError, Sent};
 use crate::settings::Limits;
 use crate::spawn_options::SpawnOptions;
+use crate::user_message::Message;
 use crate::violation::Violation;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -7,8 +7,8 @@ use crate::event::{Output, WorkerEvent};
 use crate::message::{ChannelMessage, Envelope, Supervision};
 use crate::os::{ChannelId, SocketId};
 use crate::passing::{IncomingHandle, OutgoingHandle};
-use crate::payload::Message;
 use crate::send::{SendError, Sent};
+use crate::user_message::Message;
 
 impl Worker {
     /// Sends a message to the primary. Node: `process.send(message)`.

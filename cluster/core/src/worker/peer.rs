@@ -7,9 +7,9 @@ use crate::event::ListenerId;
 use crate::message::{ChannelMessage, ClusterMessage, Reply, Request, SocketCount};
 use crate::os::{Call, ChannelId, SocketId};
 use crate::passing::{CountedHandles, InFlightHandles, OutgoingHandle};
-use crate::payload::Message;
 use crate::pending::Pending;
 use crate::send::{SendError, Sent};
+use crate::user_message::Message;
 
 /// An outstanding reply of the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
