@@ -109,9 +109,9 @@ pub use cluster_core::{
     Limits, ListenAddress, ListenOptions, ListeningAddress, Message, MessageError, OsBytes, OutOfRange,
     PolicyFrozen, PoolSettings, PoolSettingsError, ProcessGroup, Readiness, RecycleReason, RegExp, ReloadId,
     ReloadScope, RestartPolicy, RestartReason, SchedulingPolicy, SendError, Sent, Serialization, Settings,
-    SettingsError, Signal, SlotId, SlotInfo, SlotState, SpawnOptions, StartFailure, Stdio, Structured,
-    SupervisorEvent, SupervisorSettings, TaskError, ViewKind, Violation, WorkerError, WorkerId, WorkerInfo,
-    WorkerState,
+    SettingsError, Signal, SlotId, SlotInfo, SlotState, SpawnFields, SpawnOptions, StartFailure, Stdio,
+    Structured, SupervisorEvent, SupervisorSettings, TaskError, ViewKind, Violation, WorkerError, WorkerId,
+    WorkerInfo, WorkerState,
 };
 
 #[cfg(feature = "axum")]

@@ -60,7 +60,7 @@ impl Pool {
     /// The settings contradict each other, or as [`Supervisor::new`](crate::Supervisor::new).
     pub fn new(settings: PoolSettings) -> Result<Self, PoolStartError> {
         let machine = cluster_core::Pool::new(&settings).map_err(PoolStartError::Settings)?;
-        let room = Arc::new(Semaphore::new(settings.get_queue().min(Semaphore::MAX_PERMITS)));
+        let room = Arc::new(Semaphore::new(settings.queue.min(Semaphore::MAX_PERMITS)));
         let mut supervisor =
             Supervisor::new(settings.into_supervisor()).map_err(PoolStartError::Supervisor)?;
         let (commands, receiver) = mpsc::unbounded_channel();

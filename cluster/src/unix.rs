@@ -288,7 +288,7 @@ impl Unix {
     fn spawn(&mut self, worker: WorkerId, command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> OsEvent {
         match spawn::spawn(command, env) {
             Ok(Started { child, channel, pipes }) => {
-                let process = Process::new(child, Receivers::of(command.get_process_group()));
+                let process = Process::new(child, Receivers::of(command.process_group.unwrap_or_default()));
                 let pid = process.pid().expect("a child that was not waited for has its number");
                 self.processes.insert(worker, process);
                 self.channels.insert(worker.into(), channel);
@@ -297,7 +297,7 @@ impl Unix {
             }
             Err(error) => {
                 let own = || executable::path().ok().map(OsBytes::from);
-                let program = command.get_exec().cloned().or_else(own);
+                let program = command.exec.clone().or_else(own);
                 let directory = spawn::is_directory_at_fault(command, &error);
                 OsEvent::SpawnFailed { worker, program, directory, errno: errno(&error) }
             }

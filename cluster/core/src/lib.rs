@@ -120,7 +120,7 @@ pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
 pub use serialization::Serialization;
 pub use settings::{Limits, SchedulingPolicy, Settings};
-pub use spawn_options::{ProcessGroup, SpawnOptions, Stdio};
+pub use spawn_options::{ProcessGroup, SpawnFields, SpawnOptions, Stdio};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use supervisor::{
     AbandonReason, GiveUp, GiveUpReason, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy,

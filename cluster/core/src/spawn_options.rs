@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ops::Deref;
 
 use crate::errno::Signal;
 use crate::os_bytes::OsBytes;
@@ -11,46 +12,76 @@ use crate::serialization::Serialization;
 /// How a worker is started. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
 ///
 /// An unset option has the documented default. [`Primary::setup`](crate::Primary::setup) changes the options
-/// set in the argument and keeps the others. Setters and getters are named as those of `std::process::Command`. Clones
-/// share memory.
+/// set in the argument and keeps the others. A method sets an option, and the [field](SpawnFields) of the same name has the
+/// value. Clones share memory.
 ///
 /// ```
 /// use cluster_core::{SpawnOptions, Stdio};
 ///
 /// let options = SpawnOptions::new().exec("node").args(["server.js", "--verbose"]).silent(true);
-/// assert_eq!(options.get_args(), ["server.js", "--verbose"]);
-/// assert!(options.is_silent() && options.get_stdio().is_empty());
+/// assert_eq!(options.args.as_deref().unwrap_or_default(), ["server.js", "--verbose"]);
+/// assert_eq!((options.silent, options.cwd.as_ref()), (Some(true), None));
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct SpawnOptions(Arc<Options>);
+pub struct SpawnOptions(Arc<SpawnFields>);
 
+/// The values of [`SpawnOptions`]. `None`: not set.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-struct Options {
-    exec: Option<OsBytes>,
-    exec_argv: Option<Vec<OsBytes>>,
-    args: Option<Vec<OsBytes>>,
-    cwd: Option<OsBytes>,
-    silent: Option<bool>,
-    stdio: Option<Vec<Stdio>>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    groups: Option<Vec<u32>>,
-    ignore_terminal_signals: Option<bool>,
-    process_group: Option<ProcessGroup>,
-    parent_death_signal: Option<Signal>,
-    serialization: Option<Serialization>,
-    inspect_port: Option<u16>,
+#[non_exhaustive]
+pub struct SpawnFields {
+    /// See [`exec`](SpawnOptions::exec).
+    pub exec: Option<OsBytes>,
+    /// See [`exec_argv`](SpawnOptions::exec_argv).
+    pub exec_argv: Option<Vec<OsBytes>>,
+    /// See [`args`](SpawnOptions::args).
+    pub args: Option<Vec<OsBytes>>,
+    /// See [`cwd`](SpawnOptions::cwd).
+    pub cwd: Option<OsBytes>,
+    /// See [`silent`](SpawnOptions::silent).
+    pub silent: Option<bool>,
+    /// See [`stdio`](SpawnOptions::stdio).
+    pub stdio: Option<Vec<Stdio>>,
+    /// See [`uid`](SpawnOptions::uid).
+    pub uid: Option<u32>,
+    /// See [`gid`](SpawnOptions::gid).
+    pub gid: Option<u32>,
+    /// See [`groups`](SpawnOptions::groups).
+    pub groups: Option<Vec<u32>>,
+    /// See [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals).
+    pub ignore_terminal_signals: Option<bool>,
+    /// See [`process_group`](SpawnOptions::process_group).
+    pub process_group: Option<ProcessGroup>,
+    /// See [`parent_death_signal`](SpawnOptions::parent_death_signal).
+    pub parent_death_signal: Option<Signal>,
+    /// See [`serialization`](SpawnOptions::serialization).
+    pub serialization: Option<Serialization>,
+    /// See [`inspect_port`](SpawnOptions::inspect_port).
+    pub inspect_port: Option<u16>,
+}
+
+impl Deref for SpawnOptions {
+    type Target = SpawnFields;
+
+    fn deref(&self) -> &SpawnFields {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SpawnOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// The options that are set.
-impl fmt::Debug for SpawnOptions {
+impl fmt::Debug for SpawnFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn shown<T: fmt::Debug>(option: Option<&T>) -> Option<&dyn fmt::Debug> {
             option.map(|value| value as &dyn fmt::Debug)
         }
-        let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = &*self.0;
-        let Options { ignore_terminal_signals, process_group, parent_death_signal, .. } = &*self.0;
-        let Options { serialization, inspect_port, .. } = &*self.0;
+        let SpawnFields { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = self;
+        let SpawnFields { ignore_terminal_signals, process_group, parent_death_signal, .. } = self;
+        let SpawnFields { serialization, inspect_port, .. } = self;
         let mut fields = f.debug_struct("SpawnOptions");
         for (name, option) in [
             ("exec", shown(exec.as_ref())),
@@ -196,77 +227,7 @@ impl SpawnOptions {
         self.set(|options| options.inspect_port = Some(port))
     }
 
-    /// See [`exec`](SpawnOptions::exec).
-    pub fn get_exec(&self) -> Option<&OsBytes> {
-        self.0.exec.as_ref()
-    }
-
-    /// See [`exec_argv`](SpawnOptions::exec_argv).
-    pub fn get_exec_argv(&self) -> &[OsBytes] {
-        self.0.exec_argv.as_deref().unwrap_or_default()
-    }
-
-    /// See [`args`](SpawnOptions::args).
-    pub fn get_args(&self) -> &[OsBytes] {
-        self.0.args.as_deref().unwrap_or_default()
-    }
-
-    /// See [`cwd`](SpawnOptions::cwd).
-    pub fn get_cwd(&self) -> Option<&OsBytes> {
-        self.0.cwd.as_ref()
-    }
-
-    /// See [`silent`](SpawnOptions::silent).
-    pub fn is_silent(&self) -> bool {
-        self.0.silent.unwrap_or(false)
-    }
-
-    /// See [`stdio`](SpawnOptions::stdio).
-    pub fn get_stdio(&self) -> &[Stdio] {
-        self.0.stdio.as_deref().unwrap_or_default()
-    }
-
-    /// See [`uid`](SpawnOptions::uid).
-    pub fn get_uid(&self) -> Option<u32> {
-        self.0.uid
-    }
-
-    /// See [`gid`](SpawnOptions::gid).
-    pub fn get_gid(&self) -> Option<u32> {
-        self.0.gid
-    }
-
-    /// See [`groups`](SpawnOptions::groups).
-    pub fn get_groups(&self) -> Option<&[u32]> {
-        self.0.groups.as_deref()
-    }
-
-    /// See [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals).
-    pub fn ignores_terminal_signals(&self) -> bool {
-        self.0.ignore_terminal_signals.unwrap_or(false)
-    }
-
-    /// See [`parent_death_signal`](SpawnOptions::parent_death_signal).
-    pub fn get_parent_death_signal(&self) -> Option<Signal> {
-        self.0.parent_death_signal
-    }
-
-    /// See [`process_group`](SpawnOptions::process_group).
-    pub fn get_process_group(&self) -> ProcessGroup {
-        self.0.process_group.unwrap_or_default()
-    }
-
-    /// See [`serialization`](SpawnOptions::serialization).
-    pub fn get_serialization(&self) -> Serialization {
-        self.0.serialization.unwrap_or_default()
-    }
-
-    /// See [`inspect_port`](SpawnOptions::inspect_port).
-    pub fn get_inspect_port(&self) -> Option<u16> {
-        self.0.inspect_port
-    }
-
-    fn set(mut self, change: impl FnOnce(&mut Options)) -> Self {
+    fn set(mut self, change: impl FnOnce(&mut SpawnFields)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
     }
@@ -285,9 +246,9 @@ impl SpawnOptions {
         }
         let own = Arc::make_mut(&mut self.0);
         let changes = Arc::unwrap_or_clone(changes.0);
-        let Options { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = changes;
-        let Options { ignore_terminal_signals, process_group, parent_death_signal, .. } = changes;
-        let Options { serialization, inspect_port, .. } = changes;
+        let SpawnFields { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = changes;
+        let SpawnFields { ignore_terminal_signals, process_group, parent_death_signal, .. } = changes;
+        let SpawnFields { serialization, inspect_port, .. } = changes;
         change(&mut own.exec, exec);
         change(&mut own.exec_argv, exec_argv);
         change(&mut own.args, args);

@@ -25,8 +25,8 @@ pub(super) fn prepare(
     // Before the layout: the descriptors of the layout become inheritable again.
     before_exec(program, move || others.close_on_exec());
     let pipes = layout.give(program)?;
-    let group = command.get_process_group();
-    let ignores_signals = command.ignores_terminal_signals();
+    let group = command.process_group.unwrap_or_default();
+    let ignores_signals = command.ignore_terminal_signals.unwrap_or_default();
     before_exec(program, move || {
         group::enter(group)?;
         signals::restore_child_signal()?;
@@ -34,7 +34,7 @@ pub(super) fn prepare(
     });
     let user = User::new(command);
     before_exec(program, move || user.assume());
-    if let Some(signal) = command.get_parent_death_signal() {
+    if let Some(signal) = command.parent_death_signal {
         let (signal, primary) = (parent_death::check(signal)?, process::id());
         before_exec(program, move || parent_death::ask(signal, primary));
     }
@@ -114,9 +114,9 @@ struct User {
 
 impl User {
     fn new(command: &SpawnOptions) -> Self {
-        let groups = command.get_groups();
+        let groups = command.groups.as_deref();
         let groups = groups.map(|groups| groups.iter().copied().map(Gid::from_raw).collect());
-        User { uid: command.get_uid(), gid: command.get_gid(), groups }
+        User { uid: command.uid, gid: command.gid, groups }
     }
 
     /// Order as in libuv, after the change of the directory: supplementary groups, group, user. With a user or a group, and

@@ -15,8 +15,10 @@ impl fmt::Display for Redacted<'_, Call> {
             }
             Call::Spawn { worker, options, env } => {
                 let names: Vec<_> = env.iter().map(|(name, _)| name).collect();
-                let arguments = options.get_exec_argv().len() + options.get_args().len();
-                let program = options.get_exec().map_or_else(|| "this program".into(), ToString::to_string);
+                let arguments = options.exec_argv.as_deref().unwrap_or_default().len()
+                    + options.args.as_deref().unwrap_or_default().len();
+                let program =
+                    options.exec.as_ref().map_or_else(|| "this program".into(), ToString::to_string);
                 write!(f, "Spawn {worker} {program:?} with {arguments} arguments and the variables {names:?}")
             }
             Call::Kill { .. }

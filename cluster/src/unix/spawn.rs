@@ -44,7 +44,7 @@ pub(super) fn spawn(command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> io:
     let _reserved = reserve(layout.len())?;
     signals::keep_statuses()?;
     let pipes = child::prepare(&mut program, command, layout)?;
-    let child = match command.get_parent_death_signal() {
+    let child = match command.parent_death_signal {
         Some(_) => parent_death::spawn(program)?,
         None => tokio::process::Command::from(program).spawn()?,
     };
@@ -61,10 +61,13 @@ fn describe(
     for variable in [ID, CHANNEL, SERIALIZATION, SLOT_VARIABLE] {
         program.env_remove(variable);
     }
-    let options = command.ignores_terminal_signals().then(|| (NODE_OPTIONS, ignoring_signals(&variables)));
+    let options = command
+        .ignore_terminal_signals
+        .unwrap_or_default()
+        .then(|| (NODE_OPTIONS, ignoring_signals(&variables)));
     program.envs(variables).envs(options).env(CHANNEL, layout.channel.to_string());
-    program.env(SERIALIZATION, written(command.get_serialization()));
-    if let Some(directory) = command.get_cwd() {
+    program.env(SERIALIZATION, written(command.serialization.unwrap_or_default()));
+    if let Some(directory) = command.cwd.as_ref() {
         program.current_dir(directory);
     }
 }
@@ -89,12 +92,15 @@ pub(crate) fn written(serialization: Serialization) -> &'static str {
 
 /// The executable and the arguments. Without an executable: this program and the same arguments.
 fn program(command: &SpawnOptions) -> io::Result<process::Command> {
-    let (executable, own): (OsString, Vec<OsString>) = match command.get_exec() {
+    let (executable, own): (OsString, Vec<OsString>) = match command.exec.as_ref() {
         Some(executable) => (executable.into(), Vec::new()),
         None => (executable::path()?.into(), env::args_os().skip(1).collect()),
     };
     let mut program = process::Command::new(executable);
-    program.args(command.get_exec_argv()).args(own).args(command.get_args());
+    program
+        .args(command.exec_argv.as_deref().unwrap_or_default())
+        .args(own)
+        .args(command.args.as_deref().unwrap_or_default());
     Ok(program)
 }
 
@@ -113,7 +119,7 @@ fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
 
 /// Whether the directory made the start fail: the error number alone could also mean the program.
 pub(super) fn is_directory_at_fault(command: &SpawnOptions, error: &io::Error) -> bool {
-    let Some(directory) = command.get_cwd() else { return false };
+    let Some(directory) = command.cwd.as_ref() else { return false };
     let entered = rustix::fs::access(Path::new(directory).join("."), rustix::fs::Access::EXEC_OK);
     entered.is_err_and(|refused| Some(refused.raw_os_error()) == error.raw_os_error())
 }

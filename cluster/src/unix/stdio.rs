@@ -82,9 +82,9 @@ impl Layout {
 
 /// The descriptors in order, at least the three standard descriptors. As in Node, a descriptor without an option is ignored.
 fn descriptors(command: &SpawnOptions) -> Vec<Stdio> {
-    let mut descriptors = command.get_stdio().to_vec();
+    let mut descriptors = command.stdio.as_deref().unwrap_or_default().to_vec();
     if descriptors.is_empty() {
-        let standard = if command.is_silent() { Stdio::Pipe } else { Stdio::Inherit };
+        let standard = if command.silent.unwrap_or_default() { Stdio::Pipe } else { Stdio::Inherit };
         descriptors = vec![standard, standard, standard, Stdio::Channel];
     }
     descriptors.resize(descriptors.len().max(3), Stdio::Ignore);

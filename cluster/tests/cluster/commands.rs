@@ -28,7 +28,7 @@ async fn disconnected() -> TestResult {
     let seen = until(&mut primary, |event| matches!(event, Event::AllDisconnected)).await?;
     let set_up = seen.iter().filter(|event| matches!(event, Event::Setup { .. })).count();
     assert!(set_up >= 1);
-    let arguments = primary.settings().spawn.get_args();
+    let arguments = primary.settings().spawn.args.as_deref().unwrap_or_default();
     assert_eq!(arguments, [::cluster::OsBytes::from("from another task")]);
     Ok(task.await??)
 }

@@ -124,7 +124,7 @@ async fn exact_descriptors() -> TestResult {
 
 /// The standard output of a shell script.
 async fn script(script: &str, command: SpawnOptions) -> Result<String, Failed> {
-    let silent = command.get_stdio().is_empty();
+    let silent = command.stdio.as_deref().unwrap_or_default().is_empty();
     let command = command.exec("/bin/sh").exec_argv(["-c"]).args([script]).silent(silent);
     let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() })?;
     let worker = primary.fork()?;

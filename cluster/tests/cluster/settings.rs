@@ -171,7 +171,7 @@ async fn missing_descriptor() -> TestResult {
 
 /// A failed start has an error and no worker.
 async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> TestResult {
-    let program = primary.settings().spawn.get_exec().cloned();
+    let program = primary.settings().spawn.exec.clone();
     let seen = rest(primary).await?;
     let error = Event::Error { worker, error: WorkerError::Spawn { program, directory: None, errno } };
     let expected = [error, Event::Fork { worker }, Event::Disconnect { worker }];
@@ -208,7 +208,7 @@ async fn advanced() -> TestResult {
 
 async fn arguments() -> TestResult {
     let mut primary = shell("echo \"$0\" \"$@\"; pwd", SpawnOptions::new().silent(true))?;
-    let mut args = primary.settings().spawn.get_args().to_vec();
+    let mut args = primary.settings().spawn.args.as_deref().unwrap_or_default().to_vec();
     args.extend(["zero".into(), "one two".into()]);
     primary.setup(SpawnOptions::new().args(args).cwd("/usr"));
     let worker = primary.fork()?;
@@ -286,15 +286,15 @@ async fn set_up() -> TestResult {
     let worker = primary.fork()?;
     let settings = primary.settings().spawn.clone();
     assert_eq!(
-        (settings.get_cwd(), settings.is_silent(), settings.get_exec()),
+        (settings.cwd.as_ref(), settings.silent.unwrap_or_default(), settings.exec.as_ref()),
         (Some(&"/".into()), true, Some(&"/bin/sh".into()))
     );
     let seen = rest(&mut primary).await?;
     let received: Vec<bool> = seen
         .iter()
-        .filter_map(
-            |event| if let Event::Setup { options } = event { Some(options.is_silent()) } else { None },
-        )
+        .filter_map(|event| {
+            if let Event::Setup { options } = event { Some(options.silent.unwrap_or_default()) } else { None }
+        })
         .collect();
     assert_eq!(received, vec![false, true, true]);
     assert_eq!(

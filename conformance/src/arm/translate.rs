@@ -100,9 +100,10 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> SpawnOptions {
 /// The line of the event `setup` and of the action `settings`. The first `own` arguments are those that every run
 /// needs.
 pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> Observation {
-    let given: Vec<String> = options.get_args().iter().skip(own).map(ToString::to_string).collect();
-    let directory = options.get_cwd().map(ToString::to_string);
-    vocabulary::settings(what, &given, directory.as_deref(), options.is_silent())
+    let given: Vec<String> =
+        options.args.as_deref().unwrap_or_default().iter().skip(own).map(ToString::to_string).collect();
+    let directory = options.cwd.as_ref().map(ToString::to_string);
+    vocabulary::settings(what, &given, directory.as_deref(), options.silent.unwrap_or_default())
 }
 
 /// The content of a line that a simulated worker writes to a pipe. The simulator has no pipes: the channel carries

@@ -6,7 +6,7 @@ use cluster_core::Supervisor;
 use super::account::Account;
 
 pub(crate) fn abandoned(account: &Account, supervisor: &Supervisor) -> Result<(), String> {
-    if supervisor.settings().get_max_unavailable() > 0 {
+    if supervisor.settings().max_unavailable > 0 {
         return Ok(());
     }
     for slot in supervisor.slots().map(|slot| slot.slot) {

@@ -20,7 +20,7 @@ pub(crate) fn request(account: &Account, worker: WorkerId, supervisor: &Supervis
     let serves = |(_, life): &(&WorkerId, &Life)| life.listens && !life.over && !life.is_asked();
     let ready = others().filter(serves).count();
     let is_replaced = others().filter(serves).any(|(_, other)| other.slot == life.slot);
-    let needed = all.saturating_sub(supervisor.settings().get_max_unavailable() as usize);
+    let needed = all.saturating_sub(supervisor.settings().max_unavailable as usize);
     if is_replaced || ready >= needed {
         return Ok(());
     }

@@ -27,10 +27,10 @@ pub(crate) fn signal(
         return Err(format!("worker {worker} gets {signal:?} at {now} ms, and its phase ends at {first} ms"));
     }
     let limit = match life.asked {
-        [_, _, Some(term), None] => after(term, settings.get_term()),
+        [_, _, Some(term), None] => after(term, settings.term),
         [Some(lame), _, None, None] => {
-            let drained = after(after(lame, settings.get_lame_duck()), settings.get_drain());
-            let shut_down = account.shut_down.map_or(0, |start| after(start, settings.get_shutdown()));
+            let drained = after(after(lame, settings.lame_duck), settings.drain);
+            let shut_down = account.shut_down.map_or(0, |start| after(start, settings.shutdown));
             drained.max(shut_down)
         }
         [_, _, _, Some(_)] | [None, _, None, None] => return Ok(()),
@@ -51,10 +51,10 @@ fn earliest(account: &Account, life: &Life, signal: Signal, settings: &Superviso
         return None;
     }
     if signal == Signal::SIGKILL {
-        return life.terminated.map(|term| after(term, settings.get_term()));
+        return life.terminated.map(|term| after(term, settings.term));
     }
-    let drained = life.retired.map(|start| after(start, settings.get_drain()));
-    let shut_down = account.shutdown_cause.map(|start| after(start, settings.get_shutdown()));
+    let drained = life.retired.map(|start| after(start, settings.drain));
+    let shut_down = account.shutdown_cause.map(|start| after(start, settings.shutdown));
     drained.into_iter().chain(shut_down).min()
 }
 

@@ -63,7 +63,7 @@ impl Fairness {
             return;
         }
         let Ok(port @ 1..) = u16::try_from(address.port) else { return };
-        if process.hostile || process.options.get_serialization() != Serialization::Json {
+        if process.hostile || process.options.serialization.unwrap_or_default() != Serialization::Json {
             return;
         }
         let place = (address.address.clone(), port);

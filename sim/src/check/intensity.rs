@@ -28,13 +28,13 @@ impl Restarts {
     ) -> Result<(), String> {
         let unready = self.unready.entry(slot).or_default();
         *unready += u32::from(!self.was_ready);
-        let starts = settings.get_failed_starts();
+        let starts = settings.failed_starts;
         if !self.was_ready && *unready >= starts {
             return Err(format!(
                 "slot {slot} restarts after {unready} failed starts, and {starts} are the limit"
             ));
         }
-        let (restarts, within) = settings.get_intensity();
+        let (restarts, within) = (settings.restarts, settings.within);
         let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         self.times.push_back(now);
         self.times.retain(|time| time.saturating_add(within) > now);

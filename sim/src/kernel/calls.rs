@@ -157,7 +157,7 @@ impl Caller<'_> {
     /// Checks whether a process can be started. For a moment the primary has both ends of the channel open.
     fn spawn_error(&mut self, options: &SpawnOptions) -> Option<Errno> {
         let primary = self.kernel.processes.get(Pid::PRIMARY);
-        let is_foreign = options.get_uid().is_some() || options.get_gid().is_some();
+        let is_foreign = options.uid.is_some() || options.gid.is_some();
         let is_open = |stdio: &Stdio| match stdio {
             Stdio::Descriptor(fd) => *fd < 3 || primary.socket_at(*fd).is_some(),
             Stdio::Inherit | Stdio::Ignore | Stdio::Pipe | Stdio::Channel => true,
@@ -165,14 +165,14 @@ impl Caller<'_> {
         if !self.kernel.has_room(Pid::PRIMARY, 2) {
             return Some(Errno::EMFILE);
         }
-        if !options.get_stdio().iter().all(is_open) {
+        if !options.stdio.as_deref().unwrap_or_default().iter().all(is_open) {
             return Some(Errno::EBADF);
         }
         let system = self.kernel.system();
         if is_foreign && system.no_root {
             return Some(Errno::EPERM);
         }
-        let broken = [options.get_cwd(), options.get_exec()].into_iter().flatten();
+        let broken = [options.cwd.as_ref(), options.exec.as_ref()].into_iter().flatten();
         let errno = broken.into_iter().find_map(|path| system.fault_of(&path.to_string_lossy()));
         errno.or_else(|| self.fails(Fault::SpawnFailure, &[Errno::EAGAIN, Errno::ENOMEM]))
     }

@@ -123,7 +123,7 @@ impl ProcessEntry {
 
     /// The process leads a group of its own; its child is a member.
     pub(crate) fn has_group(&self) -> bool {
-        self.options.get_process_group() != ProcessGroup::Inherited
+        self.options.process_group.unwrap_or_default() != ProcessGroup::Inherited
     }
 
     pub(crate) fn is_alive(&self) -> bool {

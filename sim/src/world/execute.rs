@@ -94,7 +94,7 @@ impl<P: Program> State<P> {
         } else {
             EitherMachine::Worker(Box::new(Worker::new(
                 pid.worker(),
-                settings.spawn.get_serialization(),
+                settings.spawn.serialization.unwrap_or_default(),
                 settings.limits.clone(),
             )))
         };
@@ -164,7 +164,8 @@ impl<P: Program> State<P> {
         let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
         let worker = if pid == Pid::PRIMARY { Pid::from(*channel) } else { pid };
         let process = self.kernel.processes.get(worker);
-        let is_plain = process.options.get_serialization() == Serialization::Json && !process.hostile;
+        let is_plain =
+            process.options.serialization.unwrap_or_default() == Serialization::Json && !process.hostile;
         if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
             self.checks.fairness.read(worker.worker(), bytes);
         }

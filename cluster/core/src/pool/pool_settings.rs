@@ -42,7 +42,11 @@ pub enum CancelRunning {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolSettings {
     supervisor: SupervisorSettings,
-    rules: PoolRules,
+    delivery: Delivery,
+    cancel: CancelRunning,
+    tasks_per_worker: usize,
+    /// See [`queue`](PoolSettings::queue()).
+    pub queue: usize,
 }
 
 /// The settings of the machine.
@@ -60,12 +64,10 @@ impl PoolSettings {
         PoolSettings {
             supervisor: SupervisorSettings::new(workers)
                 .readiness(Readiness::Message(TASKS_READY.to_string())),
-            rules: PoolRules {
-                delivery: Delivery::default(),
-                cancel: CancelRunning::default(),
-                tasks_per_worker: 1,
-                queue: 1024,
-            },
+            delivery: Delivery::default(),
+            cancel: CancelRunning::default(),
+            tasks_per_worker: 1,
+            queue: 1024,
         }
     }
 
@@ -79,34 +81,29 @@ impl PoolSettings {
     /// What happens to a task when its worker exits before the reply. Default: [`Delivery::AtMostOnce`].
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
-        self.rules.delivery = delivery;
+        self.delivery = delivery;
         self
     }
 
     /// What happens to the worker of a running task that is cancelled. Default: [`CancelRunning::Ask`].
     #[must_use]
     pub fn cancel(mut self, cancel: CancelRunning) -> Self {
-        self.rules.cancel = cancel;
+        self.cancel = cancel;
         self
     }
 
     /// The number of tasks that a worker receives at a time. Default: 1.
     #[must_use]
     pub fn tasks_per_worker(mut self, tasks: usize) -> Self {
-        self.rules.tasks_per_worker = tasks;
+        self.tasks_per_worker = tasks;
         self
     }
 
     /// The number of tasks that wait for a worker at most. Redelivered tasks do not count. Default: 1024.
     #[must_use]
     pub fn queue(mut self, tasks: usize) -> Self {
-        self.rules.queue = tasks;
+        self.queue = tasks;
         self
-    }
-
-    /// [`queue`](PoolSettings::queue).
-    pub fn get_queue(&self) -> usize {
-        self.rules.queue
     }
 
     /// The settings of the supervisor.
@@ -115,7 +112,7 @@ impl PoolSettings {
     }
 
     pub(super) fn rules(&self) -> Result<PoolRules, PoolSettingsError> {
-        let PoolRules { delivery, cancel, tasks_per_worker, queue } = self.rules;
+        let &PoolSettings { delivery, cancel, tasks_per_worker, queue, .. } = self;
         if tasks_per_worker == 0 {
             Err(PoolSettingsError::NoTasks)
         } else if queue == 0 {
@@ -125,7 +122,7 @@ impl PoolSettings {
         } else if cancel == CancelRunning::Kill && tasks_per_worker > 1 {
             Err(PoolSettingsError::KillsOtherTasks { tasks_per_worker })
         } else {
-            Ok(self.rules)
+            Ok(PoolRules { delivery, cancel, tasks_per_worker, queue })
         }
     }
 }

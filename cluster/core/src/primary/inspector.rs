@@ -28,7 +28,9 @@ impl Setup {
     /// environment was chosen for that worker and is kept. Port 0, which leaves the choice to the kernel, is kept as
     /// well.
     pub(super) fn assign_inspector(&mut self, options: &mut SpawnOptions, env: &mut Vec<(OsBytes, OsBytes)>) {
-        if asked(options.get_exec_argv().iter().filter_map(OsBytes::to_str)).is_some() {
+        if asked(options.exec_argv.as_deref().unwrap_or_default().iter().filter_map(OsBytes::to_str))
+            .is_some()
+        {
             let port = self.inspect_port();
             options.push_exec_arg(format!("--inspect-port={port}"));
             return;
@@ -50,7 +52,7 @@ impl Setup {
     /// A configured port is the same for all workers, as in Node; otherwise each worker has its own.
     fn inspect_port(&mut self) -> u64 {
         const UNPRIVILEGED: u64 = 1024;
-        if let Some(port) = self.settings.spawn.get_inspect_port() {
+        if let Some(port) = self.settings.spawn.inspect_port {
             return port.into();
         }
         let inherited =

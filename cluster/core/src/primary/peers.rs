@@ -56,7 +56,7 @@ impl Peers {
     // ---- the lives of workers
 
     pub(super) fn add(&mut self, worker: WorkerId, options: SpawnOptions, limits: &Limits) {
-        let channel = Channel::new(worker.into(), options.get_serialization(), limits);
+        let channel = Channel::new(worker.into(), options.serialization.unwrap_or_default(), limits);
         self.workers.insert(worker, Box::new(WorkerEntry::new(channel, options)));
     }
 
@@ -88,9 +88,8 @@ impl Peers {
     ) {
         self.info(worker).dead = true;
         let options = self.started(worker);
-        let set = |option: fn(&SpawnOptions) -> Option<&OsBytes>| options.as_ref().and_then(option).cloned();
-        let program = program.or_else(|| set(SpawnOptions::get_exec));
-        let directory = set(SpawnOptions::get_cwd).filter(|_| directory);
+        let program = program.or_else(|| options.as_ref()?.exec.clone());
+        let directory = options.as_ref().filter(|_| directory).and_then(|options| options.cwd.clone());
         let error = WorkerError::Spawn { program, directory, errno };
         self.steps.own_tick(Step::Emit(Event::Error { worker, error }));
         self.steps.own_tick(Step::Emit(Event::Fork { worker }));

@@ -39,9 +39,14 @@ impl core::error::Error for ForkError {}
 /// The command is Node.js with a script text and no argument behind it. An argument that could be the value of
 /// another option counts as an argument, so that no command that may be a worker is rejected.
 fn lacks_a_script(options: &SpawnOptions) -> bool {
-    let name = options.get_exec().and_then(|exec| exec.to_str()?.rsplit('/').next());
+    let name = options.exec.as_ref().and_then(|exec| exec.to_str()?.rsplit('/').next());
     let mut evaluates = false;
-    let mut args = options.get_exec_argv().iter().chain(options.get_args());
+    let mut args = options
+        .exec_argv
+        .as_deref()
+        .unwrap_or_default()
+        .iter()
+        .chain(options.args.as_deref().unwrap_or_default());
     while let Some(arg) = args.next() {
         match arg.to_str().unwrap_or_default() {
             "-e" | "--eval" | "-p" | "--print" | "-pe" => {
@@ -116,7 +121,7 @@ impl Setup {
     /// The options of the next worker.
     pub(super) fn checked_options(&self) -> Result<SpawnOptions, ForkError> {
         let options = &self.settings.spawn;
-        let stdio = options.get_stdio();
+        let stdio = options.stdio.as_deref().unwrap_or_default();
         let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Channel).count();
         if lacks_a_script(options) {
             return Err(ForkError::NoScript);

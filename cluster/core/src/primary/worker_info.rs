@@ -115,7 +115,7 @@ impl WorkerEntry {
         WorkerEntry {
             info: WorkerInfo::new(),
             channel,
-            has_group: starting.get_process_group() != ProcessGroup::Inherited,
+            has_group: starting.process_group.unwrap_or_default() != ProcessGroup::Inherited,
             starting: Some(starting),
             pong: None,
         }

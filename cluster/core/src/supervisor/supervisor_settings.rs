@@ -81,16 +81,24 @@ pub struct SupervisorSettings {
     pub(super) restart: RestartPolicy,
     pub(super) backoff: [Duration; 2],
     pub(super) min_uptime: Duration,
-    pub(super) restarts: u32,
-    pub(super) within: Duration,
-    pub(super) failed_starts: u32,
+    /// See [`intensity`](SupervisorSettings::intensity).
+    pub restarts: u32,
+    /// See [`intensity`](SupervisorSettings::intensity).
+    pub within: Duration,
+    /// See [`failed_starts`](SupervisorSettings::failed_starts()).
+    pub failed_starts: u32,
     pub(super) give_up: GiveUp,
     pub(super) surge: u32,
-    pub(super) max_unavailable: u32,
-    pub(super) lame_duck: Duration,
-    pub(super) drain: Duration,
-    pub(super) term: Duration,
-    pub(super) shutdown: Duration,
+    /// See [`max_unavailable`](SupervisorSettings::max_unavailable()).
+    pub max_unavailable: u32,
+    /// See [`lame_duck`](SupervisorSettings::lame_duck()).
+    pub lame_duck: Duration,
+    /// See [`drain`](SupervisorSettings::drain()).
+    pub drain: Duration,
+    /// See [`term`](SupervisorSettings::term()).
+    pub term: Duration,
+    /// See [`shutdown`](SupervisorSettings::shutdown()).
+    pub shutdown: Duration,
     pub(super) retained_channel_timeout: Duration,
     pub(super) max_age: Option<Duration>,
     pub(super) age_spread: u32,
@@ -316,36 +324,6 @@ impl SupervisorSettings {
         self
     }
 
-    /// See [`max_unavailable`](SupervisorSettings::max_unavailable).
-    pub fn get_max_unavailable(&self) -> u32 {
-        self.max_unavailable
-    }
-
-    /// See [`lame_duck`](SupervisorSettings::lame_duck).
-    pub fn get_lame_duck(&self) -> Duration {
-        self.lame_duck
-    }
-
-    /// See [`drain`](SupervisorSettings::drain).
-    pub fn get_drain(&self) -> Duration {
-        self.drain
-    }
-
-    /// See [`term`](SupervisorSettings::term).
-    pub fn get_term(&self) -> Duration {
-        self.term
-    }
-
-    /// See [`shutdown`](SupervisorSettings::shutdown).
-    pub fn get_shutdown(&self) -> Duration {
-        self.shutdown
-    }
-
-    /// See [`intensity`](SupervisorSettings::intensity).
-    pub fn get_intensity(&self) -> (u32, Duration) {
-        (self.restarts, self.within)
-    }
-
     pub(super) fn timeouts(&self) -> Timeouts {
         Timeouts {
             ready: self.ready_timeout,
@@ -362,11 +340,6 @@ impl SupervisorSettings {
     pub(super) fn emptying(&self) -> Duration {
         let rest = self.shutdown.saturating_sub(self.lame_duck);
         self.lame_duck.min(rest / 2)
-    }
-
-    /// See [`failed_starts`](SupervisorSettings::failed_starts).
-    pub fn get_failed_starts(&self) -> u32 {
-        self.failed_starts
     }
 
     /// Checks the number of workers.

@@ -158,7 +158,8 @@ impl TestCluster {
                 in_flight.push_back((Some(WorkerId(worker)), read));
             }
             Output::Call(Call::Spawn { worker, options, .. }) => {
-                let machine = Worker::new(worker, options.get_serialization(), Limits::default());
+                let machine =
+                    Worker::new(worker, options.serialization.unwrap_or_default(), Limits::default());
                 let mut os = TestOs::default();
                 os.discards_calls = discards_calls;
                 processes.insert(worker, TestProcess { machine, os, events: Vec::new() });

@@ -134,7 +134,9 @@ fn counters_keep_inspector_ports_in_range() {
         let mut cluster = counted(last, Serialization::Json);
         cluster.fork(20);
         let ports = cluster.os.calls.iter().filter_map(|call| match call {
-            Call::Spawn { options, .. } => options.get_exec_argv().last().map(ToString::to_string),
+            Call::Spawn { options, .. } => {
+                options.exec_argv.as_deref().unwrap_or_default().last().map(ToString::to_string)
+            }
             _ => None,
         });
         let ports: Vec<u16> =

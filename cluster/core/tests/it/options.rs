@@ -27,28 +27,30 @@ fn all() -> SpawnOptions {
 #[test]
 fn options_are_read_as_set() {
     let options = all();
-    assert_eq!(options.get_exec(), Some(&"exec".into()));
-    assert_eq!(options.get_exec_argv(), ["exec_argv"]);
-    assert_eq!(options.get_args(), ["args"]);
-    assert_eq!(options.get_cwd(), Some(&"cwd".into()));
-    assert!(options.is_silent() && options.ignores_terminal_signals());
-    assert_eq!(options.get_stdio(), [Stdio::Channel]);
-    assert_eq!((options.get_uid(), options.get_gid()), (Some(7), Some(8)));
-    assert_eq!(options.get_groups(), Some(&[9][..]));
-    assert_eq!(options.get_serialization(), Serialization::Advanced);
-    assert_eq!(options.get_inspect_port(), Some(10));
+    assert_eq!(options.exec.as_ref(), Some(&"exec".into()));
+    assert_eq!(options.exec_argv.as_deref().unwrap_or_default(), ["exec_argv"]);
+    assert_eq!(options.args.as_deref().unwrap_or_default(), ["args"]);
+    assert_eq!(options.cwd.as_ref(), Some(&"cwd".into()));
+    assert!(options.silent.unwrap_or_default() && options.ignore_terminal_signals.unwrap_or_default());
+    assert_eq!(options.stdio.as_deref().unwrap_or_default(), [Stdio::Channel]);
+    assert_eq!((options.uid, options.gid), (Some(7), Some(8)));
+    assert_eq!(options.groups.as_deref(), Some(&[9][..]));
+    assert_eq!(options.serialization.unwrap_or_default(), Serialization::Advanced);
+    assert_eq!(options.inspect_port, Some(10));
 }
 
 #[test]
 fn unset_options_have_defaults() {
     let options = SpawnOptions::new();
-    assert_eq!((options.get_exec(), options.get_cwd(), options.get_groups()), (None, None, None));
+    assert_eq!((options.exec.as_ref(), options.cwd.as_ref(), options.groups.as_deref()), (None, None, None));
     assert!(
-        options.get_exec_argv().is_empty() && options.get_args().is_empty() && options.get_stdio().is_empty()
+        options.exec_argv.as_deref().unwrap_or_default().is_empty()
+            && options.args.as_deref().unwrap_or_default().is_empty()
+            && options.stdio.as_deref().unwrap_or_default().is_empty()
     );
-    assert!(!options.is_silent() && !options.ignores_terminal_signals());
-    assert_eq!((options.get_uid(), options.get_gid(), options.get_inspect_port()), (None, None, None));
-    assert_eq!(options.get_serialization(), Serialization::Json);
+    assert!(!options.silent.unwrap_or_default() && !options.ignore_terminal_signals.unwrap_or_default());
+    assert_eq!((options.uid, options.gid, options.inspect_port), (None, None, None));
+    assert_eq!(options.serialization.unwrap_or_default(), Serialization::Json);
 }
 
 /// Only set options are shown.

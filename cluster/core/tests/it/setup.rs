@@ -34,9 +34,11 @@ fn setup_keeps_unset_options() {
     assert_eq!(commands(&cluster), std::slice::from_ref(&command));
     assert_eq!(cluster.primary.settings().spawn, command);
     let told = cluster.events.iter().filter_map(|event| match event {
-        Event::Setup { options } => {
-            Some((options.get_args()[0].to_string(), options.is_silent(), options.get_serialization()))
-        }
+        Event::Setup { options } => Some((
+            options.args.as_deref().unwrap_or_default()[0].to_string(),
+            options.silent.unwrap_or_default(),
+            options.serialization.unwrap_or_default(),
+        )),
         _ => None,
     });
     let json = Serialization::Json;
@@ -128,10 +130,14 @@ fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> 
     for _ in 0..forks {
         primary.fork().expect("nothing impossible was set up");
         if let Some(Call::Spawn { options, .. }) = primary.poll_call() {
-            ports.extend(options.get_exec_argv().get(1).map(ToString::to_string));
+            ports.extend(options.exec_argv.as_deref().unwrap_or_default().get(1).map(ToString::to_string));
         }
     }
-    assert_eq!(primary.settings().spawn.get_exec_argv().len(), 1, "the settings are as they were");
+    assert_eq!(
+        primary.settings().spawn.exec_argv.as_deref().unwrap_or_default().len(),
+        1,
+        "the settings are as they were"
+    );
     ports
 }
 
@@ -162,7 +168,11 @@ fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>
         let own = own.map(|own| ("NODE_OPTIONS", own));
         primary.fork_with_env(own).expect("nothing impossible was set up");
         let Some(Call::Spawn { options: started, env, .. }) = primary.poll_call() else { continue };
-        assert_eq!(started.get_exec_argv(), [""; 0], "a program that is not Node's would not understand it");
+        assert_eq!(
+            started.exec_argv.as_deref().unwrap_or_default(),
+            [""; 0],
+            "a program that is not Node's would not understand it"
+        );
         let mut given =
             env.into_iter().filter(|(name, _)| *name == "NODE_OPTIONS").map(|(_, value)| value.to_string());
         options.push(given.next());

@@ -229,15 +229,15 @@ impl SimWorker {
                 self.writer.write(process, &seen);
             }
             WorkerAction::Args => {
-                let seen = vocabulary::args("args", &texts(process.spawn_options().get_args()));
+                let seen = vocabulary::args("args", &texts(process.spawn_options().args.as_ref()));
                 self.writer.write(process, &seen);
             }
             WorkerAction::ExecArgs => {
-                let seen = vocabulary::args("exec_args", &texts(process.spawn_options().get_exec_argv()));
+                let seen = vocabulary::args("exec_args", &texts(process.spawn_options().exec_argv.as_ref()));
                 self.writer.write(process, &seen);
             }
             WorkerAction::Cwd => {
-                let directory = process.spawn_options().get_cwd().map(ToString::to_string);
+                let directory = process.spawn_options().cwd.as_ref().map(ToString::to_string);
                 self.writer.write(process, &vocabulary::cwd(directory.as_deref().unwrap_or(".")));
             }
             WorkerAction::BlockForever => return end_with(|| process.block(worker, None)),
@@ -310,8 +310,8 @@ fn leave_child(process: &mut Process<'_>, target: Option<ReplyTarget>) {
     }
 }
 
-fn texts(args: &[OsBytes]) -> Vec<String> {
-    args.iter().map(ToString::to_string).collect()
+fn texts(args: Option<&Vec<OsBytes>>) -> Vec<String> {
+    args.into_iter().flatten().map(ToString::to_string).collect()
 }
 
 fn variable(process: &Process<'_>, name: &str) -> Option<String> {

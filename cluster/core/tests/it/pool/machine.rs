@@ -253,5 +253,5 @@ fn settings_have_limits() {
     let both = error(new().tasks_per_worker(2).cancel(CancelRunning::Kill));
     assert_eq!(both, PoolSettingsError::KillsOtherTasks { tasks_per_worker: 2 });
     assert!(both.to_string().contains("`cancel`") && both.to_string().contains("`tasks_per_worker`"));
-    assert_eq!(new().queue(3).get_queue(), 3);
+    assert_eq!(new().queue(3).queue, 3);
 }
