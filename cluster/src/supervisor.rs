@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::command_queue::CommandQueue;
-use crate::primary;
+use crate::primary::{self, ConnectionCounts};
 use crate::received::Releases;
 use crate::requests::OpenRequests;
 use crate::unix::{Pipes, Unix};
@@ -227,6 +227,11 @@ impl Supervisor {
     /// The slots, in ascending order of the numbers.
     pub fn slots(&self) -> Vec<SlotInfo> {
         self.machine.slots().collect()
+    }
+
+    /// As [`Primary::connections`](crate::Primary::connections).
+    pub fn connections(&self) -> ConnectionCounts {
+        ConnectionCounts::of(self.machine.primary().ledger())
     }
 
     /// Reports the resident memory of a worker in bytes. More than

@@ -9,12 +9,14 @@ use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::errno::{Errno, Signal};
 use crate::os_bytes::{Escaped, OsBytes};
 use crate::spawn_options::SpawnOptions;
 
-/// A worker of a primary, numbered in ascending order from 1. Not a process id; never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A worker of a primary, numbered in ascending order from 1. Not a process id; never reused. A number in serde's data model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub u64);
 
 impl fmt::Display for WorkerId {

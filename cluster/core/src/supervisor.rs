@@ -311,7 +311,7 @@ impl Supervisor {
     /// False: no progress.
     fn progress(&mut self) -> bool {
         if let Some(worker) = self.last_reader.take() {
-            let count = self.lifecycle.owned_by(worker);
+            let count = self.lifecycle.acknowledged_by(worker);
             if self.settings.max_connections.is_some_and(|limit| count >= limit) {
                 let reason = RecycleReason::Connections { count };
                 self.replacements.recycle(worker, reason, &self.slots, self.lifecycle.processes());

@@ -1,12 +1,13 @@
 //! The ledger of a primary in numbers.
 
-use cluster_core::{CloseReason, ConnectionState};
+use cluster_core::{CloseReason, ConnectionState, Ledger};
+use serde::{Deserialize, Serialize};
 
 use super::Primary;
 
 /// The connections accepted by a primary under round robin: each is queued, handed off, owned or closed. Under the shared
-/// policy workers accept by themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// policy workers accept by themselves. An object with the names of the fields in serde's data model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectionCounts {
     /// Connections accepted since the start: `queued + handed_off + owned + closed`.
@@ -27,7 +28,12 @@ pub struct ConnectionCounts {
 impl Primary {
     /// Counts the accepted connections, in time proportional to `queued + handed_off`.
     pub fn connections(&self) -> ConnectionCounts {
-        let ledger = self.machine.ledger();
+        ConnectionCounts::of(self.machine.ledger())
+    }
+}
+
+impl ConnectionCounts {
+    pub(crate) fn of(ledger: &Ledger) -> Self {
         let mut counts = ConnectionCounts {
             accepted: ledger.accepted(),
             owned: ledger.owned(),

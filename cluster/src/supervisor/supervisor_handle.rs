@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::waiting::Reply;
 use super::{HandleError, Supervisor};
 use crate::command_queue::Command;
+use crate::primary::ConnectionCounts;
 
 /// Commands a [`Supervisor`] from another task: see [`Supervisor::handle`]. Clones are cheap.
 ///
@@ -83,6 +84,14 @@ impl SupervisorHandle {
     /// The supervisor was dropped.
     pub async fn status(&self) -> Result<Vec<SlotInfo>, HandleError> {
         self.ask(|supervisor| supervisor.slots()).await
+    }
+
+    /// As [`Supervisor::connections`].
+    ///
+    /// # Errors
+    /// The supervisor was dropped.
+    pub async fn connections(&self) -> Result<ConnectionCounts, HandleError> {
+        self.ask(|supervisor| supervisor.connections()).await
     }
 
     /// Shuts down, and completes when every worker has exited, also when the shutdown was complete before the call. Another call

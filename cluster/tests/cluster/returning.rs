@@ -201,7 +201,7 @@ async fn application() -> TestResult {
     let seen = until(&mut primary, |event| matches!(event, Event::Exit { .. })).await?;
     assert!(matches!(seen.last(), Some(Event::Exit { status: ExitStatus::Code(0), .. })), "{seen:?}");
     assert_eq!((primary.connections().accepted, primary.connections().owned), (1, 1));
-    assert_eq!(primary.worker(worker).map(WorkerInfo::owned_connections), Some(1));
+    assert_eq!(primary.worker(worker).map(WorkerInfo::acknowledged_connections), Some(1));
     assert_eq!(last_words(&witness)?, "dropped");
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("killed_worker_keeps_slot", restart),
         asynchronous("killed_worker_logs_status", killed),
         asynchronous("shutdown_drains_and_hurries", shutdown),
-        asynchronous("status_counts_owned_connections", owned),
+        asynchronous("status_counts_acknowledged_connections", owned),
         asynchronous("supervisor_gives_up_without_workers", give_up),
         asynchronous("supervisor_gives_up_silent_program", never_listens),
         asynchronous("supervisor_ends_with_suspended_slots", suspended),
@@ -220,15 +220,20 @@ async fn owned() -> TestResult {
     let owned = |slot: SlotId| answers.iter().filter(|answer| **answer == slot.to_string()).count() as u64;
     // The primary may read the last acknowledgement after the client has read the answer.
     let mut status = running.status().await?;
-    while status.iter().map(|slot| slot.owned_connections).sum::<u64>() < 5 {
+    while status.iter().map(|slot| slot.acknowledged_connections).sum::<u64>() < 5 {
         status = running.status().await?;
     }
+    assert_eq!(running.handle.connections().await?.owned, 5);
+    let json = serde_json::to_value(&status)?;
+    assert_eq!(json[1]["state"], "ready");
+    assert_eq!(serde_json::from_value::<Vec<SlotInfo>>(json)?, status);
     for slot in &status {
-        assert_eq!(slot.owned_connections, owned(slot.slot), "{status:?}, {answers:?}");
+        assert!(slot.pid > Some(1), "{status:?}");
+        assert_eq!(slot.acknowledged_connections, owned(slot.slot), "{status:?}, {answers:?}");
     }
     timeout(TIMEOUT, running.handle.reload()).await??;
     let status = running.status().await?;
-    assert!(status.iter().all(|slot| slot.owned_connections == 0), "{status:?}");
+    assert!(status.iter().all(|slot| slot.acknowledged_connections == 0), "{status:?}");
     running.end().await
 }
 

@@ -337,7 +337,7 @@ impl Distribution {
         if accepted {
             let id = self.ledger.own(connection);
             if let Some(entry) = peers.entry(worker) {
-                entry.info.owned += 1;
+                entry.info.acknowledged += 1;
             }
             peers.steps.call(Call::Close { socket: connection });
             self.next_for(id, worker, peers);

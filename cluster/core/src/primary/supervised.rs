@@ -25,6 +25,12 @@ impl Primary {
     pub(crate) fn supervised(&mut self) -> Supervised<'_> {
         Supervised { setup: &self.setup, peers: &mut self.peers, distribution: &mut self.distribution }
     }
+
+    /// The last answer of a worker to a [`ping`](Supervised::ping): the number of the question, and the open
+    /// connections.
+    pub(crate) fn last_pong(&self, worker: WorkerId) -> Option<(u64, u64)> {
+        self.peers.last_pong(worker)
+    }
 }
 
 impl Supervised<'_> {
@@ -51,12 +57,6 @@ impl Supervised<'_> {
     /// Asks a worker for its open connections; returns the number of the question.
     pub(crate) fn ping(&mut self, worker: WorkerId) -> u64 {
         self.command(|peers, _| peers.ping(worker))
-    }
-
-    /// The last answer of a worker to a [`ping`](Supervised::ping): the number of the question, and the open
-    /// connections.
-    pub(crate) fn pong(&mut self, worker: WorkerId) -> Option<(u64, u64)> {
-        self.peers.entry(worker)?.pong
     }
 
     /// The keys at which a worker listens.

@@ -30,7 +30,7 @@ pub struct WorkerInfo {
     pub(super) dead: bool,
     pub(super) listed: bool,
     pub(super) lame_duck: bool,
-    pub(super) owned: u64,
+    pub(super) acknowledged: u64,
     pub(super) pid: Option<u32>,
 }
 
@@ -43,7 +43,7 @@ impl WorkerInfo {
             dead: false,
             listed: true,
             lame_duck: false,
-            owned: 0,
+            acknowledged: 0,
             pid: None,
         }
     }
@@ -88,8 +88,8 @@ impl WorkerInfo {
 
     /// The number of connections that the worker has acknowledged since the start, also those that have ended. Zero under the
     /// shared policy, where workers accept by themselves.
-    pub fn owned_connections(&self) -> u64 {
-        self.owned
+    pub fn acknowledged_connections(&self) -> u64 {
+        self.acknowledged
     }
 
     /// The process id, once started. Node: `worker.process.pid`.

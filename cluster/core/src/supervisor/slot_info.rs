@@ -2,10 +2,12 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::os::WorkerId;
 
-/// The number of a slot. The worker of a slot has the number in its environment, as `CLUSTER_SLOT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The number of a slot. The worker of a slot has the number in its environment, as `CLUSTER_SLOT`. A number in serde's data model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId(pub u32);
 
 impl fmt::Display for SlotId {
@@ -14,8 +16,9 @@ impl fmt::Display for SlotId {
     }
 }
 
-/// The state of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The state of a slot. A text in serde's data model: `"backing_off"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SlotState {
     /// The worker starts.
     Starting,
@@ -33,8 +36,9 @@ pub enum SlotState {
     Suspended,
 }
 
-/// A slot, for the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A slot, for the program. An object with the names of the fields in serde's data model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SlotInfo {
     /// The number.
     pub slot: SlotId,
@@ -42,11 +46,18 @@ pub struct SlotInfo {
     pub state: SlotState,
     /// The worker that holds the slot.
     pub worker: Option<WorkerId>,
+    /// The process id of `worker`, once started.
+    pub pid: Option<u32>,
     /// The starting worker that replaces the holder when ready.
     pub successor: Option<WorkerId>,
-    /// The failures in a row that determine the next pause.
+    /// The restarts since the slot exists: after an exit that was not requested, a failed start, or a hang. Reloads and recycles do not count.
+    pub restarts: u64,
+    /// The failures in a row, failed starts included, that determine the next pause.
     pub failures: u32,
     /// The number of connections that `worker` has acknowledged since the start, also those that have ended. Zero without a
     /// worker, and under the shared policy.
-    pub owned_connections: u64,
+    pub acknowledged_connections: u64,
+    /// The open connections, as `worker` has reported them last. `None`: the worker has not answered a ping, see
+    /// [`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat), or there is no worker.
+    pub open_connections: Option<u64>,
 }

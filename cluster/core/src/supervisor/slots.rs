@@ -26,6 +26,7 @@ pub(super) struct Slot {
     /// A starting process that replaces the holder when ready.
     successor: Option<WorkerId>,
     backoff: Pauses,
+    restarts: u64,
     /// The keys that the last ready holder served; empty after a failed start.
     keys: BTreeSet<HandleKey>,
 }
@@ -40,6 +41,7 @@ impl Slot {
             holder: Err(Vacancy::BackingOff),
             successor: None,
             backoff: Pauses::default(),
+            restarts: 0,
             keys: BTreeSet::new(),
         }
     }
@@ -107,13 +109,19 @@ impl Slots {
 
     /// The slots, for the program.
     pub(super) fn infos(&self, lifecycle: &Lifecycle) -> impl Iterator<Item = SlotInfo> {
-        self.0.iter().map(|(id, slot)| SlotInfo {
-            slot: *id,
-            state: slot.state(lifecycle.processes()),
-            worker: slot.holder(),
-            successor: slot.successor,
-            failures: slot.failures(),
-            owned_connections: slot.holder().map_or(0, |worker| lifecycle.owned_by(worker)),
+        self.0.iter().map(|(id, slot)| {
+            let worker = slot.holder();
+            SlotInfo {
+                slot: *id,
+                state: slot.state(lifecycle.processes()),
+                worker,
+                pid: worker.and_then(|worker| lifecycle.primary().worker(worker)?.pid()),
+                successor: slot.successor,
+                restarts: slot.restarts,
+                failures: slot.failures(),
+                acknowledged_connections: worker.map_or(0, |worker| lifecycle.acknowledged_by(worker)),
+                open_connections: worker.and_then(|worker| lifecycle.reported_connections(worker)),
+            }
         })
     }
 
@@ -206,6 +214,7 @@ impl Slots {
     pub(super) fn back_off(&mut self, slot: SlotId, pauses: [Duration; 2]) -> Option<(Duration, u32)> {
         let slot = self.0.get_mut(&slot)?;
         slot.holder = Err(Vacancy::BackingOff);
+        slot.restarts += 1;
         Some((slot.backoff.next(pauses), slot.failures()))
     }
 

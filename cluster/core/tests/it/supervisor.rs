@@ -6,6 +6,7 @@ mod restart;
 mod scale;
 mod shutdown;
 mod start;
+mod status;
 pub(crate) mod story;
 mod table;
 mod texts;
