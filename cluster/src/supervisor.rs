@@ -55,7 +55,7 @@ use waiting::Waiting;
 /// | ignores SIGTERM | SIGKILL after `term` |
 /// | forks and exits | as an exit; a channel that the child holds is closed after `retained_channel_timeout`, with [`WorkerError::RetainedChannel`](crate::WorkerError::RetainedChannel), and the child gets SIGKILL if the worker has a [group](crate::SpawnOptions::process_group) |
 /// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`; any other gets SIGTERM after `term`, and its exit is a failed start |
-/// | does not exist, or no longer | `StartFailed` with `Spawn` and the path; a reload is abandoned, and the old workers serve on |
+/// | does not exist, or is not executable | `StartFailed` with `Spawn` and the path; `GaveUp` with [`CannotStart`](crate::GiveUpReason::CannotStart) if no worker was ever ready. Otherwise, as in a deployment, retries with growing pauses; a reload is abandoned, and the old workers serve on |
 ///
 /// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
 /// before the last event loses the workers, as with a [`Primary`](crate::Primary).

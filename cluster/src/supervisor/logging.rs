@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cluster_core::{AbandonReason, Event, RestartReason, SlotId, SupervisorEvent, WorkerError, WorkerId};
+use cluster_core::{
+    AbandonReason, Event, RestartReason, SlotId, StartFailure, SupervisorEvent, WorkerError, WorkerId,
+};
 use tracing::{debug, error, info, warn};
 
 /// Logs the events of one supervisor.
@@ -10,6 +12,8 @@ use tracing::{debug, error, info, warn};
 pub(crate) struct EventLog {
     /// Workers that were replaced when the channel closed. The exit status is the reason, and follows.
     disconnected: BTreeSet<WorkerId>,
+    /// The last start that the operating system has refused, until a worker is ready.
+    refused: Option<StartFailure>,
 }
 
 impl EventLog {
@@ -24,7 +28,11 @@ impl EventLog {
             SupervisorEvent::Restarting { slot, worker, reason, .. } => {
                 let status = if let RestartReason::Exited(status) = reason { Some(status) } else { None };
                 let status = status.map(tracing::field::display);
-                warn!(slot = slot.0, worker = id(*worker), status, "{event}");
+                if self.is_repeated(reason) {
+                    debug!(slot = slot.0, worker = id(*worker), "{event}");
+                } else {
+                    warn!(slot = slot.0, worker = id(*worker), status, "{event}");
+                }
                 if *reason == RestartReason::Disconnected {
                     self.disconnected.extend(*worker);
                 }
@@ -35,7 +43,12 @@ impl EventLog {
             SupervisorEvent::Hung { slot, worker }
             | SupervisorEvent::Cut { slot, worker, .. }
             | SupervisorEvent::Stuck { slot, worker } => warn!(slot = slot.0, worker = worker.0, "{event}"),
-            SupervisorEvent::SlotReady { slot, worker } | SupervisorEvent::Drained { slot, worker } => {
+            SupervisorEvent::SlotReady { slot, worker }
+            | SupervisorEvent::Drained { slot, worker }
+            | SupervisorEvent::Withdrawn { slot, worker } => {
+                if let SupervisorEvent::SlotReady { .. } = event {
+                    self.refused = None;
+                }
                 info!(slot = slot.0, worker = worker.0, "{event}");
             }
             SupervisorEvent::SlotSuspended { slot: SlotId(slot) } => info!(slot, "{event}"),
@@ -46,6 +59,19 @@ impl EventLog {
             | SupervisorEvent::Finished { .. }
             | _ => info!("{event}"),
         }
+    }
+
+    /// The operating system has refused the last start for the same reason.
+    fn is_repeated(&mut self, reason: &RestartReason) -> bool {
+        let refused = match reason {
+            RestartReason::StartFailed(failure @ (StartFailure::Fork(_) | StartFailure::Spawn(_))) => failure,
+            RestartReason::StartFailed(_)
+            | RestartReason::Exited(_)
+            | RestartReason::Disconnected
+            | RestartReason::Stuck
+            | _ => return false,
+        };
+        self.refused.replace(refused.clone()).as_ref() == Some(refused)
     }
 
     fn log_primary(&mut self, event: &Event) {

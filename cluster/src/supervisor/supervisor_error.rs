@@ -58,12 +58,13 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Signals(_) => f.write_str("cannot handle the signals of this process"),
-            RunError::GaveUp { reason, slot, .. } => {
-                write!(
-                    f,
-                    "no worker is ready: {reason}, the last in slot {slot}; the workers print their own errors"
-                )
+            RunError::GaveUp { reason: reason @ GiveUpReason::CannotStart, .. } => {
+                write!(f, "no worker is ready: {reason}")
             }
+            RunError::GaveUp { reason, slot, .. } => write!(
+                f,
+                "no worker is ready: {reason}; the last failure was in slot {slot}, and the workers print their own errors"
+            ),
         }
     }
 }
@@ -144,7 +145,7 @@ mod tests {
         let reason = GiveUpReason::Restarts { restarts: 2, within: Duration::from_mins(1) };
         let last = RestartReason::StartFailed(StartFailure::Exited(ExitStatus::Code(3)));
         let error = RunError::GaveUp { reason, slot: SlotId(1), last, code: 1 };
-        let own = "no worker is ready: 2 restarts within 60s, the last in slot 1; the workers print their own errors";
+        let own = "no worker is ready: 2 restarts within 60s; the last failure was in slot 1, and the workers print their own errors";
         assert_eq!(error.to_string(), own);
         let source = error.source().expect("a source").to_string();
         assert_eq!(source, "the worker exited before it was ready: exit status: 3");

@@ -79,6 +79,7 @@ impl Waiting {
             | SupervisorEvent::Hung { .. }
             | SupervisorEvent::Drained { .. }
             | SupervisorEvent::Cut { .. }
+            | SupervisorEvent::Withdrawn { .. }
             | SupervisorEvent::Stuck { .. }
             | _ => {}
         }

@@ -9,7 +9,7 @@ use ::cluster::{
 use libtest_mimic::{Failed, Trial};
 use tokio::time::timeout;
 
-use super::support::{TIMEOUT, TestResult, asynchronous};
+use super::support::{Log, TIMEOUT, TestResult, asynchronous};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("program_that_forks_and_exits_fails", forks),
         asynchronous("program_without_channel_is_ended", closes_channel),
         asynchronous("removed_program_is_a_start_failure", removed),
+        asynchronous("missing_program_is_reported_once", missing),
     ]
 }
 
@@ -119,5 +120,29 @@ async fn removed() -> TestResult {
     };
     assert!(error.to_string().starts_with("cannot start `/no/such/program`: ENOENT"), "{error}");
     assert_eq!((report.status, report.has_retained_channel), (None, false));
+    Ok(())
+}
+
+/// A program that is missing or not executable ends `run` at the first try, with one line in the log and the path in the error.
+async fn missing() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let text = directory.path().join("text");
+    std::fs::write(&text, "no program")?;
+    for program in ["/no/such/program", text.to_str().ok_or("a name in UTF-8")?] {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        let guard = tracing::subscriber::set_default(subscriber.finish());
+        let spawn = SpawnOptions::new().exec(program);
+        let settings = SupervisorSettings::new(3).primary(Settings { spawn, ..Settings::default() });
+        let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
+        drop(guard);
+        assert_eq!(error.to_string(), "no worker is ready: another start would fail as well");
+        let cause = std::error::Error::source(&error).ok_or("a cause")?.to_string();
+        assert!(cause.contains(&format!("cannot start `{program}`: E")), "{cause}");
+        let text = log.text()?;
+        assert_eq!(text.matches(program).count(), 1, "{text}");
+        assert!(!text.contains("suspended"), "{text}");
+    }
     Ok(())
 }

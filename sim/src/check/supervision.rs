@@ -217,6 +217,7 @@ impl Supervision {
             | SupervisorEvent::Scaled { .. }
             | SupervisorEvent::Drained { .. }
             | SupervisorEvent::Cut { .. }
+            | SupervisorEvent::Withdrawn { .. }
             | _ => {}
         }
         Ok(())

@@ -45,6 +45,7 @@ impl Pool {
             | SupervisorEvent::Hung { .. }
             | SupervisorEvent::Drained { .. }
             | SupervisorEvent::Cut { .. }
+            | SupervisorEvent::Withdrawn { .. }
             | SupervisorEvent::Finished { .. } => {}
         }
         false

@@ -259,10 +259,6 @@ impl Peers {
         self.workers.get_mut(&worker).map(|entry| &mut **entry)
     }
 
-    pub(super) fn last_pong(&self, worker: WorkerId) -> Option<(u64, u64)> {
-        self.workers.get(&worker)?.pong
-    }
-
     pub(super) fn ping(&mut self, worker: WorkerId) -> u64 {
         let seq = self.offers.next_seq();
         self.send(worker, ChannelMessage::Supervision(Supervision::Ping { seq }), None);

@@ -25,12 +25,6 @@ impl Primary {
     pub(crate) fn supervised(&mut self) -> Supervised<'_> {
         Supervised { setup: &self.setup, peers: &mut self.peers, distribution: &mut self.distribution }
     }
-
-    /// The last answer of a worker to a [`ping`](Supervised::ping): the number of the question, and the open
-    /// connections.
-    pub(crate) fn last_pong(&self, worker: WorkerId) -> Option<(u64, u64)> {
-        self.peers.last_pong(worker)
-    }
 }
 
 impl Supervised<'_> {

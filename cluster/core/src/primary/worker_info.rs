@@ -31,6 +31,8 @@ pub struct WorkerInfo {
     pub(super) listed: bool,
     pub(super) lame_duck: bool,
     pub(super) acknowledged: u64,
+    /// The last answer to a supervisor: the number of the question, and the open connections.
+    pub(crate) pong: Option<(u64, u64)>,
     pub(super) pid: Option<u32>,
 }
 
@@ -44,6 +46,7 @@ impl WorkerInfo {
             listed: true,
             lame_duck: false,
             acknowledged: 0,
+            pong: None,
             pid: None,
         }
     }
@@ -92,6 +95,11 @@ impl WorkerInfo {
         self.acknowledged
     }
 
+    /// The open connections, as the worker reported last to a supervisor. `None`: the worker has not answered a ping.
+    pub fn open_connections(&self) -> Option<u64> {
+        self.pong.map(|(_, connections)| connections)
+    }
+
     /// The process id, once started. Node: `worker.process.pid`.
     pub fn pid(&self) -> Option<u32> {
         self.pid
@@ -106,8 +114,6 @@ pub(super) struct WorkerEntry {
     pub(super) starting: Option<SpawnOptions>,
     /// The process leads a group of its own.
     pub(super) has_group: bool,
-    /// The last answer to a supervisor: the number of the question, and the open connections.
-    pub(super) pong: Option<(u64, u64)>,
 }
 
 impl WorkerEntry {
@@ -117,7 +123,6 @@ impl WorkerEntry {
             channel,
             has_group: starting.process_group.unwrap_or_default() != ProcessGroup::Inherited,
             starting: Some(starting),
-            pong: None,
         }
     }
 
@@ -128,7 +133,7 @@ impl WorkerEntry {
 
     pub(super) fn supervised(&mut self, answer: &Supervision) {
         match *answer {
-            Supervision::Pong { seq, connections } => self.pong = Some((seq, connections)),
+            Supervision::Pong { seq, connections } => self.info.pong = Some((seq, connections)),
             // Messages of a primary; ignored from a worker.
             Supervision::LameDuck | Supervision::Ping { .. } => {}
         }

@@ -21,7 +21,9 @@ impl fmt::Display for SupervisorEvent {
             SupervisorEvent::Restarting { slot, reason, after, .. } => {
                 write!(f, "slot {slot} restarts after {after:?}: {reason}")
             }
-            SupervisorEvent::SlotSuspended { slot } => write!(f, "slot {slot} gets no worker until a reload"),
+            SupervisorEvent::SlotSuspended { slot } => {
+                write!(f, "slot {slot} is suspended, without a worker")
+            }
             SupervisorEvent::GaveUp { reason, slot, last } => {
                 write!(f, "gave up: {reason}; slot {slot}: {last}")
             }
@@ -45,6 +47,9 @@ impl fmt::Display for SupervisorEvent {
                     Some(1) => f.write_str("1 open connection"),
                     Some(connections) => write!(f, "{connections} open connections"),
                 }
+            }
+            SupervisorEvent::Withdrawn { slot, worker } => {
+                write!(f, "slot {slot}: worker {worker} has exited, and was not ready")
             }
             SupervisorEvent::Stuck { slot, worker } => {
                 write!(f, "slot {slot}: worker {worker} has not exited after SIGKILL")
@@ -102,8 +107,11 @@ impl fmt::Display for GiveUpReason {
             GiveUpReason::Restarts { restarts, within } => {
                 write!(f, "{restarts} restarts within {within:?}")
             }
-            GiveUpReason::FailedStarts { starts: 1 } => f.write_str("the first start failed"),
-            GiveUpReason::FailedStarts { starts } => write!(f, "the first {starts} starts failed"),
+            GiveUpReason::FailedStarts { starts: 1 } => f.write_str("a start failed"),
+            GiveUpReason::FailedStarts { starts } => {
+                write!(f, "{starts} starts in a row failed in one slot")
+            }
+            GiveUpReason::CannotStart => f.write_str("another start would fail as well"),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::reload::{ReloadId, ReloadScope};
 use super::restart::GiveUpReason;
 use super::slot_info::SlotId;
 use crate::event::{Event, WorkerError};
-use crate::os::{ExitStatus, WorkerId};
+use crate::os::{Errno, ExitStatus, WorkerId};
 use crate::primary::ForkError;
 
 /// The events of a [`Supervisor`](super::Supervisor).
@@ -36,7 +36,7 @@ pub enum SupervisorEvent {
         after: Duration,
     },
     /// The slot gets no further worker by itself: its restart policy, or the supervisor has given up. A reload fills
-    /// suspended slots.
+    /// suspended slots. Not emitted once the supervisor shuts down.
     SlotSuspended { slot: SlotId },
     /// The supervisor restarts nothing further: a limit of the settings is reached.
     GaveUp {
@@ -69,6 +69,8 @@ pub enum SupervisorEvent {
         /// without preload.
         connections: Option<u64>,
     },
+    /// A worker without a server was asked to exit before it was ready, and has exited. No connection is lost.
+    Withdrawn { slot: SlotId, worker: WorkerId },
     /// The process has not exited although SIGKILL was sent: the kernel holds the process, or the signal was not
     /// permitted. The supervisor no longer waits for the process.
     Stuck { slot: SlotId, worker: WorkerId },
@@ -94,6 +96,32 @@ pub enum StartFailure {
     /// The worker was not ready within
     /// [`SupervisorSettings::ready_timeout`](super::SupervisorSettings::ready_timeout).
     Timeout(Duration),
+}
+
+/// The errors of a start that last until the machine is changed.
+const LASTING: [Errno; 11] = [
+    Errno::ENOENT,
+    Errno::EACCES,
+    Errno::EPERM,
+    Errno::ENOEXEC,
+    Errno::ENOTDIR,
+    Errno::EISDIR,
+    Errno::ELOOP,
+    Errno::ENAMETOOLONG,
+    Errno::E2BIG,
+    Errno::EINVAL,
+    Errno::EBADF,
+];
+
+impl StartFailure {
+    /// Another start would fail in the same way.
+    pub(super) fn is_lasting(&self) -> bool {
+        match self {
+            StartFailure::Fork(_) => true,
+            StartFailure::Spawn(WorkerError::Spawn { errno, .. }) => LASTING.contains(errno),
+            StartFailure::Spawn(_) | StartFailure::Exited(_) | StartFailure::Timeout(_) => false,
+        }
+    }
 }
 
 /// A predicate: the subject is the worker.

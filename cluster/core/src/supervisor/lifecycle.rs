@@ -55,7 +55,7 @@ impl Lifecycle {
 
     /// The open connections that a worker reported last.
     pub(super) fn reported_connections(&self, worker: WorkerId) -> Option<u64> {
-        self.primary.last_pong(worker).map(|(_, connections)| connections)
+        self.primary.worker(worker)?.open_connections()
     }
 
     // ---- start
@@ -121,7 +121,7 @@ impl Lifecycle {
     /// The time for the answer to a ping has ended. Kills a ready worker that hangs, and returns the slot. A worker that has
     /// never answered any ping is not watched: an unmodified Node program ignores them.
     pub(super) fn kill_silent(&mut self, worker: WorkerId, seq: u64) -> Option<SlotId> {
-        let (answered, _) = self.primary.last_pong(worker)?;
+        let (answered, _) = self.primary.worker(worker)?.pong?;
         let process = self.processes.get_mut(worker)?;
         if answered >= seq || process.phase() != Phase::Ready {
             return None;

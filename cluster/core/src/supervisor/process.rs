@@ -99,6 +99,11 @@ impl Process {
         self.was_ready
     }
 
+    /// The process was ready or has reported a server, so it may have connections.
+    pub(super) fn may_have_served(&self) -> bool {
+        self.was_ready || self.listening > 0
+    }
+
     pub(super) fn exit_cause(&self) -> Option<ExitCause> {
         self.exit_cause
     }

@@ -18,6 +18,9 @@ pub enum GiveUpReason {
     /// No worker was ever ready, and this number of starts in a row has failed in one slot:
     /// [`SupervisorSettings::failed_starts`](super::SupervisorSettings::failed_starts).
     FailedStarts { starts: u32 },
+    /// No worker was ever ready, and another start would fail as well: the program is missing or no program, the permission is
+    /// missing, or the spawn options are impossible.
+    CannotStart,
 }
 
 /// The failures in a row of one slot.
@@ -75,6 +78,16 @@ impl Intensity {
         };
         self.gave_up = true;
         Err(reason)
+    }
+
+    /// Whether another start after a failure is of use: a program that was ready before may be missing for a moment only, as in a
+    /// deployment.
+    pub(super) fn permit_another(&mut self, is_lasting: bool) -> Result<(), GiveUpReason> {
+        if self.was_ready || !is_lasting {
+            return Ok(());
+        }
+        self.gave_up = true;
+        Err(GiveUpReason::CannotStart)
     }
 
     pub(super) fn gave_up(&self) -> bool {

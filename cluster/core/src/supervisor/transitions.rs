@@ -99,7 +99,9 @@ impl Supervisor {
             End::Exited(status) if is_requested => {
                 let connections = self.lifecycle.reported_connections(worker);
                 let is_drained = process.phase() <= Phase::Draining && status == ExitStatus::Code(0);
-                self.events.push_back(if is_drained {
+                self.events.push_back(if !process.may_have_served() {
+                    SupervisorEvent::Withdrawn { slot, worker }
+                } else if is_drained {
                     SupervisorEvent::Drained { slot, worker }
                 } else {
                     SupervisorEvent::Cut { slot, worker, connections }
@@ -137,7 +139,15 @@ impl Supervisor {
         if !self.slots.vacate(slot, was_ready) || self.is_shutting_down() {
             return;
         }
-        if !self.settings.restart.restarts(was_ready, status) || self.intensity.gave_up() {
+        if self.intensity.gave_up() {
+            return self.hold(slot);
+        }
+        if let RestartReason::StartFailed(failure) = &reason
+            && let Err(limit) = self.intensity.permit_another(failure.is_lasting())
+        {
+            return self.give_up(limit, slot, reason);
+        }
+        if !self.settings.restart.restarts(was_ready, status) {
             return self.hold(slot);
         }
         let failures = self.slots.get(slot).map_or(0, Slot::failures).saturating_add(1);
@@ -164,11 +174,12 @@ impl Supervisor {
     /// The slots that wait for a start get no worker.
     fn give_up(&mut self, reason: GiveUpReason, slot: SlotId, last: RestartReason) {
         self.events.push_back(SupervisorEvent::GaveUp { reason, slot, last });
-        for slot in core::iter::once(slot).chain(self.slots.hold_waiting()) {
-            self.hold(slot);
-        }
         match self.settings.give_up {
-            GiveUp::Suspend => {}
+            GiveUp::Suspend => {
+                for slot in core::iter::once(slot).chain(self.slots.hold_waiting()) {
+                    self.hold(slot);
+                }
+            }
             GiveUp::Exit { code } => {
                 let step = self.shutdown.begin(code);
                 self.shut_down(step);
@@ -250,8 +261,10 @@ impl Supervisor {
         true
     }
 
-    /// A shutdown ends the replacement in progress and the requested ones, and the queue is handed off.
+    /// A shutdown ends the replacement in progress and the requested ones, and the queue is handed off. The program has not
+    /// received the reports of suspended slots, and needs them no longer.
     fn stop_accepting(&mut self) {
+        self.events.retain(|event| !matches!(event, SupervisorEvent::SlotSuspended { .. }));
         self.events.push_back(SupervisorEvent::ShutdownStarted);
         self.abandon(AbandonReason::Shutdown);
         while let Some((id, scope)) = self.replacements.drop_request() {

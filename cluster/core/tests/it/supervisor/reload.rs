@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::story::{Story, serving, settings};
 use cluster_core::testing::Answer;
-use cluster_core::{Errno, Supervisor, SupervisorSettings};
+use cluster_core::{Errno, Readiness, Supervisor, SupervisorSettings};
 
 fn reload(story: &mut Story) -> Vec<String> {
     story.command(|supervisor| {
@@ -163,6 +163,20 @@ fn death_replaces_waiting_slot() {
     story.serves(4);
     story.serves(3);
     assert_eq!(leaves(&mut story, 1), ["0: worker 1 drained", "reload 1 finished"]);
+}
+
+/// A worker that was never ready and has no server loses no connection when it is no longer needed.
+#[test]
+fn unready_successor_is_withdrawn() {
+    let mut story = serving(settings(2).surge(2), 2);
+    reload(&mut story);
+    story.exits(3, 1);
+    assert_eq!(story.dies(4), ["1: worker 4 withdrawn"]);
+    // With a server there may be connections.
+    let mut story = Story::new(settings(1).readiness(Readiness::Message("ready".into())));
+    story.serves(1);
+    story.command(Supervisor::shutdown);
+    assert_eq!(story.dies(1)[0], "0: worker 1 cut None");
 }
 
 /// Several successors at a time, by setting.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::story::{Story, serving, settings};
-use cluster_core::{ExitStatus, GiveUp, RestartPolicy};
+use cluster_core::testing::{Answer, TestOs};
+use cluster_core::{
+    Errno, ExitStatus, GiveUp, Machine as _, OsEvent, RestartPolicy, SupervisorEvent, WorkerId, pump,
+};
 
 /// The first restart is immediate; the next pauses double until a worker is stable.
 #[test]
@@ -80,14 +83,8 @@ fn giving_up_can_exit() {
     let options = settings(2).intensity(0, Duration::from_mins(1)).give_up(GiveUp::Exit { code: 7 });
     let mut story = serving(options, 2);
     let lines = story.dies(1);
-    let expected = [
-        "stop accepting at 1",
-        "lame duck -> 2",
-        "gave up: 0 within 60 s",
-        "0: suspended",
-        "ShutdownStarted",
-        "close 1",
-    ];
+    let expected =
+        ["stop accepting at 1", "lame duck -> 2", "gave up: 0 within 60 s", "ShutdownStarted", "close 1"];
     let mut sorted: Vec<_> = lines.iter().map(String::as_str).collect();
     sorted.sort_unstable();
     let mut wanted = expected;
@@ -159,7 +156,10 @@ fn slow_failed_starts_give_up() {
     }
     story.wait(60_000);
     let late = "the worker was not ready after 60s";
-    assert_eq!(story.dies(5), [format!("gave up: the first 3 starts failed, {late}"), "0: suspended".into()]);
+    assert_eq!(
+        story.dies(5),
+        [format!("gave up: 3 starts in a row failed in one slot, {late}"), "0: suspended".into()]
+    );
     assert_eq!(story.dies(6), ["1: suspended"]);
     assert_eq!(story.wait(1_000_000), [""; 0]);
     // A reload permits as many starts again.
@@ -168,6 +168,53 @@ fn slow_failed_starts_give_up() {
     });
     let lines = story.exits(7, 1);
     assert_eq!(lines.last().map(String::as_str), Some("0: restart after 0 ms"), "{lines:?}");
+}
+
+/// A program that cannot be started: another try would fail as well, and there is none. The slots are suspended, or the supervisor exits.
+#[test]
+fn permanent_error_gives_up_at_once() {
+    let start = |options, errno| {
+        let mut os = TestOs::default();
+        os.spawns = Answer::Failures(100, errno);
+        Story::on(os, options).lines()
+    };
+    let lines = start(settings(2), Errno::ENOENT);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("spawn")).count(), 2, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("gave up")).count(), 1, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.ends_with("suspended")).count(), 2, "{lines:?}");
+    let lines = start(settings(2).give_up(GiveUp::Exit { code: 7 }), Errno::EACCES);
+    assert_eq!(lines.last().map(String::as_str), Some("finished 7"));
+    assert!(!lines.iter().any(|line| line.contains("restart") || line.contains("suspended")), "{lines:?}");
+    let lines = start(settings(2).restart(RestartPolicy::Never), Errno::ENOENT);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("gave up")).count(), 1, "{lines:?}");
+    let lines = start(settings(1), Errno::EAGAIN);
+    assert!(lines.iter().any(|line| line.contains("restart after 100 ms")), "{lines:?}");
+}
+
+/// Once a worker was ready, a missing program may be a deployment in progress, and is retried.
+#[test]
+fn missing_program_is_retried_once_ready() {
+    let mut story = serving(settings(2), 2);
+    story.os.spawns = Answer::Failures(2, Errno::ENOENT);
+    assert!(story.dies(1).contains(&"0: restart after 100 ms".into()));
+    story.wait(100);
+    assert_eq!(story.wait(200), ["spawn 5 in slot 0"]);
+}
+
+/// The report of a suspended slot is of no use when the supervisor shuts down, and the program has not received the report.
+#[test]
+fn shutdown_drops_reports_of_suspended_slots() {
+    let mut story = serving(settings(2).intensity(0, Duration::from_mins(1)), 2);
+    story.supervisor.handle(OsEvent::Exited { worker: WorkerId(1), status: ExitStatus::Code(1) });
+    let mut events = Vec::new();
+    while let Some(event) = pump(&mut story.supervisor, &mut story.os) {
+        if let SupervisorEvent::GaveUp { .. } = event {
+            story.supervisor.shutdown();
+        }
+        events.push(event);
+    }
+    assert!(events.contains(&SupervisorEvent::ShutdownStarted), "{events:?}");
+    assert!(!events.iter().any(|event| matches!(event, SupervisorEvent::SlotSuspended { .. })), "{events:?}");
 }
 
 /// A cluster that was ready keeps its other workers, and retries the slot within the intensity.

@@ -79,7 +79,7 @@ fn shutdown_asks_starting_workers() {
     assert_eq!(story.slots(), "0:BackingOff, 1:Starting 2");
     let lines = story.command(Supervisor::shutdown);
     assert_eq!(lines, ["ShutdownStarted", "lame duck -> 2", "ping -> 2", "disconnect -> 2"]);
-    assert_eq!(story.exits(2, 0), ["1: worker 2 drained", "finished 0"]);
+    assert_eq!(story.exits(2, 0), ["1: worker 2 withdrawn", "finished 0"]);
     assert_eq!(story.wait(100_000), [""; 0]);
 }
 

@@ -46,6 +46,7 @@ fn text(event: &SupervisorEvent) -> String {
         E::GaveUp { reason, last, .. } => format!("gave up: {reason}, {last}"),
         E::Drained { slot, worker } => format!("{slot}: worker {worker} drained"),
         E::Cut { slot, worker, connections } => format!("{slot}: worker {worker} cut {connections:?}"),
+        E::Withdrawn { slot, worker } => format!("{slot}: worker {worker} withdrawn"),
         E::Stuck { slot, worker } => format!("{slot}: worker {worker} stuck"),
         E::ReloadStarted { id, scope } => format!("reload {} started: {scope:?}", id.0),
         E::ReloadFinished { id, .. } => format!("reload {} finished", id.0),
@@ -84,8 +85,11 @@ fn call_texts(call: &Call) -> Vec<String> {
 
 impl Story {
     pub(crate) fn new(settings: SupervisorSettings) -> Self {
+        Story::on(TestOs::default(), settings)
+    }
+
+    pub(crate) fn on(mut os: TestOs, settings: SupervisorSettings) -> Self {
         let supervisor = Supervisor::new(settings).expect("possible settings");
-        let mut os = TestOs::default();
         os.discards_calls = true;
         let mut story = Story { supervisor, os, lines: Vec::new(), with_primary: false };
         story.drain();
