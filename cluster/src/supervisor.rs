@@ -192,7 +192,7 @@ impl Supervisor {
     }
 
     /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second
-    /// SIGTERM sends SIGTERM to the workers, and SIGKILL after [`term`](crate::SupervisorSettings::term): a worker without a
+    /// SIGTERM, later than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends SIGTERM to the workers, and SIGKILL after [`term`](crate::SupervisorSettings::term): a worker without a
     /// handler ignores SIGTERM and is killed then. A third kills at once.
     ///
     /// # Errors
@@ -214,7 +214,8 @@ impl Supervisor {
         self.unix.reap_orphans()
     }
 
-    /// Shuts down. Another call sends SIGTERM to the workers, a third SIGKILL.
+    /// Shuts down. Another call later than [`hurry_after`](crate::SupervisorSettings::hurry_after) sends SIGTERM to the workers, a
+    /// third SIGKILL.
     pub fn shutdown(&mut self) {
         self.command(cluster_core::Supervisor::shutdown);
     }

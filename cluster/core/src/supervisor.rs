@@ -190,10 +190,15 @@ impl Supervisor {
     /// Shuts down: stops accepting, hands off the queued connections, asks every worker to exit, and waits for
     /// [`SupervisorSettings::shutdown`]; then SIGTERM, then SIGKILL. A handoff without acknowledgement delays the request
     /// to exit by at most [`lame_duck`](SupervisorSettings::lame_duck). A second call hurries to SIGTERM, a third to
-    /// SIGKILL. [`SupervisorEvent::Finished`] is the last event.
+    /// SIGKILL; a call within [`hurry_after`](SupervisorSettings::hurry_after) after the last is the same request. [`SupervisorEvent::Finished`] is the last event.
     pub fn shutdown(&mut self) {
-        let step = self.shutdown.request();
-        self.shut_down(step);
+        let Some(step) = self.shutdown.request() else { return };
+        if !self.settings.hurry_after.is_zero() {
+            self.shutdown.expect_repetition();
+            let repetition = Deadline::Shutdown(ShutdownTimer::Repetition);
+            self.lifecycle.set_timer(repetition, self.settings.hurry_after);
+        }
+        self.shut_down(Some(step));
     }
 
     /// A shutdown was requested, or the supervisor has given up.

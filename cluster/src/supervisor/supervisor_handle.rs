@@ -95,7 +95,8 @@ impl SupervisorHandle {
     }
 
     /// Shuts down, and completes when every worker has exited, also when the shutdown was complete before the call. Another call
-    /// during the shutdown sends SIGTERM to the workers, a third SIGKILL.
+    /// during the shutdown, later than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends SIGTERM to the workers, a third
+    /// SIGKILL.
     ///
     /// # Errors
     /// The supervisor was dropped before the shutdown was complete.

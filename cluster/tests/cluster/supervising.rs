@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::cluster::{
     AbandonReason, Event, GiveUpReason, HandleError, RestartPolicy, RestartReason, RunError, Settings,
-    SlotId, SlotInfo, SpawnOptions, StartFailure, Supervisor, SupervisorEvent, SupervisorHandle,
+    SlotId, SlotInfo, SlotState, SpawnOptions, StartFailure, Supervisor, SupervisorEvent, SupervisorHandle,
     SupervisorSettings,
 };
 use libtest_mimic::{Failed, Trial};
@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("killed_worker_keeps_slot", restart),
         asynchronous("killed_worker_logs_status", killed),
         asynchronous("shutdown_drains_and_hurries", shutdown),
+        asynchronous("repeated_signal_is_one_request", repeated_signal),
         asynchronous("status_counts_acknowledged_connections", owned),
         asynchronous("supervisor_gives_up_without_workers", give_up),
         asynchronous("supervisor_gives_up_silent_program", never_listens),
@@ -188,7 +189,7 @@ async fn killed() -> TestResult {
 
 /// An open connection holds the drain; two further requests kill the worker.
 async fn shutdown() -> TestResult {
-    let running = start(settings(&["hold connections"])).await?;
+    let running = start(settings(&["hold connections"]).hurry_after(Duration::ZERO)).await?;
     let mut client = connect(running.port)?;
     let client =
         tokio::task::spawn_blocking(move || io::Read::read_exact(&mut client, &mut [0]).map(|()| client));
@@ -208,6 +209,50 @@ async fn shutdown() -> TestResult {
     assert_eq!(running.handle.status().await, Err(HandleError::Dropped));
     assert_eq!(running.handle.shutdown().await, Ok(()));
     Ok(())
+}
+
+/// SIGTERM and SIGINT right after the first SIGTERM, as of `timeout(1)`, signal no worker: the open connection keeps the
+/// worker.
+async fn repeated_signal() -> TestResult {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+    let guard = tracing::subscriber::set_default(subscriber.finish());
+    let settings = settings(&["hold connections"]).lame_duck(Duration::from_millis(10));
+    let mut supervisor = Supervisor::new(settings.hurry_after(Duration::from_hours(1)))?;
+    let handle = supervisor.handle();
+    let (listens, mut ports) = mpsc::unbounded_channel();
+    let run = supervisor.run_with(move |_, event| {
+        if let SupervisorEvent::Primary(Event::Listening { address, .. }) = event {
+            // The receiver may have ended.
+            let _ = listens.send(address.port);
+        }
+    });
+    let signals = async {
+        ports.recv().await.ok_or("no worker")?;
+        let mut client = connect(u16::try_from(ports.recv().await.ok_or("no second worker")?)?)?;
+        let client =
+            tokio::task::spawn_blocking(move || io::Read::read_exact(&mut client, &mut [0]).map(|()| client));
+        let client = client.await??;
+        for (signal, count) in [(Signal::SIGTERM, 1), (Signal::SIGTERM, 2), (Signal::SIGINT, 3)] {
+            kill(Pid::this(), signal)?;
+            while log.text()?.matches(": shut down").count() < count {
+                handle.status().await?;
+            }
+        }
+        let status = handle.status().await?;
+        assert!(status.iter().all(|slot| slot.state != SlotState::Terminating), "{status:?}");
+        // A worker with an open connection does not exit by itself; the other one may have exited.
+        for pid in status.iter().filter_map(|slot| slot.pid) {
+            let _ = kill(Pid::from_raw(pid.try_into()?), Signal::SIGKILL);
+        }
+        drop(client);
+        Ok::<_, Failed>(())
+    };
+    let (end, signalled) = timeout(TIMEOUT, async { tokio::join!(run, signals) }).await?;
+    drop(guard);
+    signalled?;
+    Ok(end?)
 }
 
 /// The counts of the slots are those of the answered connections, by the slot that has answered. A successor begins at zero.

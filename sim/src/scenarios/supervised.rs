@@ -20,6 +20,8 @@ pub enum SupervisorMove {
     ScaleDown,
     /// A shutdown.
     Shutdown,
+    /// A shutdown, requested twice at once, as by `timeout(1)`.
+    ShutdownTwice,
     /// A shutdown, and beside the supervisor a disconnect of every worker: a mistake of the program.
     DisconnectAll,
 }
@@ -86,6 +88,10 @@ impl SupervisedServer {
             }
             SupervisorMove::ScaleDown => supervisor.scale(self.workers - 1).expect("a possible number"),
             SupervisorMove::Shutdown => supervisor.shutdown(),
+            SupervisorMove::ShutdownTwice => {
+                supervisor.shutdown();
+                supervisor.shutdown();
+            }
             SupervisorMove::DisconnectAll => {
                 supervisor.shutdown();
                 supervisor.primary_mut().disconnect_all();

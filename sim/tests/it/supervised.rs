@@ -7,12 +7,13 @@ use cluster_sim::explore::exhaustive;
 use cluster_sim::scenarios::{SupervisedServer, SupervisorMove};
 use cluster_sim::{Fault, Faults, Schedule, World};
 
-const MOVES: [SupervisorMove; 5] = [
+const MOVES: [SupervisorMove; 6] = [
     SupervisorMove::Serve,
     SupervisorMove::Reload,
     SupervisorMove::ReloadAndShutdown,
     SupervisorMove::ScaleDown,
     SupervisorMove::Shutdown,
+    SupervisorMove::ShutdownTwice,
 ];
 
 /// Faults that a supervisor must survive; a garbled channel, a stopped primary and a jumping clock are not among them.
@@ -41,6 +42,19 @@ fn commands_hold_on_random_schedules() {
         for seed in 0..60 {
             run(SupervisedServer::new(2, 3, command).world(), seed);
         }
+    }
+}
+
+/// A request that is repeated at once does not hurry, and no deadline ends with patient timers: no worker gets a signal.
+#[test]
+fn repeated_shutdown_signals_no_worker() {
+    for seed in 0..60 {
+        let server = SupervisedServer::new(2, 3, SupervisorMove::ShutdownTwice);
+        let mut world = server.world().with_patient_timers().on(Schedule::seed(seed)).traced();
+        world.run().expect("every check holds");
+        let trace = world.trace().expect("the trace is recorded");
+        let text = format!("{trace}{:?}", trace.rows());
+        assert!(!text.contains("SIGTERM"), "seed {seed}: {text}");
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct StagedShutdown {
     stage: Stage,
     /// The code at the end.
     code: i32,
+    /// A further request repeats the last one.
+    is_repeated: bool,
 }
 
 impl StagedShutdown {
@@ -69,8 +71,11 @@ impl StagedShutdown {
         })
     }
 
-    /// A request: the first begins, later ones hurry.
+    /// A request: the first begins, later ones hurry, except repetitions.
     pub(super) fn request(&mut self) -> Option<ShutdownStep> {
+        if self.is_repeated {
+            return None;
+        }
         match self.stage {
             Stage::Running => self.begin(0),
             Stage::Emptying | Stage::Draining => self.hurry(),
@@ -79,11 +84,20 @@ impl StagedShutdown {
         }
     }
 
+    /// Further requests repeat the last one, until [`ShutdownTimer::Repetition`].
+    pub(super) fn expect_repetition(&mut self) {
+        self.is_repeated = true;
+    }
+
     /// A timer of the shutdown has ended.
     pub(super) fn expired(&mut self, timer: ShutdownTimer) -> Option<ShutdownStep> {
         match timer {
             ShutdownTimer::Emptying => self.end_emptying(),
             ShutdownTimer::Shutdown => self.hurry(),
+            ShutdownTimer::Repetition => {
+                self.is_repeated = false;
+                None
+            }
             ShutdownTimer::Finish => self.finish(),
         }
     }

@@ -99,6 +99,7 @@ pub struct SupervisorSettings {
     pub term: Duration,
     /// See [`shutdown`](SupervisorSettings::shutdown()).
     pub shutdown: Duration,
+    pub(super) hurry_after: Duration,
     pub(super) retained_channel_timeout: Duration,
     pub(super) max_age: Option<Duration>,
     pub(super) age_spread: u32,
@@ -148,6 +149,7 @@ impl SupervisorSettings {
             drain: SupervisorSettings::DRAIN,
             term: Duration::from_secs(5),
             shutdown: Duration::from_secs(30),
+            hurry_after: Duration::from_secs(1),
             retained_channel_timeout: Duration::from_secs(10),
             max_age: None,
             age_spread: 10,
@@ -278,6 +280,14 @@ impl SupervisorSettings {
     #[must_use]
     pub fn shutdown(mut self, shutdown: Duration) -> Self {
         self.shutdown = shutdown;
+        self
+    }
+
+    /// The time after a request to shut down for which further requests are the same request. A later request hurries. `timeout(1)`,
+    /// for example, sends SIGTERM to its child and then to the whole process group. Zero: every request counts. Default: 1 s.
+    #[must_use]
+    pub fn hurry_after(mut self, time: Duration) -> Self {
+        self.hurry_after = time;
         self
     }
 

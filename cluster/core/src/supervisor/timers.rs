@@ -46,6 +46,8 @@ pub(super) enum ShutdownTimer {
     Emptying,
     /// The deadline of all workers.
     Shutdown,
+    /// The time for repetitions of a request.
+    Repetition,
     /// The time for the last channels.
     Finish,
 }

@@ -69,6 +69,24 @@ fn repeated_shutdown_hurries() {
     assert_eq!(story.dies(1), ["0: worker 1 cut None", "finished 0"]);
 }
 
+/// A request that is repeated at once is one request; the time begins with the request that counts.
+#[test]
+fn repeated_request_is_one_request() {
+    let options = settings(1).shutdown(Duration::from_mins(1)).term(Duration::from_mins(1));
+    let mut story = serving(options.hurry_after(Duration::from_secs(1)), 1);
+    story.command(Supervisor::shutdown);
+    assert_eq!(story.command(Supervisor::shutdown), [""; 0]);
+    story.wait(999);
+    assert_eq!(story.command(Supervisor::shutdown), [""; 0]);
+    story.wait(1);
+    assert_eq!(story.command(Supervisor::shutdown), ["SIGTERM -> 1"]);
+    story.wait(999);
+    assert_eq!(story.command(Supervisor::shutdown), [""; 0]);
+    story.wait(1);
+    assert_eq!(story.command(Supervisor::shutdown), ["SIGKILL -> 1"]);
+    assert_eq!(story.dies(1), ["0: worker 1 cut None", "finished 0"]);
+}
+
 /// A shutdown asks starting workers as well, and starts none.
 #[test]
 fn shutdown_asks_starting_workers() {

@@ -11,7 +11,7 @@ use cluster_core::{
     Supervisor, SupervisorEvent, SupervisorSettings, WorkerId,
 };
 
-/// Short times, in round numbers.
+/// Short times, in round numbers. Every request to shut down counts.
 pub(crate) fn settings(workers: u32) -> SupervisorSettings {
     SupervisorSettings::new(workers)
         .ready_timeout(Duration::from_secs(10))
@@ -19,6 +19,7 @@ pub(crate) fn settings(workers: u32) -> SupervisorSettings {
         .drain(Duration::from_secs(3))
         .term(Duration::from_secs(1))
         .shutdown(Duration::from_secs(4))
+        .hurry_after(Duration::ZERO)
 }
 
 #[derive(Clone)]
