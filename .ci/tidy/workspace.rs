@@ -56,13 +56,9 @@ fn collect(directory: &Path, extensions: &[&str], paths: &mut Vec<PathBuf>) {
 impl File {
     /// The folder of the package of a Rust file.
     pub(crate) fn package(&self) -> &str {
-        if self.path.starts_with("cluster/core/") {
-            return "cluster/core";
-        }
-        if self.path.starts_with(".ci/tidy/") {
-            return ".ci/tidy";
-        }
-        self.path.split('/').next().unwrap_or_default()
+        let inner = ["cluster/cli", "cluster/core", ".ci/tidy"];
+        let inner = inner.into_iter().find(|folder| Path::new(&self.path).starts_with(folder));
+        inner.unwrap_or_else(|| self.path.split('/').next().unwrap_or_default())
     }
 
     /// Whether the file holds tests only.

@@ -153,7 +153,7 @@ impl Primary {
         self.fork_with_env::<OsBytes, OsBytes>([])
     }
 
-    /// Starts a worker with variables that override the primary's environment. Node: `cluster.fork(env)`.
+    /// Starts a worker with variables that override the [options'](crate::SpawnOptions::env). Node: `cluster.fork(env)`.
     ///
     /// A `NODE_OPTIONS` that starts an inspector without naming a port gets a port. Node assigns a port for inherited
     /// options only, not for those in `env`.
@@ -165,7 +165,8 @@ impl Primary {
         &mut self,
         env: impl IntoIterator<Item = (N, V)>,
     ) -> Result<WorkerId, ForkError> {
-        let mut env: Vec<_> = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let env = env.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let mut env: Vec<_> = self.setup.settings.spawn.env.iter().flatten().cloned().chain(env).collect();
         self.command(|Primary { setup, peers, .. }| {
             let worker = setup.next_worker();
             peers.steps.own(Step::Later(Event::Setup { options: setup.freeze() }));

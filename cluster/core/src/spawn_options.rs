@@ -37,6 +37,8 @@ pub struct SpawnFields {
     pub args: Option<Vec<OsBytes>>,
     /// See [`cwd`](SpawnOptions::cwd).
     pub cwd: Option<OsBytes>,
+    /// See [`env`](SpawnOptions::env).
+    pub env: Option<Vec<(OsBytes, OsBytes)>>,
     /// See [`silent`](SpawnOptions::silent).
     pub silent: Option<bool>,
     /// See [`stdio`](SpawnOptions::stdio).
@@ -73,7 +75,7 @@ impl fmt::Debug for SpawnOptions {
     }
 }
 
-/// The options that are set.
+/// The options that are set. Values of variables may be secrets, and are not shown.
 impl fmt::Debug for SpawnFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn shown<T: fmt::Debug>(option: Option<&T>) -> Option<&dyn fmt::Debug> {
@@ -81,13 +83,15 @@ impl fmt::Debug for SpawnFields {
         }
         let SpawnFields { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = self;
         let SpawnFields { ignore_terminal_signals, process_group, parent_death_signal, .. } = self;
-        let SpawnFields { serialization, inspect_port, .. } = self;
+        let SpawnFields { env, serialization, inspect_port, .. } = self;
+        let names: Option<Vec<_>> = env.as_ref().map(|env| env.iter().map(|(name, _)| name).collect());
         let mut fields = f.debug_struct("SpawnOptions");
         for (name, option) in [
             ("exec", shown(exec.as_ref())),
             ("exec_argv", shown(exec_argv.as_ref())),
             ("args", shown(args.as_ref())),
             ("cwd", shown(cwd.as_ref())),
+            ("env", shown(names.as_ref())),
             ("silent", shown(silent.as_ref())),
             ("stdio", shown(stdio.as_ref())),
             ("uid", shown(uid.as_ref())),
@@ -137,6 +141,14 @@ impl SpawnOptions {
     #[must_use]
     pub fn cwd(self, directory: impl Into<OsBytes>) -> Self {
         self.set(|options| options.cwd = Some(directory.into()))
+    }
+
+    /// Variables that override the primary's environment, in place of those set before. A variable of
+    /// [`fork_with_env`](crate::Primary::fork_with_env) precedes one of the same name. Default: none. Node has no such setting.
+    #[must_use]
+    pub fn env(self, env: impl IntoIterator<Item = (impl Into<OsBytes>, impl Into<OsBytes>)>) -> Self {
+        let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.set(|options| options.env = Some(env))
     }
 
     /// Pipes standard input, output and error to the primary. [`stdio`](SpawnOptions::stdio) has precedence unless empty.
@@ -248,7 +260,8 @@ impl SpawnOptions {
         let changes = Arc::unwrap_or_clone(changes.0);
         let SpawnFields { exec, exec_argv, args, cwd, silent, stdio, uid, gid, groups, .. } = changes;
         let SpawnFields { ignore_terminal_signals, process_group, parent_death_signal, .. } = changes;
-        let SpawnFields { serialization, inspect_port, .. } = changes;
+        let SpawnFields { env, serialization, inspect_port, .. } = changes;
+        change(&mut own.env, env);
         change(&mut own.exec, exec);
         change(&mut own.exec_argv, exec_argv);
         change(&mut own.args, args);

@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("fork_needs_exactly_one_channel", channels),
         asynchronous("messages_may_use_v8_serialization", advanced),
         asynchronous("worker_has_its_arguments", arguments),
+        asynchronous("worker_has_its_variables", variables),
         asynchronous("worker_has_its_user_and_group", user),
         asynchronous("forbidden_user_is_an_error", forbidden_user),
         asynchronous("missing_program_precedes_other_errors", missing_program),
@@ -214,6 +215,16 @@ async fn arguments() -> TestResult {
     let worker = primary.fork()?;
     let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
     assert_eq!(text(output).await?, "zero one two\n/usr\n");
+    rest(&mut primary).await.map(drop)
+}
+
+/// A variable of one fork precedes that of the options; the worker also has the variables of the primary.
+async fn variables() -> TestResult {
+    let options = SpawnOptions::new().env([("ONE", "1"), ("TWO", "2")]).silent(true);
+    let mut primary = shell("echo $ONE $TWO ${PATH:+path}", options)?;
+    let worker = primary.fork_with_env([("TWO", "zwei")])?;
+    let output = primary.stdio(worker).remove(&1).ok_or("there is a pipe")?;
+    assert_eq!(text(output).await?, "1 zwei path\n");
     rest(&mut primary).await.map(drop)
 }
 

@@ -59,6 +59,8 @@ fn debug_shows_what_is_set() {
     assert_eq!(format!("{:?}", SpawnOptions::new()), "SpawnOptions");
     let text = format!("{:?}", SpawnOptions::new().uid(7).cwd("/srv"));
     assert_eq!(text, r#"SpawnOptions { cwd: "/srv", uid: 7 }"#);
+    let text = format!("{:?}", SpawnOptions::new().env([("KEY", "secret")]));
+    assert_eq!(text, r#"SpawnOptions { env: ["KEY"] }"#);
 }
 
 /// Bytes other than UTF-8 pass every conversion.

@@ -1,0 +1,114 @@
+//! The commands for a running service.
+
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+
+use crate::args::{RestartArguments, ScaleArguments, Target};
+
+use crate::feed::Record;
+use crate::protocol::{Reply, Request};
+use crate::report::{Coded, NOT_RUNNING};
+use crate::socket_path;
+use crate::status::Status;
+
+/// `cluster status`.
+pub(crate) async fn status(target: Target) -> anyhow::Result<()> {
+    let status = ask_status(&target).await?;
+    if target.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+    } else {
+        print!("{status}");
+    }
+    Ok(())
+}
+
+async fn ask_status(target: &Target) -> anyhow::Result<Status> {
+    let mut replies = order(target, &Request::Status).await?;
+    loop {
+        match next(&mut replies).await? {
+            Reply::Status(status) => return Ok(status),
+            Reply::Progress { .. } => {}
+            Reply::Done => bail!("the service has sent no status"),
+            Reply::Failed { error } => bail!(error),
+        }
+    }
+}
+
+/// `cluster reload`.
+pub(crate) async fn reload(target: Target) -> anyhow::Result<()> {
+    carry_out(&target, &Request::Reload).await
+}
+
+/// `cluster scale`.
+pub(crate) async fn scale(arguments: ScaleArguments) -> anyhow::Result<()> {
+    carry_out(&arguments.target, &Request::Scale { workers: arguments.workers }).await
+}
+
+/// `cluster restart`.
+pub(crate) async fn restart(arguments: RestartArguments) -> anyhow::Result<()> {
+    carry_out(&arguments.target, &Request::Restart { slot: arguments.slot }).await
+}
+
+/// `cluster stop`.
+pub(crate) async fn stop(target: Target) -> anyhow::Result<()> {
+    carry_out(&target, &Request::Stop).await
+}
+
+/// Orders a command, and prints what happens until the command has taken full effect.
+async fn carry_out(target: &Target, request: &Request) -> anyhow::Result<()> {
+    let mut replies = order(target, request).await?;
+    loop {
+        match next(&mut replies).await? {
+            Reply::Progress { record } if target.json => println!("{}", serde_json::to_string(&record)?),
+            Reply::Progress { record: Record::Event(event) } => println!("{}", event.text),
+            Reply::Progress { record: Record::Output(_) } | Reply::Status(_) => {}
+            Reply::Done => return Ok(()),
+            Reply::Failed { error } => bail!(error),
+        }
+    }
+}
+
+type Replies = Lines<BufReader<OwnedReadHalf>>;
+
+async fn order(target: &Target, request: &Request) -> anyhow::Result<Replies> {
+    let path = socket(target)?;
+    let stream = UnixStream::connect(&path).await.map_err(|error| not_connected(&path, &error))?;
+    let (reader, mut writer) = stream.into_split();
+    let line = serde_json::to_string(request).expect("texts and numbers") + "\n";
+    writer.write_all(line.as_bytes()).await.context("cannot write to the control socket")?;
+    // The writing half is kept open by the reading half; the service reads one line.
+    writer.forget();
+    Ok(BufReader::new(reader).lines())
+}
+
+fn socket(target: &Target) -> anyhow::Result<PathBuf> {
+    match (&target.control, &target.name) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, Some(name)) => Ok(socket_path::of_service(name)),
+        (None, None) => socket_path::only(),
+    }
+}
+
+fn not_connected(path: &std::path::Path, error: &io::Error) -> anyhow::Error {
+    let text = match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("no service runs at {}; start one with `cluster run`", path.display())
+        }
+        io::ErrorKind::ConnectionRefused => {
+            format!("the service of {} has ended; start one with `cluster run`", path.display())
+        }
+        _ => format!("cannot connect to {}: {error}", path.display()),
+    };
+    Coded { code: NOT_RUNNING, text }.into()
+}
+
+async fn next(replies: &mut Replies) -> anyhow::Result<Reply> {
+    let line = replies.next_line().await.context("cannot read from the control socket")?;
+    let line = line.context("the service has ended before the command was complete")?;
+    serde_json::from_str(&line).context("the service has sent an unknown reply: is it another version?")
+}

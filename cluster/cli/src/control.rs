@@ -1,0 +1,121 @@
+//! The control socket of a service: a request is one line of JSON, and each reply is one.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use nix::unistd::geteuid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::feed::Record;
+use crate::protocol::{Reply, Request};
+use crate::service::Service;
+
+/// The longest request in bytes.
+const LONGEST: u64 = 4_096;
+
+/// A bound control socket; the file is removed at the end.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Control {
+    /// Binds the socket, for this user alone. A socket that no process serves is replaced.
+    ///
+    /// # Errors
+    /// Another service uses the path, the path is no socket, or the socket cannot be bound.
+    pub(crate) async fn bind(path: &Path) -> anyhow::Result<Control> {
+        match UnixStream::connect(path).await {
+            Ok(_) => bail!(
+                "a service already runs with the control socket {}; stop it, or choose another `--name`",
+                path.display()
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
+            Err(error) => return Err(error).with_context(|| format!("{} is in the way", path.display())),
+        }
+        let listener = UnixListener::bind(path)
+            .with_context(|| format!("cannot bind the control socket {}", path.display()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        Ok(Control { listener, path: path.to_owned() })
+    }
+
+    /// Answers requests until the future is dropped.
+    pub(crate) async fn serve(self, service: Arc<Service>) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(answer(stream, service.clone()))),
+                Err(error) => tracing::warn!(%error, "the control socket cannot accept"),
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(stream: UnixStream, service: Arc<Service>) {
+    let result = converse(stream, &service).await;
+    if let Err(error) = result {
+        tracing::debug!(%error, "a command has disconnected");
+    }
+}
+
+async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
+    let user = stream.peer_cred()?.uid();
+    let (reader, mut writer) = stream.into_split();
+    if user != geteuid().as_raw() && user != 0 {
+        let error = format!("user {user} may not command this service");
+        return send(&mut writer, &Reply::Failed { error }).await;
+    }
+    match read_request(reader).await {
+        Ok(request) => carry_out(request, service, &mut writer).await,
+        Err(error) => send(&mut writer, &Reply::Failed { error: format!("{error:#}") }).await,
+    }
+}
+
+async fn read_request(reader: OwnedReadHalf) -> anyhow::Result<Request> {
+    let mut line = String::new();
+    BufReader::new(reader.take(LONGEST)).read_line(&mut line).await?;
+    serde_json::from_str(&line).context("the request is not valid: is the command another version?")
+}
+
+/// Carries out a request. The client receives what happens meanwhile.
+async fn carry_out(request: Request, service: &Service, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+    let mut records = service.feed.subscribe();
+    let mut work = std::pin::pin!(service.carry_out(request));
+    let reply = loop {
+        tokio::select! {
+            biased;
+            record = records.recv() => progress(record, writer).await?,
+            reply = &mut work => break reply,
+        }
+    };
+    while let Ok(record) = records.try_recv() {
+        progress(Ok(record), writer).await?;
+    }
+    send(writer, &reply).await
+}
+
+async fn progress(record: Result<Arc<Record>, RecvError>, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+    match record.as_deref() {
+        Ok(Record::Output(_)) | Err(RecvError::Lagged(_) | RecvError::Closed) => Ok(()),
+        Ok(record @ Record::Event(_)) => send(writer, &Reply::Progress { record: record.clone() }).await,
+    }
+}
+
+async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    let line = serde_json::to_string(reply).expect("texts and numbers") + "\n";
+    writer.write_all(line.as_bytes()).await
+}

@@ -1,0 +1,47 @@
+//! The command `cluster`: runs any program as a cluster of workers, and reloads it without losing a request.
+//!
+//! `run` is the service, in the foreground. Every other command talks to a running service through a Unix socket.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Arguments, Command};
+
+mod args;
+mod client;
+mod control;
+mod feed;
+mod options;
+mod output;
+mod preload;
+mod program;
+mod protocol;
+mod report;
+mod run;
+mod service;
+mod settings;
+mod socket_path;
+mod status;
+mod units;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let result = match command {
+        Command::Run(run) => run::run(*run).await,
+        Command::Status(target) => client::status(target).await,
+        Command::Reload(target) => client::reload(target).await,
+        Command::Scale(scale) => client::scale(scale).await,
+        Command::Restart(restart) => client::restart(restart).await,
+        Command::Stop(target) => client::stop(target).await,
+        Command::Completions { shell } => {
+            args::print_completions(shell);
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report::failure(&error),
+    }
+}

@@ -1,0 +1,243 @@
+//! The settings of a service. A setting has a flag, an environment variable and a key of the file. A flag
+//! precedes the variable, and the variable precedes the file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::{Args, Command, ValueEnum};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::units::{Size, Time, Workers};
+
+/// The settings by flag, variable or key. `None`: not set.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Options {
+    /// The number of workers, or `auto`: one for each core [default: auto].
+    #[arg(short = 'n', long, value_name = "N|auto", env = "CLUSTER_WORKERS")]
+    pub(crate) workers: Option<Workers>,
+
+    /// The name of the service [default: the name of the program].
+    #[arg(long, env = "CLUSTER_NAME")]
+    pub(crate) name: Option<String>,
+
+    /// The working directory of the workers.
+    #[arg(long, value_name = "DIR", env = "CLUSTER_CWD")]
+    pub(crate) cwd: Option<PathBuf>,
+
+    /// The distribution of connections [default: round-robin].
+    #[arg(long, value_enum, env = "CLUSTER_POLICY")]
+    pub(crate) policy: Option<Policy>,
+
+    /// A worker is ready when listening on a port, when online, or after a message of this text [default: listening].
+    #[arg(long, value_name = "listening|online|message:TEXT", env = "CLUSTER_READY")]
+    pub(crate) ready: Option<String>,
+
+    /// The longest time until a new worker is ready [default: 1m].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_READY_TIMEOUT")]
+    pub(crate) ready_timeout: Option<Time>,
+
+    /// The exits with a restart [default: always].
+    #[arg(long, value_enum, env = "CLUSTER_RESTART")]
+    pub(crate) restart: Option<Restart>,
+
+    /// The time in readiness until a slot is stable: the next restart is immediate [default: 5s].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_MIN_UPTIME")]
+    pub(crate) min_uptime: Option<Time>,
+
+    /// The restarts allowed within a minute; one more, and the service gives up [default: 10].
+    #[arg(long, value_name = "N", env = "CLUSTER_MAX_RESTARTS")]
+    pub(crate) max_restarts: Option<u32>,
+
+    /// After too many restarts: keep the serving workers, or exit with code 1 [default: suspend].
+    #[arg(long, value_enum, env = "CLUSTER_GIVE_UP")]
+    pub(crate) give_up: Option<GiveUp>,
+
+    /// The processes beyond the number of workers during a reload [default: 1].
+    #[arg(long, value_name = "N", env = "CLUSTER_SURGE")]
+    pub(crate) surge: Option<u32>,
+
+    /// The workers missing at most during a reload [default: 0].
+    #[arg(long, value_name = "N", env = "CLUSTER_MAX_UNAVAILABLE")]
+    pub(crate) max_unavailable: Option<u32>,
+
+    /// The time of an old worker for answers with `Connection: close`, before the request to exit [default: 500ms].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_LAME_DUCK")]
+    pub(crate) lame_duck: Option<Time>,
+
+    /// The time of an old worker for open requests [default: 30s].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_DRAIN")]
+    pub(crate) drain: Option<Time>,
+
+    /// The time between SIGTERM and SIGKILL [default: 5s].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_TERM")]
+    pub(crate) term: Option<Time>,
+
+    /// The time of all workers for open requests during a shutdown [default: 30s].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_SHUTDOWN")]
+    pub(crate) shutdown: Option<Time>,
+
+    /// Replace a worker with more memory [default: no limit].
+    #[arg(long, value_name = "SIZE", env = "CLUSTER_MAX_RSS")]
+    pub(crate) max_rss: Option<Size>,
+
+    /// Replace an older worker; a spread of up to 10 percent is added [default: no limit].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_MAX_AGE")]
+    pub(crate) max_age: Option<Time>,
+
+    /// Replace a worker after N connections [default: no limit].
+    #[arg(long, value_name = "N", env = "CLUSTER_MAX_CONNECTIONS")]
+    pub(crate) max_connections: Option<u64>,
+
+    /// Ping each worker once per TIME, and kill a worker without an answer in TIME [default: no pings].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_HEARTBEAT")]
+    pub(crate) heartbeat: Option<Time>,
+
+    /// The address of metrics and health checks, over HTTP [default: none].
+    #[arg(long, value_name = "ADDR", env = "CLUSTER_METRICS")]
+    pub(crate) metrics: Option<SocketAddr>,
+
+    /// The path of the control socket [default: in the runtime directory, by name].
+    #[arg(long, value_name = "PATH", env = "CLUSTER_CONTROL")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// The form of the log and of the workers' output [default: text].
+    #[arg(long, value_enum, env = "CLUSTER_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Run Node.js programs without the preload: no lame duck, no pings.
+    #[arg(long, env = "CLUSTER_NO_PRELOAD", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) no_preload: Option<bool>,
+
+    /// The executable of Node.js [default: node].
+    #[arg(long, value_name = "PATH", env = "CLUSTER_NODE")]
+    pub(crate) node: Option<PathBuf>,
+
+    /// The program, in the file only.
+    #[arg(skip)]
+    pub(crate) program: Option<String>,
+
+    /// The arguments of the program, in the file only.
+    #[arg(skip)]
+    pub(crate) args: Option<Vec<String>>,
+
+    /// Further variables of the workers, in the file only.
+    #[arg(skip)]
+    pub(crate) env: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Policy {
+    /// The primary accepts, and hands each connection to the longest waiting worker.
+    RoundRobin,
+    /// The workers share the listening socket.
+    Shared,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Restart {
+    /// Every exit.
+    Always,
+    /// A code other than 0, a signal, or an exit before the worker was ready.
+    OnFailure,
+    /// No exit.
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GiveUp {
+    /// Restart nothing further, and keep the serving workers.
+    Suspend,
+    /// Shut down, and exit with code 1.
+    Exit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+impl Options {
+    /// Reads a file of settings.
+    ///
+    /// # Errors
+    /// The file is unreadable, is no TOML, or has an unknown key or an invalid value.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Options> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Options::parse(&text).with_context(|| format!("{} is not valid", path.display()))
+    }
+
+    fn parse(text: &str) -> anyhow::Result<Options> {
+        let table: Table = text.parse()?;
+        for key in table.keys() {
+            check_key(key)?;
+        }
+        Ok(toml::from_str(text)?)
+    }
+
+    /// The own settings, completed by `rest`.
+    pub(crate) fn or(&self, rest: &Options) -> anyhow::Result<Options> {
+        let mut merged = Table::try_from(rest)?;
+        merged.extend(Table::try_from(self)?);
+        Ok(Value::Table(merged).try_into()?)
+    }
+}
+
+/// Checks the name of a setting.
+fn check_key(key: &str) -> anyhow::Result<()> {
+    let command = Options::augment_args(Command::new("run"));
+    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+    let known: Vec<&str> = flags.chain(["program", "args", "env"]).collect();
+    if known.contains(&key) {
+        return Ok(());
+    }
+    let nearest = known
+        .iter()
+        .max_by(|one, other| strsim::jaro_winkler(key, one).total_cmp(&strsim::jaro_winkler(key, other)));
+    let nearest = nearest.expect("there are settings");
+    bail!("there is no setting `{key}`; did you mean `{nearest}`? `cluster run --help` lists all")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn unknown_key_names_the_nearest() {
+        let error = Options::parse("wokers = 4").expect_err("no such key").to_string();
+        assert!(error.contains("`wokers`; did you mean `workers`?"), "{error}");
+        let error = Options::parse("max_rss = '1GiB'").expect_err("no such key").to_string();
+        assert!(error.contains("did you mean `max-rss`?"), "{error}");
+    }
+
+    #[test]
+    fn flag_precedes_the_file() {
+        let file = Options::parse("workers = 4\ndrain = '10s'\n[env]\nA = '1'").expect("valid");
+        let flags = Options { workers: Some(Workers::Auto), ..Options::default() };
+        let merged = flags.or(&file).expect("both are valid");
+        assert_eq!(merged.workers, Some(Workers::Auto));
+        assert_eq!(merged.drain, Some(Time(Duration::from_secs(10))));
+        assert_eq!(merged.env, Some(BTreeMap::from([("A".to_owned(), "1".to_owned())])));
+    }
+
+    #[test]
+    fn every_setting_survives_the_merge() {
+        let text = "workers = 'auto'\npolicy = 'shared'\nmax-rss = '1MiB'\nmetrics = '127.0.0.1:9000'\nno-preload = true";
+        let file = Options::parse(text).expect("valid");
+        assert_eq!(Options::default().or(&file).expect("valid"), file);
+    }
+}

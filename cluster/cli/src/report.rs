@@ -1,0 +1,28 @@
+//! How a failure ends the command: one text with its causes, and an exit code.
+
+use std::process::ExitCode;
+
+/// A service is not running.
+pub(crate) const NOT_RUNNING: u8 = 3;
+
+/// A failure with an exit code other than 1.
+#[derive(Debug)]
+pub(crate) struct Coded {
+    pub(crate) code: u8,
+    pub(crate) text: String,
+}
+
+impl std::fmt::Display for Coded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Coded {}
+
+/// Prints a failure and its causes to standard error, and returns the exit code.
+pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("cluster: {error:#}");
+    let coded = error.chain().find_map(|cause| cause.downcast_ref::<Coded>());
+    coded.map_or(ExitCode::FAILURE, |coded| ExitCode::from(coded.code))
+}

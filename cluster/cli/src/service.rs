@@ -1,0 +1,100 @@
+//! A running service: what readers and commands need of it.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use cluster::{Event, HandleError, SlotId, Supervisor, SupervisorEvent, SupervisorHandle, WorkerId};
+
+use crate::feed::{Feed, Record, Stream, record};
+use crate::output::Output;
+use crate::protocol::{Reply, Request};
+use crate::status::{SlotStatus, Status};
+
+/// A running service, for commands.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) feed: Feed,
+    name: String,
+    program: String,
+    started: Instant,
+    supervisor: SupervisorHandle,
+    addresses: Mutex<BTreeSet<String>>,
+}
+
+impl Service {
+    pub(crate) fn new(name: String, program: String, supervisor: SupervisorHandle, feed: Feed) -> Self {
+        Service { feed, name, program, started: Instant::now(), supervisor, addresses: Mutex::default() }
+    }
+
+    /// Publishes an event, and reads the output of a new worker.
+    pub(crate) fn observe(&self, supervisor: &mut Supervisor, event: &SupervisorEvent, output: &Output) {
+        if let SupervisorEvent::Primary(event) = event {
+            self.observe_primary(supervisor, event, output);
+        }
+        if let Some(record) = record(event) {
+            self.feed.publish(Record::Event(record));
+        }
+    }
+
+    fn observe_primary(&self, supervisor: &mut Supervisor, event: &Event, output: &Output) {
+        if let Event::Fork { worker } = event {
+            let slot = slot_of(supervisor, *worker);
+            for (number, pipe) in supervisor.stdio(*worker) {
+                let stream = if number == 2 { Stream::Stderr } else { Stream::Stdout };
+                tokio::spawn(output.clone().read(pipe, slot, worker.0, stream));
+            }
+        } else if let Event::Listening { address, .. } = event {
+            let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            addresses.insert(address.to_string());
+        }
+    }
+
+    /// Carries out a command; returns the last reply.
+    pub(crate) async fn carry_out(&self, request: Request) -> Reply {
+        let result = match request {
+            Request::Status => return self.status().await,
+            Request::Reload => self.supervisor.reload().await,
+            Request::Scale { workers } => match self.supervisor.status().await {
+                Ok(slots) => {
+                    let now = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+                    self.supervisor.scale(workers.applied_to(now)).await
+                }
+                Err(error) => Err(error),
+            },
+            Request::Restart { slot } => self.supervisor.restart(SlotId(slot)).await,
+            Request::Stop => self.supervisor.shutdown().await,
+        };
+        match result {
+            Ok(()) => Reply::Done,
+            Err(error) => failed(&error),
+        }
+    }
+
+    async fn status(&self) -> Reply {
+        let slots = match self.supervisor.status().await {
+            Ok(slots) => slots,
+            Err(error) => return failed(&error),
+        };
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        Reply::Status(Status {
+            name: self.name.clone(),
+            pid: std::process::id(),
+            program: self.program.clone(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            addresses: addresses.iter().cloned().collect(),
+            slots: slots.into_iter().map(SlotStatus::from).collect(),
+        })
+    }
+}
+
+fn failed(error: &HandleError) -> Reply {
+    Reply::Failed { error: error.to_string() }
+}
+
+/// The slot that a forked worker is for.
+fn slot_of(supervisor: &Supervisor, worker: WorkerId) -> u32 {
+    let slots = supervisor.slots();
+    let own = slots.iter().find(|slot| slot.worker == Some(worker) || slot.successor == Some(worker));
+    own.map_or(0, |slot| slot.slot.0)
+}

@@ -1,0 +1,146 @@
+//! The settings of the supervisor, made of the options and the program.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::bail;
+use cluster::{
+    ProcessGroup, Readiness, RestartPolicy, SchedulingPolicy, Settings, SpawnOptions, Stdio,
+    SupervisorSettings,
+};
+
+use crate::options::{GiveUp, Options, Policy, Restart};
+use crate::program::Program;
+use crate::units::{Time, Workers};
+
+/// The time in which the restarts of `max-restarts` count.
+const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
+
+/// The settings of the supervisor. `preload` is the file that Node.js loads before a program.
+///
+/// # Errors
+/// The value of `ready` is unknown.
+pub(crate) fn settings(
+    options: &Options,
+    program: &Program,
+    preload: Option<&Path>,
+) -> anyhow::Result<SupervisorSettings> {
+    let workers = options.workers.unwrap_or(Workers::Auto).count();
+    let mut settings = SupervisorSettings::new(workers).primary(Settings {
+        spawn: spawn_options(options, program, preload),
+        policy: match options.policy.unwrap_or(Policy::RoundRobin) {
+            Policy::RoundRobin => SchedulingPolicy::RoundRobin,
+            Policy::Shared => SchedulingPolicy::Shared,
+        },
+        ..Settings::default()
+    });
+    settings = settings.readiness(readiness(options.ready.as_deref())?);
+    settings = settings.restart(match options.restart.unwrap_or(Restart::Always) {
+        Restart::Always => RestartPolicy::Always,
+        Restart::OnFailure => RestartPolicy::OnFailure,
+        Restart::Never => RestartPolicy::Never,
+    });
+    settings = settings.give_up(match options.give_up.unwrap_or(GiveUp::Suspend) {
+        GiveUp::Suspend => cluster::GiveUp::Suspend,
+        GiveUp::Exit => cluster::GiveUp::Exit { code: 1 },
+    });
+    if let Some(restarts) = options.max_restarts {
+        settings = settings.intensity(restarts, RESTARTS_WITHIN);
+    }
+    if let Some(Time(interval)) = options.heartbeat {
+        settings = settings.heartbeat(interval, interval);
+    }
+    Ok(with_limits(with_times(settings, options), options))
+}
+
+fn with_times(mut settings: SupervisorSettings, options: &Options) -> SupervisorSettings {
+    type Setter = fn(SupervisorSettings, Duration) -> SupervisorSettings;
+    let times: [(Option<Time>, Setter); 6] = [
+        (options.ready_timeout, SupervisorSettings::ready_timeout),
+        (options.min_uptime, SupervisorSettings::min_uptime),
+        (options.lame_duck, SupervisorSettings::lame_duck),
+        (options.drain, SupervisorSettings::drain),
+        (options.term, SupervisorSettings::term),
+        (options.shutdown, SupervisorSettings::shutdown),
+    ];
+    for (time, set) in times {
+        if let Some(Time(time)) = time {
+            settings = set(settings, time);
+        }
+    }
+    settings
+}
+
+fn with_limits(mut settings: SupervisorSettings, options: &Options) -> SupervisorSettings {
+    /// The spread of the ages, in percent.
+    const SPREAD: u32 = 10;
+    if let Some(processes) = options.surge {
+        settings = settings.surge(processes);
+    }
+    if let Some(slots) = options.max_unavailable {
+        settings = settings.max_unavailable(slots);
+    }
+    if let Some(size) = options.max_rss {
+        settings = settings.max_memory(size.0);
+    }
+    if let Some(Time(age)) = options.max_age {
+        settings = settings.max_age(age, SPREAD);
+    }
+    if let Some(connections) = options.max_connections {
+        settings = settings.max_connections(connections);
+    }
+    settings
+}
+
+/// The condition for a ready worker.
+fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
+    Ok(match text.unwrap_or("listening") {
+        "listening" => Readiness::Listening,
+        "online" => Readiness::Online,
+        text => match text.strip_prefix("message:") {
+            Some(message) => Readiness::Message(message.to_owned()),
+            None => bail!("`ready` is `{text}`: expected `listening`, `online` or `message:TEXT`"),
+        },
+    })
+}
+
+/// How a worker is started: in a group of its own, with pipes for its output.
+fn spawn_options(options: &Options, program: &Program, preload: Option<&Path>) -> SpawnOptions {
+    let mut spawn = SpawnOptions::new()
+        .exec(program.exec.clone())
+        .args(program.args.clone())
+        .env(variables(options, program, preload))
+        .stdio([Stdio::Ignore, Stdio::Pipe, Stdio::Pipe, Stdio::Channel])
+        .process_group(ProcessGroup::Own);
+    if let Some(directory) = &options.cwd {
+        spawn = spawn.cwd(directory.clone());
+    }
+    spawn
+}
+
+fn variables(options: &Options, program: &Program, preload: Option<&Path>) -> Vec<(OsString, OsString)> {
+    let own = options.env.iter().flatten();
+    let mut variables: Vec<(OsString, OsString)> =
+        own.map(|(name, value)| (name.into(), value.into())).collect();
+    let value_of = |variables: &[(OsString, OsString)], name: &str| {
+        let own = variables.iter().rfind(|(own, _)| own == name).map(|(_, value)| value.clone());
+        own.or_else(|| env::var_os(name)).unwrap_or_default()
+    };
+    if !program.path.is_empty() {
+        let rest = value_of(&variables, "PATH");
+        let path = program.path.iter().cloned().chain(env::split_paths(&rest));
+        if let Ok(path) = env::join_paths(path.collect::<Vec<PathBuf>>()) {
+            variables.push(("PATH".into(), path));
+        }
+    }
+    if let Some(preload) = preload {
+        let mut node_options = value_of(&variables, "NODE_OPTIONS");
+        node_options.push(" --require \"");
+        node_options.push(preload);
+        node_options.push("\"");
+        variables.push(("NODE_OPTIONS".into(), node_options));
+    }
+    variables
+}

@@ -1,0 +1,64 @@
+//! Where control sockets are: one directory per user, one socket per service.
+
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context, bail};
+use nix::unistd::geteuid;
+
+const EXTENSION: &str = "sock";
+
+/// The directory of this user's services: in `XDG_RUNTIME_DIR`, in `/run` for root, otherwise in the temporary directory.
+pub(crate) fn directory() -> PathBuf {
+    let user = geteuid();
+    match env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
+        Some(directory) => Path::new(&directory).join("cluster"),
+        None if user.is_root() && Path::new("/run").is_dir() => "/run/cluster".into(),
+        None => env::temp_dir().join(format!("cluster-{user}")),
+    }
+}
+
+/// Makes the directory, for this user alone.
+///
+/// # Errors
+/// The directory cannot be made, or belongs to another user or is open to others.
+pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.with_context(|| format!("cannot make {}; set `--control`", directory.display()))?;
+    let metadata = fs::metadata(directory)?;
+    if metadata.uid() != geteuid().as_raw() {
+        bail!("{} belongs to another user; set `--control`", directory.display());
+    }
+    if metadata.permissions().mode() & 0o022 != 0 {
+        bail!("other users can write to {}; remove that permission, or set `--control`", directory.display());
+    }
+    Ok(())
+}
+
+/// The socket of a service by name.
+pub(crate) fn of_service(name: &str) -> PathBuf {
+    directory().join(name).with_extension(EXTENSION)
+}
+
+/// The only socket of this user's services.
+///
+/// # Errors
+/// There is none, or there are several.
+pub(crate) fn only() -> anyhow::Result<PathBuf> {
+    let directory = directory();
+    let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
+    let sockets = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|found| found == EXTENSION));
+    let mut sockets: Vec<PathBuf> = sockets.collect();
+    sockets.sort();
+    match &sockets[..] {
+        [] => bail!("no service runs: {} has no socket; start one with `cluster run`", directory.display()),
+        [socket] => Ok(socket.clone()),
+        several => {
+            let names = several.iter().filter_map(|path| path.file_stem()).map(|name| name.to_string_lossy());
+            bail!("several services run ({}): choose one with `--name`", names.collect::<Vec<_>>().join(", "))
+        }
+    }
+}

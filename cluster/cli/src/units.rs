@@ -1,0 +1,196 @@
+//! Times, sizes and counts as a person writes them: `30s`, `512MiB`, `auto`, `+1`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// A time: `500ms`, `30s`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Time(pub(crate) Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text)
+            .map(Time)
+            .map_err(|error| format!("{error}; a time is written as 500ms, 30s or 1h 30m"))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// A number of bytes: `512MiB`, `2GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct Size(pub(crate) u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size: Result<ByteSize, _> = text.parse();
+        size.map(|ByteSize(bytes)| Size(bytes))
+            .map_err(|error| format!("{error}; a size is written as 512MiB or 2GB"))
+    }
+}
+
+/// The exact number of bytes.
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}B", self.0)
+    }
+}
+
+/// A number of workers, or one for each core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "TextOrNumber", into = "String")]
+pub(crate) enum Workers {
+    Auto,
+    Count(u32),
+}
+
+impl Workers {
+    pub(crate) fn count(self) -> u32 {
+        match self {
+            Workers::Auto => cluster::cores(),
+            Workers::Count(count) => count,
+        }
+    }
+}
+
+impl FromStr for Workers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Workers::Auto);
+        }
+        text.parse().map(Workers::Count).map_err(|_| format!("`{text}`: expected a number, or `auto`"))
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Workers::Auto => f.write_str("auto"),
+            Workers::Count(count) => count.fmt(f),
+        }
+    }
+}
+
+/// A new number of workers, or a change of the number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Scale {
+    To(u32),
+    By(i32),
+}
+
+impl Scale {
+    /// The new number. 0 is refused by the supervisor.
+    pub(crate) fn applied_to(self, workers: u32) -> u32 {
+        match self {
+            Scale::To(count) => count,
+            Scale::By(change) => workers.saturating_add_signed(change),
+        }
+    }
+}
+
+impl FromStr for Scale {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let invalid =
+            |_| format!("`{text}`: expected a number of workers such as 4, or a change such as +1 or -1");
+        if text.starts_with(['+', '-']) {
+            text.parse().map(Scale::By).map_err(invalid)
+        } else {
+            text.parse().map(Scale::To).map_err(invalid)
+        }
+    }
+}
+
+/// A value of the file that may be a number: `workers = 4`, `workers = "auto"`.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrNumber {
+    Number(u32),
+    Text(String),
+}
+
+impl TryFrom<TextOrNumber> for Workers {
+    type Error = String;
+
+    fn try_from(value: TextOrNumber) -> Result<Self, String> {
+        match value {
+            TextOrNumber::Number(count) => Ok(Workers::Count(count)),
+            TextOrNumber::Text(text) => text.parse(),
+        }
+    }
+}
+
+/// The file and the command line have the same texts.
+macro_rules! text_in_file {
+    ($($type:ty),+) => {$(
+        impl From<$type> for String {
+            fn from(value: $type) -> String {
+                value.to_string()
+            }
+        }
+    )+};
+}
+
+text_in_file!(Time, Size, Workers);
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read() {
+        assert_eq!("1h 30m".parse(), Ok(Time(Duration::from_mins(90))));
+        assert_eq!("512MiB".parse(), Ok(Size(512 << 20)));
+        assert_eq!("auto".parse(), Ok(Workers::Auto));
+        assert_eq!(
+            ["4", "+1", "-2"].map(str::parse),
+            [Ok(Scale::To(4)), Ok(Scale::By(1)), Ok(Scale::By(-2))]
+        );
+    }
+
+    #[test]
+    fn errors_show_the_form() {
+        assert!("30".parse::<Time>().expect_err("no unit").contains("30s"));
+        assert!("many".parse::<Size>().expect_err("no number").contains("512MiB"));
+        assert!("all".parse::<Workers>().expect_err("no number").contains("auto"));
+        assert!("+".parse::<Scale>().expect_err("no number").contains("+1"));
+    }
+
+    #[test]
+    fn change_never_underflows() {
+        assert_eq!(Scale::By(-9).applied_to(4), 0);
+    }
+}

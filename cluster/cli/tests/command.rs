@@ -1,0 +1,6 @@
+//! The command `cluster` on real programs: each test runs a service in a new directory.
+
+mod command {
+    mod lives;
+    mod support;
+}

@@ -1,0 +1,45 @@
+//! The life of a service: start, status, reload, scale, restart, stop.
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::support::{SERVER, Service, error, get, text};
+
+#[test]
+fn commands_change_a_service() {
+    let mut service = Service::of_script(SERVER, &["-n", "2"]);
+    let port = service.port();
+    service.line("slot 1: worker 2 is ready");
+    let before = get(port);
+    let reload = text(&service.command("reload", &[]));
+    assert!(reload.starts_with("reload 1 started\n") && reload.ends_with("reload 1 finished\n"), "{reload}");
+    assert_ne!(before, get(port), "another process answers");
+    assert!(text(&service.command("scale", &["+1"])).ends_with("scaled to 3 workers\n"));
+    text(&service.command("restart", &["1"]));
+    let status: Value = serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
+    let slots = status["slots"].as_array().expect("slots").iter();
+    assert_eq!(slots.map(|slot| slot["state"].as_str()).collect::<Vec<_>>(), [Some("ready"); 3]);
+    assert_eq!(status["name"], "app");
+    text(&service.command("stop", &[]));
+    assert_eq!(service.code(), Some(0));
+}
+
+#[test]
+fn signal_stops_a_service() {
+    let mut service = Service::of_script(SERVER, &["-n", "1"]);
+    service.line("slot 0: worker 1 is ready");
+    service.signal(Signal::SIGTERM);
+    service.line("the shutdown finished");
+    assert_eq!(service.code(), Some(0));
+    assert!(error(&service.command("status", &[])).contains("no service runs"));
+}
+
+#[test]
+fn wrong_commands_are_errors() {
+    let service = Service::of_script(SERVER, &["-n", "1"]);
+    service.line("slot 0: worker 1 is ready");
+    assert!(error(&service.command("restart", &["7"])).contains("no slot has the number 7"));
+    assert!(error(&service.command("scale", &["0"])).contains("`workers` is 0"));
+    assert!(error(&service.command("run", &["app.js"])).contains("a service already runs"));
+    assert!(error(&service.command("status", &["--name", "other"])).contains("no service runs at"));
+}

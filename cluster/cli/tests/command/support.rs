@@ -1,0 +1,134 @@
+//! A running service, and the lines of the service. A test waits for lines, never for a time; the limit ends a hanging test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// Ends a hanging test.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// A Node.js server: writes the port, and answers with the process id.
+pub(crate) const SERVER: &str = "
+const server = require('http').createServer((_, res) => res.end(String(process.pid)));
+server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));
+";
+
+/// `cluster run` in a new directory.
+pub(crate) struct Service {
+    pub(crate) directory: TempDir,
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Service {
+    /// Writes `app.js`, and runs the script.
+    pub(crate) fn of_script(script: &str, options: &[&str]) -> Service {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::write(directory.path().join("app.js"), script).expect("a file");
+        let options: Vec<&str> = options.iter().copied().chain(["app.js"]).collect();
+        Service::start(directory, &options)
+    }
+
+    /// Runs in a directory: `cluster run ARGUMENTS`.
+    pub(crate) fn start(directory: TempDir, arguments: &[&str]) -> Service {
+        let mut child = command(directory.path(), "run")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let (sender, lines) = channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().expect("a pipe")), Box::new(child.stderr.take().expect("a pipe"))];
+        for stream in streams {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Service { directory, child, lines }
+    }
+
+    /// The next line with a text.
+    #[track_caller]
+    pub(crate) fn line(&self, text: &str) -> String {
+        let mut before = String::new();
+        loop {
+            let line = self.lines.recv_timeout(LIMIT);
+            assert!(line.is_ok(), "no line with `{text}` after:\n{before}");
+            let line = line.unwrap_or_default();
+            if line.contains(text) {
+                return line;
+            }
+            before = before + &line + "\n";
+        }
+    }
+
+    /// The port of [`SERVER`].
+    #[track_caller]
+    pub(crate) fn port(&self) -> u16 {
+        let line = self.line("| port ");
+        line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+
+    /// `cluster COMMAND ARGUMENTS` for the service.
+    pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Output {
+        command(self.directory.path(), name).args(arguments).output().expect("the command starts")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the service runs");
+    }
+
+    /// The exit code of the service, after the end.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        self.child.wait().expect("a child").code()
+    }
+}
+
+/// A failed test leaves no service.
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A command with `directory` as the runtime directory.
+pub(crate) fn command(directory: &Path, name: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+    command.arg(name).current_dir(directory).env("XDG_RUNTIME_DIR", directory).env_remove("NODE_OPTIONS");
+    command
+}
+
+/// The body of the answer to one request.
+pub(crate) fn get(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    stream.set_read_timeout(Some(LIMIT)).expect("a time above 0");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").expect("a connection");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.rsplit("\r\n").find(|line| !line.is_empty() && *line != "0").unwrap_or_default().to_owned()
+}
+
+/// The standard output of a command.
+pub(crate) fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The error of a failed command.
+pub(crate) fn error(output: &Output) -> String {
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
