@@ -366,7 +366,7 @@ impl Driver {
             }
             Event::Connection { listener, connection } => self.deliver_connection(listener, connection),
             Event::Closed { listener } => self.listeners.close(listener),
-            Event::Message { message, handle: None } if self.requests.take(None, &message) => {}
+            Event::Message { message, handle } if self.requests.take(None, &message, handle.is_some()) => {}
             Event::Message { message, handle } => {
                 let socket = handle.and_then(|handle| self.releases.take(&mut self.unix, handle.socket));
                 return Delivery::Inbox(WorkerEvent::Message { message, socket });

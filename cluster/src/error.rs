@@ -296,6 +296,11 @@ pub enum RequestError {
     Send(SendError),
     /// The question has no JSON form, or the reply has another type.
     Message(MessageError),
+    /// The reply has a socket, which a request cannot return. The message with the socket is an event of the program.
+    Socket,
+    /// [`Primary::request`](crate::Primary::request): the program has 1,024 events to take with [`next`](crate::Primary::next). A late
+    /// reply is dropped.
+    TooManyEvents,
     /// The primary or the supervisor was dropped.
     Dropped,
 }
@@ -308,6 +313,12 @@ impl fmt::Display for RequestError {
             RequestError::Refused(text) => write!(f, "the peer refused the request: {text}"),
             RequestError::Send(_) => f.write_str("the request was not sent"),
             RequestError::Message(_) => f.write_str("the question or the reply has another type"),
+            RequestError::Socket => f.write_str(
+                "the reply has a socket, which a request cannot return; send the socket with another message",
+            ),
+            RequestError::TooManyEvents => f.write_str(
+                "the wait for the reply ended, because too many events wait; take them with `next`, or request through a `Remote`",
+            ),
             RequestError::Dropped => f.write_str("the primary or the supervisor was dropped"),
         }
     }
@@ -321,6 +332,8 @@ impl error::Error for RequestError {
             RequestError::Timeout(_)
             | RequestError::Disconnected
             | RequestError::Refused(_)
+            | RequestError::Socket
+            | RequestError::TooManyEvents
             | RequestError::Dropped => None,
         }
     }

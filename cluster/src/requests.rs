@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use cluster_core::{Event, Message, MessageError, WorkerId};
+use cluster_core::{Event, Message, MessageError, Structured, WorkerId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,7 +45,8 @@ const FIRST_SWEEP: usize = 64;
 ///
 /// In JSON a request is `{ "cmd": "CLUSTER_REQUEST", "id": 7, "body": ... }`. The answer is
 /// `{ "cmd": "CLUSTER_REPLY", "id": 7, "body": ... }`, or has a text `error` in place of `body`. A message of this form with the
-/// number of a request of the process is no event, also if the reply is late or of another peer. A Node.js worker answers with:
+/// number of a request of the process is no event, also if the reply is late or of another peer. A reply with a socket is an event, and
+/// the caller of the request receives [`RequestError::Socket`]. A Node.js worker answers with:
 ///
 /// ```js
 /// process.on('message', ({ cmd, id, body }) => {
@@ -69,8 +70,7 @@ impl IncomingRequest {
     /// # Errors
     /// The body has another type, or is nested too deep.
     pub fn body<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
-        let content: Content = self.message.to()?;
-        Message::from(content.body).to()
+        body(&self.message)
     }
 
     /// The message that replies to the request, for `send`.
@@ -101,12 +101,34 @@ struct Head {
     id: u64,
 }
 
-/// The content of a request or a reply. In JavaScript a member that is `null` or `undefined` is absent.
+/// The body of a request or a reply. In JavaScript a member that is `null` or `undefined` is absent.
 #[derive(Deserialize)]
-struct Content {
+struct Body {
     #[serde(default)]
     body: Value,
+}
+
+/// The body of a structured clone without a JSON form, such as a big integer.
+#[derive(Deserialize)]
+struct CloneBody<T> {
+    body: T,
+}
+
+/// The refusal in a reply, if any.
+#[derive(Deserialize)]
+struct Refusal {
     error: Option<Value>,
+}
+
+fn has_json(message: &Message) -> bool {
+    message.json_text().is_ok()
+}
+
+fn body<T: DeserializeOwned>(message: &Message) -> Result<T, MessageError> {
+    if !has_json(message) {
+        return Ok(message.to::<CloneBody<T>>()?.body);
+    }
+    Message::from(message.to::<Body>()?.body).to()
 }
 
 /// The number of a message with this `cmd`.
@@ -114,19 +136,31 @@ fn number(message: &Message, cmd: &str) -> Option<u64> {
     if !message.as_bytes().windows(cmd.len()).any(|part| part == cmd.as_bytes()) {
         return None;
     }
-    let text = message.json_text().ok()?;
-    // An array of the same values has no `cmd`.
-    let head: Head = text.trim_start().starts_with('{').then(|| serde_json::from_str(&text).ok())??;
+    let head: Head = match message.json_text() {
+        // An array of the same values has no `cmd`.
+        Ok(text) => text.trim_start().starts_with('{').then(|| serde_json::from_str(&text).ok())??,
+        Err(_) => head_of_clone(&message.structured().ok()?)?,
+    };
     (head.cmd == cmd).then_some(head.id)
+}
+
+/// The head of a structured clone without a JSON form.
+fn head_of_clone(value: &Structured) -> Option<Head> {
+    let Structured::Object(members) = value else { return None };
+    let member = |name| members.iter().find(|(key, _)| key.to_string_lossy() == name).map(|(_, value)| value);
+    let (Structured::String(cmd), Structured::Number(id)) = (member("cmd")?, member("id")?) else {
+        return None;
+    };
+    // The text of a whole number has no fraction.
+    Some(Head { cmd: cmd.to_string_lossy().into_owned(), id: id.to_string().parse().ok()? })
 }
 
 /// The value in a reply.
 fn answer<T: DeserializeOwned>(reply: &Message) -> Result<T, RequestError> {
-    let content: Content = reply.to().map_err(RequestError::Message)?;
-    match content.error {
+    match reply.to::<Refusal>().map_err(RequestError::Message)?.error {
         Some(Value::String(text)) => Err(RequestError::Refused(text)),
         Some(error) => Err(RequestError::Refused(error.to_string())),
-        None => Message::from(content.body).to().map_err(RequestError::Message),
+        None => body(reply).map_err(RequestError::Message),
     }
 }
 
@@ -135,7 +169,7 @@ fn answer<T: DeserializeOwned>(reply: &Message) -> Result<T, RequestError> {
 struct OpenRequest {
     /// The worker that was asked; `None`: the primary.
     peer: Option<WorkerId>,
-    reply: oneshot::Sender<Message>,
+    reply: oneshot::Sender<Result<Message, RequestError>>,
 }
 
 /// The requests of this process that wait for replies.
@@ -148,12 +182,12 @@ pub(crate) struct OpenRequests {
 
 /// The future reply to one request.
 #[derive(Debug)]
-pub(crate) struct PendingReply(oneshot::Receiver<Message>);
+pub(crate) struct PendingReply(oneshot::Receiver<Result<Message, RequestError>>);
 
 impl PendingReply {
     /// Waits for the reply. A closed queue means that the peer has exited or is disconnected.
     pub(crate) async fn receive<T: DeserializeOwned>(self) -> Result<T, RequestError> {
-        answer(&self.0.await.map_err(|_| RequestError::Disconnected)?)
+        answer(&self.0.await.map_err(|_| RequestError::Disconnected)??)
     }
 }
 
@@ -189,8 +223,9 @@ impl OpenRequests {
         }
     }
 
-    /// Whether the message is a reply, which the caller of the request receives. A late reply is dropped.
-    pub(crate) fn take(&mut self, peer: Option<WorkerId>, message: &Message) -> bool {
+    /// Whether the message is a reply, which the caller of the request receives. A late reply is dropped. A reply with a socket
+    /// belongs to the program, and the caller receives an error.
+    pub(crate) fn take(&mut self, peer: Option<WorkerId>, message: &Message, has_socket: bool) -> bool {
         // A program without requests pays nothing.
         if self.last == 0 {
             return false;
@@ -201,15 +236,17 @@ impl OpenRequests {
         if self.waiting.get(&id).is_some_and(|waiting| waiting.peer == peer)
             && let Some(waiting) = self.waiting.remove(&id)
         {
-            let _ = waiting.reply.send(message.clone());
+            // The caller may no longer wait.
+            let reply = if has_socket { Err(RequestError::Socket) } else { Ok(message.clone()) };
+            let _ = waiting.reply.send(reply);
         }
-        true
+        !has_socket
     }
 
     /// Whether the event of a primary is a reply, which the caller of the request receives.
     pub(crate) fn take_event(&mut self, event: &Event) -> bool {
-        if let Event::Message { worker, message, handle: None } = event {
-            return self.take(Some(*worker), message);
+        if let Event::Message { worker, message, handle } = event {
+            return self.take(Some(*worker), message, handle.is_some());
         }
         if let Event::Disconnect { worker } = event {
             self.disconnect(Some(*worker));
@@ -226,6 +263,7 @@ impl OpenRequests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cluster_core::{BigInt, JsString};
     use serde_json::json;
 
     const PEER: Option<WorkerId> = Some(WorkerId(1));
@@ -244,7 +282,7 @@ mod tests {
         for request in [&second, &first] {
             let question: String = request.body().expect("a text");
             let reply = request.reply(&format!("re: {question}")).expect("a text");
-            assert!(requests.take(PEER, &reply) && requests.take(PEER, &reply));
+            assert!(requests.take(PEER, &reply, false) && requests.take(PEER, &reply, false));
         }
         assert_eq!(first_reply.receive::<String>().await.expect("a reply"), "re: one");
         assert_eq!(second_reply.receive::<String>().await.expect("a reply"), "re: two");
@@ -254,23 +292,27 @@ mod tests {
     #[tokio::test]
     async fn foreign_messages_are_no_replies() {
         let mut requests = OpenRequests::default();
-        assert!(!requests.take(PEER, &Message::from("CLUSTER_REPLY")));
+        assert!(!requests.take(PEER, &Message::from("CLUSTER_REPLY"), false));
         let (request, pending) = start(&mut requests, "one");
-        assert!(requests.take(Some(WorkerId(2)), &request.reply("forged").expect("a text")));
+        assert!(requests.take(Some(WorkerId(2)), &request.reply("forged").expect("a text"), false));
         for other in [
             json!("CLUSTER_REPLY"),
             json!("text"),
             json!(["CLUSTER_REPLY", 1]),
             json!(["CLUSTER_REQUEST", 1]),
         ] {
-            assert!(!requests.take(PEER, &Message::from(&other)));
+            assert!(!requests.take(PEER, &Message::from(&other), false));
             assert_eq!(IncomingRequest::of(&Message::from(other)), None);
         }
         for id in [0, 2] {
-            assert!(!requests.take(PEER, &Message::from(json!({ "cmd": REPLY, "id": id, "body": 1 }))));
+            assert!(!requests.take(
+                PEER,
+                &Message::from(json!({ "cmd": REPLY, "id": id, "body": 1 })),
+                false
+            ));
         }
         requests.disconnect(Some(WorkerId(2)));
-        assert!(requests.take(PEER, &request.refuse("busy")));
+        assert!(requests.take(PEER, &request.refuse("busy"), false));
         assert!(
             matches!(pending.receive::<String>().await, Err(RequestError::Refused(text)) if text == "busy")
         );
@@ -281,7 +323,7 @@ mod tests {
     async fn failures_end_the_wait() {
         let mut requests = OpenRequests::default();
         let (request, pending) = start(&mut requests, "one");
-        assert!(requests.take(PEER, &request.reply("text").expect("a text")));
+        assert!(requests.take(PEER, &request.reply("text").expect("a text"), false));
         assert!(matches!(pending.receive::<u64>().await, Err(RequestError::Message(_))));
         let (_, pending) = start(&mut requests, "two");
         assert!(matches!(
@@ -305,14 +347,45 @@ mod tests {
             Message::from_json_text(text).expect("JSON")
         };
         let (request, pending) = start(&mut requests, "one");
-        assert!(requests.take(PEER, &message(REPLY, request.id, &format!(r#""body":{deep}"#))));
+        assert!(requests.take(PEER, &message(REPLY, request.id, &format!(r#""body":{deep}"#)), false));
         assert_eq!(pending.receive::<Value>().await, Err(RequestError::Message(MessageError::TooDeep)));
         let (request, pending) = start(&mut requests, "two");
-        assert!(requests.take(PEER, &message(REPLY, request.id, r#""error":null,"body":5"#)));
+        assert!(requests.take(PEER, &message(REPLY, request.id, r#""error":null,"body":5"#), false));
         assert_eq!(pending.receive::<u64>().await, Ok(5));
         let request =
             IncomingRequest::of(&message(REQUEST, 1, &format!(r#""body":{deep}"#))).expect("a request");
         assert_eq!(request.body::<Value>(), Err(MessageError::TooDeep));
+    }
+
+    /// A big integer has no JSON form, and is a question and a reply between peers with structured clones.
+    #[tokio::test]
+    async fn big_integers_are_bodies() {
+        let mut requests = OpenRequests::default();
+        let message = |cmd: &str, id: u64| {
+            let member = |name: &str, value| (JsString::from(name), value);
+            let id = f64::from(u32::try_from(id).expect("a small number"));
+            Message::from_structured(&Structured::Object(vec![
+                member("cmd", Structured::String(cmd.into())),
+                member("id", Structured::Number(id)),
+                member("body", Structured::BigInt(BigInt::from(1_i128 << 100))),
+            ]))
+            .expect("a structured clone")
+        };
+        let (request, pending) = start(&mut requests, "one");
+        assert!(requests.take(PEER, &message(REPLY, request.id), false));
+        assert_eq!(pending.receive::<i128>().await, Ok(1 << 100));
+        let question = IncomingRequest::of(&message(REQUEST, 7)).expect("a request");
+        assert_eq!((question.id, question.body::<i128>()), (7, Ok(1 << 100)));
+        assert_eq!(IncomingRequest::of(&message("other CLUSTER_REQUEST", 7)), None);
+    }
+
+    /// A reply with a socket is left to the program, and the caller does not wait for the end of the time.
+    #[tokio::test]
+    async fn reply_with_socket_is_an_error() {
+        let mut requests = OpenRequests::default();
+        let (request, pending) = start(&mut requests, "one");
+        assert!(!requests.take(PEER, &request.reply("text").expect("a text"), true));
+        assert_eq!(pending.receive::<String>().await, Err(RequestError::Socket));
     }
 
     /// Requests that time out are removed when others start.

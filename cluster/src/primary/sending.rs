@@ -16,6 +16,9 @@ use super::Primary;
 use crate::error::RequestError;
 use crate::requests::within;
 
+/// The events kept by a wait, at most.
+pub(super) const MOST_EVENTS: usize = 1024;
+
 /// The events emitted while a command waited, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct KeptEvents {
@@ -27,6 +30,14 @@ pub(super) struct KeptEvents {
 impl KeptEvents {
     pub(super) fn put(&mut self, event: Event, info: Option<WorkerInfo>) {
         self.events.push_back((event, info));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= MOST_EVENTS
     }
 
     /// Takes the oldest event.
@@ -47,11 +58,12 @@ impl Primary {
     /// Sends a message to a worker as soon as there is room. Dropping the future sends nothing.
     ///
     /// Meanwhile the primary handles every input: reads from workers, distributes connections and executes commands of
-    /// remotes. The events are kept for [`next`](Primary::next), without a bound. To react to events meanwhile, send from
-    /// another task, through a [`Remote`](crate::Remote).
+    /// remotes. The events are kept for [`next`](Primary::next). To react to events meanwhile, send from another task, through a
+    /// [`Remote`](crate::Remote).
     ///
     /// # Errors
-    /// As [`send`](Primary::send), except [`SendError::Full`].
+    /// As [`send`](Primary::send). [`SendError::Full`] means that 1,024 events are kept and there was no room so far: the program
+    /// has to take events first.
     pub async fn send_when_room(
         &mut self,
         worker: WorkerId,
@@ -61,7 +73,7 @@ impl Primary {
         future::poll_fn(|cx| {
             loop {
                 match self.send(worker, message.clone()) {
-                    Err(SendError::Full) => ready!(self.poll_progress(cx)),
+                    Err(SendError::Full) if !self.kept.is_full() => ready!(self.poll_progress(cx)),
                     sent => return Poll::Ready(sent),
                 }
             }
@@ -72,11 +84,11 @@ impl Primary {
     /// Waits until the kernel has every accepted message, or the message is reported as lost
     /// ([`WorkerError::Write`](crate::WorkerError)). From then on the messages survive any end of this process: a worker
     /// reads the messages before the end of the channel. The worker may not have read any yet. Events are kept as by
-    /// [`send_when_room`](Primary::send_when_room).
+    /// [`send_when_room`](Primary::send_when_room), without a bound.
     pub async fn flush(&mut self) {
         future::poll_fn(|cx| {
             while self.unwritten() > 0 {
-                ready!(self.poll_progress(cx));
+                ready!(self.poll_input(cx, usize::MAX));
             }
             Poll::Ready(())
         })
@@ -87,7 +99,7 @@ impl Primary {
     /// [`send_when_room`](Primary::send_when_room); [`Remote::request`](crate::Remote::request) sends several at a time.
     ///
     /// # Errors
-    /// See [`RequestError`].
+    /// See [`RequestError`]; [`RequestError::TooManyEvents`] if the reply follows more than 1,024 events.
     pub async fn request<Q: Serialize + ?Sized, A: DeserializeOwned>(
         &mut self,
         worker: WorkerId,
@@ -96,12 +108,17 @@ impl Primary {
     ) -> Result<A, RequestError> {
         let (request, reply) = self.requests.start(Some(worker), question)?;
         let exchange = async {
-            self.send_when_room(worker, request).await.map_err(RequestError::Send)?;
+            let sent = self.send_when_room(worker, request).await;
+            let full = (sent == Err(SendError::Full)).then_some(RequestError::TooManyEvents);
+            sent.map_err(|error| full.unwrap_or(RequestError::Send(error)))?;
             let mut reply = pin!(reply.receive());
             future::poll_fn(|cx| {
                 loop {
                     if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
                         return Poll::Ready(reply);
+                    }
+                    if self.kept.is_full() {
+                        return Poll::Ready(Err(RequestError::TooManyEvents));
                     }
                     ready!(self.poll_progress(cx));
                 }
@@ -123,18 +140,27 @@ impl Primary {
         self.linger = linger;
     }
 
-    /// Takes an input, and keeps the events.
+    /// Takes an input, and keeps the events up to the bound. The rest remains in the machine, which gets no further input then.
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.keep_events();
+        self.poll_input(cx, MOST_EVENTS)
+    }
+
+    fn poll_input(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<()> {
+        self.keep_events(most);
+        if self.kept.len() >= most {
+            return Poll::Ready(());
+        }
         if !self.take_input(cx) {
             return Poll::Pending;
         }
-        self.keep_events();
+        self.keep_events(most);
         Poll::Ready(())
     }
 
-    fn keep_events(&mut self) {
-        while let Some(event) = self.pump() {
+    fn keep_events(&mut self, most: usize) {
+        while self.kept.len() < most
+            && let Some(event) = self.pump()
+        {
             let info = event.worker().and_then(|worker| self.machine.worker(worker)).cloned();
             self.kept.put(event, info);
         }

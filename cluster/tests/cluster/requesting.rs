@@ -5,8 +5,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use ::cluster::{
-    Event, IncomingRequest, Primary, RequestError, Settings, SpawnOptions, Supervisor, SupervisorEvent,
-    SupervisorSettings, WorkerId,
+    Event, IncomingRequest, Primary, RequestError, Serialization, Settings, SpawnOptions, Supervisor,
+    SupervisorEvent, SupervisorSettings, WorkerId,
 };
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
@@ -19,7 +19,7 @@ use super::support::{TIMEOUT, TestResult, asynchronous, fork, message, primary, 
 /// Answers in plain code.
 const NODE: &str = "
     process.on('message', ({ cmd, id, body }) => {
-        if (cmd === 'CLUSTER_REQUEST') process.send({ cmd: 'CLUSTER_REPLY', id, body: body.map(n => 2 * n) });
+        if (cmd === 'CLUSTER_REQUEST') process.send({ cmd: 'CLUSTER_REPLY', id, body: body === 'big' ? 2n ** 100n : body.map(n => 2 * n) });
     });
     process.send('ready');
 ";
@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("requests_match_their_replies", concurrent),
         asynchronous("failed_request_has_reason", failures),
+        asynchronous("reply_with_socket_is_an_event", reply_with_socket),
         asynchronous("worker_asks_primary", from_worker),
         asynchronous("node_worker_answers_request", node).with_ignored_flag(is_absent()),
         asynchronous("broadcast_reaches_every_worker", broadcast),
@@ -86,6 +87,20 @@ async fn failures() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
+/// The caller does not wait for the end of its time, and the program receives the message with the socket.
+async fn reply_with_socket() -> TestResult {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "answer requests");
+    let asked = primary.request::<_, String>(worker, "with a socket", TIMEOUT).await;
+    assert_eq!(asked, Err(RequestError::Socket));
+    let seen = until(&mut primary, |event| matches!(event, Event::Message { .. })).await?;
+    let Some(Event::Message { handle: Some(handle), .. }) = seen.last() else {
+        return Err(format!("{seen:?}").into());
+    };
+    assert!(primary.take_socket(*handle).is_some());
+    ended(primary).await
+}
+
 async fn from_worker() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "ask the primary");
@@ -105,6 +120,13 @@ async fn node() -> TestResult {
     let worker = primary.fork()?;
     assert_eq!(message(&mut primary).await?, json!("ready"));
     assert_eq!(primary.request::<_, Vec<u64>>(worker, &[1, 2], TIMEOUT).await?, [2, 4]);
+    ended(primary).await?;
+    // A big integer has no JSON form.
+    let mut primary = primary_of("node", &[&script.to_string_lossy()])?;
+    primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
+    let worker = primary.fork()?;
+    assert_eq!(message(&mut primary).await?, json!("ready"));
+    assert_eq!(primary.request::<_, i128>(worker, "big", TIMEOUT).await?, 1 << 100);
     ended(primary).await
 }
 

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::task::Waker;
 
+use super::super::sending::MOST_EVENTS;
 use super::*;
 
 /// A primary with a worker that never reads.
@@ -46,5 +47,23 @@ async fn flush_waits_for_unread_messages() {
     }
     primary.kill(worker, cluster_core::Signal::SIGKILL);
     timeout(LONG, primary.flush()).await.expect("a dead worker is not waited for");
+    kill(primary, worker).await;
+}
+
+/// A worker that floods and never replies ends the waits at the bound. The events remain, and later ones follow.
+#[tokio::test]
+async fn flood_ends_wait_at_bound() {
+    let command = SpawnOptions::new().exec("sh").args(["-c", "exec yes '\"x\"' >&3"]);
+    let mut primary = Primary::new(Settings { spawn: command, ..Settings::default() }).expect("a primary");
+    let worker = primary.fork().expect("a worker");
+    let asked = timeout(LONG, primary.request::<_, ()>(worker, "", LONG)).await.expect("the wait is bounded");
+    assert_eq!(asked, Err(RequestError::TooManyEvents));
+    assert_eq!(primary.kept.len(), MOST_EVENTS);
+    while primary.send(worker, json!("x".repeat(1 << 20))).is_ok() {}
+    let sent = timeout(LONG, primary.send_when_room(worker, "more")).await.expect("the wait is bounded");
+    assert_eq!(sent, Err(SendError::Full));
+    for _ in 0..2 * MOST_EVENTS {
+        assert!(timeout(LONG, primary.next()).await.expect("events remain").is_some());
+    }
     kill(primary, worker).await;
 }

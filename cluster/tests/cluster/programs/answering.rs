@@ -29,6 +29,10 @@ pub(super) async fn answer(worker: &Worker) -> Ended {
             question if question.starts_with("pair") && postponed.is_none() => postponed = Some(request),
             "never" => {}
             "exit" => process::exit(3),
+            "with a socket" => {
+                let (socket, _) = std::os::unix::net::UnixStream::pair()?;
+                worker.send_with(request.reply("text")?, socket)?;
+            }
             "refuse" => drop(worker.send(request.refuse("no"))?),
             other => {
                 worker.send(request.reply(&format!("re: {other}"))?)?;
