@@ -276,7 +276,12 @@ impl Supervisor {
 
     fn react(&mut self, event: &Event) {
         match event {
-            Event::Online { worker } if self.settings.readiness == Readiness::Online => self.ready(*worker),
+            Event::Online { worker } => {
+                self.lifecycle.introduce(*worker);
+                if self.settings.readiness == Readiness::Online {
+                    self.ready(*worker);
+                }
+            }
             Event::Listening { worker, .. } => self.listening(*worker),
             Event::Message { worker, message, .. } => {
                 if let Readiness::Message(text) = &self.settings.readiness
@@ -308,7 +313,7 @@ impl Supervisor {
                 let step = self.shutdown.finish();
                 self.shut_down(step);
             }
-            Event::Online { .. } | Event::Setup { .. } | Event::Fork { .. } | Event::AcceptFailed { .. } => {}
+            Event::Setup { .. } | Event::Fork { .. } | Event::AcceptFailed { .. } => {}
         }
     }
 

@@ -108,6 +108,14 @@ impl Lifecycle {
         }
     }
 
+    /// Sends the first ping when the process runs. The ping precedes the reply to the first server of the worker, so a worker
+    /// that listens has answered, and is watched from the moment in which it is ready.
+    pub(super) fn introduce(&mut self, worker: WorkerId) {
+        if self.timeouts.heartbeat.is_some() {
+            self.primary.supervised().ping(worker);
+        }
+    }
+
     /// Sends a ping to a ready worker, and sets the timers of the answer and of the next ping.
     pub(super) fn watch(&mut self, worker: WorkerId) {
         let Some([interval, timeout]) = self.timeouts.heartbeat else { return };

@@ -327,7 +327,8 @@ impl SupervisorSettings {
     }
 
     /// The time between two pings of a ready worker, and the time for each answer. A worker without the answer in time is
-    /// killed, unless the worker has never answered (a Node program without preload). Default: no pings.
+    /// killed, unless the worker has never answered (a Node program without preload). The first ping is sent when the process
+    /// runs. Default: no pings.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         self.heartbeat = Some([interval, timeout]);

@@ -18,11 +18,20 @@ fn pong(story: &mut Story, seq: u64) {
 #[test]
 fn silent_worker_is_killed() {
     let mut story = watched();
-    pong(&mut story, 1);
+    pong(&mut story, 2);
     assert_eq!(story.wait(2_999), ["ping -> 1", "ping -> 1"]);
     assert_eq!(story.wait(1), ["ping -> 1"]);
     assert_eq!(story.wait(1_000), ["lame duck -> 1", "SIGKILL -> 1", "0: worker 1 hung"]);
     assert_eq!(story.dies(1), ["spawn 2 in slot 0", "0: restart after 0 ms"]);
+}
+
+/// A worker that has answered only the ping before its server is killed as well.
+#[test]
+fn hang_after_ready_is_killed() {
+    let mut story = watched();
+    pong(&mut story, 1);
+    assert_eq!(story.wait(2_999), ["ping -> 1", "ping -> 1"]);
+    assert_eq!(story.wait(1), ["lame duck -> 1", "SIGKILL -> 1", "0: worker 1 hung"]);
 }
 
 /// A worker is not killed if the answer is too late for one ping but in time for the next.
@@ -30,7 +39,7 @@ fn silent_worker_is_killed() {
 fn any_later_answer_counts() {
     let mut story = watched();
     story.wait(2_500);
-    pong(&mut story, 3);
+    pong(&mut story, 4);
     assert_eq!(story.wait(1_000), ["ping -> 1"]);
 }
 
