@@ -73,6 +73,7 @@ fn provocation(fault: Fault) -> Trial {
         Fault::TimeJump => trial(&name, time_jump),
         Fault::WriteFailure => asynchronous(&name, write_failure),
         Fault::ReusedPort => trial(&name, reused_port),
+        Fault::StopForever => asynchronous(&name, stop_forever),
     }
 }
 
@@ -263,6 +264,26 @@ async fn stop() -> TestResult {
     primary.kill(slow, Signal::SIGCONT);
     assert_eq!(read_answer(&mut primary, first).await?, slow.to_string());
     end(primary).await
+}
+
+/// SIGTERM to a stopped worker stays pending: the process is still stopped afterwards. SIGKILL ends the process.
+async fn stop_forever() -> TestResult {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve");
+    port(&mut primary).await?;
+    primary.kill(worker, Signal::SIGSTOP);
+    let pid = primary.worker(worker).and_then(WorkerInfo::pid).ok_or("it has a number")?;
+    let pid = Pid::from_raw(i32::try_from(pid)?);
+    let stopped = WaitStatus::Stopped(pid, nix::sys::signal::Signal::SIGSTOP);
+    assert_eq!(waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT)?, stopped);
+    primary.kill(worker, Signal::SIGTERM);
+    let ends = WaitPidFlag::WSTOPPED | WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    assert_eq!(waitid(Id::Pid(pid), ends)?, stopped);
+    primary.kill(worker, Signal::SIGKILL);
+    let exit =
+        Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL), exited_after_disconnect: false };
+    assert!(rest(&mut primary).await?.contains(&exit));
+    Ok(())
 }
 
 /// A process that slept past two timers finds both due, in either order.

@@ -35,11 +35,14 @@ pub enum Fault {
     WriteFailure,
     /// The kernel assigns a port that a closed socket had. Without the fault every assigned port is a new one.
     ReusedPort,
+    /// A worker is stopped after a call and never continues: SIGSTOP alone. SIGKILL ends the process; any other signal
+    /// stays pending.
+    StopForever,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 15] = [
+    pub const ALL: [Fault; 16] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -55,6 +58,7 @@ impl Fault {
         Fault::TimeJump,
         Fault::WriteFailure,
         Fault::ReusedPort,
+        Fault::StopForever,
     ];
 
     /// The letter in a replay line.
@@ -75,6 +79,7 @@ impl Fault {
             Fault::TimeJump => 'j',
             Fault::WriteFailure => 'f',
             Fault::ReusedPort => 'o',
+            Fault::StopForever => 'i',
         }
     }
 
@@ -106,6 +111,7 @@ impl fmt::Display for Fault {
             Fault::TimeJump => "time-jump",
             Fault::WriteFailure => "write-failure",
             Fault::ReusedPort => "reused-port",
+            Fault::StopForever => "stop-forever",
         })
     }
 }

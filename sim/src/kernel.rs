@@ -18,7 +18,7 @@ mod footprint;
 mod net;
 pub(crate) mod object_set;
 pub(crate) mod process_table;
-mod processes;
+pub(crate) mod processes;
 mod program_sockets;
 mod readiness;
 pub(crate) mod ready;
@@ -38,7 +38,7 @@ use channels::Channels;
 use clock::Clock;
 use net::{Network, Surroundings};
 use process_table::{Descriptor, Origin};
-use processes::Processes;
+use processes::{Processes, waits_for_stopped};
 use ready::{Dependencies, Ready};
 use socket::{FileId, SocketKind};
 use system::System;
@@ -239,8 +239,8 @@ impl Kernel {
         process.kept_alive || process.descriptors().iter().any(|own| own.owned_by_program || serves(own))
     }
 
-    /// Whether a connection is with a process that neither serves nor closes it: a worker's child, or a stopped
-    /// process.
+    /// Whether a connection is with a process that neither serves nor closes it: a worker's child, a stopped process, or
+    /// the primary that waits for a stopped process.
     pub(crate) fn is_out_of_reach(&self, id: ClientId) -> bool {
         let is_connection = |file: FileId| self.network.sockets.get(file).kind == SocketKind::Connection(id);
         let mut processes = self.processes.iter();
@@ -253,7 +253,11 @@ impl Kernel {
                     || pid != Pid::PRIMARY
                         && self.channels.get(pid, ChannelId::PRIMARY).is_some_and(is_in_flight)
             };
-            process.child.is_some_and(is_connection) || self.processes.is_stopped(pid) && holds_connection()
+            let waits =
+                |own: &Descriptor| is_connection(own.file) && waits_for_stopped(&self.processes, pid, own);
+            process.child.is_some_and(is_connection)
+                || self.processes.is_stopped(pid) && holds_connection()
+                || process.descriptors().iter().any(waits)
         })
     }
 

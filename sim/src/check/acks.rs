@@ -99,7 +99,7 @@ pub(crate) fn at_the_end(acks: &Acks, kernel: &Kernel, primary: &Primary) -> Res
     let unanswered = acks.asked.iter().find(|(worker, _)| {
         let process = kernel.processes.get(*worker);
         let keeps_running = primary.worker(worker.worker()).is_some_and(is_expected_to_run);
-        process.is_alive() && !process.hostile && keeps_running
+        process.is_alive() && !process.hostile && keeps_running && !kernel.processes.is_stopped(*worker)
     });
     match unanswered {
         Some((worker, seq)) => Err(format!("query {seq} of worker {} has no answer", worker.0)),

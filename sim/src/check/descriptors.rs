@@ -5,6 +5,7 @@ use cluster_core::{ChannelId, Primary, WorkerId};
 use crate::kernel::Kernel;
 use crate::kernel::channel::Side;
 use crate::kernel::process_table::{Descriptor, Origin};
+use crate::kernel::processes::waits_for_stopped;
 use crate::kernel::socket::SocketKind;
 use crate::step::Pid;
 
@@ -58,6 +59,9 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
 fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option<&Primary>) -> bool {
     let is_connection = matches!(kernel.network.sockets.get(descriptor.file).kind, SocketKind::Connection(_));
     match (descriptor.origin, is_connection) {
+        (Origin::Program | Origin::Channel, _) if waits_for_stopped(&kernel.processes, pid, descriptor) => {
+            true
+        }
         // The program gave the descriptor to the machine for a message that was never sent, or did not take a received
         // connection.
         (Origin::Program, _) | (Origin::Channel, true) => false,

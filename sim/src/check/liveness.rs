@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{ListenerId, LocalAddress, Primary, WorkerId, WorkerInfo};
+use cluster_core::{ConnectionState, ListenerId, LocalAddress, Primary, WorkerId, WorkerInfo};
 
 use crate::event::ClientId;
 use crate::kernel::Kernel;
@@ -114,10 +114,22 @@ fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), 
     Ok(())
 }
 
+/// Whether the primary offers a connection to a stopped worker, perhaps behind another message.
+fn is_offered_to_stopped(id: ClientId, kernel: &Kernel, primary: &Primary) -> bool {
+    primary.ledger().open().any(|(socket, state)| match state {
+        ConnectionState::Handed(_, worker) => {
+            kernel.processes.is_stopped(worker.into())
+                && kernel.client_behind(Pid::PRIMARY, socket) == Some(id)
+        }
+        ConnectionState::Queued(_) => false,
+    })
+}
+
 fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
     for (id @ ClientId(n), client) in kernel.network.clients.iter() {
         let is_held = kernel.network.holders(id, &kernel.processes).next().is_some();
-        let waits = client.is_waiting() && !is_held && !kernel.is_out_of_reach(id);
+        let is_offered = || primary.is_some_and(|primary| is_offered_to_stopped(id, kernel, primary));
+        let waits = client.is_waiting() && !is_held && !kernel.is_out_of_reach(id) && !is_offered();
         let to = client.to.as_ref().filter(|_| !kernel.system().is_limited());
         let worker = to.and_then(|to| serving.worker_at(to, kernel, primary?));
         match (waits, client.state, worker) {

@@ -81,11 +81,12 @@ impl Messages {
     }
 }
 
-/// Whether both processes of a channel live and neither has closed the channel.
+/// Whether both processes of a channel live, the worker is not stopped, and neither has closed the channel.
 fn is_whole(kernel: &Kernel, worker: Pid) -> bool {
     let is_open =
         |pid: Pid, id: ChannelId| kernel.processes.get(pid).is_alive() && kernel.channels.has_open(pid, id);
-    is_open(worker, ChannelId::PRIMARY) && is_open(Pid::PRIMARY, worker.channel())
+    let is_stopped = kernel.processes.is_stopped(worker);
+    !is_stopped && is_open(worker, ChannelId::PRIMARY) && is_open(Pid::PRIMARY, worker.channel())
 }
 
 #[cfg(test)]

@@ -75,9 +75,9 @@ impl OrderCheck {
     /// Checks the final state: the primary has received both ends of every dead worker.
     pub(crate) fn at_the_end(&self, kernel: &Kernel) -> Result<(), String> {
         for (worker, progress) in &self.workers {
-            let phase = kernel.processes.get(Pid::from(*worker)).phase;
-            let ran = phase != Phase::Absent;
-            let is_dead = !matches!(phase, Phase::Starting | Phase::Running | Phase::Stopped);
+            let process = kernel.processes.get(Pid::from(*worker));
+            let ran = process.phase != Phase::Absent;
+            let is_dead = !process.is_alive();
             if is_dead && !progress.disconnected {
                 return Err(format!("worker {worker} is dead, and the primary has received no disconnect"));
             }

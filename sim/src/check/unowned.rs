@@ -31,6 +31,7 @@ pub(crate) fn at_rest(
             && !life.over
             && !life.is_signalled()
             && kernel.processes.get(Pid::from(**worker)).is_alive()
+            && !kernel.processes.is_stopped(Pid::from(**worker))
     });
     match able {
         Some((worker, _)) => Err(format!("a connection is closed although worker {worker} can serve it")),

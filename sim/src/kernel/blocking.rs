@@ -1,7 +1,7 @@
 //! Processes that are blocked in a hook, as in an endless loop: forever, or until a path exists. A process that a fault
 //! stops for a while is not blocked.
 
-use super::process_table::Blocked;
+use super::process_table::{Blocked, Phase};
 use super::processes::Processes;
 use super::ready::{Readiness, Ready};
 use super::system::System;
@@ -37,7 +37,7 @@ impl Processes {
     /// Whether a stopped process can continue.
     pub(super) fn can_continue(&self, pid: Pid, system: &System) -> Readiness {
         match &self.get(pid).block {
-            _ if !self.is_stopped(pid) => Readiness::Obsolete,
+            _ if self.get(pid).phase != Phase::Stopped => Readiness::Obsolete,
             Some(Blocked { calls: 0, until: None }) => Readiness::Obsolete,
             Some(Blocked { calls: 0, until: Some(path) }) if system.mode(path).is_none() => {
                 Readiness::Waiting

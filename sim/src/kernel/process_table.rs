@@ -1,6 +1,6 @@
 //! The process table: phase, exit status and sockets of each process.
 
-use cluster_core::{ExitStatus, OsBytes, ProcessGroup, SocketId, SpawnOptions};
+use cluster_core::{ExitStatus, OsBytes, ProcessGroup, Signal, SocketId, SpawnOptions};
 
 use super::socket::FileId;
 use crate::cow::CowArc;
@@ -16,6 +16,8 @@ pub(crate) enum Phase {
     Running,
     /// Stopped until a later step; only a signal reaches the process.
     Stopped,
+    /// Stopped without a later step; only SIGKILL reaches the process.
+    StoppedForever,
     /// Ended, and not reported to its parent.
     Dead(ExitStatus),
     Reaped,
@@ -126,8 +128,13 @@ impl ProcessEntry {
         self.options.process_group.unwrap_or_default() != ProcessGroup::Inherited
     }
 
+    /// Whether a signal reaches the process now. A process that never continues dies of SIGKILL alone.
+    pub(super) fn receives(&self, signal: Signal) -> bool {
+        signal == Signal::SIGKILL || self.phase != Phase::StoppedForever
+    }
+
     pub(crate) fn is_alive(&self) -> bool {
-        matches!(self.phase, Phase::Starting | Phase::Running | Phase::Stopped)
+        matches!(self.phase, Phase::Starting | Phase::Running | Phase::Stopped | Phase::StoppedForever)
     }
 
     pub(crate) fn add(&mut self, file: FileId, origin: Origin) -> SocketId {

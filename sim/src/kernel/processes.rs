@@ -3,7 +3,7 @@
 use cluster_core::{ExitStatus, OsBytes, SocketId, SpawnOptions};
 
 use super::object_set::ObjectSet;
-use super::process_table::{Accepting, Descriptor, Phase, ProcessEntry};
+use super::process_table::{Accepting, Descriptor, Origin, Phase, ProcessEntry};
 use super::ready::{Dependencies, Ready};
 use super::socket::FileId;
 use super::table::Table;
@@ -79,7 +79,7 @@ impl Processes {
 
     /// Whether a process is alive and stopped.
     pub(crate) fn is_stopped(&self, pid: Pid) -> bool {
-        self.phase(pid) == Phase::Stopped
+        matches!(self.phase(pid), Phase::Stopped | Phase::StoppedForever)
     }
 
     /// Whether a process was started in a group of its own.
@@ -189,4 +189,11 @@ impl Processes {
         // The scan ends with the last reference.
         acceptors.take(refs as usize)
     }
+}
+
+/// Whether the machine of the primary may hold a socket of a message to or from a stopped worker, which acknowledges nothing
+/// and completes no line.
+pub(crate) fn waits_for_stopped(processes: &Processes, pid: Pid, descriptor: &Descriptor) -> bool {
+    let is_for_message = descriptor.origin != Origin::Machine && !descriptor.owned_by_program;
+    pid == Pid::PRIMARY && is_for_message && processes.iter().any(|(pid, _)| processes.is_stopped(pid))
 }

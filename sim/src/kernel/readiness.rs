@@ -16,7 +16,9 @@ impl Kernel {
         let Kernel { processes, channels, network, clock, system, .. } = self;
         let when = |possible| if possible { Readiness::Enabled } else { Readiness::Obsolete };
         match step {
-            Step::Run(pid) | Step::Signal(pid, _) => when(processes.get(pid).is_alive()),
+            Step::Run(pid) => when(processes.get(pid).is_alive()),
+            Step::Signal(pid, _) if !processes.get(pid).is_alive() => Readiness::Obsolete,
+            Step::Signal(pid, signal) => Readiness::Enabled.after(processes.get(pid).receives(signal)),
             Step::Start(pid) => when(processes.get(pid).phase == Phase::Starting),
             Step::Read(pid, _) | Step::Writable(pid, _) if !processes.get(pid).is_alive() => {
                 Readiness::Obsolete

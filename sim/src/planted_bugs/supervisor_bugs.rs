@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cluster_core::{
-    Call, ChannelId, Event, ProcessGroup, Readiness, Settings, SpawnOptions, SupervisorSettings, WorkerId,
+    Call, ChannelId, Event, ProcessGroup, Readiness, Settings, Signal, SpawnOptions, SupervisorSettings,
+    WorkerId,
 };
 
 use super::{PlantedBug, Tampering};
@@ -208,6 +209,30 @@ fn deadlines_detects_an_early_failure() {
                 *after_ms = 60;
             }
         })
+    });
+}
+
+/// A worker stops forever, and SIGKILL does not follow SIGTERM.
+#[test]
+fn deadlines_detects_a_missing_kill() {
+    let stop = Faults::only(&[Fault::StopForever]).limit(1);
+    for command in [SupervisorMove::Reload, SupervisorMove::ScaleDown, SupervisorMove::Shutdown] {
+        finds(Check::Deadlines, &server(command).world().with_faults(stop), |_, next| {
+            let is_kill = matches!(next, NextAction::Call(Call::Kill { signal: Signal::SIGKILL, .. }));
+            super::tamper_if(is_kill, Tampering::Drop)
+        });
+    }
+}
+
+/// A worker stops forever, and the watchdog does not kill the process.
+#[test]
+fn deadlines_detects_an_idle_watchdog() {
+    let settings = SupervisorSettings::new(1).heartbeat(Duration::from_secs(5), Duration::from_secs(2));
+    let start = SupervisedServer::new(1, 1, SupervisorMove::ServeOnce).world_with(settings);
+    let start = start.with_faults(Faults::only(&[Fault::StopForever]).limit(1)).with_patient_timers();
+    finds(Check::Deadlines, &start, |_, next| {
+        let is_kill = matches!(next, NextAction::Call(Call::Kill { signal: Signal::SIGKILL, .. }));
+        super::tamper_if(is_kill, Tampering::Drop)
     });
 }
 

@@ -12,6 +12,8 @@ use crate::{ClientEvent, ClientId, Driver, Ending, Process, Program, World};
 pub enum SupervisorMove {
     /// None.
     Serve,
+    /// A shutdown when a client has received its answer, or a replacement is ready: heartbeats never end by themselves.
+    ServeOnce,
     /// A reload.
     Reload,
     /// A reload, and a shutdown when a message of the second worker arrives.
@@ -82,7 +84,7 @@ impl SupervisedServer {
 
     fn act(&self, supervisor: &mut Supervisor) {
         match self.command {
-            SupervisorMove::Serve => {}
+            SupervisorMove::Serve | SupervisorMove::ServeOnce => {}
             SupervisorMove::Reload | SupervisorMove::ReloadAndShutdown => {
                 supervisor.reload();
             }
@@ -107,6 +109,9 @@ impl Program for SupervisedServer {
             if self.ready == self.workers {
                 self.act(supervisor);
             }
+            if self.command == SupervisorMove::ServeOnce && self.ready > self.workers {
+                supervisor.shutdown();
+            }
         }
         if let SupervisorEvent::Primary(Event::Message { .. }) = event {
             supervisor.shutdown();
@@ -129,7 +134,7 @@ impl Program for SupervisedServer {
             worker.accept(*listener);
             if self.command == SupervisorMove::ReloadAndShutdown && worker.id() == WorkerId(2) {
                 // A closing channel takes no message.
-                let _ = worker.send("shut down");
+                let _ = worker.send("shutdown");
             }
         }
         if let WorkerEvent::Connection { listener, .. } = event {
@@ -146,8 +151,18 @@ impl Program for SupervisedServer {
         process.end(connection);
     }
 
-    fn connection_end(&mut self, _: &mut Worker, process: &mut Process<'_>, connection: SocketId, _: Ending) {
+    fn connection_end(
+        &mut self,
+        worker: &mut Worker,
+        process: &mut Process<'_>,
+        connection: SocketId,
+        _: Ending,
+    ) {
         process.close(connection);
+        if self.command == SupervisorMove::ServeOnce {
+            // A closing channel takes no message.
+            let _ = worker.send("shutdown");
+        }
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: crate::Actor, port: &str) {

@@ -152,10 +152,21 @@ impl<P: Program> State<P> {
             self.checks.fairness.write_failed(cluster_core::WorkerId(channel.0));
         }
         self.react(pid, answer);
-        if self.kernel.processes.get(pid).is_alive() && self.schedule.strikes(Fault::Stop) {
-            self.kernel.processes.stop(pid, &mut self.kernel.ready);
+        if self.kernel.processes.get(pid).is_alive() {
+            self.may_stop(pid);
         }
         Ok(())
+    }
+
+    /// A primary that stops forever has no deadline: nothing watches the primary.
+    fn may_stop(&mut self, pid: Pid) {
+        if pid != Pid::PRIMARY && self.schedule.strikes(Fault::StopForever) {
+            self.kernel.processes.enter(pid, Phase::StoppedForever);
+            // A timer of a process that never runs would hold the clock.
+            self.kernel.clock.forget(pid);
+        } else if self.schedule.strikes(Fault::Stop) {
+            self.kernel.processes.stop(pid, &mut self.kernel.ready);
+        }
     }
 
     /// Passes bytes that a process reads to the checks of offers and queries, if the channel is trusted and carries

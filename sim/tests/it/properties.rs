@@ -124,6 +124,17 @@ fn handoffs_with_failed_writes() {
     }));
 }
 
+/// Workers stop forever, with and without other faults: everything else completes.
+#[test]
+fn workers_that_stop() {
+    let others = subsequence(vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor], 0..=3);
+    let parts = (scenarios(), others, 1..4_u8, channel_bytes());
+    every_check_holds(parts.prop_map(|(scenario, others, limit, channel_bytes)| {
+        let faults = Faults::only(&others).and(Fault::StopForever).limit(limit);
+        Scenario { channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
+}
+
 /// After the last fault everything completes, however small the buffers are.
 #[test]
 fn liveness() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cluster_core::{ProcessGroup, Settings, SpawnOptions, SupervisorSettings, WorkerId};
 use cluster_sim::explore::exhaustive;
 use cluster_sim::scenarios::{SupervisedServer, SupervisorMove};
-use cluster_sim::{Fault, Faults, Schedule, World};
+use cluster_sim::{Actor, Fault, Faults, Schedule, World};
 
 const MOVES: [SupervisorMove; 6] = [
     SupervisorMove::Serve,
@@ -121,9 +121,40 @@ fn silent_program_gives_up() {
     }
 }
 
+fn watched(workers: u32) -> World<SupervisedServer> {
+    let settings = SupervisorSettings::new(workers);
+    let settings = settings.heartbeat(Duration::from_secs(5), Duration::from_secs(2));
+    SupervisedServer::new(workers, 1, SupervisorMove::ServeOnce).world_with(settings).with_patient_timers()
+}
+
+/// Up to two workers stop forever: the time to become ready, the heartbeats, and the phases of the shutdown end their
+/// processes.
+#[test]
+fn stopped_workers_end_by_deadlines() {
+    let faults = Faults::only(&[Fault::StopForever, Fault::ShortWrite, Fault::PartialRead]);
+    for seed in 0..200 {
+        let mut world = watched(2).with_faults(faults.limit(2)).on(Schedule::seed(seed));
+        world.run().expect("every check holds");
+        assert!(world.running().eq([Actor::Primary]), "seed {seed}: a worker runs at the end");
+    }
+}
+
+/// Every command, with a worker that stops forever and other faults, without heartbeats.
+#[test]
+fn commands_end_with_stopped_workers() {
+    for command in MOVES {
+        for seed in 0..60 {
+            let others = if seed % 2 == 0 { Faults::none() } else { Faults::only(&FAULTS) };
+            let faults = others.and(Fault::StopForever).limit(1 + u8::try_from(seed % 3).expect("small"));
+            run(SupervisedServer::new(2, 3, command).world().with_faults(faults), seed);
+        }
+    }
+}
+
 /// Small worlds in which commands race with a death.
-fn small_worlds() -> [(&'static str, World<SupervisedServer>); 7] {
+fn small_worlds() -> [(&'static str, World<SupervisedServer>); 10] {
     let kill = Faults::only(&[Fault::Kill]).limit(1);
+    let stop = Faults::only(&[Fault::StopForever]).limit(1);
     let world = |slots, command| SupervisedServer::new(slots, 0, command).world();
     [
         ("one slot serves", world(1, SupervisorMove::Serve)),
@@ -133,6 +164,9 @@ fn small_worlds() -> [(&'static str, World<SupervisedServer>); 7] {
         ("reload of two slots", world(2, SupervisorMove::Reload)),
         ("reload raced with a shutdown", world(2, SupervisorMove::ReloadAndShutdown)),
         ("scale down raced with a death", world(2, SupervisorMove::ScaleDown).with_faults(kill)),
+        ("two slots, a shutdown and one stop", world(2, SupervisorMove::Shutdown).with_faults(stop)),
+        ("reload of one slot and one stop", world(1, SupervisorMove::Reload).with_faults(stop)),
+        ("one slot, heartbeats and one stop", watched(1).with_faults(stop)),
     ]
 }
 
