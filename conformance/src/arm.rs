@@ -10,5 +10,7 @@ pub mod mixed;
 pub mod node;
 mod run_dir;
 pub mod sim;
+#[cfg(test)]
+mod supervised;
 mod translate;
 pub mod unix;
