@@ -24,6 +24,7 @@ mod settings;
 mod socket_path;
 mod status;
 mod units;
+mod usage;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

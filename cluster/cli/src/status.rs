@@ -1,10 +1,13 @@
-//! The state of a service, for `cluster status`.
+//! The state of a service, for `cluster status` and `cluster top`.
 
 use std::fmt;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use cluster::{SlotInfo, SlotState};
 use serde::{Deserialize, Serialize};
+
+use crate::usage::{self, Usage};
 
 /// The state of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +18,7 @@ pub(crate) struct Status {
     /// The command of a worker.
     pub(crate) program: String,
     pub(crate) uptime_ms: u64,
-    /// Where the workers listen.
+    /// The addresses of the servers.
     pub(crate) addresses: Vec<String>,
     pub(crate) slots: Vec<SlotStatus>,
 }
@@ -23,31 +26,24 @@ pub(crate) struct Status {
 /// A slot of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SlotStatus {
-    pub(crate) slot: u32,
-    pub(crate) state: String,
-    pub(crate) worker: Option<u64>,
-    pub(crate) successor: Option<u64>,
-    /// The failed starts in a row.
-    pub(crate) failures: u32,
+    #[serde(flatten)]
+    pub(crate) info: SlotInfo,
+    /// `None`: there is no process, or the system has no `/proc`.
+    pub(crate) usage: Option<Usage>,
 }
 
 impl From<SlotInfo> for SlotStatus {
     fn from(info: SlotInfo) -> Self {
-        SlotStatus {
-            slot: info.slot.0,
-            state: state(info.state).to_owned(),
-            worker: info.worker.map(|worker| worker.0),
-            successor: info.successor.map(|worker| worker.0),
-            failures: info.failures,
-        }
+        SlotStatus { info, usage: info.pid.and_then(usage::of) }
     }
 }
 
-fn state(state: SlotState) -> &'static str {
+/// A state in one word or two.
+pub(crate) fn name(state: SlotState) -> &'static str {
     match state {
         SlotState::Starting => "starting",
         SlotState::Ready => "ready",
-        SlotState::Lame => "lame",
+        SlotState::Lame => "lame duck",
         SlotState::Draining => "draining",
         SlotState::Terminating => "terminating",
         SlotState::BackingOff => "backing off",
@@ -55,19 +51,82 @@ fn state(state: SlotState) -> &'static str {
     }
 }
 
+/// A time in whole seconds: `2h 5m 3s`.
+pub(crate) fn time(ms: u64) -> String {
+    humantime::format_duration(Duration::from_secs(ms / 1_000)).to_string()
+}
+
+fn or_dash(value: Option<impl fmt::Display>) -> String {
+    value.map_or("-".to_owned(), |value| value.to_string())
+}
+
+impl SlotStatus {
+    /// The columns of [`HEAD`], for people.
+    pub(crate) fn columns(&self) -> [String; 8] {
+        let SlotInfo { slot, state, pid, worker, restarts, acknowledged_connections, .. } = self.info;
+        [
+            slot.to_string(),
+            name(state).to_owned(),
+            or_dash(worker),
+            or_dash(pid),
+            or_dash(self.usage.map(|usage| time(usage.age_ms))),
+            restarts.to_string(),
+            acknowledged_connections.to_string(),
+            or_dash(self.usage.map(|usage| ByteSize(usage.memory_bytes))),
+        ]
+    }
+}
+
+/// The names of the columns.
+pub(crate) const HEAD: [&str; 8] =
+    ["slot", "state", "worker", "process", "age", "restarts", "connections", "memory"];
+
 /// A table for people.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let uptime = humantime::format_duration(Duration::from_secs(self.uptime_ms / 1_000));
-        writeln!(f, "{} (process {}, up {uptime}): {}", self.name, self.pid, self.program)?;
+        writeln!(f, "{}: {}, process {}, up {}", self.name, self.program, self.pid, time(self.uptime_ms))?;
         if !self.addresses.is_empty() {
             writeln!(f, "listens on {}", self.addresses.join(", "))?;
         }
-        writeln!(f, "slot  state        worker")?;
-        for slot in &self.slots {
-            let worker = slot.worker.map_or("-".to_owned(), |worker| worker.to_string());
-            writeln!(f, "{:<5} {:<12} {worker}", slot.slot, slot.state)?;
-        }
-        Ok(())
+        let rows: Vec<_> = self.slots.iter().map(SlotStatus::columns).collect();
+        let width =
+            |at: usize| rows.iter().map(|row| row[at].len()).chain([HEAD[at].len()]).max().unwrap_or(0);
+        let mut line = |cells: &[String; 8]| {
+            let cells = cells.iter().enumerate().map(|(at, cell)| format!("{cell:<0$}", width(at)));
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())
+        };
+        line(&HEAD.map(str::to_owned))?;
+        rows.iter().try_for_each(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_has_a_line_per_slot() {
+        let info: SlotInfo = serde_json::from_value(serde_json::json!({
+            "slot": 0, "state": "ready", "worker": 3, "pid": 4_000, "successor": null, "restarts": 1,
+            "failures": 0, "acknowledged_connections": 12, "open_connections": null
+        }))
+        .expect("a slot");
+        let usage = Some(Usage { memory_bytes: 48 << 20, cpu_ms: 10, age_ms: 63_500 });
+        let status = Status {
+            name: "app".to_owned(),
+            pid: 3_999,
+            program: "app.js".to_owned(),
+            uptime_ms: 3_600_000,
+            addresses: vec!["127.0.0.1:8000".to_owned()],
+            slots: vec![SlotStatus { info, usage }],
+        };
+        let lines = [
+            "app: app.js, process 3999, up 1h",
+            "listens on 127.0.0.1:8000",
+            "slot  state  worker  process  age    restarts  connections  memory",
+            "0     ready  3       4000     1m 3s  1         12           48.0 MiB",
+            "",
+        ];
+        assert_eq!(status.to_string(), lines.join("\n"));
     }
 }
