@@ -22,7 +22,7 @@ pub(crate) enum Command {
     /// Run a program as a cluster, in the foreground.
     Run(Box<RunArguments>),
     /// Show the workers of a running service.
-    Status(Target),
+    Status(StatusArguments),
     /// Replace every worker, one after the other, without losing a request.
     Reload(Target),
     /// Change the number of workers.
@@ -31,6 +31,10 @@ pub(crate) enum Command {
     Restart(RestartArguments),
     /// Shut the service down: workers finish their requests first.
     Stop(Target),
+    /// Print the recent output of the workers.
+    Logs(LogsArguments),
+    /// Print the recent events of the service.
+    Events(EventsArguments),
     /// Print the completions of a shell.
     Completions { shell: Shell },
 }
@@ -67,6 +71,39 @@ pub(crate) struct Target {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Print the status again every second.
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Print later output, too, until ctrl-c.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+
+    /// The number of the slot [default: all].
+    pub(crate) slot: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Print later events, too, until ctrl-c.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,39 +1,84 @@
 //! The commands for a running service.
 
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 
-use crate::args::{RestartArguments, ScaleArguments, Target};
+use crate::args::{
+    EventsArguments, LogsArguments, RestartArguments, ScaleArguments, StatusArguments, Target,
+};
 
 use crate::feed::Record;
-use crate::protocol::{Reply, Request};
-use crate::report::{Coded, NOT_RUNNING};
+use crate::protocol::{RecordKind, Reply, Request};
+use crate::report::{self, Coded, NOT_RUNNING};
 use crate::socket_path;
 use crate::status::Status;
 
+/// The time between two prints of `status --watch`.
+const REFRESH: Duration = Duration::from_secs(1);
+
 /// `cluster status`.
-pub(crate) async fn status(target: Target) -> anyhow::Result<()> {
-    let status = ask_status(&target).await?;
-    if target.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
-    } else {
-        print!("{status}");
+pub(crate) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
+    let StatusArguments { target, watch } = arguments;
+    loop {
+        let status = ask_status(&target).await?;
+        if target.json {
+            report::line(serde_json::to_string(&status)?)?;
+        } else {
+            let home = if watch && io::stdout().is_terminal() { CLEAR } else { "" };
+            report::line(format!("{home}{status}").trim_end())?;
+        }
+        if !watch {
+            return Ok(());
+        }
+        tokio::time::sleep(REFRESH).await;
     }
-    Ok(())
 }
 
-async fn ask_status(target: &Target) -> anyhow::Result<Status> {
+/// Clears a terminal, and sets the cursor to the first line.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// The status of a service.
+pub(crate) async fn ask_status(target: &Target) -> anyhow::Result<Status> {
     let mut replies = order(target, &Request::Status).await?;
     loop {
         match next(&mut replies).await? {
             Reply::Status(status) => return Ok(status),
-            Reply::Progress { .. } => {}
+            Reply::Progress { .. } | Reply::Lost { .. } => {}
             Reply::Done => bail!("the service has sent no status"),
+            Reply::Failed { error } => bail!(error),
+        }
+    }
+}
+
+/// `cluster logs`.
+pub(crate) async fn logs(arguments: LogsArguments) -> anyhow::Result<()> {
+    let LogsArguments { target, follow, slot } = arguments;
+    print_records(&target, &Request::Records { kind: RecordKind::Output, slot, follow }).await
+}
+
+/// `cluster events`.
+pub(crate) async fn events(arguments: EventsArguments) -> anyhow::Result<()> {
+    let EventsArguments { target, follow } = arguments;
+    print_records(&target, &Request::Records { kind: RecordKind::Event, slot: None, follow }).await
+}
+
+async fn print_records(target: &Target, request: &Request) -> anyhow::Result<()> {
+    let mut replies = order(target, request).await?;
+    loop {
+        match next(&mut replies).await? {
+            Reply::Progress { record } if target.json => report::line(serde_json::to_string(&record)?)?,
+            Reply::Progress { record } => report::line(record)?,
+            Reply::Lost { records } => {
+                eprintln!("cluster: {records} records are missing: the reader is slow");
+            }
+            Reply::Status(_) => {}
+            Reply::Done => return Ok(()),
             Reply::Failed { error } => bail!(error),
         }
     }
@@ -59,14 +104,19 @@ pub(crate) async fn stop(target: Target) -> anyhow::Result<()> {
     carry_out(&target, &Request::Stop).await
 }
 
-/// Orders a command, and prints what happens until the command has taken full effect.
+/// Events of the primary: people need those of the supervisor.
+const DETAILS: [&str; 5] = ["fork", "online", "listening", "disconnect", "exit"];
+
+/// Orders a command, and prints the events until the command has taken full effect.
 async fn carry_out(target: &Target, request: &Request) -> anyhow::Result<()> {
     let mut replies = order(target, request).await?;
     loop {
         match next(&mut replies).await? {
-            Reply::Progress { record } if target.json => println!("{}", serde_json::to_string(&record)?),
-            Reply::Progress { record: Record::Event(event) } => println!("{}", event.text),
-            Reply::Progress { record: Record::Output(_) } | Reply::Status(_) => {}
+            Reply::Progress { record } if target.json => report::line(serde_json::to_string(&record)?)?,
+            Reply::Progress { record: Record::Event(event) } if !DETAILS.contains(&event.event.as_str()) => {
+                report::line(event.text)?;
+            }
+            Reply::Progress { .. } | Reply::Status(_) | Reply::Lost { .. } => {}
             Reply::Done => return Ok(()),
             Reply::Failed { error } => bail!(error),
         }
@@ -94,7 +144,7 @@ fn socket(target: &Target) -> anyhow::Result<PathBuf> {
     }
 }
 
-fn not_connected(path: &std::path::Path, error: &io::Error) -> anyhow::Error {
+fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
     let text = match error.kind() {
         io::ErrorKind::NotFound => {
             format!("no service runs at {}; start one with `cluster run`", path.display())

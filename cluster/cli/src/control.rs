@@ -11,10 +11,11 @@ use nix::unistd::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::feed::Record;
-use crate::protocol::{Reply, Request};
+use crate::protocol::{RecordKind, Reply, Request};
 use crate::service::Service;
 
 /// The longest request in bytes.
@@ -75,23 +76,73 @@ async fn answer(stream: UnixStream, service: Arc<Service>) {
 async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
     let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
     if user != geteuid().as_raw() && user != 0 {
         let error = format!("user {user} may not command this service");
         return send(&mut writer, &Reply::Failed { error }).await;
     }
-    match read_request(reader).await {
+    match read_request(&mut reader).await {
+        Ok(Request::Records { kind, slot, follow }) => {
+            let wants = |record: &Record| match record {
+                Record::Event(event) => kind == RecordKind::Event && (slot.is_none() || event.slot == slot),
+                Record::Output(line) => {
+                    kind == RecordKind::Output && slot.is_none_or(|slot| line.slot == slot)
+                }
+            };
+            let end = async { drop(reader.read_u8().await) };
+            let records = send_records(wants, follow, service, &mut writer);
+            tokio::select! {
+                sent = records => sent,
+                () = end, if follow => Ok(()),
+            }
+        }
         Ok(request) => carry_out(request, service, &mut writer).await,
         Err(error) => send(&mut writer, &Reply::Failed { error: format!("{error:#}") }).await,
     }
 }
 
-async fn read_request(reader: OwnedReadHalf) -> anyhow::Result<Request> {
+async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<Request> {
     let mut line = String::new();
-    BufReader::new(reader.take(LONGEST)).read_line(&mut line).await?;
+    reader.take(LONGEST).read_line(&mut line).await?;
     serde_json::from_str(&line).context("the request is not valid: is the command another version?")
 }
 
-/// Carries out a request. The client receives what happens meanwhile.
+/// Sends the recent records, and with `follow` all later ones.
+async fn send_records(
+    wants: impl Fn(&Record) -> bool,
+    follow: bool,
+    service: &Service,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let (recent, mut later) = service.feed.recent();
+    for record in recent.iter().filter(|record| wants(record)) {
+        send(writer, &Reply::Progress { record: Record::clone(record) }).await?;
+    }
+    drop(recent);
+    if follow {
+        follow_records(wants, &mut later, writer).await?;
+    }
+    send(writer, &Reply::Done).await
+}
+
+async fn follow_records(
+    wants: impl Fn(&Record) -> bool,
+    later: &mut Receiver<Arc<Record>>,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    loop {
+        match later.recv().await {
+            Ok(record) if wants(&record) => {
+                send(writer, &Reply::Progress { record: Record::clone(&record) }).await?;
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(records)) => send(writer, &Reply::Lost { records }).await?,
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+/// Carries out a request. The client receives the events meanwhile.
 async fn carry_out(request: Request, service: &Service, writer: &mut OwnedWriteHalf) -> io::Result<()> {
     let mut records = service.feed.subscribe();
     let mut work = std::pin::pin!(service.carry_out(request));

@@ -1,6 +1,8 @@
 //! The events of a service and the output of the workers, for readers.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use cluster::{Event, SlotId, SupervisorEvent, WorkerId};
@@ -8,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 /// The records kept for a slow reader; older records are lost for the reader.
-const BACKLOG: usize = 4_096;
+const BACKLOG: usize = 1_024;
+
+/// The bytes of recent records kept for new readers.
+const RECENT_BYTES: usize = 1 << 20;
 
 /// An event, or a line of output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,23 +58,86 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// Distributes records to all readers.
+/// As `run` writes a line.
+impl fmt::Display for OutputLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} | {}", self.time, self.slot, self.line)
+    }
+}
+
+impl fmt::Display for EventRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.time, self.text)
+    }
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::Event(event) => event.fmt(f),
+            Record::Output(line) => line.fmt(f),
+        }
+    }
+}
+
+impl Record {
+    /// About the memory of the record.
+    fn bytes(&self) -> usize {
+        let texts = match self {
+            Record::Event(event) => event.time.len() + event.event.len() + event.text.len(),
+            Record::Output(line) => line.time.len() + line.line.len(),
+        };
+        size_of::<Record>() + texts
+    }
+}
+
+/// Distributes records to all readers, and keeps recent ones.
 #[derive(Debug, Clone)]
-pub(crate) struct Feed(broadcast::Sender<Arc<Record>>);
+pub(crate) struct Feed {
+    sender: broadcast::Sender<Arc<Record>>,
+    recent: Arc<Mutex<Recent>>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    records: VecDeque<Arc<Record>>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, record: Arc<Record>) {
+        self.bytes += record.bytes();
+        self.records.push_back(record);
+        while self.bytes > RECENT_BYTES
+            && let Some(oldest) = self.records.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+        }
+    }
+}
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        Feed(broadcast::Sender::new(BACKLOG))
+        Feed { sender: broadcast::Sender::new(BACKLOG), recent: Arc::default() }
     }
 
     pub(crate) fn publish(&self, record: Record) {
+        let record = Arc::new(record);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.push(record.clone());
         // An error: there is no reader.
-        let _ = self.0.send(Arc::new(record));
+        let _ = self.sender.send(record);
     }
 
     /// The records from now on.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
-        self.0.subscribe()
+        self.sender.subscribe()
+    }
+
+    /// The recent records, and all later ones.
+    pub(crate) fn recent(&self) -> (Vec<Arc<Record>>, broadcast::Receiver<Arc<Record>>) {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        (recent.records.iter().cloned().collect(), self.sender.subscribe())
     }
 }
 
@@ -121,4 +189,24 @@ fn describe_primary(event: &Event) -> Option<(&'static str, Option<WorkerId>)> {
         Event::AcceptFailed { .. } => ("accept-failed", None),
         Event::Setup { .. } | Event::Message { .. } | Event::AllDisconnected => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(number: usize) -> Record {
+        let line = format!("{number} {}", "x".repeat(1_000));
+        Record::Output(OutputLine { time: now(), slot: 0, worker: 1, stream: Stream::Stdout, line })
+    }
+
+    #[test]
+    fn recent_records_are_bounded() {
+        let feed = Feed::new();
+        (0..3_000).for_each(|number| feed.publish(line(number)));
+        let (recent, _) = feed.recent();
+        let bytes: usize = recent.iter().map(|record| record.bytes()).sum();
+        assert!(bytes <= RECENT_BYTES && bytes > RECENT_BYTES - 2_000, "{bytes}");
+        assert!(recent.last().expect("a record").to_string().contains("| 2999 "));
+    }
 }

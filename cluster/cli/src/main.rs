@@ -36,6 +36,8 @@ async fn main() -> ExitCode {
         Command::Scale(scale) => client::scale(scale).await,
         Command::Restart(restart) => client::restart(restart).await,
         Command::Stop(target) => client::stop(target).await,
+        Command::Logs(logs) => client::logs(logs).await,
+        Command::Events(events) => client::events(events).await,
         Command::Completions { shell } => {
             args::print_completions(shell);
             Ok(())

@@ -3,8 +3,8 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use cluster::Pipe;
@@ -13,28 +13,36 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use crate::feed::{Feed, OutputLine, Record, Stream, now};
 use crate::options::LogFormat;
 
-/// Lines kept for a slow reader.
-const QUEUE: usize = 8_192;
+/// The bytes kept for a slow reader.
+const QUEUED_BYTES: usize = 1 << 20;
 
-/// The longest line in bytes; a longer line is cut.
-const LONGEST: u64 = 64 << 10;
+/// The longest line in bytes; a longer line becomes several.
+const LONGEST: u64 = 16 << 10;
 
 /// The output of all workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    lines: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
+    lines: Sender<String>,
+    load: Arc<Load>,
     format: LogFormat,
     feed: Feed,
 }
 
+/// The lines between the workers and the reader.
+#[derive(Debug, Default)]
+struct Load {
+    queued_bytes: AtomicUsize,
+    dropped: AtomicU64,
+}
+
 impl Output {
+    /// Starts the thread, which writes to standard output.
     pub(crate) fn new(format: LogFormat, feed: Feed) -> Self {
-        let (lines, queue) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let lost = dropped.clone();
-        thread::spawn(move || write_all(&queue, &lost, &mut io::stdout()));
-        Output { lines, dropped, format, feed }
+        let (lines, queue) = channel();
+        let load = Arc::<Load>::default();
+        let shared = load.clone();
+        thread::spawn(move || write_all(&queue, &shared, &mut io::stdout()));
+        Output { lines, load, format, feed }
     }
 
     /// Reads a pipe of a worker to the end.
@@ -57,24 +65,30 @@ impl Output {
 
     fn write(&self, line: OutputLine) {
         let text = match self.format {
-            LogFormat::Text => format!("{} {} | {}\n", line.time, line.slot, line.line),
+            LogFormat::Text => format!("{line}\n"),
             LogFormat::Json => serde_json::to_string(&line).expect("texts and numbers") + "\n",
         };
         self.feed.publish(Record::Output(line));
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(text.into_bytes()) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if self.load.queued_bytes.load(Ordering::Relaxed) + text.len() > QUEUED_BYTES {
+            self.load.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
         }
+        self.load.queued_bytes.fetch_add(text.len(), Ordering::Relaxed);
+        // An error: the thread has panicked.
+        let _ = self.lines.send(text);
     }
 }
 
 /// Writes lines until no sender is left.
-fn write_all(queue: &Receiver<Vec<u8>>, dropped: &AtomicU64, to: &mut impl Write) {
+fn write_all(queue: &Receiver<String>, load: &Load, to: &mut impl Write) {
     while let Ok(line) = queue.recv() {
         // The reader may have closed the pipe. The workers continue.
-        let _ = to.write_all(&line);
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(to, "cluster: {lost} lines of output were dropped: the reader is too slow");
+        let _ = to.write_all(line.as_bytes());
+        load.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
+        let dropped = load.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let _ =
+                writeln!(to, "cluster: {dropped} lines of output were dropped, because the reader is slow");
         }
     }
 }

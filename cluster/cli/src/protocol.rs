@@ -12,9 +12,28 @@ use crate::units::Scale;
 pub(crate) enum Request {
     Status,
     Reload,
-    Scale { workers: Scale },
-    Restart { slot: u32 },
+    Scale {
+        workers: Scale,
+    },
+    Restart {
+        slot: u32,
+    },
     Stop,
+    /// Recent records, and with `follow` all later ones until the client disconnects.
+    Records {
+        kind: RecordKind,
+        /// `None`: of every slot.
+        slot: Option<u32>,
+        follow: bool,
+    },
+}
+
+/// A kind of [`Record`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RecordKind {
+    Event,
+    Output,
 }
 
 /// One line of an answer. `Done` and `Failed` are the last.
@@ -22,9 +41,13 @@ pub(crate) enum Request {
 #[serde(rename_all = "kebab-case", tag = "reply")]
 pub(crate) enum Reply {
     Status(Status),
-    /// What happens while the command is carried out.
+    /// A record during the command, or of the asked kind.
     Progress {
         record: Record,
+    },
+    /// The client was too slow for this number of records.
+    Lost {
+        records: u64,
     },
     Done,
     Failed {

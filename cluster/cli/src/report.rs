@@ -1,5 +1,7 @@
 //! How a failure ends the command: one text with its causes, and an exit code.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// A service is not running.
@@ -12,16 +14,26 @@ pub(crate) struct Coded {
     pub(crate) text: String,
 }
 
-impl std::fmt::Display for Coded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Coded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
 impl std::error::Error for Coded {}
 
+/// Prints a line to standard output.
+pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
+}
+
 /// Prints a failure and its causes to standard error, and returns the exit code.
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+    let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    if io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        // The reader needs no more: `cluster logs | head`.
+        return ExitCode::SUCCESS;
+    }
     eprintln!("cluster: {error:#}");
     let coded = error.chain().find_map(|cause| cause.downcast_ref::<Coded>());
     coded.map_or(ExitCode::FAILURE, |coded| ExitCode::from(coded.code))

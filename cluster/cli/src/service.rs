@@ -50,7 +50,7 @@ impl Service {
         }
     }
 
-    /// Carries out a command; returns the last reply.
+    /// Carries out a command other than [`Request::Records`]; returns the last reply.
     pub(crate) async fn carry_out(&self, request: Request) -> Reply {
         let result = match request {
             Request::Status => return self.status().await,
@@ -64,6 +64,7 @@ impl Service {
             },
             Request::Restart { slot } => self.supervisor.restart(SlotId(slot)).await,
             Request::Stop => self.supervisor.shutdown().await,
+            Request::Records { .. } => unreachable!("records need no supervisor"),
         };
         match result {
             Ok(()) => Reply::Done,

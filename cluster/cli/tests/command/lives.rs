@@ -43,3 +43,20 @@ fn wrong_commands_are_errors() {
     assert!(error(&service.command("run", &["app.js"])).contains("a service already runs"));
     assert!(error(&service.command("status", &["--name", "other"])).contains("no service runs at"));
 }
+
+#[test]
+fn readers_receive_output_and_events() {
+    let script =
+        "console.log('a line'); console.error('an error'); require('http').createServer().listen(0);";
+    let service = Service::of_script(script, &["-n", "2"]);
+    service.line("slot 0: worker 1 is ready");
+    service.line("slot 1: worker 2 is ready");
+    let logs = text(&service.command("logs", &["1"]));
+    assert!(logs.contains(" 1 | a line\n") && logs.contains(" 1 | an error\n"), "{logs}");
+    assert!(!logs.contains(" 0 | "), "{logs}");
+    assert!(text(&service.command("events", &[])).contains(" slot 1: worker 2 is ready\n"));
+    let follower = service.follow("logs");
+    follower.line(" 1 | a line");
+    text(&service.command("restart", &["0"]));
+    follower.line(" 0 | a line");
+}

@@ -24,6 +24,11 @@ server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));
 /// `cluster run` in a new directory.
 pub(crate) struct Service {
     pub(crate) directory: TempDir,
+    running: Running,
+}
+
+/// A command, and the lines of both outputs.
+pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
 }
@@ -39,12 +44,48 @@ impl Service {
 
     /// Runs in a directory: `cluster run ARGUMENTS`.
     pub(crate) fn start(directory: TempDir, arguments: &[&str]) -> Service {
-        let mut child = command(directory.path(), "run")
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command starts");
+        let mut command = command(directory.path(), "run");
+        let running = Running::start(command.args(arguments));
+        Service { directory, running }
+    }
+
+    /// `cluster NAME --follow` for the service.
+    pub(crate) fn follow(&self, name: &str) -> Running {
+        Running::start(command(self.directory.path(), name).arg("--follow"))
+    }
+
+    /// The next line with a text.
+    #[track_caller]
+    pub(crate) fn line(&self, text: &str) -> String {
+        self.running.line(text)
+    }
+
+    /// The port of [`SERVER`].
+    #[track_caller]
+    pub(crate) fn port(&self) -> u16 {
+        let line = self.line("| port ");
+        line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+
+    /// `cluster COMMAND ARGUMENTS` for the service.
+    pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Output {
+        command(self.directory.path(), name).args(arguments).output().expect("the command starts")
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.running.child.id().cast_signed()), signal).expect("the service runs");
+    }
+
+    /// The exit code of the service, after the end.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        self.running.child.wait().expect("a child").code()
+    }
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Running {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
         let (sender, lines) = channel();
         let streams: [Box<dyn Read + Send>; 2] =
             [Box::new(child.stdout.take().expect("a pipe")), Box::new(child.stderr.take().expect("a pipe"))];
@@ -56,7 +97,7 @@ impl Service {
                 }
             });
         }
-        Service { directory, child, lines }
+        Running { child, lines }
     }
 
     /// The next line with a text.
@@ -73,31 +114,10 @@ impl Service {
             before = before + &line + "\n";
         }
     }
-
-    /// The port of [`SERVER`].
-    #[track_caller]
-    pub(crate) fn port(&self) -> u16 {
-        let line = self.line("| port ");
-        line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port")
-    }
-
-    /// `cluster COMMAND ARGUMENTS` for the service.
-    pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Output {
-        command(self.directory.path(), name).args(arguments).output().expect("the command starts")
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the service runs");
-    }
-
-    /// The exit code of the service, after the end.
-    pub(crate) fn code(&mut self) -> Option<i32> {
-        self.child.wait().expect("a child").code()
-    }
 }
 
-/// A failed test leaves no service.
-impl Drop for Service {
+/// A failed test leaves no process.
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
