@@ -9,7 +9,7 @@
 //!
 //! Wakers are called and dropped only while the lock is free: both may call back into the module.
 //!
-//! `tests/loom.rs` compiles the same file and tries every interleaving.
+//! `tests/it/interleavings.rs` compiles the same file and tries every interleaving.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;

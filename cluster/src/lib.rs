@@ -98,7 +98,7 @@ mod udp;
 mod unix;
 mod worker;
 
-/// The locks of `inbox`; `tests/loom.rs` replaces the locks.
+/// The locks of `inbox`; `tests/it` replaces the locks.
 mod sync {
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }

@@ -6,6 +6,9 @@ mod drive;
 mod executable;
 mod interpreters;
 mod mixed;
+/// Needs Chromium and its driver.
+#[cfg(feature = "browser")]
+mod page;
 mod recordings;
 mod replay;
 mod suite;

@@ -1,11 +1,9 @@
 //! Runs every example as documented in the head of the file, and checks that no process remains: the workers inherit the
 //! standard output, and the output ends with the last worker. The library is tested elsewhere.
 
-mod examples {
-    pub(crate) mod load;
-    pub(crate) mod tasks;
-    pub(crate) mod under_load;
-}
+mod load;
+mod tasks;
+mod under_load;
 
 use std::collections::BTreeSet;
 use std::error::Error;

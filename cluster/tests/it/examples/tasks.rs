@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, killpg};
 
-use crate::{Example, TestResult};
+use super::{Example, TestResult};
 
 /// The tasks of all workers together have the right result.
 #[test]

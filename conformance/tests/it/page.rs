@@ -8,7 +8,9 @@ use cluster_sim::scenarios::{self, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Schedule};
 use fantoccini::key::Key;
 
-use super::browser::Browser;
+use self::browser::Browser;
+
+mod browser;
 
 /// A run with a killed worker and a lost descriptor.
 fn eventful() -> String {

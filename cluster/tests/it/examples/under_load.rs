@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 
 use super::load::{Load, Tally};
-use crate::{Example, TestResult, request};
+use super::{Example, TestResult, request};
 
 const CLIENTS: usize = 16;
 

@@ -1,14 +1,6 @@
 //! Every interleaving of the driver and the takers of a worker's inbox, tried by loom on the same file as in the library. The
 //! contents of the inbox are tested in the driver.
 
-#[path = "../src/inbox.rs"]
-mod inbox;
-
-/// As in the library, but each lock is a choice for loom.
-mod sync {
-    pub(crate) use loom::sync::{Mutex, MutexGuard};
-}
-
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
