@@ -1,5 +1,5 @@
-//! Runs every service as its head documents, through a reload, and checks that no process remains: the workers
-//! inherit the standard output, and the output ends with the last worker.
+//! Runs every service through a reload, with the command at the head of the program. The workers inherit the standard
+//! output, so the end of the output shows that no process remains.
 
 use std::fs;
 use std::process::Stdio;
@@ -71,7 +71,7 @@ impl Service {
     }
 }
 
-/// Sends a request, and returns the answer: its head and its body.
+/// Sends a request, and returns the head and the body of the answer.
 async fn get(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     cookie: &str,
@@ -122,7 +122,7 @@ async fn sessions_outlive_workers() -> anyhow::Result<()> {
     assert_eq!(body, "request 1\n");
     let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")?.split(';').next());
     let cookie = cookie.expect("a cookie").to_owned();
-    // The workers take turns.
+    // Several workers serve the same session in turn.
     for count in 2..6 {
         let (_, body) = get(&mut TcpStream::connect(&service.address).await?, &cookie).await?;
         assert_eq!(body, format!("request {count}\n"));
@@ -190,7 +190,7 @@ async fn tls_drains_at_reload() -> anyhow::Result<()> {
         assert_eq!((head.contains("connection: close"), &*body), (false, "hello\n"));
         clients.spawn(until_close(client));
     }
-    // A client that does not speak TLS harms no other.
+    // A client without TLS does not disturb the other clients.
     TcpStream::connect(&service.address).await?.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
     service.reload().await?;
     while let Some(ended) = clients.join_next().await {

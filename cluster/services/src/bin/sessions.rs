@@ -1,5 +1,5 @@
-//! Sessions that every worker knows: their state is in Redis. Each answer counts the requests of its session, whichever worker
-//! serves, through reloads and crashes.
+//! Sessions in Redis, so that every worker can serve every session. An answer has the count of requests of the
+//! session. The count survives reloads and crashes of workers.
 //!
 //! `cargo run -p cluster-services --bin sessions -- 127.0.0.1:8000 redis://127.0.0.1/`, and then twice:
 //! `curl --cookie jar --cookie-jar jar http://127.0.0.1:8000/`
@@ -16,7 +16,7 @@ use redis::AsyncCommands;
 use redis::aio::ConnectionManager;
 use uuid::Uuid;
 
-/// A session is forgotten after this number of seconds without a request.
+/// Redis deletes a session after this number of seconds without a request.
 const SECONDS: i64 = 3600;
 
 #[tokio::main(flavor = "current_thread")]

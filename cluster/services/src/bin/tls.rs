@@ -1,5 +1,5 @@
-//! HTTPS on every core: the workers hold the key, and the primary passes connections that it never reads. A loop of its own
-//! takes the place of `cluster::serve`.
+//! HTTPS on every core. The workers have the key; the primary hands off connections without reading a byte. A
+//! hand-written loop replaces `cluster::serve`.
 //!
 //! `cargo run -p cluster-services --bin tls -- 127.0.0.1:8443 certificate.pem key.pem`, and then:
 //! `curl --cacert certificate.pem https://localhost:8443/`. To make both files:
@@ -24,7 +24,7 @@ use rustls::{ServerConfig, crypto::ring};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-/// A client has this time for its handshake.
+/// The longest TLS handshake of a client.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// The time between the first answer with `Connection: close` and the close of idle connections.
 const CLOSE_IDLE_AFTER: Duration = Duration::from_secs(1);
@@ -71,7 +71,8 @@ fn app(worker: &Worker) -> Router {
         .layer(middleware::map_response_with_state(worker.clone(), close_connection))
 }
 
-/// A lame duck asks its clients to reconnect. HTTP/2 has no such header, and hyper removes it.
+/// A lame duck asks clients to reconnect. HTTP/2 has no header for the request, and hyper removes the header from
+/// HTTP/2 answers.
 async fn close_connection(State(worker): State<Worker>, mut response: Response) -> Response {
     if worker.is_lame_duck() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -1,5 +1,5 @@
-//! A WebSocket server on every core: each message is returned to its sender. Before a worker exits, every client receives a
-//! close frame, and reconnects to another worker.
+//! A WebSocket server on every core, which returns each message to the sender. Before a worker exits, every client
+//! receives a close frame and can reconnect to another worker.
 //!
 //! `cargo run -p cluster-services --bin websocket -- 127.0.0.1:8000`
 
@@ -50,7 +50,7 @@ async fn echo(mut socket: WebSocket, worker: Worker) {
             () = worker.became_lame_duck() => break,
         }
     }
-    // The client answers with a close frame; messages before it are read and returned.
+    // The client answers with a close frame. Messages before this frame are read and returned.
     if socket.send(Message::Close(Some(going_away))).await.is_ok() {
         while let Some(Ok(message)) = socket.recv().await {
             if matches!(message, Message::Close(_)) {
