@@ -133,13 +133,12 @@ fn body<T: DeserializeOwned>(message: &Message) -> Result<T, MessageError> {
 
 /// The number of a message with this `cmd`.
 fn number(message: &Message, cmd: &str) -> Option<u64> {
-    if !message.as_bytes().windows(cmd.len()).any(|part| part == cmd.as_bytes()) {
+    let head: Head = if let Some(text) = message.object_with(cmd) {
+        serde_json::from_str(&text).ok()?
+    } else if message.contains(cmd) && !has_json(message) {
+        head_of_clone(&message.structured().ok()?)?
+    } else {
         return None;
-    }
-    let head: Head = match message.json_text() {
-        // An array of the same values has no `cmd`.
-        Ok(text) => text.trim_start().starts_with('{').then(|| serde_json::from_str(&text).ok())??,
-        Err(_) => head_of_clone(&message.structured().ok()?)?,
     };
     (head.cmd == cmd).then_some(head.id)
 }

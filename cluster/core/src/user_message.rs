@@ -6,6 +6,7 @@ use alloc::string::{String, ToString};
 use core::fmt;
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde::de::DeserializeOwned;
 use serde::ser::{Error as _, Serialize, Serializer};
 use serde_json::Value;
@@ -148,6 +149,18 @@ impl Message {
                 text.map(Cow::Owned).map_err(MessageError::of_no_json)
             }
         }
+    }
+
+    /// The JSON text of an object that contains the bytes of `part` somewhere. `None`: another message. A message without these bytes
+    /// is not parsed, so that a search for messages of one protocol costs the other messages little.
+    pub fn object_with(&self, part: &str) -> Option<Cow<'_, str>> {
+        let text = self.contains(part).then(|| self.json_text().ok())??;
+        text.trim_start().starts_with('{').then_some(text)
+    }
+
+    /// Whether the bytes of `part` occur in the bytes of the message.
+    pub fn contains(&self, part: &str) -> bool {
+        memmem::find(&self.bytes, part.as_bytes()).is_some()
     }
 
     fn checked_text(&self) -> &str {

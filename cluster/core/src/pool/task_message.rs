@@ -12,7 +12,6 @@
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 
-use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -24,7 +23,7 @@ use crate::user_message::Message;
 pub const TASKS_READY: &str = "CLUSTER_TASKS_READY";
 
 /// The common part of every message: a message without it belongs to the program.
-const PREFIX: &[u8] = b"CLUSTER_TASK";
+const PREFIX: &str = "CLUSTER_TASK";
 
 const RUN: &str = "CLUSTER_TASK";
 const CANCEL: &str = "CLUSTER_TASK_CANCEL";
@@ -70,16 +69,6 @@ impl<'a> TaskFields<'a> {
     fn new(cmd: &'a str, task: TaskId) -> Self {
         TaskFields { cmd, id: task.0, task: None, result: None, error: None }
     }
-
-    fn of(text: &'a str) -> Option<Self> {
-        // An array of the same values has no `cmd`.
-        text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok())?
-    }
-}
-
-/// Whether the message may belong to a pool: any other message is not parsed.
-fn may_concern_tasks(message: &Message) -> bool {
-    memmem::find(message.as_bytes(), PREFIX).is_some()
 }
 
 /// A member as a message; an absent one is `null`, as in JavaScript.
@@ -109,11 +98,8 @@ impl TaskRequest {
 
     /// Reads a message. `None`: the message belongs to the program.
     pub fn from_message(message: &Message) -> Option<Self> {
-        if !may_concern_tasks(message) {
-            return None;
-        }
-        let text = message.json_text().ok()?;
-        let fields = TaskFields::of(&text)?;
+        let text = message.object_with(PREFIX)?;
+        let fields: TaskFields<'_> = serde_json::from_str(&text).ok()?;
         let task = TaskId(fields.id);
         match fields.cmd {
             RUN => Some(TaskRequest::Run { task, payload: value(fields.task) }),
@@ -145,14 +131,11 @@ impl TaskReply {
 
     /// Reads a message. `None`: the message belongs to the program.
     pub fn from_message(message: &Message) -> Option<Self> {
-        if !may_concern_tasks(message) {
-            return None;
-        }
-        if *message == *TASKS_READY {
+        if message.contains(PREFIX) && *message == *TASKS_READY {
             return Some(TaskReply::Ready);
         }
-        let text = message.json_text().ok()?;
-        let fields = TaskFields::of(&text)?;
+        let text = message.object_with(PREFIX)?;
+        let fields: TaskFields<'_> = serde_json::from_str(&text).ok()?;
         let task = TaskId(fields.id);
         match fields.cmd {
             DONE => Some(TaskReply::Done { task, result: value(fields.result) }),
