@@ -19,28 +19,13 @@ pub(crate) struct Supervision {
 
 /// The request to exit in a call, as an index of [`Life::asked`], with the worker.
 fn request(call: &Call) -> Option<(WorkerId, usize)> {
-    let contains = |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|at| at == part.as_bytes());
-    match call {
-        Call::Write { channel, bytes, .. } if contains(bytes, "NODE_CLUSTER_LAME_DUCK") => {
-            Some((WorkerId(channel.0), 0))
-        }
-        Call::Write { channel, bytes, .. } if contains(bytes, "\"act\":\"disconnect\"") => {
-            Some((WorkerId(channel.0), 1))
-        }
-        Call::Kill { worker, signal } => Some((*worker, if *signal == Signal::SIGTERM { 2 } else { 3 })),
-        Call::Spawn { .. }
-        | Call::Write { .. }
-        | Call::PauseRead { .. }
-        | Call::ResumeRead { .. }
-        | Call::CloseChannel { .. }
-        | Call::Bind { .. }
-        | Call::Listen { .. }
-        | Call::PauseAccept { .. }
-        | Call::ResumeAccept { .. }
-        | Call::Close { .. }
-        | Call::SetTimer { .. }
-        | Call::Exit { .. } => None,
+    if let Call::Kill { worker, signal } = call {
+        return Some((*worker, if *signal == Signal::SIGTERM { 2 } else { 3 }));
     }
+    let Call::Write { channel, bytes, .. } = call else { return None };
+    let contains = |part: &str| bytes.windows(part.len()).any(|at| at == part.as_bytes());
+    let requests = ["NODE_CLUSTER_LAME_DUCK", "\"act\":\"disconnect\""];
+    requests.iter().position(|part| contains(part)).map(|at| (WorkerId(channel.0), at))
 }
 
 impl Supervision {
