@@ -194,13 +194,14 @@ impl Slots {
     }
 
     /// The slot has no holder, and gets none by itself.
-    pub(super) fn hold(&mut self, slot: SlotId) {
+    pub(super) fn suspend(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.holder = Err(Vacancy::Suspended);
         }
     }
 
-    /// The slot has lost its holder. A successor becomes the holder. False: a successor did, or the slot was removed.
+    /// The slot has lost its holder. A successor becomes the holder. False: a successor has become the holder, or the
+    /// slot was removed.
     pub(super) fn vacate(&mut self, slot: SlotId, was_ready: bool) -> bool {
         let Some(slot) = self.0.get_mut(&slot) else { return false };
         if !was_ready {
@@ -233,7 +234,7 @@ impl Slots {
     }
 
     /// The slots that wait for a start get none.
-    pub(super) fn hold_waiting(&mut self) -> Vec<SlotId> {
+    pub(super) fn suspend_waiting(&mut self) -> Vec<SlotId> {
         let waiting = self.0.iter_mut().filter(|(_, slot)| slot.holder == Err(Vacancy::BackingOff));
         waiting
             .map(|(id, slot)| {

@@ -107,7 +107,7 @@ impl Supervisor {
                     SupervisorEvent::Cut { slot, worker, connections }
                 });
                 if self.slots.is_holder(slot, worker) {
-                    self.slots.hold(slot);
+                    self.slots.suspend(slot);
                     if self.shutdown.is_running() {
                         self.start(slot);
                     }
@@ -176,7 +176,7 @@ impl Supervisor {
         self.events.push_back(SupervisorEvent::GaveUp { reason, slot, last });
         match self.settings.give_up {
             GiveUp::Suspend => {
-                for slot in core::iter::once(slot).chain(self.slots.hold_waiting()) {
+                for slot in core::iter::once(slot).chain(self.slots.suspend_waiting()) {
                     self.hold(slot);
                 }
             }
@@ -214,7 +214,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends the replacement in progress. Successors that are not ready are terminated; old workers serve on.
+    /// Ends the replacement in progress. Successors that are not ready are terminated; old workers continue to serve.
     fn abandon(&mut self, reason: AbandonReason) {
         let Some((id, scope, active)) = self.replacements.abandon() else { return };
         self.events.push_back(SupervisorEvent::ReloadAbandoned { id, scope, reason });
@@ -261,8 +261,8 @@ impl Supervisor {
         true
     }
 
-    /// A shutdown ends the replacement in progress and the requested ones, and the queue is handed off. The program has not
-    /// received the reports of suspended slots, and needs them no longer.
+    /// A shutdown ends the replacement in progress and the requested ones, and the queue is handed off. The program
+    /// has not received the reports of suspended slots, and no longer needs these reports.
     fn stop_accepting(&mut self) {
         self.events.retain(|event| !matches!(event, SupervisorEvent::SlotSuspended { .. }));
         self.events.push_back(SupervisorEvent::ShutdownStarted);
@@ -271,7 +271,7 @@ impl Supervisor {
             let reason = AbandonReason::Shutdown;
             self.events.push_back(SupervisorEvent::ReloadAbandoned { id, scope, reason });
         }
-        self.slots.hold_waiting();
+        self.slots.suspend_waiting();
         self.primary_mut().supervised().stop_accepting();
         let (emptying, shutdown) = (self.settings.emptying(), self.settings.shutdown);
         self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Emptying), emptying);
