@@ -1,5 +1,5 @@
 //! Texts for error numbers: the meaning, and what a user can do, by the operation that failed. No decision depends on
-//! them.
+//! these texts.
 
 use core::fmt;
 

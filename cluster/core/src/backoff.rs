@@ -2,7 +2,7 @@
 //! set the timers.
 
 /// The pause of a worker that has refused a connection, and of a failed write, in milliseconds. Node has no pause: a
-/// full worker and its primary pass a connection back and forth at a third of a core.
+/// full worker and its primary pass a connection back and forth, which uses a third of a core.
 pub(crate) const RETRY_MS: u64 = 20;
 
 /// The first pause, in milliseconds.

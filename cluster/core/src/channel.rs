@@ -1,8 +1,8 @@
 //! One IPC channel: bytes to messages and back, at most one descriptor per write. The channel decodes frames without
-//! interpreting messages, and is independent of its owner: `step` has its pending work and its reports. `reading` splits
-//! bytes into frames; `outgoing` encodes messages; `outbox` orders the writes and `unsent` accounts for them; `sending`
-//! queues messages, and its documentation proves that reading never waits for the peer's reading; `failing` handles
-//! failed writes.
+//! interpreting messages, and is independent of the owner. `step` has the pending work and the reports of a channel.
+//! `reading` splits bytes into frames; `outgoing` encodes messages; `outbox` orders the writes and `unsent` accounts
+//! for them; `sending` queues messages, and its documentation proves that reading never waits for the peer's reading;
+//! `failing` handles failed writes.
 
 use crate::message::Frame;
 use crate::os::{Call, ChannelId, Errno, SocketId};
@@ -71,7 +71,7 @@ impl Channel {
         self.sending.broken
     }
 
-    /// The peer has not acknowledged the descriptor, so it cannot refer to the socket.
+    /// The peer has not acknowledged the descriptor, so the peer cannot refer to the socket.
     pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
         self.sending.is_carrying(socket)
     }
@@ -206,15 +206,16 @@ impl Channel {
         }
     }
 
-    /// The owner closes the descriptor: frames that would have carried it are not sent. A descriptor that was sent
-    /// stays sent.
+    /// The owner closes the descriptor: frames with the descriptor are not sent. A descriptor that was sent before is
+    /// not revoked.
     pub(crate) fn cancel<T>(&mut self, socket: SocketId, steps: &mut Queue<T>) {
         self.sending.withdraw(|frame| frame.socket == Some(socket), steps);
         self.close_if_done(steps);
     }
 
-    /// The process at the other end has exited. Another process may hold that end open, and gets no descriptors in
-    /// its place; a pending descriptor of the process is closed, because it may be that very end.
+    /// The process at the other end has exited. Another process may hold that end open, and receives no descriptor
+    /// meant for the exited process. A pending descriptor from the exited process is closed, because the descriptor
+    /// may be the other end of this channel.
     pub(crate) fn cancel_all<T>(&mut self, steps: &mut Queue<T>) {
         self.drop_pending_fd(steps);
         self.sending.withdraw(|frame| frame.socket.is_some(), steps);

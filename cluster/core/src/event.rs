@@ -52,7 +52,7 @@ pub enum Event {
         worker: WorkerId,
         status: ExitStatus,
         /// The worker was asked to exit, by the primary or by its own program. A supervising program replaces the
-        /// workers that were not. Node: `worker.exitedAfterDisconnect`.
+        /// other workers. Node: `worker.exitedAfterDisconnect`.
         exited_after_disconnect: bool,
     },
     /// An operation on the worker failed. Node: `'error'` on the worker.
@@ -63,8 +63,8 @@ pub enum Event {
         errno: Errno,
     },
     /// Every worker that [`Primary::disconnect_all`](crate::Primary::disconnect_all) asked to exit has exited, and
-    /// its events were emitted. Node: the callback of `cluster.disconnect()`, which runs when the *first* worker has
-    /// exited, against its documentation.
+    /// the events of these workers were emitted. Node: the callback of `cluster.disconnect()`, which runs when the
+    /// *first* worker has exited, contrary to Node's documentation.
     AllDisconnected,
 }
 

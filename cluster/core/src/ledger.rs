@@ -6,7 +6,7 @@ use alloc::collections::BTreeMap;
 
 use crate::os::{HandleId, SocketId, WorkerId};
 
-/// The state of a connection that the primary still answers for.
+/// The state of a connection that is neither owned by a worker nor closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectionState {
     /// Queued at this handle.
@@ -43,7 +43,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The connections that the primary still answers for, in order of acceptance.
+    /// The connections that are neither owned by a worker nor closed, in order of acceptance.
     pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> {
         self.open.iter().map(|(socket, state)| (*socket, *state))
     }

@@ -22,8 +22,8 @@
 //! `cluster` implements [`Os`] on Unix and has the async interface for programs; `cluster-sim` implements [`Os`] as a
 //! deterministic simulator.
 //!
-//! The feature `testing` has a cluster in memory, the module `testing`, and lets counters continue after a number, for
-//! tests of a machine that has run for long.
+//! The feature `testing` adds the module `testing`, a cluster in memory. With the feature, counters can continue
+//! after a number, for tests of a machine that has run for long.
 //!
 //! # Where to start
 //!
@@ -37,7 +37,7 @@
 //! * [`Settings`], [`SpawnOptions`] and [`Limits`] configure a primary; [`ListenOptions`] configures a server of a
 //!   worker.
 //! * [`Message`] is the payload of a user's message, in either serialization of Node; [`Structured`] is the data
-//!   model of the second.
+//!   model of [`Serialization::Advanced`].
 //! * [`Ledger`] accounts for every connection that the primary has accepted.
 //!
 //! One fork, driven by hand:

@@ -103,11 +103,11 @@ pub enum ListenAddress {
         /// Bind although another process may have bound the address. Node: `reuseAddr`.
         reuse_address: bool,
     },
-    /// TCP or UDP at an IPv6 address in a zone, such as a link-local one.
+    /// TCP or UDP at an IPv6 address in a zone, such as a link-local address.
     Zoned {
         host: Ipv6Addr,
-        /// The name of the network interface. A primary of this crate also accepts the interface's number, Node's
-        /// does not.
+        /// The name of the network interface. A primary of this crate also accepts the interface's number; a Node
+        /// primary does not.
         zone: String,
         /// 0: the kernel chooses.
         port: u16,
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!((zone.as_str(), datagrams), ("7", false));
     }
 
-    /// A UDP server's query has the fields of Node's.
+    /// A UDP server's query has the fields of Node's query.
     #[test]
     fn udp_query_matches_node() {
         let udp = |ipv6_only, reuse_address| {

@@ -97,8 +97,8 @@ pub(crate) enum SocketCount {
     AllClosed(String),
 }
 
-/// The messages of a supervisor. Node has none of them; as internal messages with an unknown `cmd` they are ignored by
-/// an unmodified Node program.
+/// The messages of a supervisor. An unmodified Node program ignores these messages, because their `cmd` is unknown to
+/// Node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Supervision {
     /// The worker gets no further connection, and its clients should connect elsewhere: `NODE_CLUSTER_LAME_DUCK`.
@@ -171,7 +171,7 @@ pub(crate) struct QueryServer {
 /// The answer to a `QueryServer`, a `NewConn` or an `ExitedAfterDisconnect`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Reply {
-    /// The `seq` of the message that this one answers.
+    /// The `seq` of the message that is answered.
     pub(crate) ack: u64,
     /// In the answer to a `QueryServer`: the error.
     pub(crate) errno: Option<Errno>,

@@ -15,7 +15,8 @@ pub use crate::errno::{Errno, Signal};
 use crate::os_bytes::{Escaped, OsBytes};
 use crate::spawn_options::SpawnOptions;
 
-/// A worker of a primary, numbered in ascending order from 1. Not a process id; never reused. A number in serde's data model.
+/// A worker of a primary, numbered in ascending order from 1. Not a process id; never reused. Serialized by serde as
+/// a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub u64);
 
@@ -149,7 +150,8 @@ impl LocalAddress {
         }
     }
 
-    /// The IP address and port, unless a path. Without a named zone: only the operating system has the zone's number.
+    /// The IP address and port; `None` for a path. A named zone is left out, because only the operating system has
+    /// the number of the zone.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             LocalAddress::Ip(address) => Some(*address),
@@ -225,9 +227,9 @@ pub enum Call {
         /// channel.
         env: Vec<(OsBytes, OsBytes)>,
     },
-    /// Send a signal, to the whole group of a worker with a group of its own. No answer, or [`OsEvent::KillFailed`]; a
-    /// process that has exited is no failure. After the exit the signal reaches what remains of such a group, without a
-    /// failure; SIGKILL is the last.
+    /// Send a signal, to the whole group of a worker with a group of its own. No answer, or [`OsEvent::KillFailed`];
+    /// a process that has exited is no failure. After the exit of the worker the signal reaches the remaining
+    /// processes of such a group, without a failure; SIGKILL is the last signal.
     Kill { worker: WorkerId, signal: Signal },
     /// Write to a channel. Answer: [`OsEvent::Wrote`] or [`OsEvent::WriteFailed`].
     Write {
@@ -317,7 +319,7 @@ pub enum OsEvent {
     /// there is room.
     Wrote {
         channel: ChannelId,
-        /// The bytes that were not accepted. The descriptor was sent if at least one byte was.
+        /// The bytes that were not accepted. The descriptor was sent if at least one byte was accepted.
         rest: Vec<u8>,
     },
     /// The channel has room again after a partial write.

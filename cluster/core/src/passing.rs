@@ -1,5 +1,5 @@
 //! Sockets that accompany users' messages: types, ownership while in flight, and the counts that Node keeps. The
-//! machines send and close them.
+//! machines send and close the sockets.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -10,7 +10,7 @@ use crate::os::{ChannelId, SocketId};
 /// A socket that was received with a message, owned by the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct IncomingHandle {
-    /// The program closes the socket after use, and reports that to the machine by `release`.
+    /// The program closes the socket after use, and reports the close to the machine by `release`.
     pub socket: SocketId,
     /// The type that the sender gave.
     pub kind: HandleType,
@@ -23,7 +23,7 @@ pub struct OutgoingHandle {
     pub socket: SocketId,
     /// The type for the receiver.
     pub kind: HandleType,
-    /// The sender keeps the socket, open. Node: `keepOpen`.
+    /// The sender keeps the socket open. Node: `keepOpen`.
     pub keep_open: bool,
 }
 

@@ -114,7 +114,7 @@ enum Intake {
 /// A queue of tasks, and the workers that run them.
 ///
 /// A worker receives tasks once it has sent [`TASKS_READY`] and while [`Pool::set_ready`] is on, at most
-/// [`PoolSettings::tasks_per_worker`] at a time; each task is sent to the worker with the fewest.
+/// [`PoolSettings::tasks_per_worker`] at a time; each task is sent to the worker with the fewest tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pool {
     rules: PoolRules,
@@ -182,8 +182,8 @@ impl Pool {
         Ok(task)
     }
 
-    /// Cancels a task: a queued one is removed; the worker of a running one receives a message, and its reply is ignored. No
-    /// effect if the task has ended.
+    /// Cancels a task: a queued task is removed; the worker of a running task receives a message, and the reply is
+    /// ignored. No effect if the task has ended.
     pub fn cancel(&mut self, task: TaskId) {
         if self.tasks.remove(&task).is_none() {
             return;
@@ -217,8 +217,8 @@ impl Pool {
         self.workers.get_or_add(worker).is_ready = ready;
     }
 
-    /// The worker has exited, or is stuck: `None`, as the supervisor no longer waits for the exit. The running tasks end or are queued
-    /// again, by [`Delivery`].
+    /// The worker has exited. Without a status the worker is stuck, and the supervisor no longer waits for the exit.
+    /// The running tasks end or are queued again, by [`Delivery`].
     pub fn exited(&mut self, worker: WorkerId, status: Option<ExitStatus>) {
         for task in self.workers.remove(worker) {
             let Some(attempts) = self.tasks.get(&task).map(|task| task.attempts) else { continue };

@@ -61,7 +61,8 @@ pub(crate) enum Step {
 impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
-            // Deferring an event has no output, and its tick precedes that of the call behind it.
+            // The step defers an event without an output. Run together with the calls, the step keeps the order of
+            // the ticks.
             Step::Later(_) | Step::ResumeAccept(_) => true,
             Step::Emit(_)
             | Step::Remove(_)
@@ -196,12 +197,12 @@ impl Primary {
         }
     }
 
-    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the exit of the
-    /// last, or one tick later if there is no worker.
+    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the exit of the last
+    /// worker, or one tick later if there is no worker.
     ///
     /// Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. A
     /// worker that is forked afterwards is not asked, and opens its sockets again. Node: `cluster.disconnect()`,
-    /// which calls back when the *first* worker has exited, against its documentation.
+    /// which calls back when the *first* worker has exited, contrary to Node's documentation.
     pub fn disconnect_all(&mut self) {
         let all = self.peers.expect_exits();
         for worker in &all {
@@ -252,8 +253,8 @@ impl Primary {
         self.peers.all(WorkerInfo::is_listed)
     }
 
-    /// The workers with running processes, in order of fork, including those that were asked to exit. A
-    /// program kills these after a deadline.
+    /// The workers with running processes, in order of fork, including workers that were asked to exit. A program can
+    /// kill these workers after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
         self.peers.all(|info| !info.dead)
     }

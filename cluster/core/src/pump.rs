@@ -7,7 +7,7 @@ use crate::os::{Call, Os, OsEvent};
 ///
 /// Give one input (an [`OsEvent`] or a command), call [`Machine::poll`] until `None`, then give the next input. The
 /// answer to a call is an input, and is given before the next `poll`. The steps of a command that the user gives in
-/// reaction to an event run before the queued ones, as a call inside a listener does in Node.
+/// reaction to an event run before the queued steps, as a call inside a listener does in Node.
 pub trait Machine {
     /// The events for the user.
     type Event;

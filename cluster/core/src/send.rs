@@ -22,8 +22,8 @@ pub enum SendError {
     Closed,
     /// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) are waiting for a peer that does not read.
     Full,
-    /// An object with a `cmd` that begins with `NODE_`: the peer would take the message for an internal one and deliver
-    /// nothing.
+    /// An object with a `cmd` that begins with `NODE_`: the peer would take the message for an internal message and
+    /// deliver nothing.
     Reserved,
     /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a peer with
     /// the same limits would reject it.

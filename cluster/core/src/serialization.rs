@@ -12,7 +12,7 @@ pub enum Serialization {
     /// One JSON text per line. Node: `'json'`.
     #[default]
     Json,
-    /// V8's structured clone, each preceded by its length. Node: `'advanced'`. A [`Message`](crate::Message) keeps
+    /// Structured clones of V8, each preceded by its length. Node: `'advanced'`. A [`Message`](crate::Message) keeps
     /// every JavaScript type; [`Structured`](crate::Structured) models all of them.
     Advanced,
 }

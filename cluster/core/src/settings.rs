@@ -64,7 +64,7 @@ impl Default for Limits {
 /// The settings of a primary. Node: `cluster.settings`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Settings {
-    /// The options of later forks; [`Primary::setup`](crate::Primary::setup) changes them.
+    /// The options of later forks; [`Primary::setup`](crate::Primary::setup) changes these options.
     pub spawn: SpawnOptions,
     /// The assignment of connections to workers.
     pub policy: SchedulingPolicy,

@@ -124,13 +124,13 @@ impl SpawnOptions {
         self.set(|options| options.exec = Some(program.into()))
     }
 
-    /// The arguments before all others, in place of those set before. Default: none. Node: `execArgv`.
+    /// The arguments before all others, in place of earlier values. Default: none. Node: `execArgv`.
     #[must_use]
     pub fn exec_argv(self, args: impl IntoIterator<Item = impl Into<OsBytes>>) -> Self {
         self.set(|options| options.exec_argv = Some(args.into_iter().map(Into::into).collect()))
     }
 
-    /// The arguments, without the name of the program, in place of those set before. Default: none. Without
+    /// The arguments, without the name of the program, in place of earlier values. Default: none. Without
     /// [`exec`](SpawnOptions::exec), they follow the primary's own arguments.
     #[must_use]
     pub fn args(self, args: impl IntoIterator<Item = impl Into<OsBytes>>) -> Self {
@@ -177,24 +177,25 @@ impl SpawnOptions {
         self.set(|options| options.gid = Some(gid))
     }
 
-    /// The supplementary groups. Default: the primary's; with [`uid`](SpawnOptions::uid) or [`gid`](SpawnOptions::gid) none, as in
-    /// Node, unless the primary may not drop its groups (it is not root): then the worker keeps them. Node has no such setting.
+    /// The supplementary groups. Default: the primary's; with [`uid`](SpawnOptions::uid) or
+    /// [`gid`](SpawnOptions::gid) none, as in Node, unless the primary may not drop its groups because it is not
+    /// root: then the worker keeps the groups. Node has no such setting.
     #[must_use]
     pub fn groups(self, groups: impl IntoIterator<Item = u32>) -> Self {
         self.set(|options| options.groups = Some(groups.into_iter().collect()))
     }
 
-    /// Leaves the meaning of SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU to the primary: the worker ignores them, unless its
-    /// program handles them. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send them to every process of a service
-    /// at once; without this option workers exit in the middle of their requests, as in Node, before the primary can
-    /// disconnect them, and a supervised worker would stop at the signals by which the supervisor scales. Default: false, as in
-    /// Node.
+    /// Leaves the meaning of SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU to the primary: the worker ignores them,
+    /// unless its program handles them. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send
+    /// them to every process of a service at once; without this option workers exit in the middle of their requests,
+    /// as in Node, before the primary can disconnect the workers, and a supervised worker would stop at the signals
+    /// by which the supervisor scales. Default: false, as in Node.
     ///
-    /// A worker then exits when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of the five has
-    /// no effect. The option holds for every program from its start. Node.js restores default actions at its own start, so a Node
-    /// worker gets an option in `NODE_OPTIONS`, `--import` with a listener for each of the five; the worker's own environment
-    /// does not show it. `node` from 18.18 can read the option, and then refuses a main file that is no ES module and has an
-    /// unknown extension.
+    /// A worker then exits when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of these
+    /// five signals has no effect. The option holds for every program from its start. Node.js restores default
+    /// actions at its own start, so a Node worker gets an option in `NODE_OPTIONS`, `--import` with a listener for
+    /// each of the signals; the worker's own environment does not contain this option. `node` from 18.18 can read the
+    /// option, and then refuses a main file that is no ES module and has an unknown extension.
     #[must_use]
     pub fn ignore_terminal_signals(self, ignore: bool) -> Self {
         self.set(|options| options.ignore_terminal_signals = Some(ignore))
@@ -216,10 +217,10 @@ impl SpawnOptions {
     /// The signal that the worker gets from the kernel when the primary dies, however the primary dies (Linux,
     /// `PR_SET_PDEATHSIG`). Default: none. Elsewhere the start fails with `ENOSYS`.
     ///
-    /// A Rust worker and a Node worker exit by themselves when their channel closes; the signal is for workers that hang, and
-    /// for other programs. Processes that the worker starts do not get the signal. A worker that ignores the signal runs on:
-    /// with [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals) use SIGKILL. The kernel revokes the signal when
-    /// the worker executes a set-user-ID program.
+    /// A Rust worker and a Node worker exit by themselves when their channel closes; the signal is for workers that
+    /// hang, and for other programs. Processes that the worker starts do not get the signal. A worker that ignores
+    /// the signal continues to run: with [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals) use
+    /// SIGKILL. The kernel revokes the signal when the worker executes a set-user-ID program.
     #[must_use]
     pub fn parent_death_signal(self, signal: Signal) -> Self {
         self.set(|options| options.parent_death_signal = Some(signal))
@@ -231,9 +232,9 @@ impl SpawnOptions {
         self.set(|options| options.serialization = Some(serialization))
     }
 
-    /// Where the inspectors of Node workers listen, the same port for all, if [`exec_argv`](SpawnOptions::exec_argv) or
-    /// `NODE_OPTIONS` starts one (`--inspect` and its forms). Default: the count of such forks, added to the port that
-    /// [`Settings::node_options`](crate::Settings::node_options) names, or to 9229.
+    /// Where the inspectors of Node workers listen, the same port for all, if [`exec_argv`](SpawnOptions::exec_argv)
+    /// or `NODE_OPTIONS` starts an inspector (`--inspect` and its forms). Default: the count of such forks, added to
+    /// the port that [`Settings::node_options`](crate::Settings::node_options) names, or to 9229.
     #[must_use]
     pub fn inspect_port(self, port: u16) -> Self {
         self.set(|options| options.inspect_port = Some(port))

@@ -1,7 +1,7 @@
 //! The ordered queue of a machine: outputs and the tails of transitions.
 //!
 //! Node emits in the middle of a transition, and a command inside a listener takes effect before the rest of the
-//! transition. So a transition is a row of steps, and the steps of a command run before the queued ones: the call
+//! transition. So a transition is a row of steps, and the steps of a command run before the queued steps: the call
 //! stack as data. Behind the steps are the ticks (Node: `process.nextTick`). The queue does not interpret steps.
 
 use alloc::collections::VecDeque;

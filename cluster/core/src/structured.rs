@@ -44,7 +44,7 @@ pub enum Structured {
     BigInt(BigInt),
     /// A string.
     String(JsString),
-    /// A `Date`, in milliseconds since 1970; NaN for an invalid one.
+    /// A `Date`, in milliseconds since 1970; NaN for an invalid date.
     Date(f64),
     /// A `Boolean`, `Number`, `String` or `BigInt` object, around its primitive value.
     Boxed(Box<Structured>),

@@ -135,8 +135,8 @@ impl Supervisor {
     }
 
     /// Replaces the worker of every slot, [`surge`](SupervisorSettings::surge) slots at a time: a successor starts,
-    /// and when the successor is ready the old worker is asked to exit. Suspended slots start as well. A reload during another
-    /// follows, and joins one that already waits.
+    /// and when the successor is ready the old worker is asked to exit. Suspended slots start as well. A reload that
+    /// is requested during another reload waits for its end, and joins a reload that already waits.
     ///
     /// [`SupervisorEvent::ReloadFinished`] or [`SupervisorEvent::ReloadAbandoned`] follows with the number, unless the
     /// supervisor was shutting down already.
@@ -161,9 +161,9 @@ impl Supervisor {
         }
     }
 
-    /// Changes the number of slots. Workers of removed slots are asked to exit, those with the highest numbers;
-    /// [`SupervisorEvent::Scaled`] follows when they have exited and every slot is ready or suspended. No effect during a
-    /// shutdown.
+    /// Changes the number of slots. The slots with the highest numbers are removed, and their workers are asked to
+    /// exit; [`SupervisorEvent::Scaled`] follows when these workers have exited and every slot is ready or suspended.
+    /// No effect during a shutdown.
     ///
     /// # Errors
     ///
@@ -243,7 +243,7 @@ impl Supervisor {
             }
             Deadline::Recycle(worker) => self.lifecycle.permit_recycle(worker),
             Deadline::Age(worker) => {
-                // Another attempt follows if this one is abandoned.
+                // Another attempt follows if this recycle is abandoned.
                 if self.lifecycle.processes().is_ready(worker) {
                     self.replacements.recycle(
                         worker,

@@ -189,7 +189,7 @@ impl Message {
         self.bytes
     }
 
-    /// A peer would take the message for an internal one of Node, and deliver nothing.
+    /// A peer would take the message for an internal message of Node, and deliver nothing.
     pub(crate) fn is_reserved(&self) -> bool {
         match self.serialization {
             Serialization::Json => {

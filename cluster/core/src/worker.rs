@@ -74,7 +74,7 @@ pub struct Worker {
 impl Worker {
     /// A worker with an open channel. Its first message reports that the worker is online.
     ///
-    /// `serialization` is the one that the primary has chosen. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
+    /// The primary chooses the `serialization`. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
     pub fn new(id: WorkerId, serialization: Serialization, mut limits: Limits) -> Self {
         // A worker always reads: the protocol bounds the answers that its primary causes.
         limits.answer_bytes = usize::MAX;
@@ -149,8 +149,8 @@ impl Worker {
 
     // ---- servers
 
-    /// Listens on an address, shared with other workers that do. [`WorkerEvent::Listening`] or
-    /// [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
+    /// Listens on an address, shared with every worker that listens on the same address. [`WorkerEvent::Listening`]
+    /// or [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
     pub fn listen(&mut self, options: ListenOptions) -> ListenerId {
         let is_shutting_down = self.exited_after_disconnect;
         self.command(|worker| worker.servers.listen(options, is_shutting_down, &mut worker.peer))
@@ -163,7 +163,7 @@ impl Worker {
     }
 
     /// Asks for one connection of a server. [`WorkerEvent::Connection`] follows when there is one. Another call
-    /// before that has no effect.
+    /// before the connection has no effect.
     pub fn accept(&mut self, listener: ListenerId) {
         self.command(|worker| worker.servers.accept(listener, &mut worker.peer));
     }

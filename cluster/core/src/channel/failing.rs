@@ -1,5 +1,5 @@
 //! Failed writes: the end of the channel, a descriptor that cannot be sent, or a shortage to retry after. Only the
-//! first loses messages.
+//! end of the channel loses messages.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -21,8 +21,9 @@ enum Failure {
 }
 
 impl Failure {
-    /// If the write had a descriptor, and a descriptor can cause the error, the descriptor is to blame; the next write
-    /// without a descriptor decides about the channel. An unknown error of a write without a descriptor loses no message.
+    /// If the write had a descriptor, and a descriptor can cause the error, the descriptor counts as the cause; the
+    /// next write without a descriptor decides about the channel. An unknown error of a write without a descriptor
+    /// loses no message.
     fn of(errno: Errno, with_socket: bool) -> Failure {
         match errno {
             Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ESHUTDOWN => Failure::Broken,
@@ -72,7 +73,7 @@ impl SendQueue {
         self.release_blocked(steps);
     }
 
-    /// The peer reads no longer. Unsent messages are lost, except connection offers, which return to the owner;
+    /// The peer no longer reads. Unsent messages are lost, except connection offers, which return to the owner;
     /// earlier messages of the peer may still arrive.
     fn break_off<T>(&mut self, errno: Errno, steps: &mut Queue<T>) -> bool {
         if core::mem::replace(&mut self.broken, true) {

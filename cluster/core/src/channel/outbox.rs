@@ -22,7 +22,7 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    /// The number of frames behind the one in a write.
+    /// The number of frames behind the frame in a write.
     pub(super) fn queued(&self) -> usize {
         self.frames.len()
     }
@@ -53,7 +53,7 @@ impl Outbox {
         self.writing.as_mut()
     }
 
-    /// The frame in a write needs another write. Returns false if there is none.
+    /// The frame in a write needs another write. False: no frame is in a write.
     pub(super) fn rewrite(&mut self) -> bool {
         let frame = self.writing.take();
         frame.map(|(frame, _)| self.frames.push_front(frame)).is_some()

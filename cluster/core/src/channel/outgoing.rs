@@ -18,7 +18,7 @@ use crate::user_message::Message;
 /// The most bytes per write, so that a long frame written in pieces is not copied repeatedly.
 const PIECE: usize = 64 << 10;
 
-/// The retransmissions of a user's message after rejections of its socket. Node: the same.
+/// How often a user's message is sent again after rejections of its socket. Node has the same limit.
 const RETRANSMISSIONS: u8 = 3;
 
 /// The cause of a frame; `sending` explains the distinction.
@@ -144,7 +144,8 @@ pub(super) struct OutgoingFrame {
     /// The descriptor, until sent with the first byte.
     pub(super) socket: Option<SocketId>,
     pub(super) receipt: Option<SocketId>,
-    /// The message, if it has a descriptor. Boxed, because few have, and frames move between queues.
+    /// The message, if it has a descriptor. Boxed, because few frames have a descriptor, and frames move between
+    /// queues.
     pub(super) carries: Option<Box<Outgoing>>,
     pub(super) source: Source,
 }

@@ -35,7 +35,7 @@ impl FrameReader {
         FrameReader { serialization, message_bytes, partial: Vec::new(), pending_fd: None }
     }
 
-    /// A descriptor belongs to the next envelope. Returns an earlier one that has no envelope.
+    /// Keeps a descriptor for the next envelope. Returns an earlier descriptor without an envelope.
     pub(super) fn attach(&mut self, socket: SocketId) -> Option<SocketId> {
         self.pending_fd.replace(socket)
     }

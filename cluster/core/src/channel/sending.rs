@@ -139,8 +139,8 @@ impl SendQueue {
         }
     }
 
-    /// Acknowledges a descriptor. The acknowledgement overtakes blocked frames, or two peers would wait for each
-    /// other.
+    /// Acknowledges a descriptor. The acknowledgement overtakes blocked frames; otherwise two peers would wait for
+    /// each other.
     pub(super) fn acknowledge<T>(&mut self, arrived: bool, steps: &mut Queue<T>) {
         let frame = self.encoder.acknowledgement(arrived);
         self.unsent.add(&frame);
@@ -228,7 +228,7 @@ impl SendQueue {
         frame
     }
 
-    /// Cancels the frames that `carries` accepts. A descriptor that was sent stays sent.
+    /// Cancels the frames that `carries` accepts. A descriptor that was sent before is not revoked.
     pub(super) fn withdraw<T>(&mut self, carries: impl Fn(&OutgoingFrame) -> bool, steps: &mut Queue<T>) {
         let blocked_on_ack = take_if(&mut self.blocked_on_ack, &carries);
         let (next, turn_follows) = self.outbox.withdraw(carries);
@@ -244,7 +244,7 @@ impl SendQueue {
             self.unsent.complete(frame);
         }
         if !next.is_empty() {
-            // The cancelled frame was the one to be acknowledged.
+            // The cancelled frame was the frame to be acknowledged.
             self.answered(steps);
         }
     }
@@ -266,8 +266,8 @@ impl SendQueue {
         self.pause_if_full(steps);
     }
 
-    /// The peer has rejected the descriptor. A user's message is sent again, before the blocked frames; any other is
-    /// returned to the owner.
+    /// The peer has rejected the descriptor. A user's message is sent again, before the blocked frames; any other
+    /// message is returned to the owner.
     pub(super) fn rejected<T>(&mut self, steps: &mut Queue<T>) -> Option<ChannelEvent> {
         let mut outgoing = self.unacknowledged.take()?;
         if outgoing.retransmit() {

@@ -50,8 +50,8 @@ pub(crate) enum ChannelEvent {
     Violated(Violation),
     /// A number of the program's messages was accepted and never written completely.
     Lost(Errno, u64),
-    /// A write has failed; it is retried, or its message returned to the owner. Reported once until such a write
-    /// succeeds.
+    /// A write has failed. The write is retried, or the message is returned to the owner. Reported once until such a
+    /// write succeeds.
     Failing(Errno),
     /// Call [`Channel::writable`](super::Channel::writable) after a pause.
     Retry,

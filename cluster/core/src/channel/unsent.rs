@@ -72,7 +72,7 @@ impl Unsent {
         self.unwritten += u64::from(frame.source.is_counted());
     }
 
-    /// A frame that is not blocked.
+    /// Counts a frame that is not blocked, if the frame is an answer.
     pub(super) fn count_answer(&mut self, frame: &OutgoingFrame) {
         if frame.source.is_answer() {
             self.answers += frame.unsent();
@@ -110,12 +110,12 @@ impl Unsent {
         self.unwritten -= u64::from(frame.source.is_counted());
     }
 
-    /// Every queue is empty; the count of unwritten messages stays.
+    /// Every queue is empty. The count of unwritten messages is kept.
     pub(super) fn clear(&mut self) {
         (self.bytes, self.answers, self.blocked_answers) = (0, 0, 0);
     }
 
-    /// No frame of the program is written any longer; some were lost, or none.
+    /// No further frame of the program will be written. `lost`: some frames were lost.
     pub(super) fn lose(&mut self, lost: bool) {
         self.unwritten = 0;
         self.lossy |= lost;

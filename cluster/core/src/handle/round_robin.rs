@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(given(handle.handoff(ONE)), Some((1, 2)));
     }
 
-    /// A removed worker gets nothing; one that is added again while busy waits for its answer.
+    /// A removed worker gets nothing; a busy worker that is added again waits for its answer.
     #[test]
     fn removed_worker_gets_nothing() {
         let mut handle = RoundRobin::default();

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// The longest data, in bytes: kept for every socket, and echoed to every worker. Node sends 107 bytes for TLS.
 pub(super) const LONGEST: usize = 16 << 10;
 
-/// The deepest data: the 'advanced' serialization is written level by level.
+/// The greatest depth of data. The 'advanced' serialization is written level by level.
 const DEEPEST: usize = 64;
 
 /// A JavaScript value as JSON; `None`: undefined.

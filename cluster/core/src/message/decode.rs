@@ -223,7 +223,7 @@ fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
     }
     Ok(ListeningAddress {
         address,
-        // A Unix socket has -1, which is no port; a descriptor of one has null.
+        // A Unix socket has -1, which is no port; the descriptor of a Unix socket has null.
         port: match stream_port(fields)?.unwrap_or(0) {
             port @ -1..=65_535 => i32::try_from(port).expect("it is small"),
             _ => return Err(fields.violation(Field::Port)),
@@ -252,7 +252,7 @@ fn query(fields: &Fields<'_>) -> Result<QueryServer, Violation> {
         fd: fd(fields),
         flags: flags(&fields.get(Field::Flags)),
         backlog: backlog(&fields.get(Field::Backlog)),
-        // Not by truth: Node widens the mode for `true` only.
+        // Compared with `true`, as in Node, where other true values do not widen the mode.
         readable_all: fields.get(Field::ReadableAll) == Js::Boolean(true),
         writable_all: fields.get(Field::WritableAll) == Js::Boolean(true),
     })

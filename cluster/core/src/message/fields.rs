@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use super::js::Js;
 use crate::violation::{FieldKind, Violation};
 
-/// A field that a cluster reads. A value has an index instead of a search by name, because each message reads several.
+/// A field that a cluster reads. A value is found by index instead of by name, because several fields of each message
+/// are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 pub(super) enum Field {
@@ -105,7 +106,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of an object inside a message; none of any other value.
+    /// The fields of an object inside a message. Any other value has no fields.
     pub(super) fn of(raw: &'a RawValue) -> Self {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }
@@ -137,7 +138,7 @@ impl<'a> Fields<'a> {
         .ok_or_else(|| self.violation(field))
     }
 
-    /// The violation that a bad value of the field is.
+    /// The violation for a bad value of the field.
     pub(super) fn violation(&self, field: Field) -> Violation {
         Violation::BadFields { field: field.name(), found: self.get(field).kind() }
     }

@@ -1,5 +1,5 @@
 //! A field of a message as JavaScript reads it: truth, number, string. Node's own code coerces most fields instead of
-//! checking them, so a program's values arrive as the program wrote them. `docs/node.md` lists them.
+//! checking them, so a program's values arrive as the program wrote them. `docs/node.md` lists the fields.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -25,7 +25,7 @@ pub(super) enum Js<'a> {
     Object,
 }
 
-/// Nested lists are a number if the innermost is. Deeper lists are not read.
+/// The greatest depth of lists that are read. A nested list converts to a number if its innermost value does.
 const DEPTH: u8 = 8;
 
 /// The longest list that is joined, in bytes of JSON. The string of a longer list is too long for an address or a
@@ -129,13 +129,13 @@ impl<'a> Js<'a> {
     }
 }
 
-/// The value of a JSON number. Most are short integers, which need no rounding.
+/// The value of a JSON number. Most numbers are short integers, which need no rounding.
 fn float(json: &str) -> f64 {
     json.parse::<u32>().map_or_else(|_| json.parse().unwrap_or(f64::NAN), f64::from)
 }
 
-/// The value of a JSON string. Without an escape it is what stands between the quotes. A lone surrogate becomes the
-/// replacement character.
+/// The value of a JSON string. Without an escape the value is the text between the quotes. A lone surrogate becomes
+/// the replacement character.
 fn text(json: &str) -> Cow<'_, str> {
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     if let Some(plain) = inner.filter(|inner| memchr::memchr(b'\\', inner.as_bytes()).is_none()) {

@@ -12,7 +12,7 @@ use crate::user_message::Message;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum PoolEvent {
-    /// A task was sent to a worker. At least once: each time.
+    /// A task was sent to a worker. A task that is delivered at least once has this event for each worker.
     Started { task: TaskId, worker: WorkerId },
     /// A task has ended. Each task ends once.
     Completed { task: TaskId, outcome: Result<Message, TaskError> },
@@ -62,7 +62,7 @@ impl Pool {
         event
     }
 
-    /// Takes the states of the workers.
+    /// Updates the states of the workers from the supervisor.
     fn follow(&mut self, supervisor: &Supervisor) {
         self.workers.set_ready(|worker| supervisor.is_ready(worker));
         if supervisor.slots().all(|slot| slot.state == SlotState::Suspended) {

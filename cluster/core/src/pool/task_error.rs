@@ -28,7 +28,7 @@ pub enum TaskError {
     TooManyAttempts {
         /// The number of workers.
         attempts: u32,
-        /// The exit status of the last. `None`: the process cannot be killed.
+        /// The exit status of the last worker. `None`: the process cannot be killed.
         status: Option<ExitStatus>,
     },
     /// The pool was closed before the task was started.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | worker, once | `"CLUSTER_TASKS_READY"` |
 //! | primary | `{"cmd":"CLUSTER_TASK","id":7,"task":...}` |
-//! | primary | `{"cmd":"CLUSTER_TASK_CANCEL","id":7}`; the reply to the task is still necessary: it frees the worker, and its result is ignored |
+//! | primary | `{"cmd":"CLUSTER_TASK_CANCEL","id":7}`; the reply to the task is still necessary, because the reply frees the worker; the result is ignored |
 //! | worker | `{"cmd":"CLUSTER_TASK_DONE","id":7,"result":...}`; without `result`: `null` |
 //! | worker | `{"cmd":"CLUSTER_TASK_FAILED","id":7,"error":"..."}` |
 
@@ -22,7 +22,7 @@ use crate::user_message::Message;
 /// The first message of a worker that serves tasks, a text.
 pub const TASKS_READY: &str = "CLUSTER_TASKS_READY";
 
-/// The common part of every message: a message without it belongs to the program.
+/// The common part of every message: a message without this text belongs to the program.
 const PREFIX: &str = "CLUSTER_TASK";
 
 const RUN: &str = "CLUSTER_TASK";
@@ -71,7 +71,7 @@ impl<'a> TaskFields<'a> {
     }
 }
 
-/// A member as a message; an absent one is `null`, as in JavaScript.
+/// A member as a message; an absent member is `null`, as in JavaScript.
 fn value(member: Option<&RawValue>) -> Message {
     let text = member.map_or("null", RawValue::get);
     Message::of_json(text.to_owned().into_bytes().into())

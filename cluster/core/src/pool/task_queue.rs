@@ -9,7 +9,7 @@ use super::TaskId;
 pub(super) struct TaskQueue {
     /// The tasks that no worker has received. The limit of the queue counts these.
     unsent: BTreeSet<TaskId>,
-    /// The tasks of exited workers. They precede the others.
+    /// The tasks of exited workers. These tasks precede the others.
     returned: BTreeSet<TaskId>,
 }
 

@@ -8,7 +8,7 @@ use crate::message::{ADDRESS, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, Errno};
 
 pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
-    // The primary keeps the key, too; its port is a text of any length.
+    // The primary keeps the key as well, and the port in a key is a text of any length.
     let is_long = |text: &String| text.len() > ADDRESS;
     if query.address.as_ref().is_some_and(is_long) || query.key.0.len() > 2 * ADDRESS {
         return Err(Errno::ENAMETOOLONG);

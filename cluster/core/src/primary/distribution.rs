@@ -209,7 +209,8 @@ impl Distribution {
         }
     }
 
-    /// Closes every socket without a listening worker and without a connection in the ledger. False: none.
+    /// Closes every socket without a listening worker and without a connection in the ledger. False: no socket was
+    /// closed.
     pub(super) fn close_idle_handles(&mut self, peers: &mut Peers) -> bool {
         let open: BTreeSet<HandleId> = self.ledger.open().map(|(_, state)| state.handle()).collect();
         let unused = self.handles.all(Handle::is_unused);
@@ -275,7 +276,7 @@ impl Distribution {
         (!self.stopped && !handle.throttled).then_some(Call::ResumeAccept { socket })
     }
 
-    /// Accepts no further connection. Those in the queue are still handed off.
+    /// Accepts no further connection. Connections in the queue are still handed off.
     pub(super) fn stop_accepting(&mut self, peers: &mut Peers) {
         self.stopped = true;
         for socket in self.handles.listeners() {
@@ -388,7 +389,8 @@ impl Distribution {
         id
     }
 
-    /// A worker cannot be written to. It stays in its handles until its channel is read to the end.
+    /// The channel of a worker can no longer be written to. The worker stays in the handles until the channel is read
+    /// to the end.
     pub(super) fn offer_no_more(&mut self, worker: WorkerId) {
         self.handles.pass_over(worker);
     }

@@ -12,7 +12,7 @@ impl Primary {
     /// # Errors
     ///
     /// [`SendError`] if there is no such worker, its channel is closed or full, or the message looks like an internal
-    /// one of Node.
+    /// message of Node.
     pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         let absent = self.setup.absent(worker);
         self.command(|primary| primary.peers.post(worker, message.into(), None)).unwrap_or(Err(absent))

@@ -244,7 +244,7 @@ impl Peers {
         self.offers.take(seq, worker.into())
     }
 
-    /// The connections that the worker has not answered for and no longer can, oldest first.
+    /// The connections that the worker has not answered for and can no longer answer for, oldest first.
     pub(super) fn take_offers(&mut self, worker: WorkerId) -> Vec<SocketId> {
         self.offers.take_all(worker.into())
     }

@@ -1,4 +1,4 @@
-//! What a supervisor asks of its primary beyond the commands of a program.
+//! The operations of a primary that only a supervisor needs.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use crate::message::{ChannelMessage, HandleKey, Supervision};
 use crate::os::{TimerId, WorkerId};
 use crate::primary::ForkError;
 
-/// A primary as its supervisor sees it.
+/// A primary under a supervisor.
 pub(crate) struct Supervised<'a> {
     setup: &'a Setup,
     peers: &'a mut Peers,
@@ -58,7 +58,7 @@ impl Supervised<'_> {
         self.distribution.handles.keys_of(worker)
     }
 
-    /// Accepts no further connection. Those in the queue are still handed off.
+    /// Accepts no further connection. Connections in the queue are still handed off.
     pub(crate) fn stop_accepting(&mut self) {
         self.command(|peers, distribution| distribution.stop_accepting(peers));
     }
@@ -72,12 +72,13 @@ impl Supervised<'_> {
         })
     }
 
-    /// Closes every socket at which no worker listens and from which no accepted connection is open. False: none.
+    /// Closes every socket at which no worker listens and from which no accepted connection is open. False: no socket
+    /// was closed.
     pub(crate) fn close_listeners(&mut self) -> bool {
         self.command(|peers, distribution| distribution.close_idle_handles(peers))
     }
 
-    /// Closes the channels of exited workers. False: there is none.
+    /// Closes the channels of exited workers. False: no exited worker has a channel.
     pub(crate) fn abandon_retained_channels(&mut self) -> bool {
         let exited: Vec<WorkerId> = self.peers.all(WorkerInfo::is_dead).collect();
         self.command(|peers, _| {

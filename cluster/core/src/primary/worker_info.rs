@@ -79,7 +79,7 @@ impl WorkerInfo {
     }
 
     /// The worker is in the primary's list. Node: the worker is in `cluster.workers`. A worker that is asked to
-    /// disconnect is removed at once; any other, once disconnected and dead.
+    /// disconnect is removed at once; any other worker is removed once disconnected and dead.
     pub fn is_listed(&self) -> bool {
         self.listed
     }

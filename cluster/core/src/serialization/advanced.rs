@@ -35,7 +35,7 @@ pub(crate) const HEADER: u8 = 0xFF;
 /// The version that Node 18 to 26 write. Older versions are read as well.
 pub(crate) const VERSION: u8 = 15;
 
-/// The relevant members of a payload that is an object; empty for any other.
+/// The relevant members of a payload that is an object; empty for any other payload.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outline {
     /// The `cmd`, if a string.
@@ -58,7 +58,7 @@ pub(crate) struct Span {
     first_object: u32,
 }
 
-/// The longest `cmd` that is read. Those of Node have at most 26 characters.
+/// The longest `cmd` that is read. Node's own have at most 26 characters.
 const LONGEST_CMD: usize = 64;
 
 /// Validates a payload.
@@ -85,7 +85,7 @@ pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
     Ok(outline)
 }
 
-/// The next member name of the outermost object, or any other token outside of one.
+/// The next member name of the outermost object, or any other token outside of an object.
 fn member<'a>(tokens: &mut Tokens<'a>) -> Result<Option<Token<'a>>, Violation> {
     loop {
         let is_member = tokens.depth() == 1 && tokens.is_at_key();

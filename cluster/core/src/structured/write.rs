@@ -85,7 +85,10 @@ impl ValueWriter {
 
     fn reference(&mut self, object: u32) -> Result<(), MessageError> {
         if object >= self.objects {
-            let reason = alloc::format!("it refers to object {object}, and {} have begun", self.objects);
+            let reason = alloc::format!(
+                "a value refers to object {object}, but only {} objects have begun",
+                self.objects
+            );
             return Err(MessageError::Type { reason });
         }
         self.out.push(b'^');
@@ -119,7 +122,7 @@ impl ValueWriter {
             self.out.push(b's');
             self.text(text);
         } else {
-            return Err(MessageError::Type { reason: "a boxed value is a primitive one".into() });
+            return Err(MessageError::Type { reason: "a boxed value must be a primitive value".into() });
         }
         Ok(())
     }
@@ -170,7 +173,7 @@ impl ValueWriter {
     }
 
     /// A small integer as an integer, as V8 does; negative zero is a float.
-    #[expect(clippy::cast_possible_truncation, reason = "what is cut off is seen")]
+    #[expect(clippy::cast_possible_truncation, reason = "the comparison detects a loss")]
     fn number(&mut self, number: f64) {
         let small = number as i32;
         if f64::from(small).to_bits() == number.to_bits() {

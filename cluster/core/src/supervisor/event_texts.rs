@@ -1,4 +1,4 @@
-//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on them.
+//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on these texts.
 
 use core::fmt;
 

@@ -15,7 +15,7 @@ use crate::primary::ForkError;
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum SupervisorEvent {
-    /// An event of the primary, in Node's order. The supervisor's own events about it follow.
+    /// An event of the primary, in Node's order. The supervisor's own events about the same change follow.
     Primary(Event),
     /// The worker of a slot is ready.
     SlotReady { slot: SlotId, worker: WorkerId },
@@ -26,7 +26,7 @@ pub enum SupervisorEvent {
         worker: Option<WorkerId>,
         failure: StartFailure,
     },
-    /// A worker has exited or failed to start, and the slot gets another.
+    /// A worker has exited or failed to start, and the slot gets another worker.
     Restarting {
         slot: SlotId,
         /// The worker that is replaced. `None`: no worker was forked.
@@ -35,8 +35,8 @@ pub enum SupervisorEvent {
         /// The pause before the start.
         after: Duration,
     },
-    /// The slot gets no further worker by itself: its restart policy, or the supervisor has given up. A reload fills
-    /// suspended slots. Not emitted once the supervisor shuts down.
+    /// The slot gets no further worker by itself: the restart policy forbids a restart, or the supervisor has given
+    /// up. A reload fills suspended slots. Not emitted once the supervisor shuts down.
     SlotSuspended { slot: SlotId },
     /// The supervisor restarts nothing further: a limit of the settings is reached.
     GaveUp {
@@ -48,7 +48,7 @@ pub enum SupervisorEvent {
     },
     /// A reload or a recycle begins.
     ReloadStarted { id: ReloadId, scope: ReloadScope },
-    /// Every slot of the reload has a new worker, and the old ones have exited.
+    /// Every slot of the reload has a new worker, and the old workers have exited.
     ReloadFinished { id: ReloadId, scope: ReloadScope },
     /// A reload has ended early. Slots that were not replaced keep their old workers.
     ReloadAbandoned { id: ReloadId, scope: ReloadScope, reason: AbandonReason },

@@ -126,8 +126,8 @@ impl Lifecycle {
         }
     }
 
-    /// The time for the answer to a ping has ended. Kills a ready worker that hangs, and returns the slot. A worker that has
-    /// never answered any ping is not watched: an unmodified Node program ignores them.
+    /// The time for the answer to a ping has ended. Kills a ready worker that hangs, and returns the slot. A worker
+    /// that has never answered a ping is not watched, because an unmodified Node program ignores pings.
     pub(super) fn kill_silent(&mut self, worker: WorkerId, seq: u64) -> Option<SlotId> {
         let (answered, _) = self.primary.worker(worker)?.pong?;
         let process = self.processes.get_mut(worker)?;
@@ -209,13 +209,13 @@ impl Lifecycle {
             return None;
         }
         let process = *process;
-        // The exit of a worker that was not ready follows, with the reason.
+        // A worker that was not ready has failed to start; the exit has the reason.
         let time = if process.was_ready() { self.timeouts.drain } else { self.timeouts.term };
         self.set_timer(Deadline::Drain(worker), time);
         process.was_ready().then_some(process.slot())
     }
 
-    /// Asks a worker, or all without a signal, for open connections before a signal.
+    /// Asks a worker, or every worker that was not signalled, for open connections before a signal.
     pub(super) fn ask(&mut self, worker: Option<WorkerId>) {
         let workers = worker.map_or_else(|| self.processes.before(Phase::Terminating), |one| [one].into());
         for worker in workers {

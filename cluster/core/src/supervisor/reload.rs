@@ -48,7 +48,8 @@ pub enum RecycleReason {
 struct Recycle {
     id: ReloadId,
     slot: SlotId,
-    /// The last worker forked in the slot before the request. The recycle is obsolete when a later one holds the slot.
+    /// The last worker forked in the slot before the request. The recycle is obsolete when a later worker holds the
+    /// slot.
     last: Option<WorkerId>,
     reason: RecycleReason,
 }
@@ -72,11 +73,11 @@ pub(super) enum ReplacementStep {
     /// Start the worker of an empty slot.
     Start(SlotId),
     StartSuccessor(SlotId),
-    /// Ask the worker to exit; another starts after the exit.
+    /// Ask the worker to exit; another worker starts after the exit.
     StopFirst(WorkerId),
 }
 
-/// The replacement in progress and the requested ones.
+/// The replacement in progress and the requested replacements.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Replacements {
     last: u64,
@@ -134,7 +135,7 @@ impl Replacements {
         }
     }
 
-    /// The next step of the replacement in progress, or of the first requested one.
+    /// The next step of the replacement in progress, or of the first requested replacement.
     pub(super) fn next(
         &mut self,
         slots: &Slots,

@@ -18,8 +18,8 @@ pub enum GiveUpReason {
     /// No worker was ever ready, and this number of starts in a row has failed in one slot:
     /// [`SupervisorSettings::failed_starts`](super::SupervisorSettings::failed_starts).
     FailedStarts { starts: u32 },
-    /// No worker was ever ready, and another start would fail as well: the program is missing or no program, the permission is
-    /// missing, or the spawn options are impossible.
+    /// No worker was ever ready, and another start would fail as well: the program is missing or not executable, a
+    /// permission is missing, or the spawn options are impossible.
     CannotStart,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct Intensity {
 }
 
 impl Intensity {
-    /// Counts a restart of a slot with this number of failures in a row, unless the restart is one too many.
+    /// Counts a restart of a slot with this number of failures in a row, unless the restart would exceed a limit.
     pub(super) fn count(&mut self, failures: u32, settings: &SupervisorSettings) -> Result<(), GiveUpReason> {
         // Until a worker is ready, every failure is a failed start.
         let reason = if !self.was_ready && failures >= settings.failed_starts {

@@ -24,7 +24,7 @@ impl Scaling {
         self.removed.insert(worker);
     }
 
-    /// Ends a change that is complete. False: none.
+    /// Ends a change that is complete. False: no change is complete.
     pub(super) fn finish(&mut self, slots: &Slots, processes: &Processes) -> bool {
         if !self.is_changing {
             return false;

@@ -11,7 +11,7 @@ use super::timers::ShutdownTimer;
 enum Stage {
     #[default]
     Running,
-    /// No connection is accepted; those in the queue are handed off, for a limited time.
+    /// No connection is accepted; connections in the queue are handed off, for a limited time.
     Emptying,
     /// Every worker was asked to exit.
     Draining,

@@ -1,4 +1,4 @@
-//! A slot as the program sees it. Values only.
+//! The state of a slot, for the program. Values only.
 
 use core::fmt;
 
@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::os::WorkerId;
 
-/// The number of a slot. The worker of a slot has the number in its environment, as `CLUSTER_SLOT`. A number in serde's data model.
+/// The number of a slot. The worker of a slot has the number in its environment, as `CLUSTER_SLOT`. Serialized by
+/// serde as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId(pub u32);
 
@@ -16,7 +17,7 @@ impl fmt::Display for SlotId {
     }
 }
 
-/// The state of a slot. A text in serde's data model: `"backing_off"`.
+/// The state of a slot. Serialized by serde as a text, such as `"backing_off"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotState {
@@ -24,7 +25,7 @@ pub enum SlotState {
     Starting,
     /// The worker serves.
     Ready,
-    /// The worker gets no connection and answers the requests on open ones.
+    /// The worker gets no connection and answers the requests on open connections.
     Lame,
     /// The worker was asked to disconnect.
     Draining,
@@ -36,7 +37,7 @@ pub enum SlotState {
     Suspended,
 }
 
-/// A slot, for the program. An object with the names of the fields in serde's data model.
+/// A slot, for the program. Serialized by serde as an object with the names of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SlotInfo {

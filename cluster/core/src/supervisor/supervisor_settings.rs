@@ -33,7 +33,7 @@ pub enum RestartPolicy {
     Always,
     /// A code other than 0, a signal, or an exit before the worker was ready.
     OnFailure,
-    /// None: the slot is suspended.
+    /// No exit: the slot is suspended.
     Never,
 }
 
@@ -211,8 +211,8 @@ impl SupervisorSettings {
         self
     }
 
-    /// The restarts of the whole cluster that are allowed within a time. The supervisor does not do one more, and
-    /// gives up. Default: 10 in 60 s.
+    /// The restarts of the whole cluster that are allowed within a time. The supervisor gives up in place of a
+    /// further restart. Default: 10 in 60 s.
     #[must_use]
     pub fn intensity(mut self, restarts: u32, within: Duration) -> Self {
         self.restarts = restarts;
@@ -220,11 +220,11 @@ impl SupervisorSettings {
         self
     }
 
-    /// The failed starts in a row of one slot after which the supervisor gives up, as long as no worker of the cluster
-    /// was ready: the program cannot start. [`intensity`](SupervisorSettings::intensity) alone would retry a program that
-    /// fails slowly without end. Once a worker was ready, only the intensity is a limit: a slot without a ready worker is
-    /// retried with growing pauses, and the other slots serve on. Default: 5, reached in less than 6 minutes with the
-    /// default [`ready_timeout`](SupervisorSettings::ready_timeout).
+    /// The failed starts in a row of one slot after which the supervisor gives up, as long as no worker of the
+    /// cluster was ready: the program cannot start. [`intensity`](SupervisorSettings::intensity) alone would retry a
+    /// program that fails slowly without end. Once a worker was ready, only the intensity is a limit: a slot without
+    /// a ready worker is retried with growing pauses, and the other slots continue to serve. Default: 5, reached in
+    /// less than 6 minutes with the default [`ready_timeout`](SupervisorSettings::ready_timeout).
     #[must_use]
     pub fn failed_starts(mut self, starts: u32) -> Self {
         self.failed_starts = starts;
@@ -246,7 +246,7 @@ impl SupervisorSettings {
     }
 
     /// The slots that a reload may leave without a ready worker, when [`surge`](SupervisorSettings::surge) permits no
-    /// further successor: the old worker exits before the new one starts. Default: 0.
+    /// further successor: the old worker exits before the new worker starts. Default: 0.
     #[must_use]
     pub fn max_unavailable(mut self, slots: u32) -> Self {
         self.max_unavailable = slots;
@@ -291,9 +291,9 @@ impl SupervisorSettings {
         self
     }
 
-    /// The time after the exit of a worker's process for which another process may hold the worker's channel open, as the
-    /// [`retained_channel_timeout`](Settings::retained_channel_timeout) of a primary, and replaces that value. A shutdown waits for
-    /// [`term`](SupervisorSettings::term) at most. Default: 10 s.
+    /// The time after the exit of a worker's process for which another process may hold the worker's channel open.
+    /// This value replaces [`retained_channel_timeout`](Settings::retained_channel_timeout) of the primary. A
+    /// shutdown waits for [`term`](SupervisorSettings::term) at most. Default: 10 s.
     #[must_use]
     pub fn retained_channel_timeout(mut self, timeout: Duration) -> Self {
         self.retained_channel_timeout = timeout;
@@ -318,8 +318,8 @@ impl SupervisorSettings {
         self
     }
 
-    /// The number of connections that a worker owns in its life before the worker is replaced. Under the shared policy the
-    /// primary counts none. Default: no limit.
+    /// The number of connections that a worker owns in its life before the worker is replaced. Under the shared
+    /// policy the primary counts no connections. Default: no limit.
     #[must_use]
     pub fn max_connections(mut self, connections: u64) -> Self {
         self.max_connections = Some(connections);

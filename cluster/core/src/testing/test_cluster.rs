@@ -33,13 +33,14 @@ const DELIVERIES: usize = 200_000;
 pub struct TestCluster {
     /// The machine of the primary; a command takes effect with [`settle`](TestCluster::settle).
     pub primary: Primary,
-    /// The operating system of the primary. If it discards calls, so do those of workers forked from then on.
+    /// The operating system of the primary. A worker has the same [`discards_calls`](TestOs::discards_calls) as the
+    /// primary at the time of the fork.
     pub os: TestOs,
     /// The events of the primary so far.
     pub events: Vec<Event>,
     /// The worker processes. A process is removed when the channel closes: no later message has a reader.
     pub processes: BTreeMap<WorkerId, TestProcess<Worker>>,
-    /// The number of next sent sockets that no receiver gets.
+    /// How many of the next sent sockets are lost.
     pub sockets_to_lose: usize,
     /// The workers that may have something to do.
     commanded: VecDeque<WorkerId>,

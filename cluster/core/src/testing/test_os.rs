@@ -45,8 +45,8 @@ pub struct TestOs {
     pub writes: Answer,
     /// The answer to [`Call::Bind`] and [`Call::Listen`].
     pub binds: Answer,
-    /// The address of bound and received sockets; `None`: for a bound socket the requested one, with a predictable port,
-    /// and for a received socket a TCP port of its own.
+    /// The address of bound and received sockets; `None`: for a bound socket the requested address, with a
+    /// predictable port, and for a received socket a separate TCP port.
     pub address: Option<LocalAddress>,
     /// The open sockets that this operating system has numbered.
     pub open: BTreeSet<SocketId>,
@@ -112,7 +112,7 @@ impl TestOs {
         self.now
     }
 
-    /// Lets time pass until the next timer fires. If none fires until `limit`, time stops there.
+    /// Lets time pass until the next timer fires. If no timer fires until `limit`, time stops there.
     pub fn next_timer(&mut self, limit: Option<u64>) -> Option<OsEvent> {
         match self.timers.first().copied() {
             Some(next) if limit.is_none_or(|limit| next.0 <= limit) => {
@@ -185,7 +185,7 @@ impl Os for TestOs {
     }
 }
 
-/// The address of a bound socket; the port of a handle without one is predictable.
+/// The address of a bound socket; the port of a handle without a port is predictable.
 fn bound(address: &BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     let free = || 40_000 + u16::try_from(handle % 1000).expect("less than 1000");
     let at = |host, port| SocketAddr::new(host, if port == 0 { free() } else { port }).into();
@@ -198,7 +198,7 @@ fn bound(address: &BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     }
 }
 
-/// A process id in the range of the kernel's, for any worker id.
+/// A process id in the range of the kernel's process ids, for any worker id.
 fn pid(WorkerId(worker): WorkerId) -> u32 {
     1000 + u32::try_from(worker % 30_000).expect("less than 30,000")
 }

@@ -1,6 +1,6 @@
 //! The connections of a worker: offers, acknowledgements, ownership. A worker acknowledges a connection when the
-//! application asks for one, and the application owns the connection once the acknowledgement is written, so that the
-//! primary always has the true owner. Servers are in `servers`.
+//! application asks for a connection, and the application owns the connection once the acknowledgement is written, so
+//! that the primary always has the true owner. Servers are in `servers`.
 
 use alloc::vec::Vec;
 
@@ -20,7 +20,7 @@ impl Servers {
         }
     }
 
-    /// The application asks no longer.
+    /// The application no longer asks for a connection.
     pub(super) fn withdraw(&mut self, listener: ListenerId, peer: &mut Peer) {
         if let Some(server) = self.rows.get_mut(&listener)
             && core::mem::take(&mut server.wanted)

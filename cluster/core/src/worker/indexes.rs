@@ -1,6 +1,6 @@
-//! The indexes of a worker's servers: the n-th open server of an address shares a socket with the n-th of every other
-//! worker. Up to version 20, Node keeps the index of a failed attempt, so that later servers no longer match; here
-//! the index is returned.
+//! The indexes of a worker's servers: the n-th open server of an address shares a socket with the n-th open server of
+//! every other worker. Up to version 20, Node keeps the index of a failed attempt, so that later servers no longer
+//! match; here the index is returned.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -37,8 +37,8 @@ impl Indexes {
         index
     }
 
-    /// Returns the index of a server that is closed or failed to open. After the last one, counting restarts.
-    /// `None`: an exclusive server.
+    /// Returns the index of a server that is closed or failed to open. After the return of the last index, counting
+    /// restarts. `None`: an exclusive server.
     pub(super) fn give_back(&mut self, address: &ListenAddress, index: Option<u64>) {
         let Some(index) = index else { return };
         let place = place(address);
@@ -55,7 +55,7 @@ impl Indexes {
 mod tests {
     use super::*;
 
-    /// The index grows until the last one is returned.
+    /// The indexes grow until the last index is returned.
     #[test]
     fn index_restarts_after_last_return() {
         let at = ListenAddress::default();

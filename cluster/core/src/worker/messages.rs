@@ -15,7 +15,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`SendError`] if the channel is closed or full, or the message looks like an internal one of Node.
+    /// [`SendError`] if the channel is closed or full, or the message looks like an internal message of Node.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.command(|worker| worker.peer.post(message.into(), None))
     }

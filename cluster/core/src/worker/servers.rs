@@ -275,7 +275,7 @@ impl Servers {
         peer.steps.own(Step::ShutDown);
     }
 
-    /// Closes every server. A server without an answer fails: a worker that shuts down gets none.
+    /// Closes every server. A server without an answer fails: a worker that shuts down gets no answer.
     pub(super) fn close_all(&mut self, peer: &mut Peer) {
         let asked = |_: &ListenerId, server: &mut Box<Server>| {
             server.state == ServerState::Requested && server.index.is_some()
@@ -311,7 +311,7 @@ impl Servers {
         if let ServerState::Bound(socket) = before {
             peer.steps.call(Call::Close { socket });
         }
-        // Informs the primary first, so that it does not offer the connections to this worker again.
+        // The primary is informed first, and does not offer the connections to this worker again.
         self.report_close(listener, peer);
         for (seq, connection) in offered {
             peer.decline(seq, connection);
@@ -353,7 +353,7 @@ impl Server {
     }
 }
 
-/// The address of a server without one in the primary's answer.
+/// The address of a server, if the primary's answer has no address.
 fn requested_address(asked: &ListenAddress) -> LocalAddress {
     match asked {
         ListenAddress::Tcp { host, port, .. } | ListenAddress::Udp { host, port: Some(port), .. } => {

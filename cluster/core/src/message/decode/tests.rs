@@ -125,7 +125,7 @@ fn null_in_envelope_is_message() {
     assert_eq!(decode(line), Ok(frame));
 }
 
-/// A message in three envelopes is a violation, and so is one in thousands.
+/// A message in three envelopes is a violation, as is a message in thousands of envelopes.
 #[test]
 fn third_envelope_is_a_violation() {
     for depth in [3, 100_000] {

@@ -112,7 +112,8 @@ fn has_duplicates(names: &[NameRange], out: &[u8]) -> bool {
     sorted.windows(2).any(|pair| bytes(&pair[0]) == bytes(&pair[1]))
 }
 
-/// Of members with one name, the last counts, at the position of the first. V8 rejects duplicates.
+/// If several members have the same name, the last member counts, at the position of the first. V8 rejects
+/// duplicates.
 fn without_duplicates(names: &[NameRange], out: &mut Vec<u8>) -> usize {
     let begins = names.first().map_or(0, |name| name.0 as usize);
     let written = out.split_off(begins);

@@ -47,7 +47,7 @@ pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
 /// The writer's position in an open value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// Before an element of an array; whether another one precedes.
+    /// Before an element of an array; whether another element precedes.
     Element(bool),
     /// Before the name of an element of a sparse array; the number of elements written.
     Index(u32),
@@ -55,13 +55,13 @@ enum Position {
     Sparse(u32),
     /// Before the other members of a sparse array with this many elements.
     Besides(u32),
-    /// Before the name of a member; whether another one precedes.
+    /// Before the name of a member; whether another member precedes.
     Name(bool),
     /// Before the value of a member. If the value is undefined, the name is removed.
     Value(bool),
     /// Before the value of a member that is left out.
     Left(bool),
-    /// In a host object of Node, which is its only value.
+    /// In a host object of Node, before its only value.
     Host,
     /// In a value that is not written.
     Silent,

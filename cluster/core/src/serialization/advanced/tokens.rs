@@ -191,7 +191,7 @@ impl<'a> Tokens<'a> {
             b'A' => count.checked_sub(self.declared(tag)).map_or(Expected::Element, pair),
             b'\\' if count == 0 => Expected::Value,
             b'\\' => Expected::End,
-            // Of a map: between a key and the end. Of an error: a cause was announced.
+            // A map cannot end between a key and its value, nor an error behind an announced cause.
             b';' | b'r' if !count.is_multiple_of(2) => Expected::Value,
             b'r' => Expected::ErrorPart,
             _ => Expected::ValueOrEnd,
@@ -306,7 +306,7 @@ impl<'a> Tokens<'a> {
         Ok(Token::Open(self.open_of(at)))
     }
 
-    /// Node's own values: views of bytes, and host objects as plain ones.
+    /// Node's own values: views of bytes, and host objects, which are read as plain objects.
     fn host_object(&mut self) -> Result<Token<'a>, Violation> {
         const VIEW: u64 = 0;
         const OTHER: u64 = 1;

@@ -23,7 +23,7 @@ fn payload(body: &[u8]) -> Vec<u8> {
     [&[HEADER, VERSION][..], body].concat()
 }
 
-/// An array of three holes but one member, `"x"`, of this name.
+/// An array of length 3 with holes and one member of this name, `"x"`.
 fn sparse(name: &[u8]) -> Vec<u8> {
     payload(&[b"a\x03", name, b"\"\x01x@\x01\x03"].concat())
 }
@@ -48,7 +48,7 @@ fn conversions_end() {
         let json = within_bound(move || stringified(&payload)).expect("it has JSON");
         serde_json::from_str::<serde::de::IgnoredAny>(&json).expect("it is JSON");
     }
-    // Zeros stand before what closes an object, too.
+    // Padding zeros may precede the end of an object.
     let padded = payload(b"o\"\x01a0\0\0{\x01");
     assert_eq!(within_bound(move || stringified(&padded)).as_deref(), Ok(r#"{"a":null}"#));
 }
@@ -92,7 +92,7 @@ fn half_floats_are_exact() {
     assert_eq!(views::half(0x8000).to_bits(), (-0.0_f64).to_bits());
 }
 
-/// A text of exactly the limit is written, one of a byte more is not; a long view stops at the limit.
+/// A text of exactly the limit is written, a text of one byte more is not; a long view stops at the limit.
 #[test]
 fn limit_counts_every_byte() {
     let recorded = recorded().map(|(_, value)| written(&value));
@@ -108,7 +108,7 @@ fn limit_counts_every_byte() {
     }
 }
 
-/// What is read again is paid for, although it writes little.
+/// Repeated reads of a value count against the limit, even if little is written.
 #[test]
 fn references_cost_what_they_read() {
     const TIMES: usize = LIMIT / 512;
@@ -184,7 +184,7 @@ fn wide_names_are_names() {
     }
 }
 
-/// What only a stranger writes: a hole that is no element, and a reference to an object that has not begun.
+/// Payloads that V8 never writes: a hole that is no element, and a reference to an object that has not begun.
 #[test]
 fn misplaced_tags_are_malformed() {
     for body in [&b"-"[..], b"o\"\x01a-{\x01", b";0-:\x02", b"A\x01^\x01$\0\x01"] {
