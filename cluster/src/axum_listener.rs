@@ -34,9 +34,9 @@ impl<T: Transport> axum::serve::Listener for Listener<T> {
 
     /// The next connection with a client address. A connection reset by the client has no address, and is skipped.
     ///
-    /// The future never completes after the last connection: axum has no end of a listener. Pass
-    /// [`Worker::disconnecting`](crate::Worker::disconnecting) to `with_graceful_shutdown`, or use [`serve`](crate::serve()),
-    /// which loses no request.
+    /// The future never completes after the last connection, because a listener of axum cannot end. Pass
+    /// [`Worker::disconnecting`](crate::Worker::disconnecting) to `with_graceful_shutdown`, or use
+    /// [`serve`](crate::serve()), which loses no request.
     async fn accept(&mut self) -> (Connection<T>, T::Client) {
         match self.accept_with_client().await {
             Some(accepted) => accepted,

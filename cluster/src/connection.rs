@@ -17,7 +17,7 @@ use crate::driver::Inner;
 /// A drop closes the connection. Node: the socket of a `'connection'` event.
 #[derive(Debug)]
 pub struct Connection<T = TcpStream> {
-    // Before the lease: the stream closes before the worker counts the connection as ended.
+    // Declared before the lease, so that the stream closes before the worker counts the connection as ended.
     stream: T,
     _lease: Lease,
 }

@@ -29,7 +29,8 @@ use exit::Exit;
 pub(crate) use exit::{ExitRule, LINGER};
 use last_writes::{Driven, Taskless};
 
-/// The number of undelivered events that stops reading, if the program takes events at all.
+/// The number of undelivered events at which the driver stops reading. There is no limit for a program that never
+/// takes an event.
 const INBOX_EVENTS: usize = 1024;
 
 /// The period of the check for the death of the primary while the worker does not read.
@@ -82,7 +83,7 @@ struct Driver {
     posted: u64,
     /// The number of [`Hold`](crate::Hold)s.
     holds: usize,
-    /// The runtime has ended, and has dropped the driver task.
+    /// Set when the runtime has ended and dropped the driver task.
     taskless: Option<Taskless>,
     progress: Arc<Notify>,
     waker: Option<Waker>,
@@ -118,7 +119,7 @@ impl Inner {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the machine a command. The calls of the command are performed here, the events follow from the driver task.
+    /// Gives the machine a command. The calls of the command are performed here; the driver task delivers the events.
     pub(crate) fn command<T>(&self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         // The caller may be a thread outside the runtime; new descriptors are registered with the runtime's reactor.
         let _context = self.runtime.enter();
@@ -199,7 +200,7 @@ impl Inner {
     pub(crate) fn wait_for_phase(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
         async move {
-            // An error: the driver was dropped, and every phase is over.
+            // An error means that the driver was dropped: every phase is over.
             let _ = phases.wait_for(|now| *now >= phase).await;
         }
     }
@@ -232,7 +233,8 @@ impl Inner {
     fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
         let is_full = self.inbox.poll_room(cx).is_pending();
         let mut driver = self.lock();
-        // A program empties no inbox after a kill of the worker, and an exited primary left little unread.
+        // After a kill of the worker the program no longer empties the inbox. After the exit of the primary few bytes
+        // are unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
         let paused = !reads && !driver.unix.is_peer_closed();
         driver.unix.pause_by_program(paused);
@@ -256,7 +258,7 @@ enum Delivery {
     Listener,
     /// The caller of `next`; the event has still to be queued.
     Inbox(WorkerEvent),
-    /// None: the channel is closed, and the program has no connection left to serve.
+    /// No receiver: the channel is closed, and the program has no connection left to serve.
     Over,
 }
 
@@ -298,7 +300,7 @@ impl Driver {
         loop {
             self.release_dropped(cx);
             let delivery = pump(&mut self.machine, &mut self.unix).map(|event| self.deliver(event));
-            // After the delivery: no caller can take the connection earlier.
+            // After the delivery, because no caller can take the connection before.
             self.update_phase();
             if let Some(delivery) = delivery {
                 return Poll::Ready(delivery);
@@ -308,7 +310,7 @@ impl Driver {
                 return Poll::Ready(Delivery::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
-            // Another thread may have dropped a socket and caused the event afterwards.
+            // Before the event: another thread may have dropped a socket, and then caused the event.
             self.release_dropped(cx);
             self.machine.handle(event);
             self.progress.notify_waiters();

@@ -14,14 +14,14 @@ use cluster_core::{Errno, ForkError, ListenAddress, MessageError, SendError};
 pub enum RoleError {
     /// `NODE_UNIQUE_ID` is not an integer from 1.
     Id {
-        /// Its value.
+        /// The value of the variable.
         value: String,
     },
     /// `NODE_UNIQUE_ID` is set, `NODE_CHANNEL_FD` is not.
     NoChannel,
     /// `NODE_CHANNEL_FD` is not an integer from 3.
     ChannelNumber {
-        /// Its value.
+        /// The value of the variable.
         value: String,
     },
     /// The descriptor in `NODE_CHANNEL_FD` is not an inherited Unix stream socket.
@@ -33,7 +33,7 @@ pub enum RoleError {
     },
     /// `NODE_CHANNEL_SERIALIZATION_MODE` is neither `json` nor `advanced`.
     Serialization {
-        /// Its value.
+        /// The value of the variable.
         value: String,
     },
 }
@@ -164,7 +164,7 @@ pub enum ListenError {
         /// The error of the lookup.
         error: io::Error,
     },
-    /// The called method does not serve addresses of the kind, or a message cannot carry the address.
+    /// The called method does not serve addresses of this kind, or a message cannot contain the address.
     Unsuitable {
         /// The reason, and the remedy.
         reason: &'static str,

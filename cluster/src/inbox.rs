@@ -105,7 +105,7 @@ impl<T> Inbox<T> {
         self.lock().events.len() >= self.limit
     }
 
-    /// Ready when there is room, and always before the first caller has asked: without a caller room is never made.
+    /// Ready when there is room, and always before the first caller has asked, because only a caller makes room.
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut queue = self.lock();
         if !queue.asked || queue.events.len() < self.limit {

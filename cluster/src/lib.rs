@@ -66,7 +66,7 @@
 //! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`. The feature `http2` adds HTTP/2 to `serve`. A server without
 //! axum closes connections by [`Worker::became_lame_duck`] and [`Worker::is_lame_duck`].
 
-// Not in examples and integration tests: programs react to some events only.
+// Allowed in examples and integration tests, whose programs react to some events only.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 #[cfg(not(unix))]

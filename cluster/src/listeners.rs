@@ -134,7 +134,8 @@ mod tests {
         assert!(lost.try_recv().is_err(), "a lost listener got a reply");
     }
 
-    /// A watch ends with the watched listener: listeners of all kinds end in the order of the machine's closes.
+    /// A watch ends with the watched listener: listeners of all kinds end in the order in which the machine closes
+    /// them.
     #[test]
     fn watch_ends_with_its_listener() {
         let mut listeners = Listeners::default();

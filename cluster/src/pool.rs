@@ -1,5 +1,5 @@
-//! A task pool from the program's side: the handle, and a task that is awaited. The pool itself is driven by a task of the runtime, in
-//! `pool/pool_driver.rs`. Decisions are the machine's.
+//! A task pool from the program's side: the handle, and a task that is awaited. The pool itself is driven by a task
+//! of the runtime, in `pool/pool_driver.rs`. The machine decides.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -131,8 +131,8 @@ impl Pool {
         }
     }
 
-    /// A remote control of the supervisor: to reload or to scale the workers. Its
-    /// [`shutdown`](SupervisorHandle::shutdown) fails the tasks in the queue.
+    /// A remote control of the supervisor: to reload or to scale the workers.
+    /// [`shutdown`](SupervisorHandle::shutdown) of the supervisor fails the tasks in the queue.
     pub fn supervisor(&self) -> &SupervisorHandle {
         &self.supervisor
     }
@@ -144,7 +144,7 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// A task that was accepted: a future of the result. Dropping it cancels the task.
+/// The future result of an accepted task. Dropping the future cancels the task.
 #[must_use = "dropping the future cancels the task"]
 pub struct PendingTask<R> {
     ticket: Ticket,

@@ -37,11 +37,11 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
 /// The primary of a cluster. Node: the `cluster` module in a primary process.
 ///
-/// A primary advances only while [`next`](Primary::next) is awaited: nothing happens between an event and the program's
-/// reaction, and a primary that is not awaited reads nothing: workers and clients wait as soon as the kernel's buffers are
-/// full. Commands take effect at once, as calls inside a listener do in Node. Other tasks command the primary through a
-/// [`Remote`](crate::Remote). A primary is also a [`Stream`] of events; the stream ends when `next` returns `None`, and
-/// continues after another [`fork`](Primary::fork).
+/// A primary advances only while [`next`](Primary::next) is awaited, so nothing happens between an event and the
+/// program's reaction. A primary that is not awaited reads nothing; workers and clients wait as soon as the kernel's
+/// buffers are full. Commands take effect at once, as calls inside a listener do in Node. Other tasks command the
+/// primary through a [`Remote`](crate::Remote). A primary is also a [`Stream`] of events; the stream ends when `next`
+/// returns `None`, and continues after another [`fork`](Primary::fork).
 ///
 /// # Drop
 ///
@@ -96,8 +96,8 @@ impl Primary {
         })
     }
 
-    /// Changes the options of later workers; a field with `None` keeps the value. [`Event::Setup`] follows. Node:
-    /// `cluster.setupPrimary(settings)`.
+    /// Changes the options of later workers; an option that is not set keeps the present value. [`Event::Setup`]
+    /// follows. Node: `cluster.setupPrimary(settings)`.
     pub fn setup(&mut self, changes: SpawnOptions) {
         self.command(|machine| machine.setup(changes));
     }
@@ -141,8 +141,8 @@ impl Primary {
         self.command(cluster_core::Primary::fork)
     }
 
-    /// Starts a worker with additional environment variables. On equal names they override the variables of this process.
-    /// Node: `cluster.fork(env)`.
+    /// Starts a worker with additional environment variables. An additional variable overrides a variable of this
+    /// process with the same name. Node: `cluster.fork(env)`.
     ///
     /// # Errors
     /// As [`fork`](Primary::fork).
@@ -273,7 +273,7 @@ impl Primary {
         (self.commands.sender(), self.progress.clone())
     }
 
-    /// The next event for the program: replies have their own receivers.
+    /// The next event for the program. A reply to a request is delivered to the caller of the request instead.
     fn pump(&mut self) -> Option<Event> {
         loop {
             let event = pump(&mut self.machine, &mut self.unix)?;
@@ -318,8 +318,8 @@ impl Primary {
         }
     }
 
-    /// Takes an input, of the operating system and of remotes in turn. `false`: no input is ready. Dropped sockets precede: a
-    /// worker that asks for the count of connections gets the present count.
+    /// Takes an input, of the operating system and of remotes in turn. `false`: no input is ready. Dropped sockets
+    /// are handled first, so that a worker that asks for the count of connections receives the present count.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         if self.release_dropped(cx) {
             return true;
@@ -331,7 +331,7 @@ impl Primary {
 
     fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
-        // Another thread may have dropped a socket and caused the event afterwards.
+        // Before the event: another thread may have dropped a socket, and then caused the event.
         self.release_dropped(cx);
         self.machine.handle(event);
         self.progress.notify_waiters();
@@ -355,7 +355,7 @@ impl Primary {
     }
 }
 
-/// Checks whether this process may have a primary, and completes the settings by the environment.
+/// Checks whether this process may have a primary, and completes the settings from the environment.
 pub(crate) fn prepare(settings: &mut Settings) -> Result<Handle, PrimaryError> {
     let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
     if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {

@@ -21,14 +21,14 @@ use crate::unix::Unix;
 /// passed on by the receiver.
 #[derive(Debug)]
 pub struct Received {
-    // Before the guard: the socket closes before the sender's count ends.
+    // Declared before the guard, so that the socket closes before the sender's count ends.
     socket: Socket,
     guard: CountGuard,
 }
 
 impl Received {
-    /// Splits the socket, to be converted, from the guard of the sender's count, to be kept beside the socket. With this
-    /// order of the names, the end of a scope drops the socket first:
+    /// Returns the socket, for a conversion, and the guard of the sender's count, to be kept as long as the socket.
+    /// With the names in this order, the end of a scope drops the socket first:
     ///
     /// ```no_run
     /// # fn serve(received: cluster::Received) -> std::io::Result<()> {
@@ -83,7 +83,7 @@ pub struct CountGuard {
 
 impl Drop for CountGuard {
     fn drop(&mut self) {
-        // A dropped machine counts nothing.
+        // The send fails only after the drop of the machine, and with the machine the count has ended.
         let _ = self.dropped.send(self.socket);
     }
 }

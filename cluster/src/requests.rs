@@ -45,8 +45,8 @@ const FIRST_SWEEP: usize = 64;
 ///
 /// In JSON a request is `{ "cmd": "CLUSTER_REQUEST", "id": 7, "body": ... }`. The answer is
 /// `{ "cmd": "CLUSTER_REPLY", "id": 7, "body": ... }`, or has a text `error` in place of `body`. A message of this form with the
-/// number of a request of the process is no event, also if the reply is late or of another peer. A reply with a socket is an event, and
-/// the caller of the request receives [`RequestError::Socket`]. A Node.js worker answers with:
+/// number of a request of the process is no event, even if the reply is late or from another peer. A reply with a socket is an event,
+/// and the caller of the request receives [`RequestError::Socket`]. A Node.js worker answers with:
 ///
 /// ```js
 /// process.on('message', ({ cmd, id, body }) => {
@@ -222,8 +222,8 @@ impl OpenRequests {
         }
     }
 
-    /// Whether the message is a reply, which the caller of the request receives. A late reply is dropped. A reply with a socket
-    /// belongs to the program, and the caller receives an error.
+    /// Delivers a reply to the caller of the request, or drops a late reply. False: the message belongs to the program, because the
+    /// message is no reply, or has a socket; then the caller receives an error.
     pub(crate) fn take(&mut self, peer: Option<WorkerId>, message: &Message, has_socket: bool) -> bool {
         // A program without requests pays nothing.
         if self.last == 0 {
@@ -242,7 +242,7 @@ impl OpenRequests {
         !has_socket
     }
 
-    /// Whether the event of a primary is a reply, which the caller of the request receives.
+    /// Delivers a reply in an event of a primary. False: the event is no reply.
     pub(crate) fn take_event(&mut self, event: &Event) -> bool {
         if let Event::Message { worker, message, handle } = event {
             return self.take(Some(*worker), message, handle.is_some());
@@ -317,7 +317,7 @@ mod tests {
         );
     }
 
-    /// The wait ends with the peer, with the time, and with a reply of another type.
+    /// The wait ends when the peer disconnects, at the timeout, and with a reply of another type.
     #[tokio::test]
     async fn failures_end_the_wait() {
         let mut requests = OpenRequests::default();
@@ -335,8 +335,8 @@ mod tests {
         assert!(requests.waiting.is_empty());
     }
 
-    /// An unreadable body is an error of the request at once, and of the peer that receives the request; an `error` of
-    /// `null` is none.
+    /// An unreadable body is an error of the request at once, and of the peer that receives the request; an `error`
+    /// that is `null` is no error.
     #[tokio::test]
     async fn body_decides_no_match() {
         let mut requests = OpenRequests::default();

@@ -13,9 +13,9 @@ use crate::unix::spawn::{CHANNEL, ID, SERIALIZATION};
 /// The role of a process. Node: `cluster.isPrimary`, `cluster.isWorker`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// A user or a service manager started the process. It may create a [`Primary`](crate::Primary).
+    /// A user or a service manager started the process. The process may create a [`Primary`](crate::Primary).
     Primary,
-    /// A primary forked the process. It may [join](crate::Worker::join).
+    /// A primary forked the process. The process may [join](crate::Worker::join).
     Worker,
 }
 
@@ -24,11 +24,11 @@ pub enum Role {
 /// The first call decides, and takes over the inherited channel; later calls return the same answer. **Call `role` first in
 /// `main`**: a program started by this process before the call inherits the channel.
 ///
-/// The three environment variables of a worker are removed before `main`, under a multi-threaded runtime too: otherwise a
-/// program started by a worker would take itself for a worker. The variables remain only where a removal could race with
-/// another thread: a thread was started before `main`, the library was loaded into a running program, or the number of
-/// threads is unknown: without `/proc`, where `unshare` is forbidden or missing. There, start programs with
-/// [`clear_cluster_env`].
+/// The three environment variables of a worker are removed before `main`, under a multi-threaded runtime too:
+/// otherwise a program started by a worker would take itself for a worker. The variables remain if a removal could
+/// race with another thread: if a thread was started before `main`, if the library was loaded into a running program,
+/// or if the number of threads is unknown (no `/proc`, and `unshare` is forbidden or missing). In these cases, start
+/// programs with [`clear_cluster_env`].
 ///
 /// # Errors
 /// The variables are set, but with values that no primary sets: see [`RoleError`].
@@ -40,7 +40,7 @@ pub fn role() -> Result<Role, RoleError> {
     }
 }
 
-/// Removes the variables of the cluster from a command's environment, so the new process does not take itself for this
+/// Removes the variables of the cluster from a command's environment, so that the new process does not join as this
 /// worker. Necessary only where [`role`] could not remove the variables from this process; harmless elsewhere.
 ///
 /// ```no_run

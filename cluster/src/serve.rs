@@ -107,7 +107,7 @@ impl<T: Transport> Serve<T> {
         };
         let served = async {
             accept_all(listener, app, drains).await;
-            // Each connection has a receiver.
+            // Each connection has a receiver, so the last connection closes the channel.
             drain.closed().await;
             Ok(())
         };
@@ -141,9 +141,9 @@ async fn accept_all<T: Transport>(mut listener: Listener<T>, app: Router, drain:
     }
 }
 
-/// Serves a connection. A graceful shutdown closes an idle HTTP/1 connection, and a client may have sent the next request: the
-/// shutdown waits for the close of idle connections. In HTTP/2 the shutdown loses no request, and begins with the lame duck. The
-/// version is unknown before the first request.
+/// Serves a connection. A graceful shutdown of an idle HTTP/1 connection may lose a request that a client has just
+/// sent, so the shutdown begins only with the close of idle connections. A shutdown in HTTP/2 loses no request, and
+/// begins with the lame duck. The version is unknown before the first request.
 async fn serve_connection<T: Transport>(
     connection: Connection<T>,
     client: T::Client,
@@ -199,8 +199,8 @@ fn with_client<C: Clone + Send + Sync + 'static>(
     })
 }
 
-/// Waits, from the beginning of the lame duck, until idle connections may be closed. A busy worker may read the announcement and
-/// the request to disconnect together: clients still get the least time.
+/// Waits, from the beginning of the lame duck, until idle connections may be closed. A busy worker may read the
+/// announcement and the request to disconnect together: clients still have the minimum time to reconnect.
 async fn lame_duck_ended(worker: &Worker, duration: Option<Duration>) {
     let time = sleep(duration.unwrap_or(SupervisorSettings::LAME_DUCK));
     if duration.is_none() && worker.inner.is_announced() {

@@ -131,7 +131,7 @@ impl From<Socket> for OwnedFd {
     }
 }
 
-/// A message and a socket were not sent. Node: the error of the callback, and a handle that remains open.
+/// A message and a socket that were not sent. Node: the error of the callback, and a handle that remains open.
 #[derive(Debug)]
 pub struct NotSent {
     /// The reason.

@@ -1,5 +1,5 @@
-//! A supervisor from the program's side: the machine above the primary, the operating system, signals, and the commands of
-//! handles. Decisions are the machine's.
+//! A supervisor from the program's side: the machine above the primary, the operating system, signals, and the
+//! commands of handles. The machine decides.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -54,8 +54,8 @@ use waiting::Waiting;
 /// | exits before the worker is ready, also with code 0 | `StartFailed` with `Exited`; the next start follows after the backoff, and after `failed_starts` in a row [`GaveUp`](SupervisorEvent::GaveUp) |
 /// | ignores SIGTERM | SIGKILL after `term` |
 /// | forks and exits | as an exit; a channel that the child holds is closed after `retained_channel_timeout`, with [`WorkerError::RetainedChannel`](crate::WorkerError::RetainedChannel), and the child gets SIGKILL if the worker has a [group](crate::SpawnOptions::process_group) |
-/// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`; any other gets SIGTERM after `term`, and its exit is a failed start |
-/// | does not exist, or is not executable | `StartFailed` with `Spawn` and the path; `GaveUp` with [`CannotStart`](crate::GiveUpReason::CannotStart) if no worker was ever ready. Otherwise, as in a deployment, retries with growing pauses; a reload is abandoned, and the old workers serve on |
+/// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`; a worker that is not ready gets SIGTERM after `term`, and the exit is a failed start |
+/// | does not exist, or is not executable | `StartFailed` with `Spawn` and the path; `GaveUp` with [`CannotStart`](crate::GiveUpReason::CannotStart) if no worker was ever ready. Otherwise, as in a deployment, retries with growing pauses; a reload is abandoned, and the old workers continue to serve |
 ///
 /// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
 /// before the last event loses the workers, as with a [`Primary`](crate::Primary).
@@ -127,7 +127,7 @@ impl Supervisor {
         self.run_with(|_, _| ()).await
     }
 
-    /// As [`run`](Supervisor::run), with each event for the program, which may command the supervisor.
+    /// As [`run`](Supervisor::run), and calls the program with each event. The program may command the supervisor.
     ///
     /// # Errors
     /// As [`run`](Supervisor::run).
@@ -279,7 +279,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes one input: a signal, or one of handles and the operating system in turn. Returns whether there was one.
+    /// Takes one input: a signal, else a command of a handle or an event of the operating system, in turn. False: no
+    /// input is ready.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(Poll::Ready(command)) = self.signals.as_mut().map(|signals| signals.poll(cx)) {
             self.execute(command);
@@ -298,14 +299,14 @@ impl Supervisor {
             return false;
         }
         let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
-        // Another thread may have dropped a socket, and have caused the event after that.
+        // Before the event: another thread may have dropped a socket, and then caused the event.
         self.release_dropped(cx);
         self.machine.handle(event);
         self.progress.notify_waiters();
         true
     }
 
-    /// Ends the senders' counts of dropped sockets, and returns whether there was one.
+    /// Ends the senders' counts of dropped sockets. False: no socket was dropped.
     fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         while let Poll::Ready(socket) = self.releases.poll(cx) {

@@ -1,4 +1,5 @@
-//! The two kinds of streams of a worker's clients, TCP and Unix, and the differences. No stream is read or written here.
+//! The differences between the two kinds of streams of a worker's clients, TCP and Unix. No stream is read or written
+//! here.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

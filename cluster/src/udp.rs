@@ -25,7 +25,7 @@ use crate::listener_handle::ListenerHandle;
 /// worker disconnects.
 #[derive(Debug)]
 pub struct UdpSocket {
-    // Before the handle: the socket closes before the primary learns of the close.
+    // Declared before the handle, so that the socket closes before the report of the close reaches the primary.
     socket: net::UdpSocket,
     handle: ListenerHandle,
     exclusive: bool,
@@ -74,7 +74,8 @@ impl UdpSocket {
         if self.exclusive {
             return future::pending().await;
         }
-        // Not the phase of the worker: the socket would end before servers that the machine closes earlier.
+        // The phase of the worker is not used here: the socket would end before servers that the machine closes
+        // earlier.
         self.handle.closed().await;
     }
 }

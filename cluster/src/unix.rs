@@ -72,7 +72,7 @@ pub(crate) struct Unix {
     sockets: Sockets,
     /// Pipes not taken by the program.
     pipes: BTreeMap<WorkerId, Pipes>,
-    /// The bytes kept of each untaken pipe.
+    /// The bound of the bytes kept of each untaken pipe.
     unread_output: usize,
     exit: Option<i32>,
     lingering: Option<LingeringClose>,

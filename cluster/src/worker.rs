@@ -40,8 +40,8 @@ mod serve_tasks;
 /// ([`set_exit_deadline`](Worker::set_exit_deadline)), the process exits with code 1, without destructors.
 /// [`keep_running`](Worker::keep_running) turns the safety net off.
 ///
-/// Node's rule differs: a worker exits with code 0 as soon as the channel is closed. [`join_as_node`](Worker::join_as_node)
-/// has Node's rule.
+/// Node's rule differs: a worker exits with code 0 as soon as the channel is closed.
+/// [`join_as_node`](Worker::join_as_node) selects Node's rule.
 ///
 /// Every message accepted by [`send`](Worker::send) is written before the end: when `main` returns, by [`kill`](Worker::kill)
 /// and by [`exit`](Worker::exit). The end waits for a primary that does not read for [`set_linger`](Worker::set_linger) at
@@ -328,23 +328,24 @@ impl Worker {
         self.inner.kill();
     }
 
-    /// Exits with a code when the primary has read every accepted message. Destructors do not run. The call waits for a
-    /// primary that does not read for [`set_linger`](Worker::set_linger), and at most one second for the primary to read
-    /// the end of the channel. The primary does not count the exit as one after a disconnect.
+    /// Exits with a code when the primary has read every accepted message. Destructors do not run. The call waits for
+    /// a primary that does not read for [`set_linger`](Worker::set_linger), and at most one second for the primary to
+    /// read the end of the channel. In the primary, `exited_after_disconnect` of the exit is false.
     ///
-    /// Node: `process.exit(code)` in a worker, which loses messages that the kernel has no room for. So does
-    /// [`std::process::exit`]; a busy Node primary may also reap the process before it reads the last messages.
+    /// Node: `process.exit(code)` in a worker, which loses messages that the kernel has no room for.
+    /// [`std::process::exit`] loses these messages as well. A busy Node primary may reap the process before reading
+    /// the last messages.
     pub fn exit(&self, code: i32) -> ! {
         self.inner.exit(code)
     }
 
-    /// Ignores SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU from now on where the program has no handler: their meaning is the
-    /// primary's.
+    /// Ignores SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU from now on where the program has no handler, so that the
+    /// primary decides about these signals.
     ///
-    /// For a worker of a primary that does not set this, a Node.js primary for instance. A primary of this library sets it
-    /// for all workers from their start, with
-    /// [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals). Programs that this process starts are
-    /// unaffected, except that they inherit the ignored SIGTTIN and SIGTTOU.
+    /// Call this in a worker of a primary that has no such option, for instance a Node.js primary. In a primary of
+    /// this library, [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals) has this
+    /// effect on every worker from the start. Programs that this process starts are unaffected, except that they
+    /// inherit the ignored SIGTTIN and SIGTTOU.
     pub fn ignore_terminal_signals(&self) {
         signals::ignore();
     }

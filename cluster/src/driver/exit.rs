@@ -13,7 +13,7 @@ use tracing::{error, warn};
 use super::{Inner, Phase};
 use crate::event::WorkerEvent;
 
-/// The default bound of the wait of an ending process for a peer that does not read.
+/// The default time for which an ending process waits for a peer that does not read.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// The default time for `main` to return after the loss of the primary.
@@ -82,7 +82,7 @@ impl Inner {
         self.exit.rule.send_replace(ExitRule::KeepRunning);
     }
 
-    /// As [`Inner::keep_running`] if the process would otherwise exit before the program sees the end.
+    /// As [`Inner::keep_running`] if the process would otherwise exit before the program observes the end.
     pub(crate) fn keep_running_as_node(&self) {
         if self.exit_rule() == ExitRule::Node {
             self.keep_running();
@@ -160,7 +160,7 @@ impl Inner {
         }
     }
 
-    /// The channel is closed, and every listener.
+    /// The channel and every listener are closed.
     pub(super) fn work_is_over(self: Arc<Self>) {
         if self.exit_rule().exits_as_node() {
             self.runtime.clone().spawn(async move { self.exit_as_node().await });

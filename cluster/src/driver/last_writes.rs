@@ -74,8 +74,8 @@ impl Driver {
         flush(&mut self.machine, &mut self.unix);
     }
 
-    /// Performs a command, and without the driver task also the steps that follow. Once the primary has not read in time, no
-    /// command waits.
+    /// Performs a command, and without the driver task also the steps that follow. After one command has waited in
+    /// vain for the primary to read, later commands do not wait.
     pub(super) fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         let waits = self.taskless.filter(|_| !self.has_unwritten());
         let result = self.act(act);

@@ -73,7 +73,7 @@ impl Inner {
             sent
         });
         driver.posted += u64::from(sent.is_ok());
-        // Without the driver task, the writes.
+        // Without the driver task, a command performs the writes.
         driver.command(|_| ());
         sent
     }

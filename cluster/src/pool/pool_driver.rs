@@ -48,7 +48,7 @@ pub(super) struct PoolDriver {
     room: Arc<Semaphore>,
     callers: BTreeMap<TaskId, Caller>,
     tasks: BTreeMap<Ticket, TaskId>,
-    /// Dropped at the end: that is the reply.
+    /// Dropping these senders at the end is the reply.
     shutdowns: Vec<oneshot::Sender<()>>,
     /// Whether handles exist.
     is_open: bool,
@@ -142,7 +142,8 @@ impl PoolDriver {
     fn execute(&mut self, command: PoolCommand) {
         match command {
             PoolCommand::Run(Submission { ticket, payload, permit, reply }) => {
-                // A rejected task drops its reply: the pool was closed, as the permit stands for room.
+                // The permit guarantees room, so only a closed pool rejects a task. The caller observes the dropped
+                // reply.
                 if let Ok(task) = self.machine.run(&payload) {
                     self.tasks.insert(ticket, task);
                     self.callers.insert(task, Caller { ticket, reply, permit: Some(permit) });

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Primary;
 
-/// The connections accepted by a primary under round robin: each is queued, handed off, owned or closed. Under the shared
-/// policy workers accept by themselves. An object with the names of the fields in serde's data model.
+/// The connections accepted by a primary under round robin: each is queued, handed off, owned or closed. Under the
+/// shared policy workers accept by themselves. Serialized by serde as an object with the names of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectionCounts {

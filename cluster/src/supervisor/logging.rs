@@ -1,4 +1,5 @@
-//! The events of a supervisor in the log: what a person must see is a warning, and each mistake appears once.
+//! The events of a supervisor in the log. Events that need attention are warnings, and each mistake
+//! appears once.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use tracing::{debug, error, info, warn};
 /// Logs the events of one supervisor.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    /// Workers that were replaced when the channel closed. The exit status is the reason, and follows.
+    /// Workers that were replaced when the channel closed. The exit status, which is the reason, follows later.
     disconnected: BTreeSet<WorkerId>,
     /// The last start that the operating system has refused, until a worker is ready.
     refused: Option<StartFailure>,
@@ -21,7 +22,7 @@ impl EventLog {
     pub(crate) fn log(&mut self, event: &SupervisorEvent) {
         match event {
             SupervisorEvent::Primary(event) => self.log_primary(event),
-            // The reason appears again in the restart, the abandoned reload or the last error.
+            // No warning, because the reason appears again in the restart, the abandoned reload or the last error.
             SupervisorEvent::StartFailed { slot, worker, .. } => {
                 debug!(slot = slot.0, worker = id(*worker), "{event}");
             }
@@ -76,7 +77,7 @@ impl EventLog {
 
     fn log_primary(&mut self, event: &Event) {
         match event {
-            // The restart has the reason.
+            // No warning, because the event of the restart has the reason.
             Event::Error { error: WorkerError::Spawn { .. }, .. } => debug!("{event}"),
             Event::Error { worker, .. } => warn!(worker = worker.0, "{event}"),
             Event::AcceptFailed { .. } => warn!("{event}"),

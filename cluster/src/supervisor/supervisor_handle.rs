@@ -37,9 +37,10 @@ impl SupervisorHandle {
     /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
     ///
     /// A request that takes longer than [`drain`](crate::SupervisorSettings::drain) and
-    /// [`term`](crate::SupervisorSettings::term) is cut off, and [`SupervisorEvent::Cut`](cluster_core::SupervisorEvent::Cut) has
-    /// the number of open connections. A new program passes as soon as it is ready: a program that listens and panics later
-    /// replaces the old one, and is restarted within [`intensity`](crate::SupervisorSettings::intensity). A program that tests
+    /// [`term`](crate::SupervisorSettings::term) is cut off, and
+    /// [`SupervisorEvent::Cut`](cluster_core::SupervisorEvent::Cut) has the number of open connections. A reload
+    /// accepts a new program as soon as the program is ready: a program that listens and panics later replaces the
+    /// old program, and is restarted within [`intensity`](crate::SupervisorSettings::intensity). A program that tests
     /// itself first uses [`Readiness::Message`](crate::Readiness::Message).
     ///
     /// # Errors
@@ -113,7 +114,7 @@ impl SupervisorHandle {
         if self.is_finished.load(Ordering::Relaxed) { Ok(()) } else { result }
     }
 
-    /// A command that a shutdown precludes.
+    /// A command that fails during a shutdown.
     async fn order(
         &self,
         act: impl FnOnce(&mut Supervisor, Reply) + Send + 'static,

@@ -17,7 +17,7 @@ pub(super) struct Waiting {
     /// The wanted number of workers.
     scalings: Vec<(u32, Reply)>,
     shutdowns: Vec<Reply>,
-    /// The shutdown is complete; remains readable by the handles when the supervisor is dropped.
+    /// The shutdown is complete. The handles can read the value after the drop of the supervisor.
     is_finished: Arc<AtomicBool>,
 }
 

@@ -37,7 +37,7 @@ pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPa
     Ok((socket.into(), None))
 }
 
-/// Without a host: every address, IPv6 and IPv4, or IPv4 alone where there is no IPv6.
+/// Without a host the socket is bound to every address of IPv6 and IPv4, or of IPv4 alone on a system without IPv6.
 fn tcp(host: Option<IpAddr>, port: u16, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
     let bind = |host: IpAddr, ipv6_only| bind_tcp(SocketAddr::new(host, port), ipv6_only, reuse_port);
     match host {

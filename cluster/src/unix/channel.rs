@@ -51,7 +51,7 @@ pub(super) struct Channel {
 pub(super) struct LingeringClose(net::UnixStream);
 
 impl Drop for LingeringClose {
-    /// Shared with [`Hangup`](super::ending::Hangup).
+    /// A close alone would have no effect while [`Hangup`](super::ending::Hangup) has a copy of the descriptor.
     fn drop(&mut self) {
         let _ = self.0.shutdown(Shutdown::Both);
     }
@@ -452,7 +452,7 @@ mod tests {
         far.write_all(b"later").expect("written");
         drop(far);
         let mut buffer = vec![0; READ];
-        // Often enough for the reactor to see the bytes.
+        // Often enough for the reactor to observe the bytes.
         for _ in 0..10 {
             tokio::task::yield_now().await;
             let event = poll_fn(|cx| Poll::Ready(channel.poll(cx, &mut buffer))).await;

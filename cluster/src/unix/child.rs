@@ -169,7 +169,7 @@ mod tests {
         program.output().expect("a program").status.success()
     }
 
-    /// The standard streams are the program's; every other descriptor is listed.
+    /// The list has every descriptor except the standard streams, which the program inherits.
     #[test]
     fn list_leaves_the_standard_streams_out() {
         let open = File::open("/dev/null").expect("a file");

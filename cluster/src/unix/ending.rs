@@ -1,5 +1,5 @@
-//! The end of a process: sent messages are written without the runtime: the runtime may have ended. `poll` waits for channels
-//! and timers; other events are ignored.
+//! The end of a process: accepted messages are written without the runtime, which may have ended. `poll` waits for
+//! channels and timers; other events are ignored.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};

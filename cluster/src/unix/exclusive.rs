@@ -13,8 +13,9 @@
 //! The thread costs two context switches for each connection. Under load a worker avoids the switches: after a connection the
 //! worker first tries to accept another, as long as such tries succeed (see [`Eagerness`]).
 //!
-//! The kernel wakes no second process if the first does not accept: after a kill, with a busy runtime, or after the program
-//! has withdrawn the `accept`. Therefore each thread checks the waiting sockets every [`RECHECK`]: the bound of the delay.
+//! The kernel wakes no second process if the first does not accept: after a kill, with a busy runtime, or after the
+//! program has withdrawn the `accept`. Therefore each thread checks the waiting sockets every [`RECHECK`], which
+//! bounds the delay.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -148,7 +149,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        // Only a full counter fails, and the counter is written only here.
+        // A write fails only at a full counter, and nothing else writes to the counter.
         let _ = rustix::io::write(&self.registry.stop, &1_u64.to_ne_bytes());
         let thread = self.thread.take();
         // A waker may drop the last socket in the waiting thread, and a thread cannot join itself.
@@ -188,7 +189,8 @@ impl Registry {
             Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
             Err(rustix::io::Errno::INTR) => Vec::new(),
             Err(_) => {
-                // Undocumented for a valid instance. Only the recheck finds connections then.
+                // The manual of `epoll_wait` has no failure of a valid instance. After such a failure only the
+                // recheck finds connections.
                 thread::sleep(RECHECK);
                 Vec::new()
             }

@@ -56,7 +56,8 @@ pub(super) struct RemainingGroup(pub(super) Pid);
 impl RemainingGroup {
     /// Sends a signal to the members that remain, if any.
     pub(super) fn signal(&self, signal: Signal) {
-        // A process with the number of the group is a new one, so the group is another: the former has no member left.
+        // The kernel reuses the number only after the last member of the group has exited. A process with this number
+        // therefore belongs to another group.
         if kill(self.0, None) == Err(Failure::ESRCH) {
             // A member of another user is out of reach, and no event of the worker is left that could report the failure.
             let _ = Receivers::Group.signal(self.0, signal);

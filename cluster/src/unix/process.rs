@@ -75,7 +75,7 @@ impl Process {
         }
     }
 
-    /// The group of a child that was reaped, if the child has led one.
+    /// The group of a child that was reaped, if the child led a group.
     pub(super) fn remaining_group(&self) -> Option<RemainingGroup> {
         let leads = self.receivers == Receivers::Group && self.pid().is_none();
         self.number.filter(|_| leads).map(RemainingGroup)
@@ -111,7 +111,8 @@ mod tests {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     use std::process::Command;
 
-    /// A child is known until the reap, and the question reaps nothing. Other processes are no children.
+    /// The id belongs to a child until the child is reaped, and the check does not reap. Other processes are no
+    /// children.
     #[test]
     fn child_is_known_until_reaped() {
         let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");

@@ -41,7 +41,7 @@ impl Unix {
 #[derive(Debug)]
 pub(super) struct OrphanReaper {
     exits: Signal,
-    /// With the time of the first look.
+    /// The time at which the exit was found.
     found: BTreeMap<Pid, Instant>,
     next_look: Option<Pin<Box<Sleep>>>,
 }
@@ -52,7 +52,7 @@ impl OrphanReaper {
         children()?;
         let mut reaper =
             OrphanReaper { exits: signal(SignalKind::child())?, found: BTreeMap::new(), next_look: None };
-        // For orphans from before.
+        // The first look finds orphans that exited before.
         reaper.next_look = Some(Box::pin(sleep(Duration::ZERO)));
         Ok(reaper)
     }

@@ -1,5 +1,5 @@
-//! The signals of a terminal and a service manager to a group of processes: a worker ignores them and leaves the reaction to
-//! the primary. Also SIGCHLD: with workers the signal must not be ignored.
+//! The signals that a terminal and a service manager send to a group of processes. A worker ignores these signals, so
+//! that the primary decides. Also SIGCHLD, which a process with workers must not ignore.
 
 use std::mem::MaybeUninit;
 use std::{io, ptr};
@@ -32,9 +32,10 @@ pub(super) fn ignore_in_child() -> io::Result<()> {
 
 /// Ignores the signals without a handler of the program.
 ///
-/// By an empty handler: `exec` inherits an ignored signal, and a program that the worker starts could not be terminated. But a signal
-/// that stops is ignored: with a handler, a read of the terminal in the background would send the signal to the group again and
-/// again (`tty_check_change` in Linux), instead of failing with EIO.
+/// The handler is empty, because `exec` inherits an ignored signal, and a program that the worker starts could not be
+/// terminated. The signals that stop a process are ignored all the same: with a handler, a read of the terminal in
+/// the background would send the signal to the group again and again (`tty_check_change` in Linux), instead of
+/// failing with EIO.
 pub(crate) fn ignore() {
     for signal in STOPPING {
         if handler(signal).is_ok_and(|now| now == libc::SIG_DFL) {
@@ -70,8 +71,8 @@ fn handler(signal: libc::c_int) -> io::Result<libc::sighandler_t> {
     Ok(sigaction(signal, None)?.sa_sigaction)
 }
 
-/// Sets an action, if any is given, and returns the former. nix returns an action only when setting another. Safe between
-/// `fork` and `exec`.
+/// Sets an action, if any is given, and returns the former action. nix can read an action only by setting another.
+/// Safe between `fork` and `exec`.
 fn sigaction(signal: libc::c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut former = MaybeUninit::zeroed();
     #[expect(unsafe_code, reason = "a handler of a signal is a number")]
@@ -113,7 +114,7 @@ pub(super) mod tests {
     /// For tests that start programs or change the handling of exit statuses.
     pub(in crate::unix) static CHILDREN: Mutex<()> = Mutex::new(());
 
-    /// For any former action of the program for SIGCHLD.
+    /// Statuses are kept after every former action of the program for SIGCHLD.
     #[test]
     fn statuses_are_kept() {
         let _alone = CHILDREN.lock().expect("no test panicked");

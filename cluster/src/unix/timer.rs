@@ -1,4 +1,4 @@
-//! Timers by the clock of the runtime, with a sleep for all.
+//! Timers by the clock of the runtime, with one sleep for all timers.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;

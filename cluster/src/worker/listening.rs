@@ -31,9 +31,9 @@ impl Worker {
     /// As [`listen`](Worker::listen), with every option: every form of an address, a descriptor of the primary, a backlog,
     /// an exclusive listener, a limit of connections. Node: `server.listen(options)`.
     ///
-    /// An exclusive listener belongs to this worker alone, without the knowledge of the primary: no
-    /// [`Event::Listening`](crate::Event) is emitted, and [`disconnect`](Worker::disconnect) neither closes the listener nor
-    /// waits for connections of the listener.
+    /// An exclusive listener belongs to this worker alone, and the primary receives no report of the listener: no
+    /// [`Event::Listening`](crate::Event) is emitted, and [`disconnect`](Worker::disconnect) neither closes the
+    /// listener nor waits for connections of the listener.
     ///
     /// # Errors
     /// As [`listen`](Worker::listen). EINVAL: the primary does not have the descriptor, or the descriptor cannot listen.

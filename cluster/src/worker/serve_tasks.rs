@@ -18,10 +18,10 @@ use crate::event::WorkerEvent;
 type Ended = Result<Message, String>;
 
 impl Worker {
-    /// Serves the tasks of a [`Pool`](crate::Pool) until this worker is disconnected and the last reply is sent; then `main` should
-    /// return. Each task is a task of the runtime, and is aborted when the pool cancels it. The text of an error is returned to the
-    /// caller of [`Pool::run`](crate::Pool::run); a panic is an error as well. For a typed error, the
-    /// task returns `Ok` with a `Result` as the value.
+    /// Serves the tasks of a [`Pool`](crate::Pool) until this worker is disconnected and the last reply is sent; then
+    /// `main` should return. Each task runs as a task of the runtime, which is aborted when the pool cancels the
+    /// task. The text of an error is returned to the caller of [`Pool::run`](crate::Pool::run); a panic is an error
+    /// as well. For a typed error, the task returns `Ok` with a `Result` as the value.
     ///
     /// A task that computes for long without an `await` delays all others of its thread: use
     /// [`serve_blocking_tasks`](Worker::serve_blocking_tasks). The call takes the events of the worker; messages that belong to no pool are dropped.
@@ -56,9 +56,9 @@ impl Worker {
         .await
     }
 
-    /// As [`serve_tasks`](Worker::serve_tasks), for tasks that keep a core busy: each runs on a thread of its own, outside the
-    /// runtime's, so the worker answers its supervisor meanwhile. The reply of a cancelled task is ignored; only
-    /// [`CancelRunning::Kill`](crate::CancelRunning::Kill) ends its computation.
+    /// As [`serve_tasks`](Worker::serve_tasks), for tasks that keep a core busy: each task runs on a separate thread
+    /// outside the runtime, so the worker answers its supervisor meanwhile. The reply of a cancelled task is ignored;
+    /// only [`CancelRunning::Kill`](crate::CancelRunning::Kill) ends its computation.
     ///
     /// ```no_run
     /// # use std::convert::Infallible;

@@ -129,7 +129,7 @@ async fn full_inbox_blocks_its_primary() {
     writeln!(far, "0").expect("written");
     assert_eq!(number_of(next(&inner).await), Some(0));
     far.set_nonblocking(true).expect("a flag");
-    // A read has about a thousand such messages, and the driver delivers a message a turn.
+    // A read has about a thousand such messages, and the driver delivers one message per turn.
     let message = format!("\"{}\"\n", "x".repeat(60));
     let (lines, mut written, mut refused) = (message.repeat(100), 0, 0);
     while refused < 5_000 {

@@ -61,7 +61,7 @@ async fn paused_channel_keeps_its_bytes() {
     assert!(matches!(next(&mut unix).await, OsEvent::Read { bytes, .. } if bytes == b"later"));
 }
 
-/// Unread bytes are counted, and no question about the end consumes any.
+/// Unread bytes are counted, and no check for the end consumes a byte.
 #[tokio::test]
 async fn unread_bytes_are_counted() {
     const MANY: usize = 100_000;

@@ -19,7 +19,7 @@ async fn reset_channel_is_read_as_end() {
     assert!(matches!(read, Some(ChannelEvent::End)), "{read:?}");
 }
 
-/// Without the runtime a closed peer is the end, and bytes that do not wait have no room.
+/// Without the runtime a closed peer is the end, and a channel without waiting bytes reports no room.
 #[tokio::test]
 async fn closed_peer_is_no_room() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -42,7 +42,7 @@ async fn lingering_worker_waits_for_primary() {
         let closing = closing.clone();
         move || {
             let end = far.read(&mut [0]).map_err(|error| error.kind());
-            // Enough for a wait that ends too early.
+            // Long enough to notice a wait that ends too early.
             thread::sleep(Duration::from_millis(20));
             closing.store(true, Ordering::SeqCst);
             end
