@@ -63,8 +63,9 @@
 //! # Feature `axum`
 //!
 //! Off by default. [`serve()`] serves an axum application, and an exiting worker loses no request. [`Listener`] is also a
-//! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`. The feature `http2` adds HTTP/2 to `serve`. A server without
-//! axum closes connections by [`Worker::became_lame_duck`] and [`Worker::is_lame_duck`].
+//! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`. The feature `http2` adds HTTP/2 to `serve`.
+//! [`serve_connection()`] drains a connection of hyper, for a server that accepts by itself, with TLS for example. A server without
+//! hyper closes connections by [`Worker::became_lame_duck`] and [`lame_duck_ended()`].
 
 // Allowed in examples and integration tests, whose programs react to some events only.
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -80,6 +81,7 @@ mod driver;
 mod error;
 mod event;
 mod inbox;
+mod lame_duck;
 mod listener;
 mod listener_handle;
 mod listeners;
@@ -91,6 +93,8 @@ mod requests;
 mod role;
 #[cfg(feature = "axum")]
 mod serve;
+#[cfg(feature = "axum")]
+mod serve_connection;
 mod socket;
 mod supervisor;
 mod transport;
@@ -119,6 +123,7 @@ pub use axum_listener::ClientAddr;
 pub use connection::Connection;
 pub use error::{JoinError, ListenError, NoRuntime, PrimaryError, RemoteError, RequestError, RoleError};
 pub use event::WorkerEvent;
+pub use lame_duck::lame_duck_ended;
 pub use listener::Listener;
 pub use pool::{PendingTask, Pool, PoolError, PoolStartError, TryRunError};
 pub use primary::{ConnectionCounts, Primary};
@@ -128,6 +133,8 @@ pub use requests::IncomingRequest;
 pub use role::{Role, clear_cluster_env, role};
 #[cfg(feature = "axum")]
 pub use serve::{Serve, serve};
+#[cfg(feature = "axum")]
+pub use serve_connection::serve_connection;
 pub use socket::{NotSent, Socket};
 pub use supervisor::{HandleError, RunError, Supervisor, SupervisorError, SupervisorHandle, cores};
 pub use transport::Transport;

@@ -27,7 +27,9 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use crate::connection::Connection;
+use crate::lame_duck::idle_time;
 use crate::listener::Listener;
+use crate::serve_connection::serve_until;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
@@ -97,7 +99,7 @@ impl<T: Transport> Serve<T> {
             worker.became_lame_duck().await;
             is_lame.store(true, Ordering::Relaxed);
             drain.send_replace(Drain::LameDuck);
-            lame_duck_ended(&worker, close_idle_after).await;
+            idle_time(&worker, close_idle_after).await;
             drain.send_replace(Drain::CloseIdle);
             match drain_timeout {
                 Some(timeout) => sleep(timeout).await,
@@ -153,7 +155,7 @@ async fn serve_connection<T: Transport>(
     let is_http2 = Arc::new(Notify::new());
     let service = with_client(app, client, is_http2.clone());
     let builder = builder();
-    let mut served = pin!(builder.serve_connection_with_upgrades(TokioIo::new(connection), service));
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(connection), service);
     let close = async {
         reached(&mut drain, Drain::LameDuck).await;
         tokio::select! {
@@ -161,14 +163,7 @@ async fn serve_connection<T: Transport>(
             () = reached(&mut drain, Drain::CloseIdle) => {}
         }
     };
-    let result = tokio::select! {
-        result = served.as_mut() => result,
-        () = close => {
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    };
-    if let Err(error) = result {
+    if let Err(error) = serve_until(close, served).await {
         debug!(%error, "a connection has failed");
     }
 }
@@ -197,16 +192,6 @@ fn with_client<C: Clone + Send + Sync + 'static>(
         request.extensions_mut().insert(ConnectInfo(client.clone()));
         app.call(request)
     })
-}
-
-/// Waits, from the beginning of the lame duck, until idle connections may be closed. A busy worker may read the
-/// announcement and the request to disconnect together: clients still have the minimum time to reconnect.
-async fn lame_duck_ended(worker: &Worker, duration: Option<Duration>) {
-    let time = sleep(duration.unwrap_or(SupervisorSettings::LAME_DUCK));
-    if duration.is_none() && worker.inner.is_announced() {
-        worker.disconnecting().await;
-    }
-    time.await;
 }
 
 /// Adds `Connection: close` to each answer once the worker is a lame duck. The header does not exist in HTTP/2.

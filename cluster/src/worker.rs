@@ -241,46 +241,37 @@ impl Worker {
     ///
     /// ```no_run
     /// use std::convert::Infallible;
-    /// use std::time::Duration;
     ///
     /// use hyper::header::{CONNECTION, HeaderValue};
     /// use hyper::{Request, Response, body::Incoming, service::service_fn};
     /// use hyper_util::rt::{TokioExecutor, TokioIo};
-    /// use hyper_util::server::{conn::auto, graceful::GracefulShutdown};
+    /// use hyper_util::server::conn::auto;
+    /// use tokio::task::JoinSet;
     ///
     /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
     /// let worker = cluster::Worker::join()?;
     /// let mut listener = worker.listen("127.0.0.1:8000").await?;
-    /// let connections = GracefulShutdown::new();
-    /// let mut drained = Box::pin(async {
-    ///     worker.became_lame_duck().await;
-    ///     // More than the pause of a busy client between two requests.
-    ///     tokio::time::sleep(Duration::from_secs(1)).await;
-    /// });
-    /// loop {
-    ///     let accepted = tokio::select! {
-    ///         accepted = listener.accept() => accepted?,
-    ///         () = &mut drained => break,
-    ///     };
-    ///     let Some(connection) = accepted else { break };
+    /// let mut connections = JoinSet::new();
+    /// while let Some(connection) = listener.accept().await? {
     ///     let worker = worker.clone();
-    ///     let answer = service_fn(move |_: Request<Incoming>| {
-    ///         let worker = worker.clone();
-    ///         async move {
+    ///     connections.spawn(async move {
+    ///         let answering = worker.clone();
+    ///         let answer = service_fn(move |_: Request<Incoming>| {
     ///             let mut response = Response::new("hello".to_owned());
-    ///             if worker.is_lame_duck() {
+    ///             if answering.is_lame_duck() {
     ///                 // The client reconnects to another worker.
     ///                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     ///             }
-    ///             Ok::<_, Infallible>(response)
-    ///         }
+    ///             std::future::ready(Ok::<_, Infallible>(response))
+    ///         });
+    ///         let builder = auto::Builder::new(TokioExecutor::new());
+    ///         let served = builder.serve_connection(TokioIo::new(connection), answer);
+    ///         // Closes the connection when it is idle at the end of the lame duck. With TLS the version is known: see the service `tls`.
+    ///         # #[cfg(feature = "axum")]
+    ///         cluster::serve_connection(&worker, served, false).await
     ///     });
-    ///     let builder = auto::Builder::new(TokioExecutor::new());
-    ///     let served = builder.serve_connection(TokioIo::new(connection), answer).into_owned();
-    ///     tokio::spawn(connections.watch(served));
     /// }
-    /// // Closes idle connections, sends GOAWAY to HTTP/2 clients, and waits for the answers to open requests.
-    /// connections.shutdown().await;
+    /// connections.join_all().await;
     /// # Ok(()) }
     /// ```
     pub fn is_lame_duck(&self) -> bool {

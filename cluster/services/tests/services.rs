@@ -5,7 +5,11 @@ use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use axum::body::Bytes;
+use axum::http::Request;
 use futures_util::{SinkExt, StreamExt};
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -162,13 +166,18 @@ async fn websocket_closes_with_a_frame() -> anyhow::Result<()> {
     service.end().await
 }
 
-async fn tls_client(certificate: &CertificateDer<'_>, address: &str) -> anyhow::Result<TlsStream<TcpStream>> {
+async fn tls_client(
+    certificate: &CertificateDer<'_>,
+    address: &str,
+    protocol: &str,
+) -> anyhow::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone().into_owned())?;
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.into()];
     let connector = TlsConnector::from(Arc::new(config));
     Ok(connector.connect(ServerName::try_from("localhost")?, TcpStream::connect(address).await?).await?)
 }
@@ -185,20 +194,60 @@ async fn tls_drains_at_reload() -> anyhow::Result<()> {
     let certificate = identity.cert.der();
     let mut clients = JoinSet::new();
     for _ in 0..4 {
-        let mut client = tls_client(certificate, &service.address).await?;
+        let mut client = tls_client(certificate, &service.address, "http/1.1").await?;
         let (head, body) = get(&mut client, "").await?;
         assert_eq!((head.contains("connection: close"), &*body), (false, "hello\n"));
         clients.spawn(until_close(client));
     }
+    let mut stream = OpenStream::begin(tls_client(certificate, &service.address, "h2").await?).await?;
     // A client without TLS does not disturb the other clients.
     TcpStream::connect(&service.address).await?.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
     service.reload().await?;
+    stream.receives_goaway().await?;
+    assert_eq!(stream.end("late").await?, "late");
     while let Some(ended) = clients.join_next().await {
         ended??;
     }
-    let (_, body) = get(&mut tls_client(certificate, &service.address).await?, "").await?;
+    let (_, body) = get(&mut tls_client(certificate, &service.address, "http/1.1").await?, "").await?;
     assert_eq!(body, "hello\n");
     service.end().await
+}
+
+/// A request of an HTTP/2 client with an open body.
+struct OpenStream {
+    answer: ResponseFuture,
+    body: SendStream<Bytes>,
+    requests: SendRequest<Bytes>,
+}
+
+impl OpenStream {
+    async fn begin(stream: TlsStream<TcpStream>) -> anyhow::Result<Self> {
+        let (requests, connection) = h2::client::handshake(stream).await?;
+        tokio::spawn(connection);
+        let mut requests = requests.ready().await?;
+        let (answer, body) = requests.send_request(Request::post("https://localhost/").body(())?, false)?;
+        Ok(OpenStream { answer, body, requests })
+    }
+
+    /// The connection takes no further request, and has not failed.
+    async fn receives_goaway(&mut self) -> anyhow::Result<()> {
+        while let Ok(requests) = self.requests.clone().ready().await {
+            drop(requests);
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Sends the rest of the body, and returns the answer.
+    async fn end(mut self, body: &'static str) -> anyhow::Result<String> {
+        self.body.send_data(Bytes::from_static(body.as_bytes()), true)?;
+        let mut answer = self.answer.await?.into_body();
+        let mut text = Vec::new();
+        while let Some(part) = answer.data().await.transpose()? {
+            text.extend(part);
+        }
+        Ok(String::from_utf8(text)?)
+    }
 }
 
 /// Sends requests until an answer announces the end of the connection.

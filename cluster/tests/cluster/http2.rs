@@ -2,7 +2,9 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::time::Duration;
 
+use ::cluster::{Event, Supervisor, SupervisorEvent};
 use axum::body::Bytes;
 use axum::http::Request;
 use h2::client::{ResponseFuture, SendRequest, handshake};
@@ -16,7 +18,10 @@ use super::supervising::{settings, start};
 use super::support::{TIMEOUT, TestResult, asynchronous};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![asynchronous("http2_reload_completes_streams", reload)]
+    vec![
+        asynchronous("http2_reload_completes_streams", reload),
+        asynchronous("http2_loop_sends_goaway_first", by_hand),
+    ]
 }
 
 /// A connection of a client.
@@ -91,4 +96,35 @@ async fn reload() -> TestResult {
     let last = Client::connect(running.port).await?.request("x").await?;
     assert_ne!(last, first);
     running.end().await
+}
+
+/// A loop of the program sends GOAWAY at the start of a lame duck of one hour, and the open stream completes.
+async fn by_hand() -> TestResult {
+    let long = Duration::from_hours(1);
+    let settings = settings(&["serve streams by hand"]).shutdown(2 * long).hurry_after(Duration::ZERO);
+    let mut supervisor = Supervisor::new(settings.lame_duck(long))?;
+    let handle = supervisor.handle();
+    let (mut ready, mut port) = (0, 0);
+    while ready < 2 {
+        match timeout(TIMEOUT, supervisor.next()).await?.ok_or("the end")? {
+            SupervisorEvent::SlotReady { .. } => ready += 1,
+            SupervisorEvent::Primary(Event::Listening { address, .. }) => port = u16::try_from(address.port)?,
+            _ => {}
+        }
+    }
+    let run = tokio::spawn(supervisor.run());
+    let mut client = Client::connect(port).await?;
+    let first = client.request("x").await?;
+    let (answer, stream) = client.open()?;
+    let commands = handle.clone();
+    let reload = tokio::spawn(async move { commands.reload().await });
+    let error = timeout(TIMEOUT, client.refused).await??;
+    assert!(error.is_remote() && error.is_go_away(), "{error:?}");
+    assert_eq!(complete(answer, stream, "x").await?, first);
+    assert!(!reload.is_finished());
+    let requests = [handle.clone(), handle.clone(), handle];
+    let ended =
+        async { tokio::join!(requests[0].shutdown(), requests[1].shutdown(), requests[2].shutdown()) };
+    assert_eq!(timeout(TIMEOUT, ended).await?, (Ok(()), Ok(()), Ok(())));
+    Ok(timeout(TIMEOUT, run).await???)
 }

@@ -16,18 +16,17 @@ use axum::response::Response;
 use axum::{Router, middleware, routing::get};
 use cluster::{Connection, Role, Supervisor, SupervisorSettings, Worker};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::{conn::auto, graceful::GracefulShutdown};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, crypto::ring};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 
 /// The longest TLS handshake of a client.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// The time between the first answer with `Connection: close` and the close of idle connections.
-const CLOSE_IDLE_AFTER: Duration = Duration::from_secs(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -44,30 +43,24 @@ async fn worker() -> anyhow::Result<()> {
     let worker = Worker::join()?;
     let mut listener = worker.listen(address).await?;
     println!("worker {} serves https://{}/", worker.id(), listener.local_addr());
-    let (connections, app) = (GracefulShutdown::new(), app(&worker));
-    let lame_duck = async {
-        worker.became_lame_duck().await;
-        sleep(CLOSE_IDLE_AFTER).await;
-    };
-    tokio::pin!(lame_duck);
+    let (app, connections) = (app(&worker), TaskTracker::new());
     loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(Some(connection)) => serve(acceptor.clone(), connection, app.clone(), &connections),
-                Ok(None) => break,
-                Err(error) => eprintln!("a connection is lost: {error}"),
-            },
-            () = &mut lame_duck => break,
+        match listener.accept().await {
+            Ok(Some(connection)) => {
+                connections.spawn(serve(worker.clone(), acceptor.clone(), connection, app.clone()));
+            }
+            Ok(None) => break,
+            Err(error) => eprintln!("a connection is lost: {error}"),
         }
     }
-    // Idle connections are closed, HTTP/2 connections receive GOAWAY, open requests are answered.
-    connections.shutdown().await;
+    connections.close();
+    connections.wait().await;
     Ok(())
 }
 
 fn app(worker: &Worker) -> Router {
     Router::new()
-        .route("/", get(async || "hello\n"))
+        .route("/", get(async || "hello\n").post(async |body: String| body))
         .layer(middleware::map_response_with_state(worker.clone(), close_connection))
 }
 
@@ -80,17 +73,16 @@ async fn close_connection(State(worker): State<Worker>, mut response: Response) 
     response
 }
 
-/// Serves one connection in a task.
-fn serve(acceptor: TlsAcceptor, connection: Connection, app: Router, connections: &GracefulShutdown) {
-    let watcher = connections.watcher();
-    tokio::spawn(async move {
-        let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(connection)).await else { return };
-        let builder = auto::Builder::new(TokioExecutor::new());
-        let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-        if let Err(error) = watcher.watch(served).await {
-            eprintln!("a connection has ended: {error}");
-        }
-    });
+/// Serves one connection. At the start of the lame duck an HTTP/2 client receives GOAWAY, and open streams are answered; idle HTTP/1
+/// connections are closed later.
+async fn serve(worker: Worker, acceptor: TlsAcceptor, connection: Connection, app: Router) {
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(connection)).await else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let builder = auto::Builder::new(TokioExecutor::new());
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    if let Err(error) = cluster::serve_connection(&worker, served, is_http2).await {
+        eprintln!("a connection has ended: {error}");
+    }
 }
 
 fn acceptor(certificate: &str, key: &str) -> anyhow::Result<TlsAcceptor> {

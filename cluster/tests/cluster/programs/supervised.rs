@@ -5,7 +5,11 @@ use std::{env, fs, process};
 
 use ::cluster::{Worker, WorkerEvent};
 use axum::{Router, routing::post};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinSet;
 
 use super::{Ended, tasks};
 
@@ -34,6 +38,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
         }
         "hold connections" => return hold(&worker).await,
         "serve streams" => return streams(&worker).await,
+        "serve streams by hand" => return streams_by_hand(&worker).await,
         "serve blocking tasks" => return tasks::serve_blocking(&worker).await,
         "serve tasks" => return tasks::serve(&worker).await,
         other => return Err(format!("there is no program {other:?}").into()),
@@ -71,4 +76,22 @@ async fn streams(worker: &Worker) -> Ended {
     let app = Router::new().route("/", post(move |body: String| async move { format!("{id} {body}") }));
     let listener = worker.listen("127.0.0.1:0").await?;
     Ok(::cluster::serve(worker, listener, app).close_idle_after(Duration::from_hours(1)).await?)
+}
+
+/// The same in a loop of the program.
+async fn streams_by_hand(worker: &Worker) -> Ended {
+    let id = worker.id();
+    let app = Router::new().route("/", post(move |body: String| async move { format!("{id} {body}") }));
+    let mut listener = worker.listen("127.0.0.1:0").await?;
+    let mut connections = JoinSet::new();
+    while let Some(connection) = listener.accept().await? {
+        let (worker, app) = (worker.clone(), TowerToHyperService::new(app.clone()));
+        connections.spawn(async move {
+            let builder = auto::Builder::new(TokioExecutor::new());
+            let served = builder.serve_connection(TokioIo::new(connection), app).into_owned();
+            ::cluster::serve_connection(&worker, served, true).await
+        });
+    }
+    connections.join_all().await;
+    Ok(())
 }

@@ -1,0 +1,50 @@
+//! Serves one connection of hyper until the drain of the worker ends the connection. Listeners and applications are elsewhere.
+
+use std::pin::pin;
+
+use hyper_util::server::graceful::GracefulConnection;
+
+use crate::lame_duck::lame_duck_ended;
+use crate::worker::Worker;
+
+/// Serves a connection of hyper, for a server that accepts by itself: with TLS, for example. [`serve`](crate::serve()) does the same
+/// for an axum application.
+///
+/// From the start of the [lame duck](Worker::became_lame_duck) an HTTP/2 connection (`is_http2`) receives GOAWAY, and the open
+/// streams complete. An HTTP/1 connection is closed when idle, from the [end of the lame duck](crate::lame_duck_ended()) on; until
+/// then the server answers with `Connection: close` if the worker [is a lame duck](Worker::is_lame_duck). After a TLS handshake ALPN
+/// has the version; `false` serves both versions, and GOAWAY follows at the end of the lame duck.
+///
+/// The service `tls` of the repository is a whole server.
+///
+/// # Errors
+/// As the connection: the client has violated the protocol, or the socket has failed.
+pub async fn serve_connection<C: GracefulConnection>(
+    worker: &Worker,
+    connection: C,
+    is_http2: bool,
+) -> Result<(), C::Error> {
+    let close = async {
+        if is_http2 {
+            worker.became_lame_duck().await;
+        } else {
+            lame_duck_ended(worker).await;
+        }
+    };
+    serve_until(close, connection).await
+}
+
+/// Serves a connection; after `close` the connection ends with the open requests.
+pub(crate) async fn serve_until<C: GracefulConnection>(
+    close: impl Future<Output = ()>,
+    connection: C,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => result,
+        () = close => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    }
+}
