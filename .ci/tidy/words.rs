@@ -23,7 +23,7 @@ const PERSONS: [&str; 12] = [
 ];
 const SPEECH: [&str; 9] = ["told", "said", "heard", "hear", "hears", "tell", "tells", "says", "saying"];
 const MOTION: [&str; 7] = ["go", "goes", "gone", "going", "come", "comes", "came"];
-/// Without the [`PERSONS`], which are pronouns, too.
+/// The pronouns except the [`PERSONS`], which are counted apart.
 const OTHER_PRONOUNS: [&str; 29] = [
     "it",
     "its",
@@ -58,7 +58,7 @@ const OTHER_PRONOUNS: [&str; 29] = [
 const AUXILIARIES: [&str; 7] = ["is", "are", "was", "were", "be", "been", "being"];
 /// How many pronouns for each thousand words plain comments have at most.
 const PLAIN: usize = 60;
-/// Phrases of two words for which there is a plain one.
+/// Phrases of two words that a plain word replaces.
 const DIALECT: [[&str; 2]; 3] = [["any", "more"], ["for", "ever"], ["so", "many"]];
 
 /// Words of one comment, text, name or paragraph.
@@ -173,7 +173,7 @@ fn of_rust(file: &File) -> Vec<Passage> {
     passages
 }
 
-/// The tests that a program lists itself are named by texts.
+/// Tests in a list of a program (libtest-mimic) are named by texts.
 fn is_test_name(text: &str) -> bool {
     let is_plain =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
