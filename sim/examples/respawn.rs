@@ -8,7 +8,7 @@ use cluster_sim::prop::{Counterexample, check};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, World};
 use proptest::strategy::Just;
 
-/// Keeps two workers: when one dies, forks the number missing among the online workers.
+/// Keeps two workers: when a worker dies, forks the number missing among the online workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct KeepTwo {
     online: u32,

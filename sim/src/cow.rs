@@ -1,5 +1,5 @@
-//! A copy-on-write part of a world: shared by the copies of the world until one of them changes it, and hashed once for
-//! all of them.
+//! A copy-on-write part of a world: shared by the copies of the world until a copy changes the part, and hashed once
+//! for all copies.
 //!
 //! Worlds become cheap to copy, to hash and to compare.
 
@@ -110,8 +110,8 @@ struct CowInner<T> {
     cached: CachedFingerprint,
 }
 
-/// The fingerprint of a value, cached at the first request. Every thread computes the same one, so threads need no
-/// lock: two writes are as good as one.
+/// The fingerprint of a value, cached at the first request. Every thread computes the same fingerprint, so threads
+/// need no lock: a second write has no effect.
 #[derive(Debug, Default)]
 struct CachedFingerprint([AtomicU64; 2]);
 

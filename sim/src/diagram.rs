@@ -97,7 +97,7 @@ enum Kind {
 struct Arrow {
     /// The row of the cause.
     from: usize,
-    /// The row of the effect; `None`: it never arrived.
+    /// The row of the effect; `None`: the effect never happened.
     to: Option<usize>,
     /// The column of the effect.
     toward: usize,

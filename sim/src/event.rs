@@ -54,7 +54,7 @@ pub enum ClientEvent {
     Refused,
     /// Bytes from the server.
     Data(Vec<u8>),
-    /// The server's side has ended, and with it the client's.
+    /// The server's side has ended, and therefore the client's side as well.
     End,
     /// The connection was reset.
     Reset,
@@ -79,7 +79,7 @@ pub enum Ending {
 /// What a program receives from its sockets: connections of a server, and sockets that it opened, accepted or received.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SocketEvent {
-    /// A listening socket of the program has accepted a connection, which the program owns, too.
+    /// A listening socket of the program has accepted a connection. The program owns the connection.
     Accepted {
         /// The listening socket.
         listener: SocketId,

@@ -29,11 +29,11 @@ pub enum Fault {
     Aborted,
     /// A process is stopped after a call and continues later: SIGSTOP and SIGCONT, or a slow machine.
     Stop,
-    /// The clock jumps: a timer fires before an earlier one.
+    /// The clock jumps: a timer fires before an earlier timer.
     TimeJump,
     /// A write fails with any error of `sendmsg`; where the error means a broken connection, both ends break.
     WriteFailure,
-    /// The kernel assigns a port that a closed socket had. Without the fault every assigned port is a new one.
+    /// The kernel assigns a port that a closed socket had. Without the fault every assigned port is new.
     ReusedPort,
     /// A worker is stopped after a call and never continues: SIGSTOP alone. SIGKILL ends the process; any other signal
     /// stays pending.
@@ -119,8 +119,8 @@ impl fmt::Display for Fault {
 /// The default limit of harmful faults.
 const STRIKES: u8 = 3;
 
-/// The armed faults, and the number of harmful ones that may still strike: three, unless [`limit`](Faults::limit) sets
-/// another number.
+/// The armed faults, and the number of harmful faults that may still strike: three, unless [`limit`](Faults::limit)
+/// sets another number.
 ///
 /// The limit makes every run settle: after the last strike nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -213,7 +213,7 @@ impl Kernel {
         }
     }
 
-    /// Whether a child of a dying worker runs on. A signal to the group reaches the child as well.
+    /// Whether a child of a dying worker continues to run. A signal to the group reaches the child as well.
     fn leaves_child(&self, pid: Pid, schedule: &mut Schedule) -> bool {
         let worker = self.processes.get(pid);
         !worker.group_signalled && (worker.child.is_some() || schedule.strikes(Fault::Grandchild))
@@ -229,8 +229,8 @@ impl Kernel {
         }
     }
 
-    /// Whether a worker runs on without its channel: the program is kept alive or owns a socket, or the machine has an
-    /// exclusive server.
+    /// Whether a worker continues to run without its channel: the program is kept alive or owns a socket, or the
+    /// machine has an exclusive server.
     pub(crate) fn keeps_running(&self, pid: Pid) -> bool {
         let process = self.processes.get(pid);
         let serves = |own: &Descriptor| {
@@ -274,7 +274,7 @@ impl Kernel {
         network.act(id, &mut Surroundings { processes, system, ready }, schedule);
     }
 
-    /// The next event of a client. The end of the server's side ends the client's.
+    /// The next event of a client. The end of the server's side ends the client's side.
     pub(crate) fn next_client_event(&mut self, id: ClientId) -> ClientEvent {
         self.network.next_client_event(id, &self.processes, &mut self.ready)
     }

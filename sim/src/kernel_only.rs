@@ -1,6 +1,6 @@
 //! Two processes and the channel between them, without machines, programs and checks: the cost of the simulator alone.
 //!
-//! A bench compares this with simulators that do not know clusters; no cluster has such a run.
+//! A bench compares this with simulators without clusters; no cluster has such a run.
 
 use cluster_core::{Call, ChannelId, OsEvent, WorkerId};
 

@@ -223,7 +223,8 @@ fn liveness_detects_a_worker_that_stays() {
     assert_eq!(failed_check(stay), Some(Check::Liveness));
 }
 
-/// Both ends wait until the other one reads: the simulator must detect what the machines must not do.
+/// Each end waits until the other end reads. The simulator must detect the deadlock, which the machines must never
+/// cause.
 #[test]
 fn liveness_detects_mutual_waiting() {
     let deaf: PlantedBug =

@@ -159,7 +159,7 @@ impl<P: Program> std::error::Error for Counterexample<P> {}
 ///
 /// The property receives the final world: the running processes ([`World::running`]), the observations
 /// ([`World::observations`]), and the programs of the running processes ([`World::program`]). A kill may have struck
-/// the primary, too: the property must allow for that.
+/// the primary, too; the property must allow a dead primary.
 ///
 /// The runs are the same every time. `PROPTEST_CASES` sets a quarter of their number, since a run is cheap, and
 /// `PROPTEST_RNG_SEED` the seed.

@@ -1,4 +1,4 @@
-//! A run up to its end, and the search for a smaller one that fails, too.
+//! A run up to its end, and the search for a smaller run that fails as well.
 //!
 //! A failed run is recorded as a script and shrunk: faults, switches between processes, and lengths.
 
@@ -77,7 +77,7 @@ impl<P: Program> Run<P> {
         let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
         let schedule = Schedule::replay(choices);
         let mut again = self.start.clone().on(schedule).traced();
-        // The outcome is known.
+        // The outcome is known from the first run.
         let _ = again.run();
         again.trace().cloned().unwrap_or_default()
     }
@@ -167,7 +167,7 @@ impl<P: Program> Shrinker<P> {
         self.tried = Some(run);
     }
 
-    /// The run tried last fails, too: it becomes the best. Returns whether there was one.
+    /// The run tried last fails, too: it becomes the best. False: no run was tried.
     pub(crate) fn accept(&mut self) -> bool {
         let tried = self.tried.take();
         let is_accepted = tried.is_some();

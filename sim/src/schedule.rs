@@ -1,7 +1,7 @@
 //! The only source of choices: by seed, priorities, bytes, list or script, always recorded.
 //!
 //! Choice 0 is what a quiet first-in-first-out machine does. With a single alternative no choice is made or recorded.
-//! Of the meaning of a choice the schedule knows its [`Point`] alone, and every draw is recorded.
+//! The schedule knows only the [`Point`] of a choice, not the meaning. Every draw is recorded.
 
 use crate::fault::{Fault, Faults};
 use crate::step::Step;
@@ -78,8 +78,8 @@ impl Schedule {
     }
 
     /// As [`seed`](Schedule::seed), but every process and client has a priority, and `falls` times a run the running
-    /// one falls behind all others: probabilistic concurrency testing. Finds bugs that need few preemptions at the
-    /// right places.
+    /// process or client falls behind all others: probabilistic concurrency testing. Finds bugs that need few
+    /// preemptions at the right places.
     pub fn pct(seed: u64, falls: u8) -> Self {
         Schedule::from(Source::Pct(Box::new(Pct::new(seed, falls))))
     }

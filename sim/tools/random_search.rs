@@ -2,7 +2,7 @@
 //! mutant.
 //!
 //! `random_search RUNS SCENARIO...`: run `n` takes the `n`th scenario, cyclically, and seed `n`; every third run is
-//! without faults, the others have a swarm of them. The output is one line of JSON.
+//! without faults, the others have a swarm of faults. The output is one line of JSON.
 
 #![expect(clippy::disallowed_methods, reason = "the tool is not simulated")]
 

@@ -1,6 +1,6 @@
-//! Fuzzes the channel alone: arbitrary bytes, cut anywhere and with unrequested descriptors, arrive at a primary or at
-//! a worker, in either serialization. No input may panic a machine, and the allocated memory, freed or not, is in
-//! proportion to the input; so is that of reading a message.
+//! Fuzzes the channel alone: arbitrary bytes, cut anywhere and with unrequested descriptors, arrive at a primary or
+//! at a worker, in either serialization. No input may panic a machine, and the allocated memory, freed or not, is in
+//! proportion to the input, as is the memory to read a message.
 
 #![no_main]
 

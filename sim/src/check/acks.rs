@@ -1,7 +1,7 @@
 //! Acks: a worker answers a connection only when the connection was offered, once for each offer; the primary answers
 //! every query for a listening socket.
 //!
-//! The check parses the lines that processes read, and of them only offers, queries and answers. Lines of hostile
+//! The check parses only the offers, queries and answers among the lines that processes read. Lines of hostile
 //! workers are not checked, nor are channels with another serialization.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,12 +1,11 @@
-//! Capacity: the supervisor takes no worker out of service unless enough others truly serve.
-//! Deaths are not its doing, and a
-//! shutdown or a removed slot needs no capacity.
+//! Capacity: the supervisor takes no worker out of service unless enough others truly serve. Deaths of workers do not
+//! count, and a shutdown or a removed slot needs no capacity.
 
 use cluster_core::{Supervisor, WorkerId};
 
 use super::account::{Account, Life};
 
-/// Before a request to exit.
+/// Checks a request to exit before the call.
 pub(crate) fn request(account: &Account, worker: WorkerId, supervisor: &Supervisor) -> Result<(), String> {
     let Some(life) = account.lives.get(&worker).filter(|life| life.is_in_service()) else {
         return Ok(());

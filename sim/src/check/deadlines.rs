@@ -11,7 +11,7 @@ use super::account::{Account, Life};
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-/// Before a signal.
+/// Checks a signal before the call.
 pub(crate) fn signal(
     account: &Account,
     worker: WorkerId,

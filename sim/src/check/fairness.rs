@@ -1,9 +1,9 @@
 //! Fairness: among the workers of one address that are free throughout, none receives a second connection before every
 //! other has received one; and no connection is refused while a worker listens.
 //!
-//! The check compares the ledger of an idle primary with the previous one. Known of a worker is what the worker has
-//! reported to the primary. A worker that has refused a connection, or is in an uncertain state, counts as busy until
-//! the next accepted connection. A lame duck of a supervisor is never free.
+//! The check compares the ledger of an idle primary with the previous one. Of a worker the check uses only what the
+//! worker has reported to the primary. A worker that has refused a connection, or is in an uncertain state, counts as
+//! busy until the next accepted connection. A lame duck of a supervisor is never free.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -128,8 +128,8 @@ impl Fairness {
         new.into_iter().try_for_each(|(worker, port)| self.given(primary, worker, port))
     }
 
-    /// Checks the refused connections. When others were acknowledged at the same time, the refused ones cannot be
-    /// identified.
+    /// Checks the refused connections. When others were acknowledged at the same time, the refused connections cannot
+    /// be identified.
     fn closed(&mut self, primary: &Primary, known: &[(SocketId, u16)]) -> Result<(), String> {
         let refused = primary.ledger().closed(CloseReason::NoListener);
         let before = std::mem::replace(&mut self.refused, refused);

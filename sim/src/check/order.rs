@@ -1,5 +1,6 @@
 //! Order, per worker: fork, online, listening and messages, then disconnect and exit once each, in either order.
-//! Whether the worker was asked to exit is settled at the first of the last two and does not change afterwards.
+//! Whether the worker was asked to exit is settled at the first of disconnect and exit, and does not change
+//! afterwards.
 //!
 //! The check does not order the events of different workers, nor `AllDisconnected`: the workers that the primary waits
 //! for are not visible outside.

@@ -17,7 +17,7 @@ pub(crate) fn spawn(account: &Account, slot: SlotId, supervisor: &Supervisor) ->
 }
 
 pub(crate) fn restart(account: &Account, slot: SlotId) -> Result<(), String> {
-    // The process that the slot has lost: the last ready one, else the last.
+    // The process that the slot has lost: the last ready process, else the last process.
     let of_slot = || account.lives.iter().rev().filter(|(_, life)| life.slot == slot);
     let lost = of_slot().find(|(_, life)| life.ready).or_else(|| of_slot().next());
     match lost {

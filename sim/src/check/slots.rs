@@ -26,7 +26,7 @@ pub(crate) fn ready(
     Ok(())
 }
 
-/// The primary has nothing left to do.
+/// Checks an idle primary.
 pub(crate) fn at_rest(account: &Account, supervisor: &Supervisor) -> Result<(), String> {
     let mut holders = BTreeMap::new();
     let receives = |worker| supervisor.primary().worker(worker).is_some_and(may_receive);

@@ -64,7 +64,7 @@ impl Supervision {
         self.account.last_input.is_timer = false;
     }
 
-    /// Before a call of the primary.
+    /// Checks a call of the primary before the call is performed.
     pub(crate) fn call(
         &mut self,
         call: &Call,
@@ -208,12 +208,12 @@ impl Supervision {
         Ok(())
     }
 
-    /// The primary has nothing left to do.
+    /// Checks the slots of an idle primary.
     pub(crate) fn slots_at_rest(&self, supervisor: &Supervisor) -> Result<(), (Check, String)> {
         slots::at_rest(&self.account, supervisor).map_err(|what| (Check::Slots, what))
     }
 
-    /// The primary has nothing left to do.
+    /// Checks an idle primary.
     pub(crate) fn at_rest(
         &mut self,
         supervisor: &Supervisor,
@@ -223,7 +223,7 @@ impl Supervision {
             .map_err(|what| (Check::Unowned, what))
     }
 
-    /// No step is enabled.
+    /// Checks the final state: no step is enabled.
     pub(crate) fn at_the_end(&self, supervisor: &Supervisor, kernel: &Kernel) -> Result<(), (Check, String)> {
         deadlines::at_the_end(&self.account, kernel).map_err(|what| (Check::Deadlines, what))?;
         ready_slots::at_the_end(&self.account, supervisor, kernel).map_err(|what| (Check::Readiness, what))

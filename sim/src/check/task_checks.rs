@@ -28,7 +28,7 @@ pub(crate) fn received(account: &mut TaskAccount, message: &Message) -> TaskChec
     task_runs::received(task, life).map_err(|what| (Check::TaskRuns, what))
 }
 
-/// Before the primary writes a task to a worker.
+/// Checks a task before the primary writes the task to a worker.
 pub(crate) fn sent(
     account: &mut TaskAccount,
     worker: WorkerId,

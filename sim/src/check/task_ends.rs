@@ -13,7 +13,7 @@ pub(crate) fn completed(account: &TaskAccount, task: TaskId) -> Result<(), Strin
     }
 }
 
-/// No step is enabled.
+/// Checks the final state: no step is enabled.
 pub(crate) fn at_the_end(account: &TaskAccount) -> Result<(), String> {
     let lost = account.tasks.iter().find(|(_, life)| !life.ended);
     lost.map_or(Ok(()), |(task, _)| Err(format!("task {task} was accepted and has not ended")))

@@ -6,7 +6,7 @@ use cluster_core::{TaskId, WorkerId};
 use super::account::Account;
 use super::task_account::TaskAccount;
 
-/// Before the first write of a task to a worker.
+/// Checks a task before the first write to a worker.
 pub(crate) fn sent(
     account: &TaskAccount,
     supervised: &Account,

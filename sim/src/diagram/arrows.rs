@@ -208,7 +208,7 @@ impl Finder {
                 if let Some(from) = reacted {
                     self.add(from, at, actor, Bond::Network, "");
                 }
-                // The end of the server's side ends the client's.
+                // The end of the server's side ends the client's side.
                 if *event == ClientEvent::End {
                     self.connection(client).end.get_or_insert(at);
                 }

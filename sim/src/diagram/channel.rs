@@ -26,7 +26,7 @@ struct Sent {
 /// A message, read completely or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Delivery {
-    /// The row of the first byte; `None`: no machine wrote it.
+    /// The row of the first byte; `None`: no machine wrote the message.
     pub(super) from: Option<usize>,
     /// The complete line.
     pub(super) text: Vec<u8>,

@@ -1,4 +1,4 @@
-//! The texts of a row: a short one for the diagram, and the complete one for the side panel.
+//! The texts of a row: a short text for the diagram, and the complete text for the side panel.
 //!
 //! Other rows have the name of the variant.
 
@@ -127,7 +127,7 @@ fn worker(event: &WorkerEvent, client: Option<ClientId>) -> String {
     client.map_or_else(|| words(event), |client| format!("{} of client {}", words(event), client.0))
 }
 
-/// The text of a read: the completed messages, and whether a piece of another follows.
+/// The text of a read: the completed messages, and whether a piece of another message follows.
 pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
     match (complete, bytes.ends_with(b"\n")) {
         ([], _) => format!("a piece, {} bytes", bytes.len()),

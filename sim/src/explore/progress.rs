@@ -52,7 +52,8 @@ impl Progress {
         self.made[observer] += 1;
     }
 
-    /// Whether the object can have the name: each name has one object, and each object one name. The object then has it.
+    /// Whether the object can have the name: each name has one object, and each object one name. From then on the
+    /// object has the name.
     pub(super) fn binds(&mut self, name: u32, object: u64) -> bool {
         let name = name as usize;
         if self.objects.len() <= name {

@@ -22,7 +22,7 @@ use crate::world::World;
 /// The goal of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Goal<'a> {
-    /// A run in which these observers record exactly these lines, and no other observer records any.
+    /// A run in which these observers record exactly these lines, and no other observer records a line.
     Observing(Vec<(Actor, &'a [String])>),
     /// A run in which a check fails.
     FailedCheck,

@@ -9,7 +9,8 @@ use super::visited::Steps;
 use crate::kernel::object_set::Footprint;
 use crate::step::Step;
 
-/// Redundant steps with their footprints. Another branch takes each before steps with disjoint footprints.
+/// Redundant steps with their footprints. Another branch takes each of these steps before steps with disjoint
+/// footprints.
 #[derive(Debug, Default)]
 pub(super) struct Sleep(Vec<(Step, Footprint)>);
 

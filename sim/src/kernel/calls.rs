@@ -62,7 +62,7 @@ fn is_ignored(signal: Signal) -> bool {
     matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0))
 }
 
-/// The port of an address, if the kernel chooses it.
+/// The port of an address, if the kernel chooses the port.
 fn port_to_assign(address: &mut BindAddress) -> Option<&mut u16> {
     match address {
         BindAddress::Tcp { port, .. } | BindAddress::Udp { port, .. } | BindAddress::Zoned { port, .. } => {
@@ -238,7 +238,7 @@ impl Caller<'_> {
         }
     }
 
-    /// Lets a bind without a port choose a released one, if the fault strikes.
+    /// Lets a bind without a port choose a released port, if the fault strikes.
     fn reuse_port(&mut self, address: &mut BindAddress) {
         let Some(port) = port_to_assign(address) else { return };
         let released = released_ports(&self.kernel.network.sockets, self.kernel.system());

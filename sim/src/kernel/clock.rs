@@ -9,7 +9,7 @@ use crate::step::Pid;
 pub(crate) struct Clock {
     now_ms: u64,
     timers: Vec<(u64, Pid, TimerId)>,
-    /// A timer has fired before an earlier one.
+    /// A timer has fired before an earlier timer.
     is_uneven: bool,
 }
 

@@ -219,7 +219,7 @@ impl Network {
         self.wake_holders(id, processes, ready);
     }
 
-    /// The next event of a client. The end of the server's side ends the client's.
+    /// The next event of a client. The end of the server's side ends the client's side.
     pub(super) fn next_client_event(
         &mut self,
         id: ClientId,

@@ -35,7 +35,7 @@ pub(crate) struct Blocked {
     pub(super) until: Option<String>,
 }
 
-/// A process as the kernel knows it.
+/// The entry of a process in the process table.
 #[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct ProcessEntry {
@@ -68,8 +68,8 @@ pub(crate) struct Descriptor {
     pub(crate) file: FileId,
     pub(crate) origin: Origin,
     pub(crate) accepting: Accepting,
-    /// The process has received the failure for want of a descriptor; the failure is not repeated while that
-    /// lasts.
+    /// The process has received the failure for want of a descriptor. The failure is not repeated until a descriptor
+    /// is free.
     pub(crate) starved: bool,
     /// Owned by the program, no longer by the machine.
     pub(crate) owned_by_program: bool,
@@ -97,9 +97,9 @@ pub(crate) enum Accepting {
 /// How a process obtained a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
-    /// The machine bound or accepted it.
+    /// The machine bound or accepted the socket.
     Machine,
-    /// The program bound or accepted it.
+    /// The program bound or accepted the socket.
     Program,
     /// Received from the channel.
     Channel,

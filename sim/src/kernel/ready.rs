@@ -147,14 +147,14 @@ impl Ready {
         self.0.insert(0, ReadyStep::new(step));
     }
 
-    /// Puts a step behind all others, unless it is there.
+    /// Puts a step behind all others, unless the step is in the list.
     pub(crate) fn last(&mut self, step: Step) {
         if self.find(step).is_none() {
             self.0.push(ReadyStep::new(step));
         }
     }
 
-    /// Moves a step behind all others, if it is there.
+    /// Moves a step behind all others, if the step is in the list.
     pub(crate) fn put_off(&mut self, step: Step) {
         if let Some(at) = self.find(step) {
             self.0[at..].rotate_left(1);
@@ -185,8 +185,8 @@ impl Ready {
         self.0.iter().position(|entry| entry.step == step)
     }
 
-    /// Computes the status of new steps and of those with changed dependencies, drops obsolete steps, and collects the
-    /// indexes of the enabled ones.
+    /// Computes the status of new steps and of steps with changed dependencies, drops obsolete steps, and collects
+    /// the indexes of the enabled steps.
     pub(crate) fn refresh(
         &mut self,
         touched: Dependencies,

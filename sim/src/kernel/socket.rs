@@ -51,7 +51,7 @@ pub(crate) struct Client {
     pub(crate) to: Option<LocalAddress>,
     pub(crate) actions: VecDeque<ClientAction>,
     pub(crate) state: ClientState,
-    /// Whether its connect succeeded, until the client has received that.
+    /// Whether the connect succeeded, until the client has received the result.
     pub(crate) connect_result: Option<bool>,
     /// From the client.
     pub(crate) incoming: Pipe,

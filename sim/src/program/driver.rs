@@ -78,9 +78,9 @@ impl Driver<'_> {
         }
     }
 
-    /// Limits a process to `more` sockets and channels above the present ones; `None` removes the limit. See
-    /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that is not started has none; the
-    /// channel will be the first. A client has no process.
+    /// Limits a process to `more` sockets and channels above the present number; `None` removes the limit. See
+    /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that has not started has no
+    /// descriptor; the channel will be the first. A client has no process.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
         if let Some(pid) = pid(actor) {
             self.kernel.lookups.mark();

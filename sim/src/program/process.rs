@@ -147,8 +147,8 @@ impl Process<'_> {
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE`: another socket listens there. `EINVAL`: the socket is a connection. `EBADF`: the program does not
-    /// own it.
+    /// `EADDRINUSE`: another socket listens there. `EINVAL`: the socket is a connection. `EBADF`: the program does
+    /// not own the socket.
     pub fn listen(&mut self, socket: SocketId, backlog: u32) -> Result<LocalAddress, Errno> {
         self.kernel.program_sockets(self.pid).listen(socket, backlog)
     }
@@ -174,8 +174,9 @@ impl Process<'_> {
         self.kernel.processes.mute(self.pid, socket);
     }
 
-    /// Stops reading and accepting from a socket that was sent with a message: the machine closes it once the peer has
-    /// received it. Otherwise both processes continue. Node: the effect of `send` without `keepOpen`.
+    /// Stops reading and accepting from a socket that was sent with a message: the machine closes the socket once the
+    /// peer has received the socket. Otherwise both processes continue. Node: the effect of `send` without
+    /// `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
         self.kernel.processes.give_to_machine(self.pid, socket);
     }
@@ -186,8 +187,8 @@ impl Process<'_> {
     }
 
     /// Starts a child of this worker that inherits its channel and does nothing: after the worker's death the channel
-    /// stays open until the client of this connection has ended. A worker has at most one. Node: a channel among the
-    /// `stdio` of `child_process.spawn()`.
+    /// stays open until the client of this connection has ended. A worker has at most one such child. Node: a channel
+    /// among the `stdio` of `child_process.spawn()`.
     pub fn leave_child(&mut self, connection: SocketId) {
         self.kernel.program_sockets(self.pid).leave_child(connection);
     }
@@ -209,14 +210,14 @@ impl Process<'_> {
 
     // ---- limits and ends
 
-    /// Limits this process to `more` sockets and channels above the present ones; `None` removes the limit. Beyond
+    /// Limits this process to `more` sockets and channels above the present number; `None` removes the limit. Beyond
     /// the limit calls fail with `EMFILE`, and a descriptor that arrives with a message is lost.
     pub fn limit_descriptors(&mut self, more: Option<usize>) {
         self.kernel.limit(self.pid, more);
     }
 
-    /// Whether this process has other work, as with a repeating timer in Node. A worker with other work runs on after
-    /// its channel is closed and its connections have ended.
+    /// Whether this process has other work, as with a repeating timer in Node. A worker with other work continues to
+    /// run after its channel is closed and its connections have ended.
     pub fn keep_alive(&mut self, on: bool) {
         self.kernel.processes.get_mut(self.pid).kept_alive = on;
     }

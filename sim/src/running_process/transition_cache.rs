@@ -1,5 +1,5 @@
 //! The results of transitions: a process in the same state reacts to the same event in the same way. A search meets
-//! most of them many times and runs each once.
+//! most transitions many times and runs each transition once.
 //!
 //! The cache is emptied when it is full, and so stays small beside the states of the search.
 

@@ -17,7 +17,8 @@ use crate::{Actor, ClientEvent, ClientId, Driver, Process, Program};
 pub struct RandomProgram {
     /// The number of workers forked at the start.
     pub workers: u32,
-    /// The number of clients that connect when the first worker listens; at each later `Listening` one more connects.
+    /// The number of clients that connect when the first worker listens; at each later `Listening` one more client
+    /// connects.
     pub clients: u32,
     /// The moves of the primary at its first events, the initial forks aside.
     pub primary: Vec<PrimaryMove>,

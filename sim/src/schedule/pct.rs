@@ -1,6 +1,6 @@
 //! Probabilistic concurrency testing: the process or client with the highest priority runs, and a few times a run the
-//! running one falls behind all others. A bug with `d` such changes is found with a known probability, however
-//! long the run is (Burckhardt et al., 2010). Other choices are random.
+//! running process or client falls behind all others. A bug with `d` such changes is found with a known probability,
+//! however long the run is (Burckhardt et al., 2010). Other choices are random.
 
 use std::collections::BTreeMap;
 
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::step::Pid;
 
-    /// Without a fall the same process runs on; each fall is a switch.
+    /// Without a fall the same process continues; each fall is a switch.
     #[test]
     fn each_fall_is_one_switch() {
         let step = |at| Step::Run(Pid(u32::try_from(at).expect("three processes")));

@@ -130,7 +130,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Records the step taken among the enabled ones; `next` is a hash of the next action of the process of a step.
+    /// Records the step taken among the enabled steps; `next` is a hash of the next action of the process of a step.
     pub(crate) fn step(
         &mut self,
         n: usize,

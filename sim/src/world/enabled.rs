@@ -23,8 +23,7 @@ impl Enabled {
         self.is_known = other.is_known;
     }
 
-    /// Computes the enabled steps, drops the obsolete ones, and returns the number of the former. The timer is the
-    /// last.
+    /// Drops the obsolete steps, computes the enabled steps, and returns their number. The timer is the last.
     fn refresh<P>(&mut self, State { kernel, running, start, .. }: &mut State<P>) -> usize {
         let touched = kernel.take_touched();
         let mut ready = std::mem::take(&mut kernel.ready);

@@ -15,7 +15,7 @@ use super::suite::{Mutant, Suite};
 pub(crate) struct Kill {
     pub(crate) killer: String,
     pub(crate) what: String,
-    /// The number of runs, and the smallest failed one, if a check detected the mutant.
+    /// The number of runs, and the smallest failed run, if a check detected the mutant.
     pub(crate) found: Option<Found>,
 }
 
