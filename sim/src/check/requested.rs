@@ -1,7 +1,7 @@
 //! Requested: an exit that the supervisor asked for is no cause of a restart, and after the beginning of a shutdown, or in a
 //! removed slot, no process starts.
 
-use cluster_core::{SlotId, Supervisor};
+use cluster_core::{SlotId, Supervisor, WorkerId};
 
 use super::account::Account;
 
@@ -16,12 +16,14 @@ pub(crate) fn spawn(account: &Account, slot: SlotId, supervisor: &Supervisor) ->
     Ok(())
 }
 
-pub(crate) fn restart(account: &Account, slot: SlotId) -> Result<(), String> {
-    // The process that the slot has lost: the last ready process, else the last process.
-    let of_slot = || account.lives.iter().rev().filter(|(_, life)| life.slot == slot);
-    let lost = of_slot().find(|(_, life)| life.ready).or_else(|| of_slot().next());
-    match lost {
-        Some((worker, life)) if life.is_asked() && !life.failed => Err(format!(
+/// `lost`: the process that the supervisor replaces. `None`: no process was forked.
+pub(crate) fn restart(account: &Account, slot: SlotId, lost: Option<WorkerId>) -> Result<(), String> {
+    let Some(worker) = lost else { return Ok(()) };
+    match account.lives.get(&worker) {
+        Some(life) if life.slot != slot => {
+            Err(format!("slot {slot} restarts after the exit of worker {worker} of slot {}", life.slot))
+        }
+        Some(life) if life.is_asked() && !life.failed => Err(format!(
             "slot {slot} restarts after the exit of worker {worker}, which the supervisor asked for"
         )),
         Some(_) | None => Ok(()),

@@ -178,8 +178,8 @@ impl Supervision {
                     life.failed = true;
                 }
             }
-            SupervisorEvent::Restarting { slot, .. } => {
-                requested::restart(&self.account, *slot).map_err(|what| (Check::Requested, what))?;
+            SupervisorEvent::Restarting { slot, worker, .. } => {
+                requested::restart(&self.account, *slot, *worker).map_err(|what| (Check::Requested, what))?;
                 let (now, settings) = (kernel.clock.now_ms(), supervisor.settings());
                 self.intensity.restart(*slot, now, settings).map_err(|what| (Check::Intensity, what))?;
             }
