@@ -25,6 +25,7 @@ pub(crate) mod task_account;
 pub(crate) mod task_cancels;
 pub(crate) mod task_checks;
 pub(crate) mod task_ends;
+mod task_limits;
 pub(crate) mod task_runs;
 pub(crate) mod task_workers;
 pub(crate) mod unowned;
@@ -101,6 +102,8 @@ pub enum Check {
     TaskRuns,
     /// A cancelled task has no result.
     TaskCancels,
+    /// A worker is killed for the time limit of a task within an eighth after the limit.
+    TaskLimits,
     /// No task is sent to a worker that is not ready or was asked to exit.
     TaskWorkers,
 }
@@ -132,6 +135,7 @@ impl fmt::Display for Check {
             Check::TaskEnds => "task_ends",
             Check::TaskRuns => "task_runs",
             Check::TaskCancels => "task_cancels",
+            Check::TaskLimits => "task_limits",
             Check::TaskWorkers => "task_workers",
         })
     }

@@ -112,7 +112,7 @@ pub use os::{
 pub use os_bytes::{Escaped, OsBytes};
 pub use passing::{IncomingHandle, OutgoingHandle};
 pub use pool::{
-    CancelRunning, ClosePolicy, Delivery, NotAccepted, Pool, PoolEvent, PoolOutput, PoolSettings,
+    CancelRunning, ClosePolicy, Delivery, KillReason, NotAccepted, Pool, PoolEvent, PoolOutput, PoolSettings,
     PoolSettingsError, TASKS_READY, TaskError, TaskId, TaskReply, TaskRequest,
 };
 pub use primary::{ForkError, PolicyFrozen, Primary, WorkerInfo, WorkerState};

@@ -4,9 +4,10 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::fmt;
+use core::time::Duration;
 
 use crate::message_error::MessageError;
-use crate::os::{ExitStatus, WorkerId};
+use crate::os::{ExitStatus, TimerId, WorkerId};
 use crate::send::SendError;
 use crate::user_message::Message;
 
@@ -16,6 +17,7 @@ mod task_error;
 mod task_message;
 mod task_queue;
 mod task_workers;
+mod time_limit;
 
 pub use driven::PoolEvent;
 pub use pool_settings::{CancelRunning, Delivery, PoolSettings, PoolSettingsError};
@@ -42,12 +44,23 @@ impl fmt::Display for TaskId {
 pub enum PoolOutput {
     /// Send the message to the worker. A failure is the input [`Pool::not_sent`].
     Send { worker: WorkerId, task: TaskId, message: Message },
-    /// Kill the worker: its only task was cancelled.
-    Kill { worker: WorkerId },
+    /// Kill the worker of a task.
+    Kill { worker: WorkerId, task: TaskId, reason: KillReason },
+    /// Call [`Pool::tick`] after this time.
+    SetTimer { after: Duration },
     /// A task has ended. Each task ends once.
     Completed { task: TaskId, outcome: Result<Message, TaskError> },
     /// After [`Pool::close`]: no task is left.
     Empty,
+}
+
+/// Why the worker of a task is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KillReason {
+    /// The task, the only one of the worker, was cancelled: [`CancelRunning::Kill`].
+    Cancelled,
+    /// The task has exceeded [`PoolSettings::time_limit`].
+    TimeLimit,
 }
 
 /// Why a task was not accepted.
@@ -97,6 +110,8 @@ struct Task {
     message: Message,
     /// The number of workers that the task was sent to.
     attempts: u32,
+    /// The worker that runs the task.
+    worker: Option<WorkerId>,
 }
 
 /// Whether tasks are accepted and started.
@@ -125,6 +140,10 @@ pub struct Pool {
     /// The tasks that wait for a worker.
     queue: TaskQueue,
     workers: TaskWorkers,
+    /// A timer of the time limit is running.
+    is_ticking: bool,
+    /// The same timer, at the supervisor.
+    timer: Option<TimerId>,
     outputs: VecDeque<PoolOutput>,
 }
 
@@ -134,13 +153,16 @@ impl Pool {
     /// # Errors
     /// The settings contradict each other.
     pub fn new(settings: &PoolSettings) -> Result<Self, PoolSettingsError> {
+        let rules = settings.rules()?;
         Ok(Pool {
-            rules: settings.rules()?,
+            rules,
             intake: Intake::Open,
             last: TaskId(0),
             tasks: BTreeMap::new(),
             queue: TaskQueue::default(),
-            workers: TaskWorkers::default(),
+            workers: TaskWorkers::new(rules.tasks_per_worker),
+            is_ticking: false,
+            timer: None,
             outputs: VecDeque::new(),
         })
     }
@@ -160,6 +182,11 @@ impl Pool {
         self.rules.delivery
     }
 
+    /// The time limit of a task.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.rules.time_limit
+    }
+
     // ---- commands
 
     /// Accepts a task with this payload.
@@ -177,7 +204,7 @@ impl Pool {
         let request = TaskRequest::Run { task, payload: payload.clone() };
         let message = request.to_message().map_err(NotAccepted::Payload)?;
         self.last = task;
-        self.tasks.insert(task, Task { message, attempts: 0 });
+        self.tasks.insert(task, Task { message, attempts: 0, worker: None });
         self.queue.insert(task, 0);
         Ok(task)
     }
@@ -185,14 +212,13 @@ impl Pool {
     /// Cancels a task: a queued task is removed; the worker of a running task receives a message, and the reply is
     /// ignored. No effect if the task has ended.
     pub fn cancel(&mut self, task: TaskId) {
-        if self.tasks.remove(&task).is_none() {
-            return;
-        }
+        let Some(Task { worker, .. }) = self.tasks.remove(&task) else { return };
         self.queue.remove(task);
-        if let Some(worker) = self.workers.cancel(task) {
+        if let Some(worker) = worker {
+            self.workers.cancel(worker, task);
             self.outputs.push_back(match self.rules.cancel {
                 CancelRunning::Ask => cancel_message(worker, task),
-                CancelRunning::Kill => PoolOutput::Kill { worker },
+                CancelRunning::Kill => PoolOutput::Kill { worker, task, reason: KillReason::Cancelled },
             });
         }
         self.completed(task, Err(TaskError::Cancelled));
@@ -214,26 +240,61 @@ impl Pool {
 
     /// Whether a worker may receive tasks: ready, and neither asked to exit nor disconnected.
     pub fn set_ready(&mut self, worker: WorkerId, ready: bool) {
-        self.workers.get_or_add(worker).is_ready = ready;
+        self.workers.set_ready(worker, ready);
     }
 
     /// The worker has exited. Without a status the worker is stuck, and the supervisor no longer waits for the exit.
     /// The running tasks end or are queued again, by [`Delivery`].
     pub fn exited(&mut self, worker: WorkerId, status: Option<ExitStatus>) {
-        for task in self.workers.remove(worker) {
+        for (task, ticks) in self.workers.remove(worker) {
             let Some(attempts) = self.tasks.get(&task).map(|task| task.attempts) else { continue };
             match self.rules.delivery {
-                Delivery::AtMostOnce => {
-                    self.end(task, Err(TaskError::WorkerDied { worker, status }));
+                Delivery::AtLeastOnce { attempts: limit } if attempts < limit => {
+                    if self.intake >= Intake::Closed {
+                        self.end(task, Err(TaskError::Closed));
+                    } else {
+                        self.enqueue_again(task);
+                    }
                 }
-                Delivery::AtLeastOnce { attempts: limit } if attempts >= limit => {
-                    self.end(task, Err(TaskError::TooManyAttempts { attempts, status }));
+                Delivery::AtLeastOnce { .. } | Delivery::AtMostOnce => {
+                    let limit = self.rules.time_limit.filter(|_| ticks.are_too_many());
+                    self.end(task, Err(self.death(worker, status, attempts, limit)));
                 }
-                Delivery::AtLeastOnce { .. } if self.intake >= Intake::Closed => {
-                    self.end(task, Err(TaskError::Closed));
-                }
-                Delivery::AtLeastOnce { .. } => self.queue.insert(task, attempts),
             }
+        }
+    }
+
+    /// Why the task of a worker that has exited ends. `limit`: the task has exceeded this time.
+    fn death(
+        &self,
+        worker: WorkerId,
+        status: Option<ExitStatus>,
+        attempts: u32,
+        limit: Option<Duration>,
+    ) -> TaskError {
+        match (limit, self.rules.delivery) {
+            (Some(limit), _) => TaskError::TimedOut { worker, limit },
+            (None, Delivery::AtMostOnce) => TaskError::WorkerDied { worker, status },
+            (None, Delivery::AtLeastOnce { .. }) => TaskError::TooManyAttempts { attempts, status },
+        }
+    }
+
+    /// The time of [`PoolOutput::SetTimer`] has passed. A worker with a task that has exceeded the time limit is killed.
+    pub fn tick(&mut self) {
+        self.is_ticking = false;
+        for (worker, task) in self.workers.tick() {
+            self.outputs.push_back(PoolOutput::Kill { worker, task, reason: KillReason::TimeLimit });
+        }
+        if self.workers.have_tasks() {
+            self.set_timer();
+        }
+    }
+
+    /// Sets the timer of the time limit, unless there is no limit or the timer is running.
+    fn set_timer(&mut self) {
+        if let Some(limit) = self.rules.time_limit.filter(|_| !self.is_ticking) {
+            self.is_ticking = true;
+            self.outputs.push_back(PoolOutput::SetTimer { after: time_limit::tick(limit) });
         }
     }
 
@@ -247,7 +308,7 @@ impl Pool {
         let Some(reply) = TaskReply::from_message(message) else { return false };
         let (task, outcome) = match reply {
             TaskReply::Ready => {
-                self.workers.get_or_add(worker).has_announced = true;
+                self.workers.announce(worker);
                 return true;
             }
             TaskReply::Done { task, result } => (task, Ok(result)),
@@ -272,7 +333,7 @@ impl Pool {
             // The exit follows, and ends a cancelled task.
             SendError::Closed | SendError::UnknownWorker if is_cancelled => {}
             SendError::Closed | SendError::UnknownWorker => {
-                self.workers.get_or_add(worker).is_ready = false;
+                self.workers.set_ready(worker, false);
                 self.take_back(worker, task);
             }
             SendError::Reserved
@@ -318,11 +379,15 @@ impl Pool {
     /// Sends the head of the queue to the worker with the fewest tasks.
     fn assign(&mut self) -> Option<PoolOutput> {
         let task = self.queue.first()?;
-        let worker = self.workers.start(task, self.rules.tasks_per_worker)?;
+        let worker = self.workers.least_loaded()?;
+        self.workers.start(worker, task);
         self.queue.remove(task);
         let entry = self.tasks.get_mut(&task).expect("a queued task");
         entry.attempts += 1;
-        Some(PoolOutput::Send { worker, task, message: entry.message.clone() })
+        entry.worker = Some(worker);
+        let message = entry.message.clone();
+        self.set_timer();
+        Some(PoolOutput::Send { worker, task, message })
     }
 
     /// A task was not sent after all.
@@ -331,6 +396,13 @@ impl Pool {
             && let Some(entry) = self.tasks.get_mut(&task)
         {
             entry.attempts -= 1;
+            self.enqueue_again(task);
+        }
+    }
+
+    fn enqueue_again(&mut self, task: TaskId) {
+        if let Some(entry) = self.tasks.get_mut(&task) {
+            entry.worker = None;
             self.queue.insert(task, entry.attempts);
         }
     }

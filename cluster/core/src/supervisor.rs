@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::event::{Event, Output, WorkerError};
-use crate::os::{Call, OsEvent, WorkerId};
+use crate::os::{Call, OsEvent, TimerId, WorkerId};
 use crate::primary::Primary;
 use crate::pump::Machine;
 
@@ -132,6 +132,12 @@ impl Supervisor {
     /// Kills a worker, and replaces the worker as after a requested exit: the exit does not count as a restart.
     pub fn kill_worker(&mut self, worker: WorkerId) {
         self.lifecycle.kill_requested(worker);
+    }
+
+    /// Sets a timer for the program: [`SupervisorEvent::Timer`] follows after this time, unless the supervisor has finished. A timer
+    /// cannot be cancelled.
+    pub fn set_timer(&mut self, after: Duration) -> TimerId {
+        self.lifecycle.set_program_timer(after)
     }
 
     /// Replaces the worker of every slot, [`surge`](SupervisorSettings::surge) slots at a time: a successor starts,
@@ -260,6 +266,7 @@ impl Supervisor {
                     self.events.push_back(SupervisorEvent::Hung { slot, worker });
                 }
             }
+            Deadline::Program(timer) => self.events.push_back(SupervisorEvent::Timer { timer }),
             Deadline::Counted => self.intensity.forget_one(),
             Deadline::Shutdown(ShutdownTimer::Finish)
                 if self.lifecycle.primary_mut().supervised().abandon_retained_channels() =>

@@ -5,11 +5,14 @@ use std::future;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cluster_core::{ClosePolicy, Message, PoolEvent, SupervisorEvent, TaskError, TaskId};
+use cluster_core::{ClosePolicy, KillReason, Message, PoolEvent, SupervisorEvent, TaskError, TaskId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::supervisor::{EventLog, Supervisor};
+
+/// The number of commands between two looks at the supervisor, which visits every worker.
+const COMMANDS_IN_ROW: u8 = 64;
 
 /// Identifies an accepted task before the machine numbers the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,8 +55,8 @@ pub(super) struct PoolDriver {
     shutdowns: Vec<oneshot::Sender<()>>,
     /// Whether handles exist.
     is_open: bool,
-    /// Whether commands precede the supervisor at the next input. The two alternate.
-    commands_first: bool,
+    /// The number of commands since the last look at the supervisor.
+    commands_in_row: u8,
 }
 
 /// An input of the driver. `None`: the source has ended.
@@ -79,7 +82,7 @@ impl PoolDriver {
             tasks: BTreeMap::new(),
             shutdowns: Vec::new(),
             is_open: true,
-            commands_first: false,
+            commands_in_row: 0,
         }
     }
 
@@ -120,12 +123,13 @@ impl PoolDriver {
     }
 
     fn poll_sources(&mut self, cx: &mut Context<'_>) -> Poll<PoolInput> {
-        self.commands_first = !self.commands_first;
-        if self.commands_first
+        if self.commands_in_row < COMMANDS_IN_ROW
             && let Poll::Ready(command) = self.poll_command(cx)
         {
+            self.commands_in_row += 1;
             return Poll::Ready(command);
         }
+        self.commands_in_row = 0;
         match self.supervisor.poll_event(cx) {
             Poll::Ready(event) => Poll::Ready(PoolInput::Event(event)),
             Poll::Pending => self.poll_command(cx),
@@ -189,6 +193,13 @@ impl PoolDriver {
                         let _ = reply.send(outcome);
                     }
                 }
+                PoolEvent::Killed { task, worker, reason: KillReason::TimeLimit } => {
+                    warn!(
+                        worker = worker.0,
+                        "task {task} has exceeded `time_limit`, and its worker was killed"
+                    );
+                }
+                PoolEvent::Killed { reason: KillReason::Cancelled, .. } => {}
                 // A second call would hurry the shutdown.
                 PoolEvent::Empty if self.supervisor.is_shutting_down() => {}
                 PoolEvent::Empty => self.supervisor.shutdown(),

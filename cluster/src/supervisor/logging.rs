@@ -53,6 +53,8 @@ impl EventLog {
                 info!(slot = slot.0, worker = worker.0, "{event}");
             }
             SupervisorEvent::SlotSuspended { slot: SlotId(slot) } => info!(slot, "{event}"),
+            // The program has set the timer.
+            SupervisorEvent::Timer { .. } => debug!("{event}"),
             SupervisorEvent::ReloadStarted { .. }
             | SupervisorEvent::ReloadFinished { .. }
             | SupervisorEvent::Scaled { .. }

@@ -77,6 +77,7 @@ impl Waiting {
             | SupervisorEvent::GaveUp { .. }
             | SupervisorEvent::ReloadStarted { .. }
             | SupervisorEvent::Hung { .. }
+            | SupervisorEvent::Timer { .. }
             | SupervisorEvent::Drained { .. }
             | SupervisorEvent::Cut { .. }
             | SupervisorEvent::Withdrawn { .. }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::cluster::{
-    CancelRunning, ClosePolicy, Delivery, ExitStatus, Pool, PoolError, PoolSettings, Serialization, Settings,
-    SpawnOptions, SupervisorSettings, TaskError, TryRunError,
+    CancelRunning, ClosePolicy, Delivery, ExitStatus, Pool, PoolError, PoolSettings, SendError,
+    Serialization, Settings, SpawnOptions, SupervisorSettings, TaskError, TryRunError, WorkerId,
 };
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::{Signal, kill};
@@ -38,6 +38,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("dropped_task_is_cancelled", cancelled),
         asynchronous("dropped_task_kills_by_setting", cancelled_by_kill),
         asynchronous("dropped_task_is_aborted", aborted),
+        asynchronous("late_task_ends_with_its_worker", late),
+        asynchronous("late_task_is_sent_again", late_again),
+        asynchronous("messages_with_sockets_are_received", with_sockets),
+        asynchronous("cancelled_thousands_harm_no_other", thousands),
+        asynchronous("oversized_values_harm_no_other", oversized),
         asynchronous("full_queue_delays_run", back_pressure),
         asynchronous("large_tasks_wait_for_channel", large_tasks),
         asynchronous("pool_reload_completes_tasks", reload),
@@ -229,6 +234,96 @@ async fn aborted() -> TestResult {
     assert_eq!(running.process, process);
     running.end("next").await?;
     assert_eq!(timeout(TIMEOUT, task).await??, "next");
+    end(pool).await
+}
+
+const LIMIT: Duration = Duration::from_millis(500);
+
+/// The worker of a task that exceeds its time is killed and replaced.
+async fn late() -> TestResult {
+    // No restart is permitted: the exit does not count.
+    let settings = blocking(1)
+        .time_limit(LIMIT)
+        .map_supervisor(|settings| settings.intensity(0, Duration::from_mins(1)));
+    let (pool, holding) = (Pool::new(settings)?, HoldingTasks::new().await?);
+    let (task, running) = holding.start(&pool).await?;
+    let process = running.process;
+    let error = PoolError::Task(TaskError::TimedOut { worker: WorkerId(1), limit: LIMIT });
+    assert_eq!(timeout(TIMEOUT, task).await?, Err(error));
+    running.lost().await?;
+    let (task, running) = holding.start(&pool).await?;
+    assert_ne!(running.process, process);
+    // The limit ends a cancelled task as well.
+    drop(task);
+    running.lost().await?;
+    end(pool).await
+}
+
+/// At least once: as after any exit, with a limit of workers.
+async fn late_again() -> TestResult {
+    let settings = blocking(1).time_limit(LIMIT).delivery(Delivery::AtLeastOnce { attempts: 2 });
+    let (pool, holding) = (Pool::new(settings)?, HoldingTasks::new().await?);
+    let (task, first) = holding.start(&pool).await?;
+    let second = holding.started().await?;
+    assert_ne!(first.process, second.process);
+    let error = PoolError::Task(TaskError::TimedOut { worker: WorkerId(2), limit: LIMIT });
+    assert_eq!(timeout(TIMEOUT, task).await?, Err(error));
+    end(pool).await
+}
+
+/// The announcement and the results carry sockets, which are closed.
+async fn with_sockets() -> TestResult {
+    let pool = Pool::new(settings(1, "serve tasks with sockets"))?;
+    for n in 0..3 {
+        assert_eq!(run(&pool, "any", n).await, Ok("with a socket".into()));
+    }
+    end(pool).await
+}
+
+/// 100,000 tasks at a time, of which most are cancelled.
+async fn thousands() -> TestResult {
+    const TASKS: u64 = 100_000;
+    let (pool, holding) =
+        (Pool::new(blocking(2).queue(usize::try_from(TASKS)?))?, HoldingTasks::new().await?);
+    let (first, running) = holding.start(&pool).await?;
+    let tasks = (0..TASKS).map(|n| pool.try_run::<_, u64>(("double", n)));
+    let mut tasks: Vec<_> = tasks.collect::<Result<_, _>>()?;
+    let kept = tasks.split_off(tasks.len() - 100);
+    drop(tasks);
+    for (n, task) in (TASKS - 100..).zip(kept) {
+        assert_eq!(timeout(TIMEOUT, task).await??, 2 * n);
+    }
+    running.end("first").await?;
+    assert_eq!(timeout(TIMEOUT, first).await??, "first");
+    end(pool).await
+}
+
+/// A task longer than the limit is not sent, a result longer than the limit of the worker is an error of the worker, and one longer
+/// than the limit of the primary ends the worker. Every other task has its result.
+async fn oversized() -> TestResult {
+    const LIMIT: usize = 1 << 20;
+    let spawn = SpawnOptions::new().args([SUPERVISED, "serve blocking tasks"]);
+    let mut primary = Settings { spawn, ..Settings::default() };
+    primary.limits.message_bytes = LIMIT;
+    let pool = Pool::new(PoolSettings::new(1).map_supervisor(|settings| settings.primary(primary)))?;
+    let long = pool.try_run::<_, Value>(("double", 1, " ".repeat(LIMIT)))?;
+    let filling = pool.try_run::<_, Value>(("fill", 2 * LIMIT))?;
+    let after = pool.try_run::<_, u64>(("double", 2))?;
+    let unsent = TaskError::NotSent(SendError::TooLong { limit: LIMIT });
+    assert_eq!(timeout(TIMEOUT, long).await?, Err(PoolError::Task(unsent)));
+    let ended = timeout(TIMEOUT, filling).await?;
+    assert!(matches!(ended, Err(PoolError::Task(TaskError::WorkerDied { .. }))));
+    assert_eq!(timeout(TIMEOUT, after).await??, 4);
+    end(pool).await?;
+
+    let pool = Pool::new(blocking(1))?;
+    let limit = ::cluster::Limits::default().message_bytes;
+    let Err(PoolError::Task(TaskError::Failed(text))) = run(&pool, "fill", u64::try_from(limit)?).await
+    else {
+        return Err("the result was sent".into());
+    };
+    assert!(text.starts_with("the result cannot be sent"), "{text}");
+    assert_eq!(run(&pool, "double", 4).await, Ok(8.into()));
     end(pool).await
 }
 

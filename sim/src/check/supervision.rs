@@ -200,6 +200,7 @@ impl Supervision {
             | SupervisorEvent::ReloadFinished { .. }
             | SupervisorEvent::ReloadAbandoned { .. }
             | SupervisorEvent::Scaled { .. }
+            | SupervisorEvent::Timer { .. }
             | SupervisorEvent::Drained { .. }
             | SupervisorEvent::Cut { .. }
             | SupervisorEvent::Withdrawn { .. }

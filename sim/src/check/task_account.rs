@@ -1,6 +1,7 @@
 //! The account of the tasks of a pool. The properties are in the other files about tasks; `task_checks` passes them what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cluster_core::{Call, Delivery, Message, TaskId, TaskReply, WorkerId};
 
@@ -24,6 +25,10 @@ pub(crate) struct TaskAccount {
     pub(crate) announced: BTreeSet<WorkerId>,
     /// The tasks in calls of the primary. A write that finds no room is repeated.
     pub(crate) written: BTreeSet<(WorkerId, TaskId)>,
+    /// The time limit of the tasks.
+    pub(crate) time_limit: Option<Duration>,
+    /// The time at which each task was sent to a worker, if there is a time limit.
+    pub(crate) started: BTreeMap<(WorkerId, TaskId), u64>,
     /// The first violation in a hook, reported when the primary is idle.
     pub(crate) found: Option<(Check, String)>,
 }
@@ -43,9 +48,15 @@ impl TaskAccount {
         self.tasks.is_empty()
     }
 
-    pub(crate) fn accepted(&mut self, task: TaskId, delivery: Delivery) {
+    pub(crate) fn accepted(&mut self, task: TaskId, delivery: Delivery, time_limit: Option<Duration>) {
+        self.time_limit = time_limit;
         let life = TaskLife { delivery, received: 0, cancelled: false, ended: false };
         self.tasks.insert(task, life);
+    }
+
+    /// The pool has sent a task to a worker.
+    pub(crate) fn started(&mut self, worker: WorkerId, task: TaskId, now: u64) {
+        self.started.insert((worker, task), now);
     }
 
     pub(crate) fn cancelled(&mut self, task: TaskId) {

@@ -4,7 +4,7 @@ use cluster_core::{Message, TaskError, TaskId, TaskRequest, WorkerId};
 
 use super::account::Account;
 use super::task_account::TaskAccount;
-use super::{Check, task_cancels, task_ends, task_runs, task_workers};
+use super::{Check, task_cancels, task_ends, task_limits, task_runs, task_workers};
 
 type TaskCheck = Result<(), (Check, String)>;
 
@@ -18,6 +18,13 @@ pub(crate) fn completed(account: &mut TaskAccount, task: TaskId, outcome: &Resul
     if let Some(life) = account.tasks.get_mut(&task) {
         life.ended = true;
     }
+}
+
+/// The pool has killed the worker of a task for the time limit.
+pub(crate) fn killed(account: &mut TaskAccount, worker: WorkerId, task: TaskId, now: u64) {
+    let found =
+        task_limits::killed(account, worker, task, now).map_err(|what| (Check::TaskLimits, what)).err();
+    account.found = account.found.take().or(found);
 }
 
 /// The program of a worker has received a message.

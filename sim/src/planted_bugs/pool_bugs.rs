@@ -1,6 +1,8 @@
 //! Planted bugs of a task pool, each for one of its checks.
 
-use cluster_core::{Call, ChannelId, PoolSettings, WorkerId};
+use std::time::Duration;
+
+use cluster_core::{Call, ChannelId, PoolSettings, TaskId, WorkerId};
 
 use super::supervisor_bugs::{change_calls, failed_check, finds};
 use super::{PlantedBug, Tampering};
@@ -43,6 +45,41 @@ fn task_cancels_detects_a_result() {
         failed_check(&world(TaskMove::ForgetCancel), |_, _| Tampering::None),
         Some(Check::TaskCancels)
     );
+}
+
+/// The ticks of the time limit come at half of their time, or at twice.
+#[test]
+fn task_limits_detects_wrong_time() {
+    let settings = PoolSettings::new(2).time_limit(Duration::from_millis(8_008));
+    let world = PooledTasks::world_with_endless(settings, 2, 3, TaskMove::Run, TaskId(2));
+    let early: PlantedBug = |_, next| {
+        change_calls(next, |call| {
+            if let Call::SetTimer { after_ms: after_ms @ 1_001, .. } = call {
+                *after_ms = 500;
+            }
+        })
+    };
+    finds(Check::TaskLimits, &world, early);
+    let late: PlantedBug = |_, next| {
+        change_calls(next, |call| {
+            if let Call::SetTimer { after_ms: after_ms @ 1_001, .. } = call {
+                *after_ms = 2_002;
+            }
+        })
+    };
+    finds(Check::TaskLimits, &world, late);
+}
+
+/// The timer of the time limit is lost.
+#[test]
+fn task_ends_detects_lost_timer() {
+    let settings = PoolSettings::new(2).time_limit(Duration::from_millis(8_008));
+    let world = PooledTasks::world_with_endless(settings, 2, 3, TaskMove::Run, TaskId(2));
+    let bug: PlantedBug = |_, next| {
+        let is_tick = matches!(next, NextAction::Call(Call::SetTimer { after_ms: 1_001, .. }));
+        super::tamper_if(is_tick, Tampering::Drop)
+    };
+    finds(Check::TaskEnds, &world, bug);
 }
 
 /// Tasks of the first worker are written to the second, which never announces itself.

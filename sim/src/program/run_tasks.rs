@@ -1,6 +1,6 @@
 //! The tasks of a pool, with an account for the checks.
 
-use cluster_core::{Message, NotAccepted, Pool, PoolEvent, Supervisor, TaskId};
+use cluster_core::{KillReason, Message, NotAccepted, Pool, PoolEvent, Supervisor, TaskId};
 
 use super::Process;
 use crate::check::task_checks;
@@ -14,7 +14,7 @@ impl Process<'_> {
     /// Those of [`Pool::run`].
     pub fn run_task(&mut self, pool: &mut Pool, payload: &Message) -> Result<TaskId, NotAccepted> {
         let task = pool.run(payload)?;
-        self.checks.tasks.accepted(task, pool.delivery());
+        self.checks.tasks.accepted(task, pool.delivery(), pool.time_limit());
         Ok(task)
     }
 
@@ -31,8 +31,20 @@ impl Process<'_> {
     /// Performs the outputs of a pool up to the next event: call until `None`, after each event of the supervisor and each command.
     pub fn drive_pool(&mut self, pool: &mut Pool, supervisor: &mut Supervisor) -> Option<PoolEvent> {
         let event = pool.drive(supervisor)?;
-        if let PoolEvent::Completed { task, outcome } = &event {
-            task_checks::completed(&mut self.checks.tasks, *task, outcome);
+        let now = self.kernel.clock.now_ms();
+        match &event {
+            PoolEvent::Completed { task, outcome } => {
+                task_checks::completed(&mut self.checks.tasks, *task, outcome);
+            }
+            PoolEvent::Started { task, worker } if pool.time_limit().is_some() => {
+                self.checks.tasks.started(*worker, *task, now);
+            }
+            PoolEvent::Killed { task, worker, reason: KillReason::TimeLimit }
+                if self.kernel.clock.is_even() =>
+            {
+                task_checks::killed(&mut self.checks.tasks, *worker, *task, now);
+            }
+            PoolEvent::Started { .. } | PoolEvent::Killed { .. } | PoolEvent::Empty => {}
         }
         Some(event)
     }

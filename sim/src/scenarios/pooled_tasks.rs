@@ -38,6 +38,8 @@ pub struct PooledTasks {
     has_cancelled: bool,
     /// Workers from this id on never announce themselves.
     silent_from: Option<WorkerId>,
+    /// No worker replies to this task.
+    endless: Option<TaskId>,
 }
 
 impl PooledTasks {
@@ -62,10 +64,38 @@ impl PooledTasks {
         command: TaskMove,
         silent_from: Option<WorkerId>,
     ) -> World<Self> {
-        let pool = Pool::new(&settings).expect("possible settings");
-        let program =
-            PooledTasks { pool, workers, tasks, command, ready: 0, has_cancelled: false, silent_from };
+        let program = PooledTasks { silent_from, ..PooledTasks::new(&settings, workers, tasks, command) };
         World::supervised(program, settings.into_supervisor()).named("pooled")
+    }
+
+    /// As [`world`](PooledTasks::world), with a task that no worker replies to.
+    ///
+    /// # Panics
+    ///
+    /// If the settings contradict each other.
+    pub fn world_with_endless(
+        settings: PoolSettings,
+        workers: u32,
+        tasks: u32,
+        command: TaskMove,
+        endless: TaskId,
+    ) -> World<Self> {
+        let program =
+            PooledTasks { endless: Some(endless), ..PooledTasks::new(&settings, workers, tasks, command) };
+        World::supervised(program, settings.into_supervisor()).named("pooled")
+    }
+
+    fn new(settings: &PoolSettings, workers: u32, tasks: u32, command: TaskMove) -> Self {
+        PooledTasks {
+            pool: Pool::new(settings).expect("possible settings"),
+            workers,
+            tasks,
+            command,
+            ready: 0,
+            has_cancelled: false,
+            silent_from: None,
+            endless: None,
+        }
     }
 
     fn act(&mut self, supervisor: &mut Supervisor) {
@@ -104,7 +134,7 @@ impl PooledTasks {
             match event {
                 PoolEvent::Started { task, .. } => self.started(process, task),
                 PoolEvent::Empty if !supervisor.is_shutting_down() => supervisor.shutdown(),
-                PoolEvent::Completed { .. } | PoolEvent::Empty => {}
+                PoolEvent::Completed { .. } | PoolEvent::Killed { .. } | PoolEvent::Empty => {}
             }
         }
     }
@@ -144,6 +174,7 @@ impl Program for PooledTasks {
     fn worker_event(&mut self, worker: &mut Worker, _: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { message, .. } = event
             && let Some(TaskRequest::Run { task, payload }) = TaskRequest::from_message(&message)
+            && self.endless != Some(task)
             && let Ok(reply) = (TaskReply::Done { task, result: payload }).to_message()
         {
             let _ = worker.send(reply);

@@ -1,6 +1,8 @@
 //! A task pool under random schedules with faults, and every run of small worlds.
 
-use cluster_core::{CancelRunning, Delivery, PoolSettings};
+use std::time::Duration;
+
+use cluster_core::{CancelRunning, Delivery, PoolSettings, TaskId};
 use cluster_sim::explore::exhaustive;
 use cluster_sim::scenarios::{PooledTasks, TaskMove};
 use cluster_sim::{Fault, Faults, Schedule, World};
@@ -54,12 +56,32 @@ fn tasks_hold_with_faults() {
     }
 }
 
+/// Every command with a task that no worker replies to, without and with faults: the time limit ends the task.
+#[test]
+fn endless_tasks_hold() {
+    for command in MOVES {
+        for settings in settings(2) {
+            let settings = settings.time_limit(Duration::from_secs(8));
+            for seed in 0..20 {
+                let world =
+                    |task| PooledTasks::world_with_endless(settings.clone(), 2, 4, command, TaskId(task));
+                run(world(1 + seed % 4), seed);
+                run(world(1 + seed % 4).with_faults(Faults::only(&FAULTS).limit(2)), seed);
+            }
+        }
+    }
+}
+
 /// Small worlds in which tasks race with a death or a command.
 fn small_worlds() -> Vec<(&'static str, World<PooledTasks>)> {
     let kill = Faults::only(&[Fault::Kill]).limit(1);
     let world =
         |workers, tasks, command| PooledTasks::world(PoolSettings::new(workers), workers, tasks, command);
     let again = PoolSettings::new(2).delivery(Delivery::AtLeastOnce { attempts: 2 });
+    let endless = |workers, tasks, command| {
+        let settings = PoolSettings::new(workers).time_limit(Duration::from_secs(8));
+        PooledTasks::world_with_endless(settings, workers, tasks, command, TaskId(1))
+    };
     vec![
         ("two workers, three tasks", world(2, 3, TaskMove::Run)),
         ("two workers, three tasks, one kill", world(2, 3, TaskMove::Run).with_faults(kill)),
@@ -72,6 +94,9 @@ fn small_worlds() -> Vec<(&'static str, World<PooledTasks>)> {
         ("one worker, two tasks, cancellation, one kill", world(1, 2, TaskMove::Cancel).with_faults(kill)),
         ("two workers, two tasks, reload", world(2, 2, TaskMove::Reload)),
         ("one worker, two tasks, shutdown, one kill", world(1, 2, TaskMove::Drain).with_faults(kill)),
+        ("one worker, two tasks, one endless", endless(1, 2, TaskMove::Run)),
+        ("one worker, one endless task, reload", endless(1, 1, TaskMove::Reload)),
+        ("one worker, one endless task, one kill", endless(1, 1, TaskMove::Run).with_faults(kill)),
     ]
 }
 

@@ -2,7 +2,7 @@
 //! commands of the supervisor.
 
 use super::task_error::TaskError;
-use super::{ClosePolicy, Pool, PoolOutput, TaskId};
+use super::{ClosePolicy, KillReason, Pool, PoolOutput, TaskId};
 use crate::event::Event;
 use crate::os::WorkerId;
 use crate::supervisor::{SlotState, Supervisor, SupervisorEvent};
@@ -16,15 +16,19 @@ pub enum PoolEvent {
     Started { task: TaskId, worker: WorkerId },
     /// A task has ended. Each task ends once.
     Completed { task: TaskId, outcome: Result<Message, TaskError> },
+    /// The worker of a task was killed, and is replaced. The exit does not count as a restart. The end or another start of the task
+    /// follows the exit, unless the task was cancelled.
+    Killed { task: TaskId, worker: WorkerId, reason: KillReason },
     /// After [`Pool::close`]: no task is left.
     Empty,
 }
 
 impl Pool {
-    /// Takes an event of the supervisor; [`Pool::drive`] has to follow. Returns whether the event is a message of the pool.
+    /// Takes an event of the supervisor; [`Pool::drive`] has to follow. Returns whether the event belongs to the pool alone. A handle
+    /// that a message of the pool carries is the caller's to close: it has no meaning here.
     pub fn observe(&mut self, event: &SupervisorEvent) -> bool {
         match event {
-            SupervisorEvent::Primary(Event::Message { worker, message, handle: None }) => {
+            SupervisorEvent::Primary(Event::Message { worker, message, handle: _ }) => {
                 return self.message(*worker, message);
             }
             SupervisorEvent::Primary(Event::Exit { worker, status, .. }) => {
@@ -32,7 +36,13 @@ impl Pool {
             }
             SupervisorEvent::Stuck { worker, .. } => self.exited(*worker, None),
             SupervisorEvent::ShutdownStarted => self.close(ClosePolicy::Fail),
+            SupervisorEvent::Timer { timer } if self.timer == Some(*timer) => {
+                self.timer = None;
+                self.tick();
+                return true;
+            }
             SupervisorEvent::Primary(_)
+            | SupervisorEvent::Timer { .. }
             | SupervisorEvent::SlotReady { .. }
             | SupervisorEvent::StartFailed { .. }
             | SupervisorEvent::Restarting { .. }
@@ -56,22 +66,40 @@ impl Pool {
     pub fn drive(&mut self, supervisor: &mut Supervisor) -> Option<PoolEvent> {
         self.follow(supervisor);
         let event = self.perform_until_event(supervisor);
-        for (worker, tasks) in self.workers.iter() {
-            supervisor.set_busy(worker, tasks.is_busy());
+        for (worker, is_busy) in self.workers.take_changed() {
+            supervisor.set_busy(worker, is_busy);
         }
         event
     }
 
-    /// Updates the states of the workers from the supervisor.
+    /// Updates the states of the workers from the supervisor. A worker never becomes ready again, so each is asked until the first time.
     fn follow(&mut self, supervisor: &Supervisor) {
-        self.workers.set_ready(|worker| supervisor.is_ready(worker));
-        if supervisor.slots().all(|slot| slot.state == SlotState::Suspended) {
+        for worker in self.workers.early() {
+            if supervisor.is_ready(worker) {
+                self.set_ready(worker, true);
+            } else if supervisor.slot_of(worker).is_none() {
+                // A process that holds the channel of an exited worker, or a worker without a slot.
+                self.workers.remove(worker);
+            }
+        }
+        if !self.queue.is_empty() && supervisor.slots().all(|slot| slot.state == SlotState::Suspended) {
             self.no_workers();
         }
     }
 
+    /// The next output, after workers that are no longer ready are passed over.
+    fn next_output(&mut self, supervisor: &Supervisor) -> Option<PoolOutput> {
+        while !self.queue.is_empty()
+            && let Some(worker) = self.workers.least_loaded()
+            && !supervisor.is_ready(worker)
+        {
+            self.set_ready(worker, false);
+        }
+        self.poll()
+    }
+
     fn perform_until_event(&mut self, supervisor: &mut Supervisor) -> Option<PoolEvent> {
-        while let Some(output) = self.poll() {
+        while let Some(output) = self.next_output(supervisor) {
             match output {
                 PoolOutput::Send { worker, task, message } => {
                     if let Err(error) = supervisor.primary_mut().send(worker, message) {
@@ -80,7 +108,11 @@ impl Pool {
                         return Some(PoolEvent::Started { task, worker });
                     }
                 }
-                PoolOutput::Kill { worker } => supervisor.kill_worker(worker),
+                PoolOutput::Kill { worker, task, reason } => {
+                    supervisor.kill_worker(worker);
+                    return Some(PoolEvent::Killed { task, worker, reason });
+                }
+                PoolOutput::SetTimer { after } => self.timer = Some(supervisor.set_timer(after)),
                 PoolOutput::Completed { task, outcome } => {
                     return Some(PoolEvent::Completed { task, outcome });
                 }

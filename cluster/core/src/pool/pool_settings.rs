@@ -2,6 +2,7 @@
 
 use alloc::string::ToString;
 use core::fmt;
+use core::time::Duration;
 
 use super::task_message::TASKS_READY;
 use crate::supervisor::{Readiness, SupervisorSettings};
@@ -47,6 +48,7 @@ pub struct PoolSettings {
     tasks_per_worker: usize,
     /// See [`queue`](PoolSettings::queue()).
     pub queue: usize,
+    time_limit: Option<Duration>,
 }
 
 /// The settings of the machine.
@@ -56,6 +58,7 @@ pub(super) struct PoolRules {
     pub(super) cancel: CancelRunning,
     pub(super) tasks_per_worker: usize,
     pub(super) queue: usize,
+    pub(super) time_limit: Option<Duration>,
 }
 
 impl PoolSettings {
@@ -68,6 +71,7 @@ impl PoolSettings {
             cancel: CancelRunning::default(),
             tasks_per_worker: 1,
             queue: 1024,
+            time_limit: None,
         }
     }
 
@@ -106,23 +110,36 @@ impl PoolSettings {
         self
     }
 
+    /// The time of a task at a worker, from the send to the reply. The worker of a task that exceeds the limit, by at most an eighth,
+    /// is killed and replaced, as is the worker of a cancelled task without a reply; other tasks of the worker are lost with
+    /// the process. The exit does not count as a restart. The task ends with
+    /// [`TaskError::TimedOut`](super::TaskError::TimedOut), or is sent to another worker, by [`Delivery`]; a reply that arrives
+    /// before the exit still counts. Default: none.
+    #[must_use]
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
+        self
+    }
+
     /// The settings of the supervisor.
     pub fn into_supervisor(self) -> SupervisorSettings {
         self.supervisor
     }
 
     pub(super) fn rules(&self) -> Result<PoolRules, PoolSettingsError> {
-        let &PoolSettings { delivery, cancel, tasks_per_worker, queue, .. } = self;
+        let &PoolSettings { delivery, cancel, tasks_per_worker, queue, time_limit, .. } = self;
         if tasks_per_worker == 0 {
             Err(PoolSettingsError::NoTasks)
         } else if queue == 0 {
             Err(PoolSettingsError::NoQueue)
         } else if delivery == (Delivery::AtLeastOnce { attempts: 0 }) {
             Err(PoolSettingsError::NoAttempts)
+        } else if time_limit.is_some_and(|limit| limit.is_zero()) {
+            Err(PoolSettingsError::NoTime)
         } else if cancel == CancelRunning::Kill && tasks_per_worker > 1 {
             Err(PoolSettingsError::KillsOtherTasks { tasks_per_worker })
         } else {
-            Ok(PoolRules { delivery, cancel, tasks_per_worker, queue })
+            Ok(PoolRules { delivery, cancel, tasks_per_worker, queue, time_limit })
         }
     }
 }
@@ -137,6 +154,8 @@ pub enum PoolSettingsError {
     NoQueue,
     /// [`Delivery::AtLeastOnce`] with 0 attempts.
     NoAttempts,
+    /// [`PoolSettings::time_limit`] is 0.
+    NoTime,
     /// [`CancelRunning::Kill`] with more than one task per worker: the kill would end the other tasks.
     KillsOtherTasks {
         /// [`PoolSettings::tasks_per_worker`].
@@ -155,6 +174,9 @@ impl fmt::Display for PoolSettingsError {
             }
             PoolSettingsError::NoAttempts => {
                 f.write_str("`attempts` is 0: no task would be sent; set 1 or more")
+            }
+            PoolSettingsError::NoTime => {
+                f.write_str("`time_limit` is 0: each task would be killed; set a longer time")
             }
             PoolSettingsError::KillsOtherTasks { tasks_per_worker } => write!(
                 f,

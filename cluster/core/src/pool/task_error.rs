@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use core::fmt;
+use core::time::Duration;
 
 use crate::os::{ExitStatus, WorkerId};
 use crate::os_bytes::Escaped;
@@ -31,6 +32,14 @@ pub enum TaskError {
         /// The exit status of the last worker. `None`: the process cannot be killed.
         status: Option<ExitStatus>,
     },
+    /// The task has exceeded [`PoolSettings::time_limit`](super::PoolSettings::time_limit), and its worker was killed. At least once: at
+    /// the last of its workers.
+    TimedOut {
+        /// The worker.
+        worker: WorkerId,
+        /// The setting.
+        limit: Duration,
+    },
     /// The pool was closed before the task was started.
     Closed,
     /// Every slot of the supervisor is suspended: no worker will start by itself.
@@ -54,6 +63,9 @@ impl fmt::Display for TaskError {
                     Status(*status)
                 )
             }
+            TaskError::TimedOut { worker, limit } => {
+                write!(f, "worker {worker} was killed: no reply within {limit:?} (`time_limit`)")
+            }
             TaskError::Closed => f.write_str("the pool was closed before the task was started"),
             TaskError::NoWorkers => f.write_str(
                 "no worker will start: every slot is suspended; the workers print their own errors",
@@ -71,6 +83,7 @@ impl core::error::Error for TaskError {
             | TaskError::Cancelled
             | TaskError::WorkerDied { .. }
             | TaskError::TooManyAttempts { .. }
+            | TaskError::TimedOut { .. }
             | TaskError::Closed
             | TaskError::NoWorkers => None,
         }

@@ -18,6 +18,10 @@ impl TaskQueue {
         self.unsent.len() + self.returned.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.unsent.is_empty() && self.returned.is_empty()
+    }
+
     /// The number of tasks that no worker has received.
     pub(super) fn unsent(&self) -> usize {
         self.unsent.len()

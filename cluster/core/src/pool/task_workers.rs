@@ -1,22 +1,28 @@
-//! The workers of a pool and the tasks that each runs. Tasks are numbers here.
+//! The workers of a pool and the tasks that each runs. Tasks are numbers here. The workers that may receive a task, and those that
+//! changed, are indexed: no command visits every worker.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::mem;
 
 use super::TaskId;
+use super::time_limit::Ticks;
 use crate::os::WorkerId;
+
+/// The tasks of a worker, each with the ticks since its start.
+pub(super) type RunningTasks = BTreeMap<TaskId, Ticks>;
 
 /// A worker that runs tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct TaskWorker {
+struct TaskWorker {
     /// The worker has sent [`TASKS_READY`](super::TASKS_READY).
-    pub(super) has_announced: bool,
-    pub(super) is_ready: bool,
+    has_announced: bool,
+    is_ready: bool,
     /// The channel is full.
     is_congested: bool,
-    running: BTreeSet<TaskId>,
+    running: RunningTasks,
     /// The cancelled tasks that the worker has not replied to; each still takes a place.
-    cancelled: BTreeSet<TaskId>,
+    cancelled: RunningTasks,
     /// The cancelled tasks without a sent message: the channel was full.
     unsent: BTreeSet<TaskId>,
 }
@@ -27,81 +33,209 @@ impl TaskWorker {
     }
 
     /// Whether a task that was not cancelled is running.
-    pub(super) fn is_busy(&self) -> bool {
+    fn is_busy(&self) -> bool {
         !self.running.is_empty()
+    }
+
+    fn may_receive(&self, limit: usize) -> bool {
+        self.has_announced && self.is_ready && !self.is_congested && self.load() < limit
+    }
+
+    /// Counts a tick for each task, and returns the first of those that exceed their time now.
+    fn tick(&mut self) -> Option<TaskId> {
+        let mut late = None;
+        for (task, ticks) in self.running.iter_mut().chain(&mut self.cancelled) {
+            let exceeds = !ticks.are_too_many();
+            ticks.count();
+            if exceeds && ticks.are_too_many() {
+                late.get_or_insert(*task);
+            }
+        }
+        late
     }
 }
 
 /// The workers, by number.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(super) struct TaskWorkers(BTreeMap<WorkerId, TaskWorker>);
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TaskWorkers {
+    /// The number of tasks that a worker receives at a time.
+    limit: usize,
+    workers: BTreeMap<WorkerId, TaskWorker>,
+    /// The workers that may receive a task, by the number of their tasks.
+    free: BTreeSet<(usize, WorkerId)>,
+    /// The workers that have announced themselves and were never ready.
+    early: BTreeSet<WorkerId>,
+    congested: BTreeSet<WorkerId>,
+    /// The workers that became busy or idle since the last report.
+    changed: BTreeSet<WorkerId>,
+}
 
 impl TaskWorkers {
-    pub(super) fn get_or_add(&mut self, worker: WorkerId) -> &mut TaskWorker {
-        self.0.entry(worker).or_default()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (WorkerId, &TaskWorker)> {
-        self.0.iter().map(|(id, worker)| (*id, worker))
-    }
-
-    /// Sets which workers are ready.
-    pub(super) fn set_ready(&mut self, is_ready: impl Fn(WorkerId) -> bool) {
-        for (id, worker) in &mut self.0 {
-            worker.is_ready = is_ready(*id);
+    pub(super) fn new(limit: usize) -> Self {
+        TaskWorkers {
+            limit,
+            workers: BTreeMap::new(),
+            free: BTreeSet::new(),
+            early: BTreeSet::new(),
+            congested: BTreeSet::new(),
+            changed: BTreeSet::new(),
         }
     }
 
-    /// Removes a worker, and returns its running tasks.
-    pub(super) fn remove(&mut self, worker: WorkerId) -> BTreeSet<TaskId> {
-        self.0.remove(&worker).map_or_else(BTreeSet::new, |worker| worker.running)
+    /// Changes a worker, and updates the indexes. `None`: the worker is unknown.
+    fn change<T>(&mut self, id: WorkerId, change: impl FnOnce(&mut TaskWorker) -> T) -> Option<T> {
+        let worker = self.workers.get_mut(&id)?;
+        let was_busy = worker.is_busy();
+        self.free.remove(&(worker.load(), id));
+        let changed = change(worker);
+        if worker.may_receive(self.limit) {
+            self.free.insert((worker.load(), id));
+        }
+        if worker.is_busy() != was_busy {
+            self.changed.insert(id);
+        }
+        Some(changed)
     }
 
-    /// Chooses the worker with the fewest tasks, below the limit. `None`: no worker has room.
-    pub(super) fn start(&mut self, task: TaskId, limit: usize) -> Option<WorkerId> {
-        let may_receive = |worker: &&mut TaskWorker| {
-            worker.has_announced && worker.is_ready && !worker.is_congested && worker.load() < limit
-        };
-        let free = self.0.iter_mut().filter(|(_, worker)| may_receive(worker));
-        let (id, worker) = free.min_by_key(|(_, worker)| worker.load())?;
-        worker.running.insert(task);
-        Some(*id)
+    /// The worker has announced itself.
+    pub(super) fn announce(&mut self, worker: WorkerId) {
+        let is_ready = self.workers.entry(worker).or_default().is_ready;
+        self.change(worker, |worker| worker.has_announced = true);
+        if !is_ready {
+            self.early.insert(worker);
+        }
+    }
+
+    /// Sets whether a worker is ready.
+    pub(super) fn set_ready(&mut self, worker: WorkerId, is_ready: bool) {
+        self.workers.entry(worker).or_default();
+        self.early.remove(&worker);
+        self.change(worker, |worker| worker.is_ready = is_ready);
+    }
+
+    /// The workers that have announced themselves and were never ready.
+    pub(super) fn early(&self) -> Vec<WorkerId> {
+        self.early.iter().copied().collect()
+    }
+
+    /// The worker with the fewest tasks of those that may receive a task.
+    pub(super) fn least_loaded(&self) -> Option<WorkerId> {
+        self.free.first().map(|(_, worker)| *worker)
+    }
+
+    /// The workers that became busy, with true, or idle since the last call.
+    pub(super) fn take_changed(&mut self) -> impl Iterator<Item = (WorkerId, bool)> {
+        let workers = &self.workers;
+        mem::take(&mut self.changed)
+            .into_iter()
+            .map(|id| (id, workers.get(&id).is_some_and(TaskWorker::is_busy)))
+    }
+
+    /// Removes a worker, and returns its running tasks.
+    pub(super) fn remove(&mut self, worker: WorkerId) -> RunningTasks {
+        self.early.remove(&worker);
+        self.congested.remove(&worker);
+        self.changed.remove(&worker);
+        let Some(removed) = self.workers.remove(&worker) else { return RunningTasks::new() };
+        self.free.remove(&(removed.load(), worker));
+        removed.running
+    }
+
+    /// The worker has received the task.
+    pub(super) fn start(&mut self, worker: WorkerId, task: TaskId) {
+        self.change(worker, |worker| worker.running.insert(task, Ticks::default()));
     }
 
     /// The worker has replied. False: the task does not run there, or was cancelled.
     pub(super) fn finish(&mut self, worker: WorkerId, task: TaskId) -> bool {
-        let Some(worker) = self.0.get_mut(&worker) else { return false };
-        worker.cancelled.remove(&task);
-        worker.unsent.remove(&task);
-        worker.running.remove(&task)
+        let is_running = self.change(worker, |worker| {
+            worker.cancelled.remove(&task);
+            worker.unsent.remove(&task);
+            worker.running.remove(&task).is_some()
+        });
+        is_running == Some(true)
     }
 
-    /// Marks a running task as cancelled, and returns its worker.
-    pub(super) fn cancel(&mut self, task: TaskId) -> Option<WorkerId> {
-        let (id, worker) = self.0.iter_mut().find(|(_, worker)| worker.running.contains(&task))?;
-        worker.running.remove(&task);
-        worker.cancelled.insert(task);
-        Some(*id)
+    /// Marks a running task as cancelled.
+    pub(super) fn cancel(&mut self, worker: WorkerId, task: TaskId) {
+        self.change(worker, |worker| {
+            let ticks = worker.running.remove(&task);
+            worker.cancelled.extend(ticks.map(|ticks| (task, ticks)));
+        });
     }
 
     /// The channel of the worker is full; the message about `cancelled` was not sent.
     pub(super) fn congested(&mut self, worker: WorkerId, cancelled: Option<TaskId>) {
-        let worker = self.get_or_add(worker);
-        worker.is_congested = true;
-        worker.unsent.extend(cancelled);
+        let known = self.change(worker, |worker| {
+            worker.is_congested = true;
+            worker.unsent.extend(cancelled);
+        });
+        self.congested.extend(known.map(|()| worker));
     }
 
     pub(super) fn are_congested(&self) -> bool {
-        self.0.values().any(|worker| worker.is_congested)
+        !self.congested.is_empty()
     }
 
     /// Channels may have room. Returns the cancelled tasks without a sent message.
     pub(super) fn has_room(&mut self) -> Vec<(WorkerId, TaskId)> {
         let mut unsent = Vec::new();
-        for (id, worker) in &mut self.0 {
-            worker.is_congested = false;
-            unsent.extend(core::mem::take(&mut worker.unsent).into_iter().map(|task| (*id, task)));
+        for id in mem::take(&mut self.congested) {
+            let tasks = self.change(id, |worker| {
+                worker.is_congested = false;
+                mem::take(&mut worker.unsent)
+            });
+            unsent.extend(tasks.into_iter().flatten().map(|task| (id, task)));
         }
         unsent
+    }
+
+    // ---- the time limit
+
+    /// Counts a tick for every task. Returns the workers to kill, each with the first task that has exceeded its time.
+    pub(super) fn tick(&mut self) -> Vec<(WorkerId, TaskId)> {
+        let mut late = Vec::new();
+        for (id, worker) in &mut self.workers {
+            late.extend(worker.tick().map(|task| (*id, task)));
+        }
+        for (worker, _) in &late {
+            self.set_ready(*worker, false);
+        }
+        late
+    }
+
+    /// Whether a task is running, cancelled or not.
+    pub(super) fn have_tasks(&self) -> bool {
+        self.workers.values().any(|worker| worker.load() > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKERS: u64 = 1000;
+
+    /// A command on one worker reports this worker alone, and a choice finds only workers with room: the steps of a command do not
+    /// grow with the number of workers.
+    #[test]
+    fn command_visits_no_other_worker() {
+        let mut workers = TaskWorkers::new(1);
+        for id in 1..=WORKERS {
+            workers.set_ready(WorkerId(id), true);
+            workers.announce(WorkerId(id));
+            workers.start(WorkerId(id), TaskId(id));
+        }
+        assert_eq!(workers.take_changed().count() as u64, WORKERS);
+        assert!(workers.early().is_empty());
+        for id in 1..=WORKERS {
+            assert_eq!(workers.least_loaded(), None);
+            workers.cancel(WorkerId(id), TaskId(id));
+            assert_eq!(workers.take_changed().collect::<Vec<_>>(), [(WorkerId(id), false)]);
+            workers.finish(WorkerId(id), TaskId(id));
+            assert_eq!(workers.least_loaded(), Some(WorkerId(id)));
+            workers.start(WorkerId(id), TaskId(WORKERS + id));
+            assert_eq!(workers.take_changed().collect::<Vec<_>>(), [(WorkerId(id), true)]);
+        }
     }
 }

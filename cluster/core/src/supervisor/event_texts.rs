@@ -54,6 +54,7 @@ impl fmt::Display for SupervisorEvent {
             SupervisorEvent::Stuck { slot, worker } => {
                 write!(f, "slot {slot}: worker {worker} has not exited after SIGKILL")
             }
+            SupervisorEvent::Timer { timer } => write!(f, "timer {} has ended", timer.0),
             SupervisorEvent::ShutdownStarted => f.write_str("the shutdown started"),
             SupervisorEvent::Finished { code: 0 } => f.write_str("the shutdown finished"),
             SupervisorEvent::Finished { code } => write!(f, "the shutdown finished with code {code}"),

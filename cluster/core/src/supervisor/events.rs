@@ -7,7 +7,7 @@ use super::reload::{ReloadId, ReloadScope};
 use super::restart::GiveUpReason;
 use super::slot_info::SlotId;
 use crate::event::{Event, WorkerError};
-use crate::os::{Errno, ExitStatus, WorkerId};
+use crate::os::{Errno, ExitStatus, TimerId, WorkerId};
 use crate::primary::ForkError;
 
 /// The events of a [`Supervisor`](super::Supervisor).
@@ -74,6 +74,8 @@ pub enum SupervisorEvent {
     /// The process has not exited although SIGKILL was sent: the kernel holds the process, or the signal was not
     /// permitted. The supervisor no longer waits for the process.
     Stuck { slot: SlotId, worker: WorkerId },
+    /// The time of [`Supervisor::set_timer`](super::Supervisor::set_timer) has passed.
+    Timer { timer: TimerId },
     /// The shutdown begins: no connection is accepted from now on.
     ShutdownStarted,
     /// The last event: every worker has exited, or is [stuck](SupervisorEvent::Stuck).

@@ -277,6 +277,13 @@ impl Lifecycle {
         self.timers.set(timer, deadline, after);
     }
 
+    /// Sets a timer of the program.
+    pub(super) fn set_program_timer(&mut self, after: Duration) -> TimerId {
+        let timer = self.primary.supervised().next_timer();
+        self.timers.set(timer, Deadline::Program(timer), after);
+        timer
+    }
+
     pub(super) fn fire(&mut self, timer: TimerId) -> Option<Deadline> {
         self.timers.fire(timer)
     }

@@ -34,6 +34,8 @@ pub(super) enum Deadline {
     Ping(WorkerId),
     /// The time for the answer to a ping, by its number.
     Pong(WorkerId, u64),
+    /// A timer of the program.
+    Program(TimerId),
     /// The time in which a restart counts.
     Counted,
     Shutdown(ShutdownTimer),

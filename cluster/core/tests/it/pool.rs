@@ -23,7 +23,8 @@ fn text(output: PoolOutput) -> String {
             Some(TaskRequest::Cancel { .. }) => format!("cancel {task} on {worker}"),
             None => format!("foreign message to {worker}"),
         },
-        PoolOutput::Kill { worker } => format!("kill {worker}"),
+        PoolOutput::Kill { worker, .. } => format!("kill {worker}"),
+        PoolOutput::SetTimer { after } => format!("tick after {after:?}"),
         PoolOutput::Completed { task, outcome: Ok(result) } => {
             format!("{task} done: {}", result.json_text().expect("JSON"))
         }
@@ -73,6 +74,15 @@ impl Tasks {
     fn dies(&mut self, worker: u64) -> Vec<String> {
         self.0.exited(WorkerId(worker), Some(KILLED));
         self.outputs()
+    }
+
+    /// The timer of the time limit ends, this number of times. Returns the outputs of the last time.
+    fn ticks(&mut self, times: u32) -> Vec<String> {
+        let tick = |_| {
+            self.0.tick();
+            self.outputs()
+        };
+        (0..times).map(tick).last().unwrap_or_default()
     }
 
     fn cancel(&mut self, task: u64) -> Vec<String> {

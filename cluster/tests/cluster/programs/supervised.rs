@@ -40,6 +40,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
         "serve streams" => return streams(&worker).await,
         "serve streams by hand" => return streams_by_hand(&worker).await,
         "serve blocking tasks" => return tasks::serve_blocking(&worker).await,
+        "serve tasks with sockets" => return tasks::serve_with_sockets(&worker).await,
         "serve tasks" => return tasks::serve(&worker).await,
         other => return Err(format!("there is no program {other:?}").into()),
     }

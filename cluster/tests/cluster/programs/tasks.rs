@@ -2,9 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::process;
 
-use ::cluster::Worker;
+use ::cluster::{Worker, WorkerEvent};
 use serde_json::{Value, json};
 
 use super::Ended;
@@ -24,6 +25,21 @@ pub(super) async fn serve(worker: &Worker) -> Ended {
         io::Result::Ok(text)
     };
     Ok(worker.serve_tasks(hold).await?)
+}
+
+/// Sends every message with a socket, and ends when the primary has closed the socket of the announcement.
+pub(super) async fn serve_with_sockets(worker: &Worker) -> Ended {
+    let (mut kept, sent) = UnixStream::pair()?;
+    worker.send_with("CLUSTER_TASKS_READY", sent)?;
+    tokio::task::spawn_blocking(move || kept.read(&mut [0])).await??;
+    while let Some(event) = worker.next().await {
+        let WorkerEvent::Message { message, .. } = event else { continue };
+        let (_kept, sent) = UnixStream::pair()?;
+        let id = message.to::<Value>()?["id"].clone();
+        let reply = json!({ "cmd": "CLUSTER_TASK_DONE", "id": id, "result": "with a socket" });
+        worker.send_with(reply, sent)?;
+    }
+    Ok(())
 }
 
 fn call(name: &str, argument: u64) -> Result<Value, String> {

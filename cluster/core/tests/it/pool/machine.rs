@@ -1,5 +1,7 @@
 //! One input after another.
 
+use std::time::Duration;
+
 use cluster_core::{
     CancelRunning, ClosePolicy, Delivery, Message, NotAccepted, Pool, PoolOutput, PoolSettings,
     PoolSettingsError, SendError, TaskId, WorkerId,
@@ -178,6 +180,59 @@ fn queue_without_workers_ends() {
     assert_eq!(tasks.ready(1), ["run 2 on 1"]);
 }
 
+const TICK: &str = "tick after 1s";
+
+fn limited(settings: PoolSettings) -> PoolSettings {
+    settings.time_limit(Duration::from_secs(8))
+}
+
+/// A task that exceeds the limit ends with the worker. One timer counts for all tasks, and only while a task is running.
+#[test]
+fn late_task_kills_its_worker() {
+    let mut tasks = Tasks::with(&limited(PoolSettings::new(2)), 2);
+    assert_eq!(tasks.run(1), ["run 1 on 1", TICK]);
+    assert_eq!(tasks.ticks(1), [TICK]);
+    assert_eq!(tasks.run(2), ["run 2 on 2"]);
+    assert_eq!(tasks.ticks(7), [TICK]);
+    assert_eq!(tasks.ticks(1), ["kill 1", TICK]);
+    assert!(tasks.run(3).is_empty(), "a killed worker receives no task");
+    assert_eq!(tasks.replies(2, 2, "b"), [r#"2 done: "b""#, "run 3 on 2"]);
+    assert_eq!(tasks.dies(1), ["1: worker 1 was killed: no reply within 8s (`time_limit`)"]);
+    assert_eq!(tasks.ticks(8), [TICK]);
+    assert_eq!(tasks.replies(2, 3, "c"), [r#"3 done: "c""#]);
+    assert!(tasks.ticks(1).is_empty());
+    assert_eq!(tasks.run(4), ["run 4 on 2", TICK]);
+}
+
+/// At least once: another worker receives the late task, and the last attempt has the reason. The other tasks of the worker
+/// have no part in the limit.
+#[test]
+fn late_task_is_redelivered() {
+    let mut tasks = Tasks::with(&limited(at_least_once(2)).tasks_per_worker(2), 1);
+    assert_eq!(tasks.run(1), ["run 1 on 1", TICK]);
+    assert_eq!(tasks.ticks(9), ["kill 1", TICK]);
+    assert!(tasks.dies(1).is_empty());
+    assert_eq!(tasks.ready(2), ["run 1 on 2"]);
+    assert!(tasks.ticks(8) == [TICK] && tasks.run(2) == ["run 2 on 2"]);
+    assert_eq!(tasks.ticks(1), ["kill 2", TICK]);
+    assert_eq!(tasks.dies(2), ["1: worker 2 was killed: no reply within 8s (`time_limit`)"]);
+    assert_eq!(tasks.ready(3), ["run 2 on 3"]);
+}
+
+/// A reply that arrives before the exit still counts, and the limit ends a cancelled task without a reply.
+#[test]
+fn late_reply_is_a_result() {
+    let mut tasks = Tasks::with(&limited(PoolSettings::new(1)), 1);
+    tasks.run(1);
+    tasks.ticks(9);
+    assert_eq!(tasks.replies(1, 1, "a"), [r#"1 done: "a""#]);
+    assert!(tasks.dies(1).is_empty() && tasks.ticks(1).is_empty());
+    tasks.ready(2);
+    tasks.run(2);
+    assert_eq!(tasks.cancel(2), ["cancel 2 on 2", "2: the task was cancelled"]);
+    assert_eq!(tasks.ticks(9), ["kill 2", TICK]);
+}
+
 /// The next output, a message, is not sent.
 #[track_caller]
 fn unsent(tasks: &mut Tasks, error: SendError) {
@@ -250,6 +305,7 @@ fn settings_have_limits() {
     assert_eq!(error(new().queue(0)), PoolSettingsError::NoQueue);
     assert_eq!(error(new().tasks_per_worker(0)), PoolSettingsError::NoTasks);
     assert_eq!(error(at_least_once(0)), PoolSettingsError::NoAttempts);
+    assert_eq!(error(new().time_limit(Duration::ZERO)), PoolSettingsError::NoTime);
     let both = error(new().tasks_per_worker(2).cancel(CancelRunning::Kill));
     assert_eq!(both, PoolSettingsError::KillsOtherTasks { tasks_per_worker: 2 });
     assert!(both.to_string().contains("`cancel`") && both.to_string().contains("`tasks_per_worker`"));

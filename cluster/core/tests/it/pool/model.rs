@@ -122,7 +122,7 @@ impl Model {
                     assert!(!(outcome.is_ok() && self.cancelled.contains(&task)), "{task:?} was cancelled");
                 }
                 PoolOutput::Empty => assert_eq!(self.ended.len() as u64, self.accepted),
-                PoolOutput::Kill { .. } => {}
+                PoolOutput::Kill { .. } | PoolOutput::SetTimer { .. } => {}
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use cluster_core::{Message, Pool, PoolEvent, PoolSettings, Supervisor, WorkerId};
+use cluster_core::{
+    Event, HandleType, IncomingHandle, Message, Pool, PoolEvent, PoolSettings, Readiness, SocketId,
+    Supervisor, SupervisorEvent, TimerId, WorkerId,
+};
 use serde_json::json;
 
 use crate::supervisor::story::{Story, settings};
@@ -14,6 +17,7 @@ fn drive(pool: &mut Pool, supervisor: &mut Supervisor) -> Vec<String> {
     let text = |event| match event {
         PoolEvent::Started { task, worker } => format!("{task} on {worker}"),
         PoolEvent::Completed { task, outcome } => format!("{task}: {}", outcome.is_ok()),
+        PoolEvent::Killed { task, worker, .. } => format!("{worker} killed by {task}"),
         PoolEvent::Empty => "empty".to_owned(),
     };
     std::iter::from_fn(|| pool.drive(supervisor)).map(text).collect()
@@ -21,9 +25,8 @@ fn drive(pool: &mut Pool, supervisor: &mut Supervisor) -> Vec<String> {
 
 /// A pool and a supervisor with these workers, each with a task.
 fn busy(workers: u32) -> (Pool, Story) {
-    let settings = PoolSettings::new(workers).map_supervisor(|_| {
-        settings(workers).readiness(cluster_core::Readiness::Message("CLUSTER_TASKS_READY".into()))
-    });
+    let settings = PoolSettings::new(workers)
+        .map_supervisor(|_| settings(workers).readiness(Readiness::Message("CLUSTER_TASKS_READY".into())));
     let mut pool = Pool::new(&settings).expect("possible settings");
     let mut story = Story::new(settings.into_supervisor());
     for worker in 1..=u64::from(workers) {
@@ -118,4 +121,70 @@ fn suspended_slots_end_queue() {
     let mut events = Vec::new();
     story.command(|supervisor| events = drive(&mut pool, supervisor));
     assert_eq!(events, ["1: false"]);
+}
+
+/// A message with a handle is received all the same; the handle is the caller's to close.
+#[test]
+fn handle_hides_no_message() {
+    let settings = PoolSettings::new(1);
+    let mut pool = Pool::new(&settings).expect("possible settings");
+    let mut story = Story::new(settings.into_supervisor());
+    let handle = Some(IncomingHandle { socket: SocketId(9), kind: HandleType::Socket });
+    let message = |message| {
+        let event = Event::Message { worker: WorkerId(1), message, handle };
+        SupervisorEvent::Primary(event)
+    };
+    story.online(1);
+    story.says(1, READY);
+    assert!(pool.observe(&message(Message::from("CLUSTER_TASKS_READY"))));
+    pool.run(&Message::from(json!(0))).expect("room");
+    let mut events = Vec::new();
+    story.command(|supervisor| events = drive(&mut pool, supervisor));
+    assert_eq!(events, ["1 on 1"]);
+    assert!(pool.observe(&message(Message::from(json!({ "cmd": "CLUSTER_TASK_DONE", "id": 1 })))));
+    story.command(|supervisor| events = drive(&mut pool, supervisor));
+    assert_eq!(events, ["1: true"]);
+}
+
+/// A process that holds the channel of an exited worker may announce the worker again: nothing remains of it.
+#[test]
+fn late_announcement_leaves_no_entry() {
+    let (mut pool, mut story) = busy(1);
+    replies(&mut pool, &mut story, 1);
+    story.command(|supervisor| supervisor.kill_worker(WorkerId(1)));
+    pool.exited(WorkerId(1), None);
+    story.dies(1);
+    let before = pool.clone();
+    for _ in 0..3 {
+        assert!(pool.message(WorkerId(1), &Message::from("CLUSTER_TASKS_READY")));
+        story.command(|supervisor| drop(drive(&mut pool, supervisor)));
+        assert_eq!(pool, before);
+    }
+}
+
+/// The supervisor's timer ends a task that takes too long; the exit is no restart, and its slot is filled at once.
+#[test]
+fn timer_ends_late_task() {
+    let settings = PoolSettings::new(1)
+        .map_supervisor(|_| settings(1).readiness(Readiness::Message("CLUSTER_TASKS_READY".into())))
+        .time_limit(Duration::from_secs(8));
+    let mut pool = Pool::new(&settings).expect("possible settings");
+    let mut story = Story::new(settings.into_supervisor());
+    ready(&mut pool, &mut story, 1);
+    pool.run(&Message::from(json!(0))).expect("room");
+    story.command(|supervisor| drop(drive(&mut pool, supervisor)));
+    for tick in 1..=9 {
+        let lines = story.wait(1_000);
+        let ended = lines.iter().find_map(|line| line.strip_prefix("Timer { timer: TimerId("));
+        let timer = ended.and_then(|rest| rest.trim_end_matches([')', ' ', '}']).parse().ok());
+        assert!(
+            pool.observe(&SupervisorEvent::Timer { timer: TimerId(timer.expect("a timer")) }),
+            "{lines:?}"
+        );
+        let mut events = Vec::new();
+        let lines = story.command(|supervisor| events = drive(&mut pool, supervisor));
+        let killed = if tick < 9 { vec![] } else { vec!["1 killed by 1".to_owned()] };
+        assert_eq!(events, killed, "{lines:?}");
+    }
+    assert_eq!(story.dies(1), ["spawn 2 in slot 0", "0: worker 1 cut None"]);
 }

@@ -1,0 +1,28 @@
+//! The time limit of tasks. A machine has no clock and no timer can be cancelled, so one timer at a time counts for all tasks: each
+//! task counts the ticks since its start. The limit is eight ticks; the first may come at any time after the start, so a task
+//! with nine has exceeded the limit, by at most an eighth.
+
+use core::time::Duration;
+
+/// The ticks in a time limit.
+const TICKS: u8 = 8;
+
+/// The time between two ticks.
+pub(super) fn tick(limit: Duration) -> Duration {
+    limit / u32::from(TICKS)
+}
+
+/// The number of ticks since the start of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct Ticks(u8);
+
+impl Ticks {
+    pub(super) fn count(&mut self) {
+        self.0 = self.0.saturating_add(1);
+    }
+
+    /// The time limit is exceeded.
+    pub(super) fn are_too_many(self) -> bool {
+        self.0 > TICKS
+    }
+}
