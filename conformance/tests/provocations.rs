@@ -74,6 +74,7 @@ fn provocation(fault: Fault) -> Trial {
         Fault::WriteFailure => asynchronous(&name, write_failure),
         Fault::ReusedPort => trial(&name, reused_port),
         Fault::StopForever => asynchronous(&name, stop_forever),
+        Fault::LostStatus => asynchronous(&name, lost_status),
     }
 }
 
@@ -97,6 +98,19 @@ async fn kill() -> TestResult {
     primary.kill(worker, Signal::SIGKILL);
     let exit =
         Event::Exit { worker, status: ExitStatus::Signal(Signal::SIGKILL), exited_after_disconnect: false };
+    assert!(rest(&mut primary).await?.contains(&exit));
+    Ok(())
+}
+
+/// This process reaps the worker before the primary asks for the exit.
+async fn lost_status() -> TestResult {
+    let mut primary = primary()?;
+    let worker = fork(&mut primary, "serve");
+    until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
+    let pid = primary.worker(worker).and_then(WorkerInfo::pid).ok_or("a process id")?;
+    primary.kill(worker, Signal::SIGKILL);
+    waitid(Id::Pid(Pid::from_raw(i32::try_from(pid)?)), WaitPidFlag::WEXITED)?;
+    let exit = Event::Exit { worker, status: ExitStatus::ReapedElsewhere, exited_after_disconnect: false };
     assert!(rest(&mut primary).await?.contains(&exit));
     Ok(())
 }

@@ -38,11 +38,13 @@ pub enum Fault {
     /// A worker is stopped after a call and never continues: SIGSTOP alone. SIGKILL ends the process; any other signal
     /// stays pending.
     StopForever,
+    /// The exit status of a worker is unknown: SIGCHLD is ignored, or other code of the primary's process has reaped the worker.
+    LostStatus,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 17] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -59,6 +61,7 @@ impl Fault {
         Fault::WriteFailure,
         Fault::ReusedPort,
         Fault::StopForever,
+        Fault::LostStatus,
     ];
 
     /// The letter in a replay line.
@@ -80,6 +83,7 @@ impl Fault {
             Fault::WriteFailure => 'f',
             Fault::ReusedPort => 'o',
             Fault::StopForever => 'i',
+            Fault::LostStatus => 'u',
         }
     }
 
@@ -112,6 +116,7 @@ impl fmt::Display for Fault {
             Fault::WriteFailure => "write-failure",
             Fault::ReusedPort => "reused-port",
             Fault::StopForever => "stop-forever",
+            Fault::LostStatus => "lost-status",
         })
     }
 }
@@ -125,7 +130,7 @@ const STRIKES: u8 = 3;
 /// The limit makes every run settle: after the last strike nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Faults {
-    armed: u16,
+    armed: u32,
     left: u8,
 }
 

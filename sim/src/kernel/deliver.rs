@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use cluster_core::{ChannelId, Errno, OsEvent, SocketId};
+use cluster_core::{ChannelId, Errno, ExitStatus, OsEvent, SocketId};
 
 use super::process_table::{Descriptor, Origin, Phase};
 use super::socket::{ClientState, Flow, SocketKind};
@@ -79,9 +79,10 @@ impl Kernel {
     }
 
     /// Reports the exit of a worker to the primary.
-    pub(crate) fn reap(&mut self, pid: Pid) -> Option<OsEvent> {
+    pub(crate) fn reap(&mut self, pid: Pid, schedule: &mut Schedule) -> Option<OsEvent> {
         let Phase::Dead(status) = self.processes.get(pid).phase else { return None };
         self.processes.enter(pid, Phase::Reaped);
+        let status = if schedule.strikes(Fault::LostStatus) { ExitStatus::ReapedElsewhere } else { status };
         Some(OsEvent::Exited { worker: pid.worker(), status })
     }
 }

@@ -102,7 +102,10 @@ fn exit_follows_every_byte() {
     assert_eq!(kernel.readiness(Step::Read(PRIMARY, DOWN)), Readiness::Enabled);
     assert_eq!(read(&mut kernel, PRIMARY, DOWN), Some(OsEvent::ChannelClosed { channel: DOWN }));
     let status = ExitStatus::Signal(Signal::SIGKILL);
-    assert_eq!(kernel.reap(WORKER), Some(OsEvent::Exited { worker: WorkerId(1), status }));
+    assert_eq!(
+        kernel.reap(WORKER, &mut Schedule::quiet()),
+        Some(OsEvent::Exited { worker: WorkerId(1), status })
+    );
     assert_eq!(kernel.readiness(Step::Reap(WORKER)), Readiness::Obsolete);
 }
 

@@ -45,7 +45,7 @@ impl<P: Program> State<P> {
                 self.input(pid, event);
             }
             Step::Reap(pid) => {
-                let event = self.kernel.reap(pid);
+                let event = self.kernel.reap(pid, schedule);
                 self.input(Pid::PRIMARY, event);
             }
             Step::Timer => {

@@ -11,8 +11,14 @@ const MOVES: [TaskMove; 6] =
     [TaskMove::Run, TaskMove::Cancel, TaskMove::Reload, TaskMove::ScaleDown, TaskMove::Drain, TaskMove::Fail];
 
 /// Faults that a pool must survive; a garbled channel, a stopped primary and a jumping clock are not among them.
-const FAULTS: [Fault; 5] =
-    [Fault::Kill, Fault::SpawnFailure, Fault::ShortWrite, Fault::PartialRead, Fault::WriteFailure];
+const FAULTS: [Fault; 6] = [
+    Fault::Kill,
+    Fault::SpawnFailure,
+    Fault::ShortWrite,
+    Fault::PartialRead,
+    Fault::WriteFailure,
+    Fault::LostStatus,
+];
 
 /// The settings that differ in delivery, cancellation and load.
 fn settings(workers: u32) -> [PoolSettings; 4] {

@@ -17,7 +17,7 @@ const MOVES: [SupervisorMove; 6] = [
 ];
 
 /// Faults that a supervisor must survive; a garbled channel, a stopped primary and a jumping clock are not among them.
-const FAULTS: [Fault; 9] = [
+const FAULTS: [Fault; 10] = [
     Fault::Kill,
     Fault::Grandchild,
     Fault::SpawnFailure,
@@ -27,6 +27,7 @@ const FAULTS: [Fault; 9] = [
     Fault::ShortWrite,
     Fault::PartialRead,
     Fault::WriteFailure,
+    Fault::LostStatus,
 ];
 
 /// The failure has the replay line.
