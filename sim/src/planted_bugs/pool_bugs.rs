@@ -47,7 +47,7 @@ fn task_cancels_detects_a_result() {
     );
 }
 
-/// The ticks of the time limit come at half of their time, or at twice.
+/// A tick of the time limit is too early or too late.
 #[test]
 fn task_limits_detects_wrong_time() {
     let settings = PoolSettings::new(2).time_limit(Duration::from_millis(8_008));

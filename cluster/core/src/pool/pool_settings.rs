@@ -110,11 +110,10 @@ impl PoolSettings {
         self
     }
 
-    /// The time of a task at a worker, from the send to the reply. The worker of a task that exceeds the limit, by at most an eighth,
-    /// is killed and replaced, as is the worker of a cancelled task without a reply; other tasks of the worker are lost with
-    /// the process. The exit does not count as a restart. The task ends with
-    /// [`TaskError::TimedOut`](super::TaskError::TimedOut), or is sent to another worker, by [`Delivery`]; a reply that arrives
-    /// before the exit still counts. Default: none.
+    /// The time of a task at a worker, from the send to the reply. Beyond the limit, by at most an eighth, the worker is killed and
+    /// replaced, also for a cancelled task without a reply; other tasks of the worker end as after any exit. The exit does not count
+    /// as a restart. The late task ends with [`TaskError::TimedOut`](super::TaskError::TimedOut), or is sent to another worker, by
+    /// [`Delivery`]; a reply before the exit still counts. Default: none.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);

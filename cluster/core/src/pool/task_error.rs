@@ -32,8 +32,8 @@ pub enum TaskError {
         /// The exit status of the last worker. `None`: the process cannot be killed.
         status: Option<ExitStatus>,
     },
-    /// The task has exceeded [`PoolSettings::time_limit`](super::PoolSettings::time_limit), and its worker was killed. At least once: at
-    /// the last of its workers.
+    /// The task has exceeded [`PoolSettings::time_limit`](super::PoolSettings::time_limit), and the worker was killed. At least once: at
+    /// the last worker.
     TimedOut {
         /// The worker.
         worker: WorkerId,

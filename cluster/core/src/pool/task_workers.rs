@@ -1,5 +1,5 @@
-//! The workers of a pool and the tasks that each runs. Tasks are numbers here. The workers that may receive a task, and those that
-//! changed, are indexed: no command visits every worker.
+//! The workers of a pool and the running tasks of each worker. Tasks are numbers here. Free workers and changed workers are indexed:
+//! no command visits every worker.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -9,10 +9,10 @@ use super::TaskId;
 use super::time_limit::Ticks;
 use crate::os::WorkerId;
 
-/// The tasks of a worker, each with the ticks since its start.
+/// The tasks of a worker, with the ticks since the start.
 pub(super) type RunningTasks = BTreeMap<TaskId, Ticks>;
 
-/// A worker that runs tasks.
+/// A worker with tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct TaskWorker {
     /// The worker has sent [`TASKS_READY`](super::TASKS_READY).
@@ -21,7 +21,7 @@ struct TaskWorker {
     /// The channel is full.
     is_congested: bool,
     running: RunningTasks,
-    /// The cancelled tasks that the worker has not replied to; each still takes a place.
+    /// The cancelled tasks without a reply; a cancelled task still takes a place.
     cancelled: RunningTasks,
     /// The cancelled tasks without a sent message: the channel was full.
     unsent: BTreeSet<TaskId>,
@@ -32,7 +32,7 @@ impl TaskWorker {
         self.running.len() + self.cancelled.len()
     }
 
-    /// Whether a task that was not cancelled is running.
+    /// Whether a task is running, cancelled tasks aside.
     fn is_busy(&self) -> bool {
         !self.running.is_empty()
     }
@@ -41,7 +41,7 @@ impl TaskWorker {
         self.has_announced && self.is_ready && !self.is_congested && self.load() < limit
     }
 
-    /// Counts a tick for each task, and returns the first of those that exceed their time now.
+    /// Counts a tick for each task, and returns the first task with an exceeded limit, once.
     fn tick(&mut self) -> Option<TaskId> {
         let mut late = None;
         for (task, ticks) in self.running.iter_mut().chain(&mut self.cancelled) {
@@ -58,12 +58,12 @@ impl TaskWorker {
 /// The workers, by number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct TaskWorkers {
-    /// The number of tasks that a worker receives at a time.
+    /// The number of tasks per worker.
     limit: usize,
     workers: BTreeMap<WorkerId, TaskWorker>,
-    /// The workers that may receive a task, by the number of their tasks.
+    /// The workers with room for a task, by the number of tasks.
     free: BTreeSet<(usize, WorkerId)>,
-    /// The workers that have announced themselves and were never ready.
+    /// The workers with an announcement, before the first readiness.
     early: BTreeSet<WorkerId>,
     congested: BTreeSet<WorkerId>,
     /// The workers that became busy or idle since the last report.
@@ -97,7 +97,7 @@ impl TaskWorkers {
         Some(changed)
     }
 
-    /// The worker has announced itself.
+    /// The worker has sent the announcement.
     pub(super) fn announce(&mut self, worker: WorkerId) {
         let is_ready = self.workers.entry(worker).or_default().is_ready;
         self.change(worker, |worker| worker.has_announced = true);
@@ -113,17 +113,17 @@ impl TaskWorkers {
         self.change(worker, |worker| worker.is_ready = is_ready);
     }
 
-    /// The workers that have announced themselves and were never ready.
+    /// The workers with an announcement, before the first readiness.
     pub(super) fn early(&self) -> Vec<WorkerId> {
         self.early.iter().copied().collect()
     }
 
-    /// The worker with the fewest tasks of those that may receive a task.
+    /// The worker with the fewest tasks and with room.
     pub(super) fn least_loaded(&self) -> Option<WorkerId> {
         self.free.first().map(|(_, worker)| *worker)
     }
 
-    /// The workers that became busy, with true, or idle since the last call.
+    /// The workers that became busy (true) or idle since the last call.
     pub(super) fn take_changed(&mut self) -> impl Iterator<Item = (WorkerId, bool)> {
         let workers = &self.workers;
         mem::take(&mut self.changed)
@@ -131,7 +131,7 @@ impl TaskWorkers {
             .map(|id| (id, workers.get(&id).is_some_and(TaskWorker::is_busy)))
     }
 
-    /// Removes a worker, and returns its running tasks.
+    /// Removes a worker, and returns the running tasks.
     pub(super) fn remove(&mut self, worker: WorkerId) -> RunningTasks {
         self.early.remove(&worker);
         self.congested.remove(&worker);
@@ -192,7 +192,7 @@ impl TaskWorkers {
 
     // ---- the time limit
 
-    /// Counts a tick for every task. Returns the workers to kill, each with the first task that has exceeded its time.
+    /// Counts a tick for every task. Returns the workers to kill, with the first late task.
     pub(super) fn tick(&mut self) -> Vec<(WorkerId, TaskId)> {
         let mut late = Vec::new();
         for (id, worker) in &mut self.workers {
@@ -216,8 +216,8 @@ mod tests {
 
     const WORKERS: u64 = 1000;
 
-    /// A command on one worker reports this worker alone, and a choice finds only workers with room: the steps of a command do not
-    /// grow with the number of workers.
+    /// A command on a worker reports this worker alone, and a choice finds only workers with room: the number of steps is independent
+    /// of the number of workers.
     #[test]
     fn command_visits_no_other_worker() {
         let mut workers = TaskWorkers::new(1);

@@ -1,6 +1,6 @@
-//! The time limit of tasks. A machine has no clock and no timer can be cancelled, so one timer at a time counts for all tasks: each
-//! task counts the ticks since its start. The limit is eight ticks; the first may come at any time after the start, so a task
-//! with nine has exceeded the limit, by at most an eighth.
+//! The time limit of tasks. A machine has no clock, and no timer can be cancelled: a single timer ticks for all tasks, eight times per
+//! limit, and each task counts the ticks since the start. The first tick may follow the start at once, so a task with nine ticks
+//! has exceeded the limit by at most an eighth.
 
 use core::time::Duration;
 
