@@ -153,7 +153,7 @@ async function free() {
     return port;
 }
 
-/// The address, compared with the requested one, and the clients that are served there.
+/// The address, compared with the requested address, and the clients that are served there.
 async function serving(server, { free, place, abstract }) {
     const address = server.address();
     if (ends) return asked(server, address, place);
@@ -194,8 +194,8 @@ function served(server, to) {
     });
 }
 
-/// The libuv of Node 20 pads an abstract name with NULs, also for clients: they find only names bound by libuv, and not the
-/// exact name that our primary and every later Node bind.
+/// The libuv of Node 20 pads an abstract name with NULs, also for clients: clients find only names bound by libuv,
+/// and not the exact name that our primary and every later Node bind.
 const pads = Number(process.versions.node.split('.')[0]) < 22;
 
 /// Whether the kernel lists the name.

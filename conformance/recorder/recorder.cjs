@@ -2,7 +2,7 @@
 //
 //     node recorder.cjs SCENARIO.json [EXECUTABLE ARGUMENT...]
 //
-// With an executable, the primary starts it as the workers, in place of JavaScript.
+// With an executable, the primary starts the executable as the workers, in place of JavaScript.
 //
 // One file for the primary and its workers, without dependencies. Every observation is one line on standard output, one
 // write each, so that the lines of several processes do not mix; standard output is inherited, so its end of

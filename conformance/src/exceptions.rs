@@ -27,8 +27,8 @@ pub struct Exception {
     pub runtime: String,
     /// The lines.
     pub lines: LinePattern,
-    /// Whether the runtime never writes these lines, though we do. Then a clause that counts them does not apply
-    /// to the runtime.
+    /// Whether the runtime never writes these lines, though we do. Then a clause that counts these lines does not
+    /// apply to the runtime.
     #[serde(default)]
     pub lacks: bool,
     /// Whether the runtime writes these lines only after a race. Then a run without them does not make the
@@ -70,7 +70,7 @@ impl Exceptions {
         serde_json::from_str(&text).map(Exceptions::new).map_err(|error| failed(error.to_string()))
     }
 
-    /// These exceptions, of which only the rare ones count as needed.
+    /// These exceptions; at first, only the rare exceptions count as needed.
     pub fn new(all: Vec<Exception>) -> Self {
         Exceptions { needed: all.iter().map(|one| one.rare).collect(), all }
     }

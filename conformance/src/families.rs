@@ -33,7 +33,7 @@ static OURS: LazyLock<Families> = LazyLock::new(|| {
         .expect("families.json is part of the program")
 });
 
-/// The worker's request, or the echoed message, as `forms.cjs` reports them.
+/// The worker's request, or the echoed message, as `forms.cjs` reports it.
 #[derive(Debug, Deserialize)]
 struct ReportedEnd {
     #[serde(default)]

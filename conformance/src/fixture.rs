@@ -18,13 +18,13 @@ use crate::trace::Trace;
 /// The recordings of this repository, one directory per runtime.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
-/// How many threads keep each core busy while a run is recorded under load.
+/// The number of threads that keep each core busy while a run is recorded under load.
 pub(crate) const THREADS_A_CORE: usize = 1;
 
-/// How many runs are recorded at the same time under load.
+/// The number of runs that are recorded at the same time under load.
 pub(crate) const RUNS_AT_A_TIME: u32 = 10;
 
-/// How busy the machine was made while a run was recorded.
+/// The load of the machine while a run was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
@@ -64,7 +64,7 @@ pub struct Fixture {
     pub runtime: String,
     /// The recording machine, and the meaning of `loaded` there.
     pub machine: String,
-    /// How many runs were recorded.
+    /// The number of recorded runs.
     pub runs: Runs,
     /// The distinct traces, in an order that depends only on the traces.
     pub traces: Vec<Recorded>,
@@ -74,7 +74,7 @@ pub struct Fixture {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
-    /// In how many runs.
+    /// The number of runs with this trace.
     pub seen: Runs,
     /// Each observer's lines.
     pub trace: Trace,

@@ -2,7 +2,8 @@
 //! under our primary and under Node's own, the oracle. The forms are data, in `forms/forms.json`;
 //! `forms/forms.cjs` tries them.
 //!
-//! A form holds if both end alike. A form that ends Node's primary proves nothing, and is counted apart.
+//! A form holds if both primaries report the same result. A form that ends Node's primary proves nothing, and is
+//! counted apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -137,7 +138,7 @@ pub struct Tally {
     pub setting: String,
     /// The number of tried forms.
     pub tried: usize,
-    /// The number of equal ends.
+    /// The number of forms with equal results.
     pub alike: usize,
     /// Forms that ended Node's own primary, and prove nothing.
     pub oracle_died: usize,

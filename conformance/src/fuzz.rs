@@ -65,7 +65,7 @@ impl Real {
     }
 }
 
-/// How a random scenario went.
+/// The outcome of a random scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
     /// The trace is in the contract of all scenarios, and the simulator can produce it.
@@ -224,8 +224,8 @@ impl Generated {
 
     /// Shrinks while the scenario diverges, in at most `tries` steps.
     ///
-    /// proptest shrinks each part of a plan once, in order. A part that was necessary for another at that time stays, so
-    /// the rest is reduced part by part until every part is necessary.
+    /// proptest shrinks each part of a plan once, in order. A part that was necessary for another part at that time
+    /// remains, so the rest is reduced part by part until every part is necessary.
     pub fn shrink(&mut self, tries: u32, directory: &Path, diverges: impl Fn(&Scenario) -> bool) {
         let still = |plan: &Plan| {
             ends(plan) && write(plan, &self.name, directory).is_ok_and(|scenario| diverges(&scenario))

@@ -52,7 +52,7 @@ impl FromStr for Pattern {
 pub enum Observers {
     /// One observer.
     One(Observer),
-    /// Any worker's.
+    /// Any worker.
     Workers,
     /// Observed by any client.
     Clients,

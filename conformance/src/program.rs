@@ -1,7 +1,7 @@
 //! The interpreter of scenarios for every Rust arm: observations in, actions out. Values only.
 //!
-//! A [`Primary`] and a [`Worker`] receive their own observations, the [`clients::ClientScript`] those of all.
-//! `recorder/recorder.cjs` is the same in JavaScript. An arm translates its events to observations (see
+//! A [`Primary`] and a [`Worker`] receive their own observations, the [`clients::ClientScript`] the observations of
+//! all. `recorder/recorder.cjs` is the same in JavaScript. An arm translates its events to observations (see
 //! [`crate::vocabulary`]), writes them, and performs the actions. Their arguments are complete.
 
 use std::collections::BTreeMap;
@@ -116,7 +116,7 @@ impl Worker {
     }
 }
 
-/// Rules, and how often each has been met.
+/// Rules, and the number of matches of each rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules<Action> {
     rules: Arc<[Rule<Action>]>,

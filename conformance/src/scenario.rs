@@ -56,7 +56,7 @@ pub struct Scenario {
     /// The first major version of Node that can run the scenario; every version by default.
     #[serde(default)]
     pub min_node: Option<u32>,
-    /// How the primary is set up.
+    /// The settings of the primary.
     #[serde(default)]
     pub settings: Settings,
     /// The rules of the primary.
@@ -91,7 +91,7 @@ pub struct Rule<Action> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Clients {
-    /// How many.
+    /// The number of clients.
     #[serde(default = "one", deserialize_with = "deserialize::few")]
     pub count: u32,
     /// Whether the clients start all at once, or in turn.
@@ -105,11 +105,11 @@ fn one() -> u32 {
     1
 }
 
-/// When the clients of a group begin.
+/// The start of the clients of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientOrder {
-    /// The next client starts when the one before is over: refused, ended or reset.
+    /// The next client starts when the client before is over: refused, ended or reset.
     #[default]
     InTurn,
     /// All at once.
@@ -169,7 +169,7 @@ impl Scenario {
         self.primary.iter().flat_map(|rule| &rule.actions)
     }
 
-    /// Every program of a worker in the file: the common one and those of single workers.
+    /// Every program of a worker in the file: the common program and the programs of single workers.
     pub(crate) fn worker_programs(&self) -> impl Iterator<Item = &[Rule<WorkerAction>]> {
         std::iter::once(self.worker.as_slice()).chain(self.workers.values().map(Vec::as_slice))
     }
@@ -181,7 +181,8 @@ impl Scenario {
         self.primary_actions().any(sets)
     }
 
-    /// The servers outside the cluster: exclusive ones, and those received with a message, named by its text.
+    /// The servers outside the cluster: exclusive servers, and servers received with a message. The text of the
+    /// message is the name of a received server.
     pub(crate) fn exclusive_servers(&self) -> BTreeSet<&str> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let passed = self.primary_actions().filter_map(|action| {

@@ -17,7 +17,7 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::verdict::{Checker, Claim, Failure, Verdict};
 
-/// The real system, where a runtime is named.
+/// The name of the real system as a runtime.
 pub const UNIX: &str = "unix";
 
 /// The claims to run.
@@ -35,9 +35,9 @@ pub struct Suite {
     pub node: Option<Runtime>,
     /// The clusters of the real system and Node, as arms.
     pub mixed: Vec<Mixed>,
-    /// How many schedules of the simulator are sampled for each scenario.
+    /// The number of sampled schedules of the simulator per scenario.
     pub samples: u64,
-    /// How many runs of each scenario the real system, live Node and each mixed cluster make.
+    /// The number of runs per scenario of the real system, of live Node and of each mixed cluster.
     pub runs: u32,
 }
 
@@ -98,7 +98,7 @@ impl Suite {
         });
     }
 
-    /// The slow jobs first, so that no thread is alone with one at the end.
+    /// The slow jobs first, so that no thread is alone with a slow job at the end.
     fn jobs(&self) -> Vec<Job<'_>> {
         let live = self.node.iter().map(Source::Live);
         let mixed = self.mixed.iter().map(Source::Mixed);

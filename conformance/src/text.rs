@@ -8,7 +8,7 @@ use cluster_core::Escaped;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-/// Reads a value from a text, inside the visitor: only there the deserializer still has the line.
+/// Reads a value from a text, inside the visitor: the deserializer has the line only there.
 pub(crate) fn read<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -31,7 +31,7 @@ impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for TextVisitor<T> {
     }
 }
 
-/// Makes `Deserialize` of `FromStr`.
+/// Implements `Deserialize` by `FromStr`.
 macro_rules! read_as_text {
     ($($type:ty),+) => { $(
         impl<'de> serde::Deserialize<'de> for $type {
@@ -42,7 +42,7 @@ macro_rules! read_as_text {
     )+ };
 }
 
-/// Makes `Serialize` of `Display`.
+/// Implements `Serialize` by `Display`.
 macro_rules! write_as_text {
     ($($type:ty),+) => { $(
         impl serde::Serialize for $type {

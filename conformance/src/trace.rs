@@ -90,7 +90,7 @@ impl Canon {
     }
 }
 
-/// 0 is no port yet, and -1 stands for a path.
+/// 0 means that there is no port yet, and -1 that the address is a path.
 fn is_one(port: &str) -> bool {
     port != "0" && port != "-1"
 }

@@ -1,7 +1,7 @@
 //! The claims of the suite: each states that all traces of one set are in another, and a verdict is the result.
 //!
-//! *N* are the traces recorded from Node, *S* those of the simulator, *U* those of the real system, *L* those of
-//! the installed Node, *M* those of mixed clusters, and *C* those of the contract: [`order`] with the scenario's
+//! Each letter is a set of traces. *N*: recorded from Node. *S*: of the simulator. *U*: of the real system. *L*: of
+//! the installed Node. *M*: of mixed clusters. *C*: permitted by the contract, which is [`order`] with the scenario's
 //! own clauses. Traces are input; a [`Failure`] describes a trace outside a set.
 
 use std::collections::BTreeMap;
@@ -158,7 +158,7 @@ impl Verdict {
     }
 }
 
-/// Holds traces against the contract and the simulator.
+/// Compares traces with the contract and with the simulator.
 #[derive(Debug)]
 pub struct Checker {
     exceptions: Mutex<Exceptions>,

@@ -135,7 +135,7 @@ pub fn settings(what: &str, args: &[String], cwd: Option<&str>, silent: bool) ->
     Observation::new(what).with("args", args).with("cwd", cwd.unwrap_or("-")).with("silent", silent)
 }
 
-/// Primary: a server of its own is open.
+/// Primary: a server of the primary's own is open.
 pub fn opened(server: &str, address: &ServerAddress) -> Observation {
     address.end(Observation::new("opened").with("server", server))
 }
@@ -266,7 +266,7 @@ pub fn disconnect(after_disconnect: bool, connected: bool) -> Observation {
     Observation::new("disconnect").with("after_disconnect", after_disconnect).with("connected", connected)
 }
 
-/// Worker: the action `look`.
+/// Worker: `look`, the line of the action `inspect`.
 pub fn look(after_disconnect: bool, connected: bool) -> Observation {
     Observation::new("look").with("after_disconnect", after_disconnect).with("connected", connected)
 }

@@ -41,7 +41,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 fn main() -> ExitCode {
     match role() {
         Ok(Role::Primary) => {
-            // The first runtime opens descriptors that all share and none closes.
+            // The first runtime opens descriptors that all runtimes share and none closes.
             drop(support::runtime());
             // One at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
@@ -80,7 +80,7 @@ fn provocation(fault: Fault) -> Trial {
 
 // ---- the provocations
 
-/// The kernel chooses among some 28,000 ports: in a million binds, the absence of one port is as good as impossible.
+/// The kernel chooses among some 28,000 ports: in a million binds, the absence of one port is practically impossible.
 fn reused_port() -> TestResult {
     let released = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     for _ in 0..1_000_000 {
@@ -140,7 +140,7 @@ async fn bind_failure() -> TestResult {
     end(primary).await
 }
 
-/// EMFILE, and when there is a number again the client is served.
+/// EMFILE. When a descriptor is free again, the client is served.
 async fn accept_failure() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
@@ -206,7 +206,7 @@ async fn garbage() -> TestResult {
     Ok(())
 }
 
-/// The kernel takes a part, and of the next nothing: EAGAIN.
+/// The kernel takes a part of one write, and nothing of the next write: EAGAIN.
 fn short_write() -> TestResult {
     let (mut near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
@@ -225,7 +225,7 @@ fn short_write() -> TestResult {
     Ok(())
 }
 
-/// The second message is read in two pieces, the first of them with the message before.
+/// The second message is read in two pieces, the first piece together with the message before.
 async fn partial_read() -> TestResult {
     let script = r#"printf '"one"\n"tw' >&3; read line <&3; printf 'o"\n' >&3; read line <&3"#;
     let mut primary = primary_of("/bin/sh", &["-c", script])?;
@@ -261,7 +261,7 @@ async fn aborted() -> TestResult {
     end(primary).await
 }
 
-/// A stopped worker accepts nothing, delays no other, and continues after SIGCONT.
+/// A stopped worker accepts nothing, delays no other worker, and continues after SIGCONT.
 async fn stop() -> TestResult {
     let mut primary = primary()?;
     let slow = fork(&mut primary, "serve");
@@ -418,7 +418,7 @@ async fn one_too_many(worker: &Worker) -> Ended {
     future::pending().await
 }
 
-/// How many clients wait while no descriptor can be sent.
+/// The number of clients that wait while no descriptor can be sent.
 const CLIENTS: usize = 8;
 
 /// The limit of open descriptors of a process. The kernel also applies the limit to the descriptors that a user has in flight.

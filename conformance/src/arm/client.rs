@@ -72,7 +72,8 @@ impl Client {
         Ok(())
     }
 
-    /// Runs until the connection is over, and returns how: `None` if the client reset it.
+    /// Runs until the connection is over, and returns how the connection ended: `None` if the client has reset the
+    /// connection.
     async fn converse<Stream: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut connection: Stream,

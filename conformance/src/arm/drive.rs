@@ -192,7 +192,7 @@ impl RealRun {
         RealRun { lines: Vec::new(), script, directory, clients, steps, seen, by_clients }
     }
 
-    /// Until no process is left and no client has anything more to see.
+    /// Runs until no process is left and no client can observe more.
     async fn drive(&mut self, stdout: ChildStdout) -> Result<(), RunError> {
         let mut written = BufReader::new(stdout).lines();
         let mut processes_live = true;

@@ -71,13 +71,13 @@ pub enum Reach {
 pub struct Nearest {
     /// The number of lines that are equal.
     pub made: usize,
-    /// How many lines there are.
+    /// The number of lines.
     pub of: usize,
     /// The first difference; `None` if no line was the reason.
     pub misfit: Option<Divergence>,
     /// The check that the nearest run fails. A search does not continue behind a failed check.
     pub failed: Option<Box<Failure>>,
-    /// How many different worlds were looked at.
+    /// The number of visited worlds.
     pub worlds: usize,
     /// The replay line of the nearest run.
     pub replay: String,

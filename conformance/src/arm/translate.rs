@@ -122,7 +122,7 @@ fn unpiped(message: &Message) -> Option<(u32, String)> {
     message.to::<Piped>().ok().map(|Piped { fd, text }| (fd, text))
 }
 
-/// Where a server is.
+/// The address of a server.
 pub(super) fn local(address: &LocalAddress) -> ServerAddress {
     match address {
         LocalAddress::Ip(_) | LocalAddress::Zoned { .. } => ServerAddress::Port(address.port()),
@@ -130,7 +130,7 @@ pub(super) fn local(address: &LocalAddress) -> ServerAddress {
     }
 }
 
-/// Where a server was asked to be.
+/// The requested address of a server.
 pub(super) fn asked(address: &ListenAddress) -> ServerAddress {
     if let ListenAddress::Path { path, .. } = address {
         ServerAddress::path(path)

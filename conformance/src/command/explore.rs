@@ -28,7 +28,7 @@ mod target;
 use regressions::Regressions;
 use target::{ExploreTarget, Finding, schedule};
 
-/// How many worlds an exhaustive search has seen.
+/// The number of worlds that an exhaustive search has visited.
 static SEEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The limit of threads.
@@ -196,7 +196,7 @@ impl Explore {
 /// Set when shrinking has taken long enough.
 static ENOUGH: AtomicBool = AtomicBool::new(false);
 
-/// How often the clock is looked at.
+/// The interval at which the clock is read.
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// Ends shrinking after the deadline, or at an interruption. The simulator itself has no clock.

@@ -10,7 +10,7 @@ use tempfile::{Builder, NamedTempFile};
 
 use super::CliError;
 
-/// Whether the path can be written. Checked before a long run, and without a trace.
+/// Whether the path can be written. Checked before a long run; the check leaves no file behind.
 pub(super) fn writable(path: &Path) -> Result<(), CliError> {
     let asked = match replaced(path) {
         Some(permissions) => beside(path, permissions).map(|_| ()),

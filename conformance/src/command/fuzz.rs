@@ -1,4 +1,4 @@
-//! `conformance fuzz`: random scenarios, run for real and held against the simulator.
+//! `conformance fuzz`: random scenarios, run on real processes and compared with the simulator.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,7 +59,7 @@ pub(super) struct Fuzz {
     out: PathBuf,
 }
 
-/// How many went how, arm by arm.
+/// The number of runs with each outcome, by arm.
 #[derive(Default)]
 struct Tally(BTreeMap<String, BTreeMap<String, u64>>);
 
@@ -148,7 +148,7 @@ impl Fuzz {
         })
     }
 
-    /// Compares all recordings on one thread per core, and prints the names of those that do not fit.
+    /// Compares all recordings on one thread per core, and prints the names of the recordings that do not fit.
     fn compare_recorded(checker: &RunChecker, directory: &Path) -> Result<Outcome, CliError> {
         let cli_error = |error: io::Error| file::cli_error(directory, &error);
         let recordings = Recording::all(directory).map_err(cli_error)?;
@@ -263,8 +263,8 @@ impl Fuzz {
         }
     }
 
-    /// Shrinks a diverging scenario, writes its file, and prints the failure: that of the shrunk scenario, or else
-    /// the first one.
+    /// Shrinks a diverging scenario, writes its file, and prints the failure: the failure of the shrunk scenario, or
+    /// else the first failure.
     fn explain(
         &self,
         number: u64,

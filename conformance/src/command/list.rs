@@ -6,7 +6,7 @@ use super::{CliError, Outcome, Paths, print, width};
 use crate::scenario::Scenario;
 use crate::text::wrapped;
 
-/// Where the stories begin.
+/// The indent of descriptions.
 const INDENT: usize = 4;
 /// Longer lines are hard to read, on a wide terminal, too.
 const WIDEST: usize = 100;

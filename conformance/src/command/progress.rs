@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// The number of progress lines for a long count.
 const LINES: u64 = 10;
 
-/// How often is looked how many are done.
+/// The interval at which the count is read.
 const GLANCE: Duration = Duration::from_millis(200);
 
 /// The progress of a command.
@@ -106,7 +106,7 @@ impl Progress {
     }
 }
 
-/// Whether an item has a line: the first one, and each that completes another tenth.
+/// Whether an item has a line: the first item has one, and every item that completes another tenth.
 fn is_due(done: u64, of: u64) -> bool {
     let tenths = |done: u64| done * LINES / of.max(1);
     done == 1 || tenths(done) > tenths(done - 1)

@@ -1,6 +1,6 @@
 //! `conformance replay`: replays a run of the simulator, and prints every step.
 //!
-//! The replay line is of a scenario of this suite, or of one of the simulator's own, as a failing `cargo test`
+//! The replay line is of a scenario of this suite, or of a scenario of the simulator, as a failing `cargo test`
 //! prints.
 
 use std::ops::RangeInclusive;
@@ -81,7 +81,7 @@ impl Run {
         self.end = if self.end == Outcome::Left { Outcome::Left } else { Outcome::Fails };
     }
 
-    /// The range of steps in which the run departs from the recorded one.
+    /// The range of steps in which the run departs from the recorded run.
     fn departure(&self, left: &RangeInclusive<usize>) -> String {
         let (from, to) = (left.start(), left.end());
         let first = self.trace.rows().iter().find(|row| row.step >= *from as u64);

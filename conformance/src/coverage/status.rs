@@ -46,7 +46,7 @@ impl fmt::Display for Column {
     }
 }
 
-/// How something stands.
+/// The status of a scenario, a test or a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {
     /// All claims hold.
@@ -70,7 +70,7 @@ impl fmt::Display for Mark {
 /// The status of each scenario per arm. An arm that did not run has no entry.
 pub type Status = BTreeMap<Column, BTreeMap<String, Mark>>;
 
-/// The status of everything.
+/// The status of every scenario in these verdicts.
 pub fn statuses(verdicts: &[Verdict]) -> Status {
     let mut status = Status::new();
     for verdict in verdicts {

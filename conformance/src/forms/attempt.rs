@@ -1,5 +1,5 @@
-//! One attempt at a list of forms: a primary, and one Node worker that tries them. A form that kills the worker
-//! ends so, and another worker continues behind the form.
+//! One attempt at a list of forms: a primary, and one Node worker that tries them. A form may kill the worker: then
+//! another worker continues behind the form.
 
 use std::fs;
 use std::io;

@@ -22,9 +22,9 @@ pub struct Plan {
     forks: u32,
     /// Whether the workers have a second server.
     admin: bool,
-    /// Where the first server is: a family of `listen`.
+    /// The address of the first server: a family of `listen`.
     address: &'static str,
-    /// Whether the workers have a server for datagrams, and where: a family of `bind`.
+    /// The address of the workers' server for datagrams, if any: a family of `bind`.
     inbox: Option<&'static str>,
     primary: Vec<Rule>,
     /// The rules of workers with odd ids, and with even ids.
@@ -35,7 +35,7 @@ pub struct Plan {
     forms: [u32; 2],
 }
 
-/// Actions on the n-th such event, or on every one if `nth` is 0.
+/// Actions on the n-th such event, or on every such event if `nth` is 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     on: &'static str,
@@ -110,7 +110,7 @@ impl Plan {
         plans
     }
 
-    /// The rules of the primary, of the workers with odd ids, and of those with even ids.
+    /// The rules of the primary, of the workers with odd ids, or of the workers with even ids.
     fn rules(&self, list: usize) -> &[Rule] {
         [&self.primary, &self.workers[0], &self.workers[1]][list]
     }
@@ -175,7 +175,7 @@ impl Clients {
     }
 }
 
-/// All plans. Every client ends in some way, so that no worker waits for one.
+/// All plans. Every client ends in some way, so that no worker waits for a client.
 pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let workers = [vec(worker_rule(), 0..4), vec(worker_rule(), 0..4)];
     let families = Families::ours();

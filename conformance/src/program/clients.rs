@@ -1,6 +1,6 @@
 //! The clients of a scenario: the script receives every line and returns the next actions of each client.
 //!
-//! Clients name servers, and learn the port from the workers' `listening` lines.
+//! Clients name servers, and find the port in the workers' `listening` lines.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};

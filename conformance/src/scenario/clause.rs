@@ -13,7 +13,7 @@ pub struct Clause {
     pub kind: ClauseKind,
 }
 
-/// How a claim is made.
+/// The kinds of conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClauseKind {
     /// The number of such lines, of all matching observers together.
@@ -36,7 +36,7 @@ pub enum ClauseKind {
         lines: LinePattern,
         /// The detail.
         detail: String,
-        /// How many different values.
+        /// The number of different values.
         over: u32,
     },
     /// All clauses of at least one list hold.

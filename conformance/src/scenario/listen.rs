@@ -38,19 +38,19 @@ pub struct Listen {
     /// In place of an address, use the descriptor of a server opened by the primary.
     #[serde(default)]
     pub fd_of: Option<ServerName>,
-    /// Leave IPv4 alone. Node: `ipv6Only`.
+    /// Only IPv6, without IPv4. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
     /// Do not share the server.
     #[serde(default)]
     pub exclusive: bool,
-    /// Let others bind there too, and the kernel spread the clients. Node: `reusePort`.
+    /// Other sockets may have the same address, and the kernel spreads the clients. Node: `reusePort`.
     #[serde(default)]
     pub reuse_port: bool,
-    /// How many connections the kernel holds.
+    /// The limit of connections that the kernel queues.
     #[serde(default)]
     pub backlog: Option<u32>,
-    /// How many connections the worker takes at a time. Node: `server.maxConnections`.
+    /// The limit of open connections of the worker. Node: `server.maxConnections`.
     #[serde(default)]
     pub max_connections: Option<u32>,
     /// The form in which a worker on Node creates the server and calls `listen`, of the [family](Listen::family).
@@ -136,7 +136,7 @@ pub struct Bind {
     /// Leave IPv4 alone. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
-    /// Bind though another has bound there. Node: `reuseAddr`.
+    /// Bind even if another socket has the same address. Node: `reuseAddr`.
     #[serde(default)]
     pub reuse_address: bool,
     /// As in [`Listen::reuse_port`].
@@ -145,7 +145,7 @@ pub struct Bind {
     /// Do not share the server.
     #[serde(default)]
     pub exclusive: bool,
-    /// How a worker on Node makes the socket and calls `bind`, as in [`Listen::form`].
+    /// The form in which a worker on Node creates the socket and calls `bind`, as in [`Listen::form`].
     #[serde(default)]
     pub form: Option<String>,
 }

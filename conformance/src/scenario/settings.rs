@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::Token;
 use super::error::ValidationError;
 
-/// How the primary is set up.
+/// The settings of a primary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -16,7 +16,7 @@ pub struct Settings {
     /// The source of the policy.
     #[serde(default)]
     pub policy_from: PolicyFrom,
-    /// How channels are written.
+    /// The serialization of messages on channels.
     #[serde(default)]
     pub serialization: Serialization,
     /// Whether a primary on Node survives an uncaught error in Node's own code, as ours does in any case. Node: a
@@ -58,7 +58,7 @@ pub enum PolicyFrom {
     Environment,
 }
 
-/// How channels are written. Node: the `serialization` of `cluster.settings`.
+/// The serialization of messages on channels. Node: the `serialization` of `cluster.settings`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Serialization {
@@ -91,7 +91,7 @@ pub struct Setup {
     /// The options of Node's executable, before the script.
     #[serde(default)]
     pub exec_argv: Option<Vec<Token>>,
-    /// Where the inspectors of workers listen.
+    /// The port of the workers' inspectors.
     #[serde(default)]
     pub inspect_port: Option<u16>,
     /// The directory of workers.
@@ -109,9 +109,9 @@ pub struct Setup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stdio {
-    /// The primary's of the same number.
+    /// The primary's descriptor of the same number.
     Inherit,
-    /// None.
+    /// No descriptor of the parent: `/dev/null`.
     Ignore,
     /// A pipe to the primary.
     Pipe,

@@ -64,7 +64,7 @@ impl Deref for Text {
     }
 }
 
-/// A server opened by another action, and the knowledge of the process about the server.
+/// A server opened by another action, and what the process has observed about the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "Token")]
 pub struct ServerName {
@@ -128,7 +128,7 @@ pub enum Signal {
     /// Terminate.
     #[serde(rename = "SIGTERM")]
     Term,
-    /// Cannot be handled.
+    /// Kill, which no process can handle.
     #[serde(rename = "SIGKILL")]
     Kill,
 }

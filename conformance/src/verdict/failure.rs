@@ -17,7 +17,7 @@ use crate::verdict::Claim;
 pub struct Failure {
     /// The error, the position, and the expectation.
     pub text: String,
-    /// In how many of how many runs.
+    /// The number of runs with this failure, and the number of all runs.
     pub seen: Option<(u64, u64)>,
     /// The line for `conformance replay`, if the simulator took part.
     pub replay: Option<String>,

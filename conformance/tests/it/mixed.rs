@@ -26,7 +26,7 @@ use crate::executable;
 
 const CONFORMANCE: &str = env!("CARGO_BIN_EXE_conformance");
 
-/// Many times the need of any trace of the suite.
+/// Many times the number of worlds that any trace of the suite needs.
 const WORLDS: usize = 1_000_000;
 
 const SCENARIO: &str = r#"{
@@ -91,7 +91,7 @@ fn node_20() -> Option<Runtime> {
     Runtime::find(Path::new("node")).ok().filter(|node| node.name().starts_with("node v20."))
 }
 
-/// How many forms of each family are tried.
+/// The number of tried forms per family.
 const FORMS_OF_A_FAMILY: usize = 6;
 
 /// A Node worker that calls `listen` in this form and serves a client.
@@ -142,7 +142,7 @@ fn forms_serve_under_our_primary() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let real = Real::Mixed(Mixed::new(Side::Unix, Unix::at(Path::new(CONFORMANCE)), node));
     for (address, forms) in &Families::ours().listen {
-        // Each form alone is tried by `conformance forms`; here a few of each family serve a client in a scenario.
+        // `conformance forms` tries each form alone; here a few forms of each family serve a client in a scenario.
         for form in forms.iter().step_by(forms.len().div_ceil(FORMS_OF_A_FAMILY)) {
             for policy in ["round_robin", "shared"] {
                 let scenario = listening(form, policy, address, directory.path());

@@ -40,7 +40,7 @@ fn random(seed: u64) -> String {
     }
 }
 
-/// The steps of a line's run, and whether they are the recorded ones. `None`: malformed or unknown.
+/// The steps of a line's run, and whether the run is the recorded run. `None`: the line is malformed or unknown.
 fn replay(text: &str) -> Option<(Trace, bool)> {
     let line: Line = text.parse().ok()?;
     if line.scenario() == SCENARIO {

@@ -17,7 +17,7 @@ use cluster_conformance::suite::Suite;
 use cluster_conformance::verdict::Checker;
 use cluster_sim::{Faults, Schedule};
 
-/// Many times the need of any trace of the suite.
+/// Many times the number of worlds that any trace of the suite needs.
 const WORLDS: usize = 1_000_000;
 
 fn suite() -> Suite {
@@ -60,7 +60,7 @@ fn no_fault_breaks_a_check() {
     let scenarios = suite().scenarios.into_iter().filter(|scenario| scenario.name != "max_connections");
     for scenario in scenarios {
         let world = Sim::new(&scenario).world().with_faults(Faults::all().limit(3));
-        // The last has failed once, and none of the others did in the same way.
+        // The last seed has failed once, in a way in which no other seed fails.
         for seed in (0..400).chain([6296]) {
             let mut world = world.clone().on(Schedule::seed(seed));
             world.run().expect("no failure");

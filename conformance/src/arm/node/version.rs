@@ -25,7 +25,7 @@ pub(super) fn ask(program: &Path) -> io::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut command = Command::new(program);
-        // Its own group, so that all its children end with it.
+        // A separate group, so that all children of the executable end with the group.
         command
             .arg("--version")
             .stdin(Stdio::null())

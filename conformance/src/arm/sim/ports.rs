@@ -52,8 +52,8 @@ fn names_of_worker<'a>(
     names
 }
 
-/// Whether the worker reports every server to the primary, unless its channel closes first: a server outside the cluster,
-/// or a closed one, is not reported.
+/// Whether the worker reports every server to the primary, unless its channel closes first: a server outside the
+/// cluster, or a closed server, is not reported.
 fn reports_every_server(scenario: &Scenario, worker: u64) -> bool {
     let mut actions = scenario.worker_rules(worker).iter().flat_map(|rule| &rule.actions);
     !actions.any(|action| {

@@ -14,7 +14,7 @@ use crate::program::lines::Lines;
 use crate::scenario::{ServerName, Step};
 use crate::vocabulary::{self, ServerAddress};
 
-/// The script, and the simulator's client of each connected one.
+/// The script, and for each connected client the client of the simulator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SimClients {
     context: ScenarioContext,

@@ -15,7 +15,7 @@ use crate::vocabulary;
 /// The default backlog of Node.
 const BACKLOG: u32 = 511;
 
-/// All of a process's.
+/// All sockets of a process.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Sockets {
     connections: BTreeMap<SocketId, Connection>,
@@ -65,12 +65,12 @@ impl Sockets {
         self.connections.insert(connection, connection_state);
     }
 
-    /// A server is.
+    /// Adds a server.
     pub(super) fn serve(&mut self, socket: SocketId, server: Server) {
         self.servers.insert(socket, server);
     }
 
-    /// A connection or a server no longer is.
+    /// Removes a connection or a server.
     pub(super) fn forget(&mut self, socket: SocketId) {
         self.connections.remove(&socket);
         self.servers.remove(&socket);
@@ -172,7 +172,7 @@ impl Sockets {
         self.connections.keys().copied()
     }
 
-    /// The handle to send: a server by name, or the peer of the line. `None` if it is closed.
+    /// The handle to send: a server by name, or the peer of the line. `None` if the handle is closed.
     pub(super) fn passing(
         &self,
         what: Option<&ServerName>,
@@ -206,7 +206,7 @@ pub(super) fn end(process: &mut Process<'_>, target: Option<ReplyTarget>) {
     }
 }
 
-/// Sends a datagram to a port of 127.0.0.1, from a socket or from a new one.
+/// Sends a datagram to a port of 127.0.0.1, from a given socket or from a new socket.
 pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, port: u16, text: &str) {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let (host, unset) = (Ipv4Addr::UNSPECIFIED.into(), false);

@@ -98,7 +98,7 @@ impl SimWorker {
         }
     }
 
-    /// Something happens at a socket of the program's own.
+    /// Handles an event of one of the program's own sockets.
     pub(super) fn socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
         let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
         for (seen, target) in self.sockets.on_event(event) {
@@ -156,7 +156,7 @@ impl SimWorker {
         &self.servers[&listener].name
     }
 
-    /// Observes an event of a server that serves on. Unless the process ends, the server accepts the next
+    /// Observes an event of a server that continues to serve. Unless the process ends, the server accepts the next
     /// connection.
     fn serve(
         &mut self,

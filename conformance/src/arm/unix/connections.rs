@@ -57,7 +57,7 @@ pub(super) struct Connection {
     socket: socket2::Socket,
     /// A third descriptor, for reading.
     reader: Wire,
-    /// The original: the count of a received socket ends when it is dropped.
+    /// The original socket: the sender's count ends when the original is dropped.
     _lent: Box<dyn Any + Send + Sync>,
     /// Notified when the connection is sent to another process.
     passed: Notify,
@@ -76,7 +76,7 @@ impl Connection {
         Connection::with(server, lent, ())
     }
 
-    /// A connection received with a message: the sender counts it until it is closed here.
+    /// A connection received with a message: the sender counts the connection until the close here.
     pub(super) fn counted<T: AsFd + Any + Send + Sync>(
         server: &str,
         stream: T,
@@ -272,7 +272,7 @@ impl OpenSockets {
         self.connections().datagrams.remove(name);
     }
 
-    /// Sends a datagram to a port of 127.0.0.1, from a named socket or from a new one.
+    /// Sends a datagram to a port of 127.0.0.1, from a named socket or from a new socket.
     pub(super) fn send_datagram(&self, from: Option<&str>, port: u16, text: &str) {
         let to = SocketAddr::from(([127, 0, 0, 1], port));
         let known = from.and_then(|name| self.connections().datagrams.get(name).cloned());

@@ -1,7 +1,7 @@
 //! The primary's part of a scenario on the real system: events in, commands out.
 //!
-//! Events of its own sockets and of pipes arrive in one inbox, so that no event falls between another and the
-//! reaction to it.
+//! Events of the primary's own sockets and of pipes arrive in one inbox, so that no event falls between another event
+//! and the reaction.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

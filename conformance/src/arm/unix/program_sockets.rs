@@ -29,7 +29,7 @@ pub(super) fn named(servers: &Servers, name: Option<&ServerName>) -> Option<Sock
     servers.get(name?.as_str()).and_then(OpenServer::socket)
 }
 
-/// An open server. Dropping this closes it.
+/// An open server. A drop closes the server.
 #[derive(Debug)]
 pub(super) struct OpenServer {
     socket: socket2::Socket,

@@ -14,7 +14,7 @@ use super::connections::{self, Connection, Observe, OpenSockets};
 use crate::observation::Observation;
 use crate::vocabulary::{self, ServerAddress};
 
-/// A server that is being opened. Dropping the sender closes it.
+/// A server that is being opened. Dropping the sender closes the server.
 struct Server {
     worker: ServerWorker,
     name: String,
@@ -37,14 +37,14 @@ pub(super) fn is_exclusive(options: &ListenOptions) -> bool {
     options.exclusive || options.reuse_port
 }
 
-/// A position in the order of closing: reached when the one before is dropped.
+/// A position in the order of closing: reached when the position before is dropped.
 pub(super) struct Turn {
     before: Option<oneshot::Receiver<()>>,
     _after: oneshot::Sender<()>,
 }
 
 impl Turn {
-    /// The position behind another; also returns its end.
+    /// The position behind another, and the end of the new position.
     pub(super) fn behind(before: Option<oneshot::Receiver<()>>) -> (Self, oneshot::Receiver<()>) {
         let (sender, after) = oneshot::channel();
         (Turn { before, _after: sender }, after)

@@ -19,7 +19,7 @@ const HEAD: &str = "# Failing runs of the simulator: `conformance explore` runs 
 /// A larger file is no file of replay lines.
 const MOST_BYTES: u64 = 16 << 20;
 
-/// See the module.
+/// The known regressions.
 #[derive(Debug)]
 pub(super) struct Regressions {
     path: PathBuf,
@@ -45,7 +45,7 @@ impl Regressions {
         of_it.filter(|line| seen.insert(line.to_string())).collect()
     }
 
-    /// Appends a line, unless present. Returns whether it was appended.
+    /// Appends a line. False: the line is present already.
     pub(super) fn add(&self, line: &str) -> Result<bool, CliError> {
         add(&self.path, line).map_err(|error| file::cli_error(&self.path, &error))
     }

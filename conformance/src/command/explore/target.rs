@@ -11,8 +11,8 @@ use crate::exceptions::Exceptions;
 use crate::order;
 use crate::scenario::Scenario;
 
-/// Faults of a healthy machine. A short write is none: a worker that exits at once loses the rest, and the lines
-/// show it.
+/// Faults of a healthy machine. A short write is no such fault: a worker that exits at once loses the rest, and the
+/// lines show it.
 const HEALTHY: [Fault; 1] = [Fault::PartialRead];
 
 const KEPT: &str = "Every check of the simulator passes, and every run keeps the contract.";
@@ -25,7 +25,7 @@ const SURPRISES: u8 = 3;
 /// Judges a complete run.
 type Judge<P> = Box<dyn Fn(&World<P>) -> Option<Finding> + Send + Sync>;
 
-/// See the module.
+/// The target of a search.
 pub(super) struct ExploreTarget<P> {
     name: String,
     world: World<P>,
@@ -40,7 +40,7 @@ pub(super) struct ExploreTarget<P> {
 pub(super) struct Finding {
     /// Two failures of one kind count as the same.
     pub(super) kind: String,
-    /// In words.
+    /// The failure in words.
     pub(super) text: String,
 }
 

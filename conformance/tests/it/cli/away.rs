@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A copy of the program in a directory where nothing else is.
+/// A copy of the program in a directory without other files.
 struct Away {
     directory: TempDir,
 }

@@ -42,7 +42,7 @@ fn failure_is_shrunk_explained_and_kept() {
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{printed}");
     assert!(printed.out.ends_with(parts[9]), "the line is last: {printed}");
     let others = explore(&luck(), "luck", &["--jobs", "3"]);
-    assert_eq!(others.out, printed.out, "how many look does not matter");
+    assert_eq!(others.out, printed.out, "the number of threads does not matter");
 
     let kept = fs::read_to_string(cli.path("regressions.txt")).expect("it was made");
     let line = kept.lines().last().expect("a line");

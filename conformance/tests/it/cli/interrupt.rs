@@ -34,7 +34,7 @@ fn interrupted_run_leaves_no_process() {
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted: "), "{output:?}");
     let played = Pid::from_raw(played.trim().parse().expect("a number"));
-    assert!(kill(played, None).is_err(), "the node of the run lives on");
+    assert!(kill(played, None).is_err(), "the node of the run still runs");
 }
 
 #[test]
@@ -52,11 +52,11 @@ fn interrupted_fuzz_prints_counts() {
     assert!(rest.iter().any(|line| line.starts_with("ending: ")), "{rest:?}");
     assert!(
         tally.starts_with("unix: ") && !tally.contains("DIVERGE"),
-        "what was ended is not counted: {tally}"
+        "an interrupted run is not counted: {tally}"
     );
 }
 
-/// The process has left its group: after the first signal, the command waits on.
+/// The process has left its group: after the first signal, the command continues to wait.
 #[test]
 fn second_signal_ends_at_once() {
     let cli = CliFixture::new();
@@ -72,7 +72,7 @@ fn second_signal_ends_at_once() {
     let command = command.env("TMPDIR", cli.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut command = command.spawn().expect("it can be started");
     let asked = fs::read_to_string(&pipe).expect("a process id");
-    assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 1, "they have one home");
+    assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 1, "the runs have one directory");
     let mut lines = BufReader::new(command.stderr.take().expect("it is piped")).lines();
     let interrupt = || kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
     interrupt();

@@ -37,7 +37,7 @@ fn end_by(signal: Signal, command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// `explore --seeds` and `run --samples` exit with 130 and say how far they were.
+/// `explore --seeds` and `run --samples` exit with 130 and print the number of finished runs.
 #[test]
 fn sampling_commands_end_at_a_signal() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
