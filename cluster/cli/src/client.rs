@@ -104,7 +104,7 @@ pub(crate) async fn stop(target: Target) -> anyhow::Result<()> {
     carry_out(&target, &Request::Stop).await
 }
 
-/// Events of the primary: people need those of the supervisor.
+/// Events of the primary, which are not printed: the events of the supervisor contain the same facts.
 const DETAILS: [&str; 5] = ["fork", "online", "listening", "disconnect", "exit"];
 
 /// Orders a command, and prints the events until the command has taken full effect.

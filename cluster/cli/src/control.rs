@@ -1,4 +1,4 @@
-//! The control socket of a service: a request is one line of JSON, and each reply is one.
+//! The control socket of a service: each request and each reply is one line of JSON.
 
 use std::fs;
 use std::io;
@@ -142,7 +142,7 @@ async fn follow_records(
     }
 }
 
-/// Carries out a request. The client receives the events meanwhile.
+/// Carries out a request. The client receives the events of the command.
 async fn carry_out(request: Request, service: &Service, writer: &mut OwnedWriteHalf) -> io::Result<()> {
     let mut records = service.feed.subscribe();
     let mut work = std::pin::pin!(service.carry_out(request));

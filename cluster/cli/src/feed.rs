@@ -34,7 +34,7 @@ pub(crate) struct EventRecord {
     pub(crate) slot: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) worker: Option<u64>,
-    /// For people.
+    /// The event in a sentence.
     pub(crate) text: String,
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// As `run` writes a line.
+/// The line in the output of `run`.
 impl fmt::Display for OutputLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} | {}", self.time, self.slot, self.line)
@@ -81,7 +81,7 @@ impl fmt::Display for Record {
 }
 
 impl Record {
-    /// About the memory of the record.
+    /// The memory of the record, approximately.
     fn bytes(&self) -> usize {
         let texts = match self {
             Record::Event(event) => event.time.len() + event.event.len() + event.text.len(),
@@ -129,7 +129,7 @@ impl Feed {
         let _ = self.sender.send(record);
     }
 
-    /// The records from now on.
+    /// All later records.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
         self.sender.subscribe()
     }

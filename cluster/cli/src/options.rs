@@ -187,7 +187,7 @@ impl Options {
         Ok(toml::from_str(text)?)
     }
 
-    /// The own settings, completed by `rest`.
+    /// These settings; a setting without a value here has the value in `rest`.
     pub(crate) fn or(&self, rest: &Options) -> anyhow::Result<Options> {
         let mut merged = Table::try_from(rest)?;
         merged.extend(Table::try_from(self)?);

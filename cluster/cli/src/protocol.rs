@@ -1,4 +1,4 @@
-//! What the commands and a service write on the control socket: one line of JSON each.
+//! The messages of commands and services on the control socket: one line of JSON each.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub(crate) enum RecordKind {
 #[serde(rename_all = "kebab-case", tag = "reply")]
 pub(crate) enum Reply {
     Status(Status),
-    /// A record during the command, or of the asked kind.
+    /// A record: an event of the command, or a record of the requested kind.
     Progress {
         record: Record,
     },

@@ -1,4 +1,4 @@
-//! How a failure ends the command: one text with its causes, and an exit code.
+//! The end of a failed command: the failure with its causes, and an exit code.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
 pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     if io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-        // The reader needs no more: `cluster logs | head`.
+        // The reader has closed the pipe, as in `cluster logs | head`.
         return ExitCode::SUCCESS;
     }
     eprintln!("cluster: {error:#}");

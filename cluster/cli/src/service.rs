@@ -1,4 +1,4 @@
-//! A running service: what readers and commands need of it.
+//! A running service, as readers and commands use it.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -93,7 +93,7 @@ fn failed(error: &HandleError) -> Reply {
     Reply::Failed { error: error.to_string() }
 }
 
-/// The slot that a forked worker is for.
+/// The slot of a forked worker.
 fn slot_of(supervisor: &Supervisor, worker: WorkerId) -> u32 {
     let slots = supervisor.slots();
     let own = slots.iter().find(|slot| slot.worker == Some(worker) || slot.successor == Some(worker));

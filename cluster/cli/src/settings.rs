@@ -106,7 +106,7 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
     })
 }
 
-/// How a worker is started: in a group of its own, with pipes for its output.
+/// The options of a worker's start: a process group of its own, and pipes for the output.
 fn spawn_options(options: &Options, program: &Program, preload: Option<&Path>) -> SpawnOptions {
     let mut spawn = SpawnOptions::new()
         .exec(program.exec.clone())

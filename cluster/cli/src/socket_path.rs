@@ -1,4 +1,4 @@
-//! Where control sockets are: one directory per user, one socket per service.
+//! The paths of control sockets: one directory per user, one socket per service.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
