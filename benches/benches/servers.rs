@@ -150,7 +150,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
+        // Both calls fail only for a process that has ended already.
         let _ = self.primary.kill();
         let _ = self.primary.wait();
     }

@@ -16,7 +16,7 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Runs one seed after the other until `steps` steps are done. Returns the time for exactly that number.
+/// Runs one seed after the other until `steps` steps are done. Returns the time for exactly this number of steps.
 fn timed_steps(steps: u64, mut run: impl FnMut(u64) -> Result<u64, Box<Failure>>) -> Duration {
     let (mut done, mut seed) = (0, 0);
     let started = Instant::now();

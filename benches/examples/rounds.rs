@@ -3,7 +3,8 @@
 //!
 //! `valgrind --tool=callgrind target/release/examples/rounds hand-off 5000`
 //!
-//! The difference between two numbers of rounds, by the difference of the numbers, is the cost of one round.
+//! Count with two numbers of rounds: the difference of the counts, divided by the difference of the numbers, is the
+//! cost of one round.
 
 use clap::{Parser, ValueEnum};
 use cluster_benches::InMemoryCluster;

@@ -1,4 +1,4 @@
-// An ordinary server, which knows nothing of a cluster: the worker of `node.rs`. `node node.js PORT` runs it alone.
+// An ordinary server without code for a cluster: the worker of `node.rs`. `node node.js PORT` runs it alone.
 const http = require('node:http');
 
 const server = http.createServer((request, response) => response.end(`process ${process.pid}\n`));

@@ -34,7 +34,8 @@ async fn main() -> anyhow::Result<()> {
                 | Event::Exit { worker, .. }
                 | Event::Error { worker, error: WorkerError::Spawn { .. } } => {
                     println!("worker {worker}: {event:?}");
-                    // Replaced at once, or after a pause if the worker was young; every time in a row doubles the pause.
+                    // The successor starts at once, or after a pause if the worker was young; every young worker in a
+                    // row doubles the pause.
                     if let Some(start) = started.remove(&worker) {
                         if start.elapsed() > Duration::from_secs(5) {
                             pause = Duration::ZERO;

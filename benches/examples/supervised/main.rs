@@ -40,7 +40,7 @@ enum Case {
     },
 }
 
-/// How long a case under load takes: until both numbers are reached.
+/// The amount of load of a case: the case ends when both numbers are reached.
 #[derive(clap::Args)]
 struct Amount {
     /// Requests at least.
