@@ -21,6 +21,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run a program as a cluster, in the foreground.
     Run(Box<RunArguments>),
+    /// Start one worker of a program, print where the worker listens, and stop.
+    Check(Box<RunArguments>),
     /// Show the workers of a running service.
     Status(StatusArguments),
     /// Replace every worker, one after the other, without losing a request.
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Restart(RestartArguments),
     /// Shut the service down: workers finish their requests first.
     Stop(Target),
+    /// Show the workers on the whole terminal, every second. Keys reload and scale.
+    Top(Target),
     /// Print the recent output of the workers.
     Logs(LogsArguments),
     /// Print the recent events of the service.
@@ -58,7 +62,7 @@ pub(crate) struct RunArguments {
 }
 
 /// The addressed service.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Target {
     /// The control socket of the service.
     #[arg(long, value_name = "PATH", env = "CLUSTER_CONTROL")]

@@ -107,6 +107,18 @@ pub(crate) async fn stop(target: Target) -> anyhow::Result<()> {
 /// Events of the primary, which are not printed: the events of the supervisor contain the same facts.
 const DETAILS: [&str; 5] = ["fork", "online", "listening", "disconnect", "exit"];
 
+/// Orders a command, and waits until the command has taken full effect.
+pub(crate) async fn complete(target: &Target, request: &Request) -> anyhow::Result<()> {
+    let mut replies = order(target, request).await?;
+    loop {
+        match next(&mut replies).await? {
+            Reply::Progress { .. } | Reply::Status(_) | Reply::Lost { .. } => {}
+            Reply::Done => return Ok(()),
+            Reply::Failed { error } => bail!(error),
+        }
+    }
+}
+
 /// Orders a command, and prints the events until the command has taken full effect.
 async fn carry_out(target: &Target, request: &Request) -> anyhow::Result<()> {
     let mut replies = order(target, request).await?;

@@ -9,11 +9,13 @@ use clap::Parser;
 use crate::args::{Arguments, Command};
 
 mod args;
+mod check;
 mod client;
 mod control;
 mod feed;
 mod options;
 mod output;
+mod plan;
 mod preload;
 mod program;
 mod protocol;
@@ -23,6 +25,7 @@ mod service;
 mod settings;
 mod socket_path;
 mod status;
+mod top;
 mod units;
 mod usage;
 
@@ -31,11 +34,13 @@ async fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let result = match command {
         Command::Run(run) => run::run(*run).await,
+        Command::Check(run) => check::check(*run).await,
         Command::Status(target) => client::status(target).await,
         Command::Reload(target) => client::reload(target).await,
         Command::Scale(scale) => client::scale(scale).await,
         Command::Restart(restart) => client::restart(restart).await,
         Command::Stop(target) => client::stop(target).await,
+        Command::Top(target) => top::top(target).await,
         Command::Logs(logs) => client::logs(logs).await,
         Command::Events(events) => client::events(events).await,
         Command::Completions { shell } => {

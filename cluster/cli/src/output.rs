@@ -4,11 +4,15 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use cluster::Pipe;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::feed::{Feed, OutputLine, Record, Stream, now};
 use crate::options::LogFormat;
@@ -19,10 +23,22 @@ const QUEUED_BYTES: usize = 1 << 20;
 /// The longest line in bytes; a longer line becomes several.
 const LONGEST: u64 = 16 << 10;
 
+/// The longest wait for the last lines: a process may hold a pipe of an exited worker open, and the reader may be stuck.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// The output of all workers.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Output {
-    lines: Sender<String>,
+    sink: Sink,
+    readers: JoinSet<()>,
+    /// Sent at the end of the writing thread.
+    end: oneshot::Receiver<()>,
+}
+
+/// The way of a line to the reader of this process.
+#[derive(Debug, Clone)]
+struct Sink {
+    lines: mpsc::Sender<String>,
     load: Arc<Load>,
     format: LogFormat,
     feed: Feed,
@@ -38,31 +54,45 @@ struct Load {
 impl Output {
     /// Starts the thread, which writes to standard output.
     pub(crate) fn new(format: LogFormat, feed: Feed) -> Self {
-        let (lines, queue) = channel();
+        let (lines, queue) = mpsc::channel();
+        let (ended, end) = oneshot::channel();
         let load = Arc::<Load>::default();
-        let shared = load.clone();
-        thread::spawn(move || write_all(&queue, &shared, &mut io::stdout()));
-        Output { lines, load, format, feed }
+        let sink = Sink { lines, load: load.clone(), format, feed };
+        thread::spawn(move || {
+            write_all(&queue, &load, &mut io::stdout());
+            // An error: the command no longer waits.
+            let _ = ended.send(());
+        });
+        Output { sink, readers: JoinSet::new(), end }
     }
 
-    /// Reads a pipe of a worker to the end.
-    pub(crate) async fn read(self, pipe: Pipe, slot: u32, worker: u64, stream: Stream) {
-        let mut reader = BufReader::new(pipe);
-        let mut line = Vec::new();
-        while let Ok(1..) = (&mut reader).take(LONGEST).read_until(b'\n', &mut line).await {
-            let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            let line_of_worker = OutputLine {
-                time: now(),
-                slot,
-                worker,
-                stream,
-                line: String::from_utf8_lossy(text).into_owned(),
-            };
-            self.write(line_of_worker);
-            line.clear();
-        }
+    /// Reads a pipe of a worker to the end, in a task.
+    pub(crate) fn read(&mut self, pipe: Pipe, slot: u32, worker: u64, stream: Stream) {
+        while self.readers.try_join_next().is_some() {}
+        self.readers.spawn(read(pipe, slot, worker, stream, self.sink.clone()));
     }
 
+    /// Waits until the last lines are written.
+    pub(crate) async fn finish(self) {
+        let Output { sink, mut readers, end } = self;
+        let _ = timeout(LAST_LINES, async { while readers.join_next().await.is_some() {} }).await;
+        drop((sink, readers));
+        let _ = timeout(LAST_LINES, end).await;
+    }
+}
+
+async fn read(pipe: Pipe, slot: u32, worker: u64, stream: Stream, sink: Sink) {
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while let Ok(1..) = (&mut reader).take(LONGEST).read_until(b'\n', &mut line).await {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = String::from_utf8_lossy(text).into_owned();
+        sink.write(OutputLine { time: now(), slot, worker, stream, line: text });
+        line.clear();
+    }
+}
+
+impl Sink {
     fn write(&self, line: OutputLine) {
         let text = match self.format {
             LogFormat::Text => format!("{line}\n"),
@@ -80,7 +110,7 @@ impl Output {
 }
 
 /// Writes lines until no sender is left.
-fn write_all(queue: &Receiver<String>, load: &Load, to: &mut impl Write) {
+fn write_all(queue: &mpsc::Receiver<String>, load: &Load, to: &mut impl Write) {
     while let Ok(line) = queue.recv() {
         // The reader may have closed the pipe. The workers continue.
         let _ = to.write_all(line.as_bytes());

@@ -28,7 +28,7 @@ impl Service {
     }
 
     /// Publishes an event, and reads the output of a new worker.
-    pub(crate) fn observe(&self, supervisor: &mut Supervisor, event: &SupervisorEvent, output: &Output) {
+    pub(crate) fn observe(&self, supervisor: &mut Supervisor, event: &SupervisorEvent, output: &mut Output) {
         if let SupervisorEvent::Primary(event) = event {
             self.observe_primary(supervisor, event, output);
         }
@@ -37,12 +37,12 @@ impl Service {
         }
     }
 
-    fn observe_primary(&self, supervisor: &mut Supervisor, event: &Event, output: &Output) {
+    fn observe_primary(&self, supervisor: &mut Supervisor, event: &Event, output: &mut Output) {
         if let Event::Fork { worker } = event {
             let slot = slot_of(supervisor, *worker);
             for (number, pipe) in supervisor.stdio(*worker) {
                 let stream = if number == 2 { Stream::Stderr } else { Stream::Stdout };
-                tokio::spawn(output.clone().read(pipe, slot, worker.0, stream));
+                output.read(pipe, slot, worker.0, stream);
             }
         } else if let Event::Listening { address, .. } = event {
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::support::{SERVER, Service, error, get, text};
+use super::support::{SERVER, Service, command, error, get, text};
 
 #[test]
 fn commands_change_a_service() {
@@ -59,4 +59,17 @@ fn readers_receive_output_and_events() {
     follower.line(" 1 | a line");
     text(&service.command("restart", &["0"]));
     follower.line(" 0 | a line");
+}
+
+#[test]
+fn check_starts_one_worker() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    std::fs::write(directory.path().join("bad.js"), "process.exit(3)").expect("a file");
+    let check = |script: &str| command(directory.path(), "check").arg(script).output().expect("a command");
+    let good = text(&check("app.js"));
+    assert!(good.contains(" 0 | port ") && good.ends_with('\n'), "{good}");
+    assert!(good.contains("ready, and listening on 127.0.0.1:"), "{good}");
+    assert!(error(&check("bad.js")).contains("exited before it was ready: exit status: 3"));
+    assert!(error(&check("none.js")).contains("there is no script"));
 }

@@ -1,0 +1,88 @@
+//! `cluster check`: starts one worker, reports where the worker listens, and stops.
+
+use anyhow::bail;
+use cluster::{Event, Supervisor, SupervisorEvent};
+
+use crate::args::RunArguments;
+use crate::feed::Feed;
+use crate::options::{GiveUp, Restart};
+use crate::output::Output;
+use crate::plan::Plan;
+use crate::service::Service;
+use crate::units::Workers;
+use crate::{report, run};
+
+/// Starts one worker, and stops the worker when ready.
+///
+/// # Errors
+/// The worker does not become ready, or does not exit by itself.
+pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
+    let mut plan = Plan::of(&arguments)?;
+    plan.options.workers = Some(Workers::Count(1));
+    plan.options.restart = Some(Restart::Never);
+    plan.options.give_up = Some(GiveUp::Exit);
+    let format = plan.options.log_format.unwrap_or_default();
+    run::start_log(format);
+    let mut supervisor = Supervisor::new(plan.settings()?)?;
+    let feed = Feed::new();
+    let service = Service::new(plan.name, plan.line, supervisor.handle(), feed.clone());
+    let mut output = Output::new(format, feed);
+    let mut found = Found::new();
+    let result = supervisor.run_with(|supervisor, event| {
+        service.observe(supervisor, event, &mut output);
+        if found.observe(event) {
+            supervisor.shutdown();
+        }
+    });
+    let result = result.await;
+    output.finish().await;
+    found.report()?;
+    Ok(result?)
+}
+
+/// What the worker has done so far.
+#[derive(Debug)]
+struct Found {
+    addresses: Vec<String>,
+    failure: Option<String>,
+    is_ready: bool,
+    is_cut: bool,
+}
+
+impl Found {
+    fn new() -> Self {
+        Found { addresses: Vec::new(), failure: None, is_ready: false, is_cut: false }
+    }
+
+    /// Returns whether the check is complete.
+    fn observe(&mut self, event: &SupervisorEvent) -> bool {
+        match event {
+            SupervisorEvent::Primary(Event::Listening { address, .. }) => {
+                self.addresses.push(address.to_string());
+            }
+            SupervisorEvent::SlotReady { .. } => {
+                self.is_ready = true;
+                return true;
+            }
+            SupervisorEvent::StartFailed { failure, .. } => self.failure = Some(failure.to_string()),
+            SupervisorEvent::Cut { .. } => self.is_cut = true,
+            _ => {}
+        }
+        false
+    }
+
+    fn report(self) -> anyhow::Result<()> {
+        if let Some(failure) = self.failure {
+            bail!("the worker {failure}");
+        }
+        if !self.is_ready {
+            bail!("the worker has exited before it was ready");
+        }
+        let place = if self.addresses.is_empty() { "nowhere".to_owned() } else { self.addresses.join(", ") };
+        report::line(format!("ready, and listening on {place}"))?;
+        if self.is_cut {
+            bail!("the worker did not exit by itself: `--drain` was over, or a signal was needed");
+        }
+        Ok(())
+    }
+}
