@@ -63,6 +63,7 @@ impl Pool {
         let room = Arc::new(Semaphore::new(settings.queue.min(Semaphore::MAX_PERMITS)));
         let mut supervisor =
             Supervisor::new(settings.into_supervisor()).map_err(PoolStartError::Supervisor)?;
+        supervisor.reap_as_init();
         let (commands, receiver) = mpsc::unbounded_channel();
         let pool = Pool {
             commands,

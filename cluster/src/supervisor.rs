@@ -57,6 +57,15 @@ use waiting::Waiting;
 /// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`; a worker that is not ready gets SIGTERM after `term`, and the exit is a failed start |
 /// | does not exist, or is not executable | `StartFailed` with `Spawn` and the path; `GaveUp` with [`CannotStart`](crate::GiveUpReason::CannotStart) if no worker was ever ready. Otherwise, as in a deployment, retries with growing pauses; a reload is abandoned, and the old workers continue to serve |
 ///
+/// What happens around the supervisor has a stated behaviour as well:
+///
+/// | what happens | behaviour |
+/// |---|---|
+/// | the file of the program is replaced | a reload starts the new file at the path; without a file the reload is abandoned with the path in the error |
+/// | a worker is stopped (SIGSTOP) | SIGTERM has no effect; SIGKILL follows after `drain` and `term`, and ends the worker and the reload |
+/// | SIGKILL ends the primary | the port is free at once under round robin: the primary alone holds the listening sockets. The channels close, and a worker of this library exits within five seconds, with [`parent_death_signal`](crate::SpawnOptions::parent_death_signal) at once. Children of a worker continue, also in a [group](crate::SpawnOptions::process_group): the signal reaches direct children alone |
+/// | the primary has the process id 1, as in a container | [`run`](Supervisor::run) reaps orphans. With the primary the kernel ends every process of the container, also after SIGKILL. The kernel drops signals without a handler: `run` has handlers, a [`Primary`](crate::Primary) or a [`Pool`](crate::Pool) has none |
+///
 /// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
 /// before the last event loses the workers, as with a [`Primary`](crate::Primary).
 #[derive(Debug)]
@@ -136,12 +145,7 @@ impl Supervisor {
         mut react: impl FnMut(&mut Supervisor, &SupervisorEvent),
     ) -> Result<(), RunError> {
         self.handle_signals().map_err(RunError::Signals)?;
-        #[cfg(target_os = "linux")]
-        if std::process::id() == 1
-            && let Err(error) = self.reap_orphans()
-        {
-            warn!(%error, "orphans are not reaped");
-        }
+        self.reap_as_init();
         let mut log = EventLog::default();
         let mut gave_up = None;
         let mut exit_code = 0;
@@ -203,7 +207,18 @@ impl Supervisor {
         Ok(())
     }
 
-    /// As [`Primary::reap_orphans`](crate::Primary::reap_orphans). [`run`](Supervisor::run) calls this in a process with the id 1.
+    /// Reaps orphans in a process with the id 1.
+    pub(crate) fn reap_as_init(&mut self) {
+        #[cfg(target_os = "linux")]
+        if std::process::id() == 1
+            && let Err(error) = self.reap_orphans()
+        {
+            warn!(%error, "orphans are not reaped");
+        }
+    }
+
+    /// As [`Primary::reap_orphans`](crate::Primary::reap_orphans). [`run`](Supervisor::run) and a [`Pool`](crate::Pool) call this in a
+    /// process with the id 1.
     /// Linux only.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ mod cluster {
     pub(crate) mod settings;
     pub(crate) mod signals;
     pub(crate) mod sockets;
+    pub(crate) mod standalone;
     pub(crate) mod starts;
     pub(crate) mod supervising;
     pub(crate) mod support;
@@ -43,7 +44,7 @@ use tokio::runtime::Builder;
 use crate::cluster::{
     bad_programs, commands, counting, ends, holding, http2, inherited, interrupted, leftovers, lives, node,
     node_programs, passing, pooling, primary_death, programs, relay, requesting, returning, roles, sending,
-    serving, settings, signals, sockets, starts, supervising, support, texts, zones,
+    serving, settings, signals, sockets, standalone, starts, supervising, support, texts, zones,
 };
 
 fn main() -> ExitCode {
@@ -51,6 +52,9 @@ fn main() -> ExitCode {
     let _threads = std::env::var_os("EARLY").map(|_| Builder::new_multi_thread().worker_threads(4).build());
     match role() {
         Ok(Role::Primary) => {
+            if let Ok(program) = std::env::var("STANDALONE") {
+                return programs::standalone::run(&program);
+            }
             // The first runtime opens descriptors shared by all runtimes.
             drop(support::runtime());
             // A test at a time, because descriptors and children are counted.
@@ -82,6 +86,7 @@ fn trials() -> Vec<Trial> {
         leftovers::trials(),
         bad_programs::trials(),
         primary_death::trials(),
+        standalone::trials(),
         sending::trials(),
         interrupted::trials(),
         roles::trials(),

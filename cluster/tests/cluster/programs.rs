@@ -21,13 +21,18 @@ mod passing;
 mod returning;
 mod scripted;
 pub(crate) mod sending;
+pub(crate) mod standalone;
 pub(crate) mod supervised;
 mod tasks;
 
 type Ended = Result<(), Box<dyn Error>>;
 
 pub(crate) fn run() -> ExitCode {
-    match run_program() {
+    exit_code(run_program())
+}
+
+fn exit_code(ended: Ended) -> ExitCode {
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -82,9 +82,13 @@ fn open() -> (Vec<String>, Vec<u32>) {
 }
 
 pub(crate) fn children() -> Vec<u32> {
-    let own = process::id().to_string();
+    children_of(process::id())
+}
+
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    let parent = parent.to_string();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes.filter_map(|entry| child_of(&own, &entry.file_name().to_string_lossy())).collect()
+    processes.filter_map(|entry| child_of(&parent, &entry.file_name().to_string_lossy())).collect()
 }
 
 /// The process id, if `parent` is the parent.

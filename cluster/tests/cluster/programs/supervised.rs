@@ -1,7 +1,7 @@
 //! Workers of a supervisor, by the first argument.
 
 use std::time::Duration;
-use std::{env, fs, process};
+use std::{env, fs, io, process};
 
 use ::cluster::{Worker, WorkerEvent};
 use axum::{Router, routing::post};
@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 
 use super::{Ended, tasks};
+use crate::cluster::support::output;
 
 /// Precedes the arguments of a worker.
 pub(crate) const SUPERVISED: &str = "supervised";
@@ -30,7 +31,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
             return super::answering::answer(&worker).await;
         }
         "never listen" => return std::future::pending().await,
-        "serve the slot" => {}
+        "serve the slot" | "serve the name" | "serve with an orphan" => {}
         "serve unless broken" => {
             if fs::exists(&arguments[2])? {
                 process::exit(3);
@@ -52,12 +53,21 @@ pub(super) async fn run(worker: Worker) -> Ended {
             }
         }
     });
-    let slot = worker.slot().ok_or("no slot")?.to_string();
+    let text = match arguments[1].as_str() {
+        "serve the name" => env::var("NAME").unwrap_or("first".to_owned()),
+        "serve with an orphan" => orphan()?,
+        _ => worker.slot().ok_or("no slot")?.to_string(),
+    };
     let mut listener = worker.listen("127.0.0.1:0").await?;
     while let Some(mut connection) = listener.accept().await? {
-        connection.write_all(slot.as_bytes()).await?;
+        connection.write_all(text.as_bytes()).await?;
     }
     Ok(())
+}
+
+/// Starts a process, ends the parent, and returns the process id.
+fn orphan() -> io::Result<String> {
+    output(process::Command::new("sh").args(["-c", "sleep 1000 > /dev/null 2>&1 & echo $!"]))
 }
 
 /// Writes to each connection, and keeps the connection open.
