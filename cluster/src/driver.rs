@@ -210,7 +210,6 @@ impl Inner {
     }
 
     /// Whether a supervisor has announced the disconnect, and bounds the drain.
-    #[cfg_attr(not(feature = "axum"), expect(dead_code, reason = "`serve` alone asks"))]
     pub(crate) fn is_announced(&self) -> bool {
         self.lock().announced
     }

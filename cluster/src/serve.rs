@@ -163,7 +163,7 @@ async fn serve_connection<T: Transport>(
             () = reached(&mut drain, Drain::CloseIdle) => {}
         }
     };
-    if let Err(error) = serve_until(close, served).await {
+    if let Err(error) = serve_until(close, served, auto::UpgradeableConnection::graceful_shutdown).await {
         debug!(%error, "a connection has failed");
     }
 }

@@ -1,6 +1,6 @@
 //! Serves one connection of hyper until the drain of the worker ends the connection. Listeners and applications are elsewhere.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
 use hyper_util::server::graceful::GracefulConnection;
 
@@ -31,19 +31,20 @@ pub async fn serve_connection<C: GracefulConnection>(
             lame_duck_ended(worker).await;
         }
     };
-    serve_until(close, connection).await
+    serve_until(close, connection, C::graceful_shutdown).await
 }
 
 /// Serves a connection; after `close` the connection ends with the open requests.
-pub(crate) async fn serve_until<C: GracefulConnection>(
+pub(crate) async fn serve_until<C: Future>(
     close: impl Future<Output = ()>,
     connection: C,
-) -> Result<(), C::Error> {
+    shut_down: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
     let mut connection = pin!(connection);
     tokio::select! {
         result = connection.as_mut() => result,
         () = close => {
-            connection.as_mut().graceful_shutdown();
+            shut_down(connection.as_mut());
             connection.await
         }
     }
