@@ -76,6 +76,7 @@ compile_error!("`cluster` needs Unix sockets that carry descriptors");
 #[cfg(feature = "axum")]
 mod axum_listener;
 mod command_queue;
+mod command_sender;
 mod connection;
 mod driver;
 mod error;

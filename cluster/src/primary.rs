@@ -12,9 +12,10 @@ use cluster_core::{
 };
 use futures_core::Stream;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use crate::command_queue::{Command, CommandQueue};
+use crate::command_queue::CommandQueue;
+use crate::command_sender::CommandSender;
 use crate::driver::LINGER;
 use crate::error::{NoRuntime, PrimaryError, RequestError};
 use crate::received::{Received, Releases};
@@ -268,9 +269,8 @@ impl Primary {
         self.requests.start(Some(worker), body)
     }
 
-    /// A sender of commands, and the notification of possible room in a channel.
-    pub(crate) fn command_sender(&mut self) -> (mpsc::Sender<Command<Primary>>, Arc<Notify>) {
-        (self.commands.sender(), self.progress.clone())
+    pub(crate) fn command_sender(&mut self) -> CommandSender<Primary> {
+        CommandSender::new(self.commands.sender(), self.progress.clone())
     }
 
     /// The next event for the program. A reply to a request is delivered to the caller of the request instead.

@@ -1,19 +1,16 @@
 //! A remote control of a primary: the primary's commands, for other tasks.
 
 use std::fmt;
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_core::{Message, OsBytes, SendError, Sent, Signal, SpawnOptions, WorkerId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::command_queue::Command;
+use crate::command_sender::{CommandSender, Commanded, Dropped};
 use crate::error::{RemoteError, RequestError};
 use crate::primary::{ConnectionCounts, Primary};
-use crate::requests::within;
+use crate::requests::PendingReply;
 use crate::socket::Socket;
 
 /// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.
@@ -22,15 +19,33 @@ use crate::socket::Socket;
 /// remote: the remote would wait for the same task.
 #[derive(Clone)]
 pub struct Remote {
-    commands: mpsc::Sender<Command<Primary>>,
-    progress: Arc<Notify>,
+    commands: CommandSender<Primary>,
+}
+
+impl From<Dropped> for RemoteError {
+    fn from(_: Dropped) -> Self {
+        RemoteError::PrimaryDropped
+    }
+}
+
+impl Commanded for Primary {
+    fn send(&mut self, worker: WorkerId, message: Message) -> Result<Sent, SendError> {
+        Primary::send(self, worker, message)
+    }
+
+    fn start_request(
+        &mut self,
+        worker: WorkerId,
+        body: &Message,
+    ) -> Result<(Message, PendingReply), RequestError> {
+        Primary::start_request(self, worker, body)
+    }
 }
 
 impl Primary {
     /// A remote control for other tasks. While a remote exists, [`next`](Primary::next) waits for commands.
     pub fn remote(&mut self) -> Remote {
-        let (commands, progress) = self.command_sender();
-        Remote { commands, progress }
+        Remote { commands: self.command_sender() }
     }
 }
 
@@ -78,15 +93,7 @@ impl Remote {
         worker: WorkerId,
         message: impl Into<Message>,
     ) -> Result<Sent, RemoteError> {
-        let message = message.into();
-        loop {
-            let mut progress = pin!(self.progress.notified());
-            progress.as_mut().enable();
-            match self.send(worker, message.clone()).await {
-                Err(RemoteError::Send(SendError::Full)) => progress.await,
-                sent => return sent,
-            }
-        }
+        self.commands.send_when_room(worker, message.into()).await?.map_err(RemoteError::Send)
     }
 
     /// As [`Primary::send_with`], but an unsent socket is closed.
@@ -127,17 +134,7 @@ impl Remote {
         question: &Q,
         timeout: Duration,
     ) -> Result<A, RequestError> {
-        let body = Message::new(question).map_err(RequestError::Message)?;
-        let exchange = async {
-            let started = self.ask(move |primary| primary.start_request(worker, &body)).await;
-            let (request, reply) = started.map_err(|_| RequestError::Dropped)??;
-            self.send_when_room(worker, request).await.map_err(|error| match error {
-                RemoteError::Send(error) => RequestError::Send(error),
-                RemoteError::PrimaryDropped | RemoteError::Fork(_) => RequestError::Dropped,
-            })?;
-            reply.receive().await
-        };
-        within(timeout, exchange).await
+        self.commands.request(worker, question, timeout).await
     }
 
     /// As [`Primary::disconnect_all`].
@@ -182,19 +179,15 @@ impl Remote {
 
     /// Sends a command without an answer.
     #[cfg(test)]
-    pub(crate) async fn command(&self, command: Command<Primary>) {
-        assert!(self.commands.send(command).await.is_ok(), "the primary was dropped");
+    pub(crate) async fn command(&self, command: crate::command_queue::Command<Primary>) {
+        self.commands.command(command).await.expect("the primary exists");
     }
 
     async fn ask<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Primary) -> T + Send + 'static,
     ) -> Result<T, RemoteError> {
-        let (answer, answered) = oneshot::channel();
-        // The caller may no longer wait; the command is executed all the same.
-        let command: Command<Primary> = Box::new(move |primary| drop(answer.send(act(primary))));
-        self.commands.send(command).await.map_err(|_| RemoteError::PrimaryDropped)?;
-        answered.await.map_err(|_| RemoteError::PrimaryDropped)
+        Ok(self.commands.ask(act).await?)
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::command_queue::CommandQueue;
+use crate::command_sender::CommandSender;
 use crate::primary::{self, ConnectionCounts};
 use crate::received::Releases;
 use crate::requests::OpenRequests;
@@ -192,7 +193,8 @@ impl Supervisor {
 
     /// A remote control for other tasks and for reactions to events. A task that awaits the supervisor must not await a handle.
     pub fn handle(&mut self) -> SupervisorHandle {
-        SupervisorHandle::new(self.commands.sender(), self.waiting.is_finished(), self.progress.clone())
+        let commands = CommandSender::new(self.commands.sender(), self.progress.clone());
+        SupervisorHandle::new(commands, self.waiting.is_finished())
     }
 
     /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second

@@ -1,17 +1,16 @@
 //! Messages, sockets and requests through a supervisor, and the same commands of handles.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use cluster_core::{IncomingHandle, Message, SendError, Sent, WorkerId, flush};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 
 use super::{HandleError, Supervisor, SupervisorHandle};
+use crate::command_sender::Commanded;
 use crate::error::RequestError;
 use crate::received::Received;
-use crate::requests::{PendingReply, within};
+use crate::requests::PendingReply;
 use crate::socket::{self, NotSent, Socket};
 
 impl Supervisor {
@@ -56,6 +55,20 @@ impl Supervisor {
     }
 }
 
+impl Commanded for Supervisor {
+    fn send(&mut self, worker: WorkerId, message: Message) -> Result<Sent, SendError> {
+        Supervisor::send(self, worker, message)
+    }
+
+    fn start_request(
+        &mut self,
+        worker: WorkerId,
+        body: &Message,
+    ) -> Result<(Message, PendingReply), RequestError> {
+        self.requests.start(Some(worker), body)
+    }
+}
+
 impl SupervisorHandle {
     /// As [`Supervisor::send`].
     ///
@@ -76,15 +89,7 @@ impl SupervisorHandle {
         worker: WorkerId,
         message: impl Into<Message>,
     ) -> Result<Sent, HandleError> {
-        let message = message.into();
-        loop {
-            let mut progress = pin!(self.progress.notified());
-            progress.as_mut().enable();
-            match self.send(worker, message.clone()).await {
-                Err(HandleError::Send(SendError::Full)) => progress.await,
-                sent => return sent,
-            }
-        }
+        self.commands.send_when_room(worker, message.into()).await?.map_err(HandleError::Send)
     }
 
     /// As [`Supervisor::send_with`], except that an unsent socket is closed.
@@ -125,39 +130,6 @@ impl SupervisorHandle {
         question: &Q,
         timeout: Duration,
     ) -> Result<A, RequestError> {
-        let body = Message::new(question).map_err(RequestError::Message)?;
-        let exchange = async {
-            let (request, reply) = self.start_request(worker, body).await?;
-            self.send_when_room(worker, request).await.map_err(|error| match error {
-                HandleError::Send(error) => RequestError::Send(error),
-                HandleError::Dropped
-                | HandleError::ShuttingDown
-                | HandleError::Abandoned(_)
-                | HandleError::Settings(_)
-                | HandleError::Superseded { .. }
-                | HandleError::NoSlot(_) => RequestError::Dropped,
-            })?;
-            reply.receive().await
-        };
-        within(timeout, exchange).await
-    }
-
-    async fn start_request(
-        &self,
-        worker: WorkerId,
-        body: Message,
-    ) -> Result<(Message, PendingReply), RequestError> {
-        let started = self.ask(move |supervisor| supervisor.requests.start(Some(worker), &body)).await;
-        started.map_err(|_| RequestError::Dropped)?
-    }
-
-    /// Executes a command in the supervisor, and returns the result.
-    pub(super) async fn ask<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut Supervisor) -> T + Send + 'static,
-    ) -> Result<T, HandleError> {
-        let (answer, answered) = oneshot::channel();
-        self.command(Box::new(move |supervisor| drop(answer.send(act(supervisor))))).await?;
-        answered.await.map_err(|_| HandleError::Dropped)
+        self.commands.request(worker, question, timeout).await
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use cluster_core::{SlotId, SlotInfo};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::waiting::Reply;
 use super::{HandleError, Supervisor};
 use crate::command_queue::Command;
+use crate::command_sender::{CommandSender, Dropped};
 use crate::primary::ConnectionCounts;
 
 /// Commands a [`Supervisor`] from another task: see [`Supervisor::handle`]. Clones are cheap.
@@ -18,20 +19,20 @@ use crate::primary::ConnectionCounts;
 /// Dropping the future does not revoke the command.
 #[derive(Clone)]
 pub struct SupervisorHandle {
-    commands: mpsc::Sender<Command<Supervisor>>,
+    pub(super) commands: CommandSender<Supervisor>,
     /// The shutdown is complete.
     is_finished: Arc<AtomicBool>,
-    /// Notified when there may be room in a channel.
-    pub(super) progress: Arc<Notify>,
+}
+
+impl From<Dropped> for HandleError {
+    fn from(_: Dropped) -> Self {
+        HandleError::Dropped
+    }
 }
 
 impl SupervisorHandle {
-    pub(super) fn new(
-        commands: mpsc::Sender<Command<Supervisor>>,
-        is_finished: Arc<AtomicBool>,
-        progress: Arc<Notify>,
-    ) -> Self {
-        SupervisorHandle { commands, is_finished, progress }
+    pub(super) fn new(commands: CommandSender<Supervisor>, is_finished: Arc<AtomicBool>) -> Self {
+        SupervisorHandle { commands, is_finished }
     }
 
     /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
@@ -103,13 +104,13 @@ impl SupervisorHandle {
     /// The supervisor was dropped before the shutdown was complete.
     pub async fn shutdown(&self) -> Result<(), HandleError> {
         let (reply, replied) = oneshot::channel();
-        let sent = self.command(Box::new(move |supervisor| {
+        let sent = self.commands.command(Box::new(move |supervisor| {
             supervisor.shutdown();
             supervisor.waiting.shutdown(reply);
         }));
         let result = match sent.await {
             Ok(()) => replied.await.unwrap_or(Err(HandleError::Dropped)),
-            Err(error) => Err(error),
+            Err(dropped) => Err(dropped.into()),
         };
         if self.is_finished.load(Ordering::Relaxed) { Ok(()) } else { result }
     }
@@ -120,19 +121,23 @@ impl SupervisorHandle {
         act: impl FnOnce(&mut Supervisor, Reply) + Send + 'static,
     ) -> Result<(), HandleError> {
         let (reply, replied) = oneshot::channel();
-        self.command(Box::new(move |supervisor| {
+        let order: Command<Supervisor> = Box::new(move |supervisor| {
             if supervisor.machine.is_shutting_down() {
                 drop(reply.send(Err(HandleError::ShuttingDown)));
             } else {
                 act(supervisor, reply);
             }
-        }))
-        .await?;
+        });
+        self.commands.command(order).await?;
         replied.await.map_err(|_| HandleError::Dropped)?
     }
 
-    pub(super) async fn command(&self, command: Command<Supervisor>) -> Result<(), HandleError> {
-        self.commands.send(command).await.map_err(|_| HandleError::Dropped)
+    /// Executes a command in the supervisor, and returns the result.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Supervisor) -> T + Send + 'static,
+    ) -> Result<T, HandleError> {
+        Ok(self.commands.ask(act).await?)
     }
 }
 
