@@ -28,6 +28,7 @@ mod status;
 mod top;
 mod units;
 mod usage;
+mod watch;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

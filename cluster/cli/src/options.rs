@@ -112,6 +112,10 @@ pub(crate) struct Options {
     #[arg(long, env = "CLUSTER_NO_PRELOAD", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub(crate) no_preload: Option<bool>,
 
+    /// Reload after a change of a file or directory; may be repeated. For development.
+    #[arg(long, value_name = "PATH", env = "CLUSTER_WATCH", value_delimiter = ',')]
+    pub(crate) watch: Option<Vec<PathBuf>>,
+
     /// The executable of Node.js [default: node].
     #[arg(long, value_name = "PATH", env = "CLUSTER_NODE")]
     pub(crate) node: Option<PathBuf>,

@@ -14,6 +14,7 @@ use crate::options::LogFormat;
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::service::Service;
+use crate::watch::watch;
 use crate::{report, socket_path};
 
 /// Runs until the service has ended.
@@ -29,6 +30,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let mut supervisor = Supervisor::new(settings)?;
     let feed = Feed::new();
     let service = Arc::new(Service::new(plan.name, plan.line, supervisor.handle(), feed.clone()));
+    let _watch = plan.options.watch.map(|paths| watch(&paths, supervisor.handle())).transpose()?;
     let commands = tokio::spawn(control.serve(service.clone()));
     let mut output = Output::new(format, feed);
     let result =

@@ -73,3 +73,13 @@ fn check_starts_one_worker() {
     assert!(error(&check("bad.js")).contains("exited before it was ready: exit status: 3"));
     assert!(error(&check("none.js")).contains("there is no script"));
 }
+
+#[test]
+fn change_of_file_reloads() {
+    let service = Service::of_script(SERVER, &["-n", "1", "--watch", "app.js"]);
+    service.line("slot 0: worker 1 is ready");
+    std::fs::write(service.directory.path().join("app.js"), SERVER.replace("'port'", "'new port'"))
+        .expect("a file");
+    service.line("| new port ");
+    service.line("reload 1 finished");
+}
