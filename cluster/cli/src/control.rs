@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,8 +40,10 @@ impl Control {
                 path.display()
             ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            Err(error) => return Err(error).with_context(|| format!("{} is in the way", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => remove_stale(path)?,
+            Err(error) => {
+                return Err(error).with_context(|| format!("{} is in the way", path.display()));
+            }
         }
         let listener = UnixListener::bind(path)
             .with_context(|| format!("cannot bind the control socket {}", path.display()))?;
@@ -58,6 +60,18 @@ impl Control {
             }
         }
     }
+}
+
+/// Removes the socket of a service that was killed.
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.file_type().is_socket() {
+        bail!("{} is no socket; choose another `--control`", path.display());
+    }
+    if metadata.uid() != geteuid().as_raw() {
+        bail!("the socket {} belongs to another user; choose another `--control`", path.display());
+    }
+    Ok(fs::remove_file(path)?)
 }
 
 impl Drop for Control {

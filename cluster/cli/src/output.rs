@@ -111,9 +111,14 @@ impl Sink {
 
 /// Writes lines until no sender is left.
 fn write_all(queue: &mpsc::Receiver<String>, load: &Load, to: &mut impl Write) {
+    let mut has_failed = false;
     while let Ok(line) = queue.recv() {
-        // The reader may have closed the pipe. The workers continue.
-        let _ = to.write_all(line.as_bytes());
+        // The workers continue, and the next line may be written.
+        if let Err(error) = to.write_all(line.as_bytes())
+            && !std::mem::replace(&mut has_failed, true)
+        {
+            tracing::warn!(%error, "the output cannot be written");
+        }
         load.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
         let dropped = load.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {

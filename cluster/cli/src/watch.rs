@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(crate) struct Watch(#[expect(dead_code, reason = "dropped at the end")] Debouncer<RecommendedWatcher>);
 
-/// Reloads after each change of the paths; directories include all that they contain.
+/// Reloads after each change of the paths; a directory includes its content.
 ///
 /// # Errors
 /// A path cannot be watched.

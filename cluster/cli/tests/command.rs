@@ -1,6 +1,7 @@
 //! The command `cluster` on real programs: each test runs a service in a new directory.
 
 mod command {
+    mod bad_input;
     mod lives;
     mod support;
 }

@@ -1,5 +1,6 @@
 //! A running service, and the lines of the service. A test waits for lines, never for a time; the limit ends a hanging test.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -31,6 +32,8 @@ pub(crate) struct Service {
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
+    /// Lines before the last returned line: the order of the two outputs is open.
+    earlier: RefCell<Vec<String>>,
 }
 
 impl Service {
@@ -54,7 +57,7 @@ impl Service {
         Running::start(command(self.directory.path(), name).arg("--follow"))
     }
 
-    /// The next line with a text.
+    /// The first line with a text, other than the returned lines.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {
         self.running.line(text)
@@ -83,7 +86,7 @@ impl Service {
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Running {
+    pub(crate) fn start(command: &mut Command) -> Running {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
         let (sender, lines) = channel();
@@ -97,21 +100,24 @@ impl Running {
                 }
             });
         }
-        Running { child, lines }
+        Running { child, lines, earlier: RefCell::default() }
     }
 
-    /// The next line with a text.
+    /// The first line with a text, other than the returned lines.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {
-        let mut before = String::new();
+        let mut earlier = self.earlier.borrow_mut();
+        if let Some(at) = earlier.iter().position(|line| line.contains(text)) {
+            return earlier.remove(at);
+        }
         loop {
             let line = self.lines.recv_timeout(LIMIT);
-            assert!(line.is_ok(), "no line with `{text}` after:\n{before}");
+            assert!(line.is_ok(), "no line with `{text}` after {earlier:#?}");
             let line = line.unwrap_or_default();
             if line.contains(text) {
                 return line;
             }
-            before = before + &line + "\n";
+            earlier.push(line);
         }
     }
 }

@@ -1,0 +1,182 @@
+//! Impossible programs, files and sockets, idle readers, and the death of the command: each has an answer
+//! for people, and harms nothing else.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use super::support::{Running, SERVER, Service, command, error, get, text};
+
+/// The output of `cluster run` for an impossible script.
+fn failure(script: &str, options: &[&str]) -> String {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), script).expect("a file");
+    let run = command(directory.path(), "run").args(options).args(["-n", "1", "app.js"]).output();
+    let run = run.expect("a command");
+    String::from_utf8_lossy(&run.stdout).into_owned() + &error(&run)
+}
+
+#[test]
+fn missing_program_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let run = |program: &str| {
+        error(&command(directory.path(), "run").args(["-n", "2", program]).output().expect("a command"))
+    };
+    let text = run("./none");
+    assert!(text.contains("./none") && text.contains("ENOENT"), "{text}");
+    assert!(run("none.js").contains("there is no script"));
+    let nothing = error(&command(directory.path(), "run").output().expect("a command"));
+    assert!(nothing.contains("there is no program"), "{nothing}");
+}
+
+#[test]
+fn failing_program_ends_the_service() {
+    let text = failure("process.exit(3)", &[]);
+    assert!(text.contains("exited before it was ready: exit status: 3"), "{text}");
+    let text = failure("setInterval(() => {}, 1000)", &["--ready-timeout", "200ms", "--term", "100ms"]);
+    assert!(text.contains("was not ready after 200ms"), "{text}");
+}
+
+#[test]
+fn taken_port_is_reported() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let script = format!("require('http').createServer().listen({port}, '127.0.0.1')");
+    let text = failure(&script, &[]);
+    assert!(text.contains("EADDRINUSE") && text.contains(&port.to_string()), "{text}");
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("cluster.toml");
+    let run = |settings: &str| {
+        fs::write(&file, settings).expect("a file");
+        error(&command(directory.path(), "run").output().expect("a command"))
+    };
+    assert!(run("wokers = 2").contains("did you mean `workers`?"));
+    assert!(run("workers = 'many'").contains("expected a number, or `auto`"));
+    assert!(run("workers =").contains("cluster.toml is not valid"));
+    assert!(run("program = 'app.js'\ndrain = '10'").contains("a time is written as"));
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    assert!(run("program = 'app.js'\nworkers = 0").contains("`workers` is 0"));
+    assert!(run("program = 'app.js'\nsurge = 0").contains("`surge` and `max_unavailable`"));
+}
+
+#[test]
+fn stale_control_socket_is_replaced() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::create_dir(directory.path().join("cluster")).expect("a directory");
+    drop(UnixListener::bind(directory.path().join("cluster/app.sock")).expect("a socket"));
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let service = Service::start(directory, &["-n", "1", "app.js"]);
+    service.line("slot 0: worker 1 is ready");
+    text(&service.command("stop", &[]));
+}
+
+#[test]
+fn other_file_is_no_control_socket() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("precious");
+    fs::write(&file, "data").expect("a file");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let run = command(directory.path(), "run").args(["--control", "precious", "app.js"]).output();
+    let text = error(&run.expect("a command"));
+    assert!(text.contains("precious is no socket"), "{text}");
+    assert_eq!(fs::read_to_string(file).expect("the file is kept"), "data");
+}
+
+#[test]
+fn nonsense_request_is_refused() {
+    let service = Service::of_script(SERVER, &["-n", "1"]);
+    service.line("slot 0: worker 1 is ready");
+    let socket = service.directory.path().join("cluster/app.sock");
+    for request in ["GET / HTTP/1.1\n", "\n", "{\"command\":\"dance\"}\n", &"x".repeat(10_000)] {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("a service");
+        // The service may have refused before the end of a long request.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = String::new();
+        let _ = BufReader::new(&stream).read_line(&mut answer);
+        assert!(answer.contains("the request is not valid") || request.len() > 4_096, "{answer}");
+    }
+    text(&service.command("status", &[]));
+}
+
+/// The reader of the output stops: the workers serve on, and the number of lost lines is reported.
+#[test]
+fn stuck_reader_blocks_no_worker() {
+    let script = format!(
+        "{SERVER} process.on('SIGUSR2', () => {{ for (let n = 0; n < 100000; n++) console.log('line', n); }});"
+    );
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), script).expect("a file");
+    let mut child = command(directory.path(), "run")
+        .args(["-n", "1", "app.js"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a command");
+    let mut reader = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    reader.read_line(&mut line).expect("a line");
+    let port: u16 = line.trim().rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
+    let worker: i32 = get(port).parse().expect("a process id");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), Signal::SIGUSR2).expect("a worker");
+    // The worker has written all lines, although nothing is read here.
+    Running::start(command(directory.path(), "logs").arg("--follow")).line("| line 99999");
+    assert_eq!(get(port), worker.to_string());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)
+        .expect("a child");
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).expect("text");
+    assert!(rest.contains("lines of output were dropped, because the reader is slow"), "{}", rest.len());
+    assert!(child.wait().expect("a child").success());
+}
+
+#[test]
+fn full_disk_stops_no_worker() {
+    let Ok(full) = File::options().write(true).open("/dev/full") else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = probe.local_addr().expect("an address").port();
+    drop(probe);
+    let script = format!(
+        "console.log('a line'); require('http').createServer((_, res) => res.end('here')).listen({port}, '127.0.0.1')"
+    );
+    fs::write(directory.path().join("app.js"), script).expect("a file");
+    let child = command(directory.path(), "run")
+        .args(["-n", "1", "app.js"])
+        .stdout(full)
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("a command");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut seen = String::new();
+    while !(seen.contains("is ready") && seen.contains("the output cannot be written")) {
+        assert_ne!(log.read_line(&mut seen).expect("text"), 0, "{seen}");
+    }
+    assert_eq!(get(port), "here");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)
+        .expect("a child");
+    assert!(child.wait().expect("a child").success());
+}
+
+#[test]
+fn killed_command_leaves_nothing() {
+    let mut service = Service::of_script(SERVER, &["-n", "1"]);
+    let port = service.port();
+    service.line("slot 0: worker 1 is ready");
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").expect("a connection");
+    assert!(connection.read(&mut [0; 4_096]).expect("an answer") > 0);
+    service.signal(Signal::SIGKILL);
+    assert_eq!(service.code(), None);
+    // The end of the connection is the exit of the worker.
+    let mut rest = Vec::new();
+    let _ = connection.read_to_end(&mut rest);
+    TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+}
