@@ -13,6 +13,7 @@ pub(crate) mod ids;
 pub(crate) mod intensity;
 pub(crate) mod ledger;
 pub(crate) mod leftovers;
+pub(crate) mod listening;
 pub(crate) mod liveness;
 pub(crate) mod messages;
 pub(crate) mod order;
@@ -43,6 +44,7 @@ use acks::Acks;
 use fairness::Fairness;
 use fifo::Fifo;
 use ids::Ids;
+use listening::Listening;
 use liveness::Serving;
 use messages::Messages;
 use order::OrderCheck;
@@ -75,8 +77,10 @@ pub enum Check {
     Fairness,
     /// The primary hands off queued connections in the order of arrival.
     Fifo,
-    /// In the final state every open descriptor has a use.
+    /// In the final state every open descriptor has a use, and a descriptor is sent with the first byte of its line.
     Descriptors,
+    /// With `keep_listening` a primary closes a listening socket only while every worker is asked to exit.
+    Listening,
     /// After the last fault everything completes: every connection is served or closed, every worker that was asked to
     /// exit has exited.
     Liveness,
@@ -123,6 +127,7 @@ impl fmt::Display for Check {
             Check::Fairness => "fairness",
             Check::Fifo => "fifo",
             Check::Descriptors => "descriptors",
+            Check::Listening => "listening",
             Check::Liveness => "liveness",
             Check::Capacity => "capacity",
             Check::Abandonment => "abandonment",
@@ -190,6 +195,7 @@ pub(crate) struct Checks {
     supervision: CowArc<Supervision>,
     fifo: CowArc<Fifo>,
     ids: Ids,
+    listening: Listening,
     /// The open connections of the ledger in id order, and the number of connections that workers own,
     /// both from the last look.
     ledger: CowArc<(Vec<(SocketId, ConnectionState)>, u64)>,
@@ -222,9 +228,9 @@ impl Checks {
                 self.supervised_event(event);
             }
             Event::Disconnect { .. } => self.supervised_event(event),
+            Event::AllDisconnected => self.listening.all_disconnected(),
             Event::Fork { .. }
             | Event::Online { .. }
-            | Event::AllDisconnected
             | Event::Setup { .. }
             | Event::AcceptFailed { .. }
             | Event::Error { .. } => {}
@@ -259,6 +265,15 @@ impl Checks {
             | WorkerEvent::Error { .. } => {}
         }
         Ok(())
+    }
+
+    /// Notes a call of a primary without a supervisor before the call is performed.
+    pub(crate) fn primary_call(checks: &mut CowArc<Checks>, call: &Call, primary: &Primary, kernel: &Kernel) {
+        if let Call::Close { .. } = call
+            && primary.settings().keep_listening
+        {
+            checks.listening.call(call, kernel);
+        }
     }
 
     /// Notes an input of a supervised primary.
@@ -363,6 +378,7 @@ impl Checks {
             ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))?;
             ledger::at_the_end(kernel, primary, &self.serving).map_err(|what| (Check::Ledger, what))?;
             leftovers::at_the_end(kernel, primary).map_err(|what| (Check::Leftovers, what))?;
+            self.listening.at_the_end(kernel, primary).map_err(|what| (Check::Listening, what))?;
             acks::at_the_end(&self.acks, kernel, primary).map_err(|what| (Check::Acks, what))?;
             self.order.at_the_end(kernel).map_err(|what| (Check::Order, what))?;
             self.messages.at_the_end(kernel).map_err(|what| (Check::Messages, what))?;

@@ -7,7 +7,7 @@ use crate::running_process::NextAction;
 use crate::scenarios::{self, Flood};
 use crate::step::Pid;
 use crate::world::{State, World};
-use crate::{Check, Schedule};
+use crate::{Check, Fault, Faults, Schedule};
 
 /// The change of an action.
 #[derive(Debug, Clone, Copy)]
@@ -212,6 +212,41 @@ fn descriptors_detects_an_unused_listener() {
         tamper_if(pid == Pid::PRIMARY && is_close, Tampering::Drop)
     };
     assert_eq!(failed_check(keep), Some(Check::Descriptors));
+}
+
+/// The rest of a line is written with a descriptor.
+#[test]
+fn descriptors_detects_a_late_descriptor() {
+    let start = scenarios::standard_world().with_faults(Faults::only(&[Fault::ShortWrite]));
+    supervisor_bugs::finds(Check::Descriptors, &start, |pid, next| {
+        let is_rest = |bytes: &[u8]| !bytes.starts_with(b"{");
+        let is_rest = matches!(next, NextAction::Call(Call::Write { bytes, .. }) if is_rest(bytes));
+        let add = |call: &mut Call| {
+            if let Call::Write { socket, .. } = call {
+                *socket = Some(SocketId(0));
+            }
+        };
+        tamper_if(pid == Pid::PRIMARY && is_rest, Tampering::Change(add))
+    });
+}
+
+/// A listening socket is closed in place of a pause.
+#[test]
+fn listening_detects_a_closed_socket() {
+    let mut settings = Settings { keep_listening: true, ..Settings::default() };
+    settings.limits.queued_connections = 2;
+    let start = World::new(scenarios::ReplyServer::new(1, 30), settings);
+    supervisor_bugs::finds(Check::Listening, &start, |pid, next| {
+        let close = |call: &mut Call| {
+            if let Call::PauseAccept { socket } = *call {
+                *call = Call::Close { socket };
+            }
+        };
+        tamper_if(
+            pid == Pid::PRIMARY && matches!(next, NextAction::Call(Call::PauseAccept { .. })),
+            Tampering::Change(close),
+        )
+    });
 }
 
 #[test]

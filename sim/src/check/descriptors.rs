@@ -1,6 +1,7 @@
-//! Descriptors: in the final state the reference counts are right, and every open descriptor has a use.
+//! Descriptors: in the final state the reference counts are right, and every open descriptor has a use; a descriptor is sent
+//! with the first byte of its line.
 
-use cluster_core::{ChannelId, Primary, WorkerId};
+use cluster_core::{ChannelId, Primary, Serialization, WorkerId};
 
 use crate::kernel::Kernel;
 use crate::kernel::channel::Side;
@@ -53,6 +54,17 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
         }
         None => Ok(()),
     }
+}
+
+/// Checks a write with a descriptor: Node reads the descriptor with the first byte of the line.
+pub(crate) fn write(kernel: &Kernel, pid: Pid, channel: ChannelId) -> Result<(), String> {
+    let worker = kernel.processes.get(if pid == Pid::PRIMARY { Pid::from(channel) } else { pid });
+    let has_lines =
+        worker.options.serialization.unwrap_or_default() == Serialization::Json && !worker.hostile;
+    if has_lines && kernel.channels.is_mid_line(pid, channel) {
+        return Err(format!("process {} writes a descriptor within a line", pid.0));
+    }
+    Ok(())
 }
 
 /// Whether a machine uses a descriptor.

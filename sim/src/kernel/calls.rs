@@ -198,19 +198,15 @@ impl Caller<'_> {
             }
             return OsEvent::WriteFailed { channel: id, errno };
         }
-        let Kernel { processes, channels, network, ready, .. } = &mut *self.kernel;
+        let Kernel { channels, network, ready, .. } = &mut *self.kernel;
         let mut take = channels.room(pid, id).min(bytes.len());
         if take > 0 && self.schedule.strikes(Fault::ShortWrite) {
             take = self.schedule.choose(Point::Bytes, take);
         }
-        if take > 0 {
-            let mid_line = bytes[take - 1] != b'\n';
-            if processes.get(pid).mid_line != mid_line {
-                processes.get_mut(pid).mid_line = mid_line;
-            }
-            if let Some(file) = file {
-                network.sockets.retain(file);
-            }
+        if take > 0
+            && let Some(file) = file
+        {
+            network.sockets.retain(file);
         }
         let rest = channels.write((pid, id), bytes, take, file, ready);
         OsEvent::Wrote { channel: id, rest }
@@ -218,8 +214,8 @@ impl Caller<'_> {
 
     /// The worker may write a line of garbage between two lines.
     fn misbehave(&mut self) {
-        let Kernel { processes, channels, .. } = &*self.kernel;
-        let may = self.pid != Pid::PRIMARY && !processes.get(self.pid).mid_line;
+        let channels = &self.kernel.channels;
+        let may = self.pid != Pid::PRIMARY && !channels.is_mid_line(self.pid, ChannelId::PRIMARY);
         if may && channels.is_connected(self.pid, ChannelId::PRIMARY) && self.schedule.strikes(Fault::Garbage)
         {
             let line = GARBAGE[self.schedule.choose(Point::Error, GARBAGE.len())];

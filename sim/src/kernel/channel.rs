@@ -40,6 +40,8 @@ pub(crate) struct End {
     pub(crate) write_blocked: bool,
     /// The connection is broken: bytes in flight arrive, no further bytes are taken.
     pub(crate) cut: bool,
+    /// The last byte written from this end is inside a line.
+    pub(crate) mid_line: bool,
     inbox: CowArc<Inbox>,
 }
 
@@ -58,8 +60,14 @@ struct Write {
 
 impl Channel {
     pub(crate) fn new() -> Self {
-        let end =
-            End { open: true, paused: false, write_blocked: false, cut: false, inbox: CowArc::default() };
+        let end = End {
+            open: true,
+            paused: false,
+            write_blocked: false,
+            cut: false,
+            mid_line: false,
+            inbox: CowArc::default(),
+        };
         Channel { ends: [end.clone(), end] }
     }
 
@@ -99,7 +107,8 @@ impl Channel {
     ) -> Vec<u8> {
         let rest = bytes.split_off(take);
         self.end_mut(side).write_blocked = !rest.is_empty();
-        if !bytes.is_empty() {
+        if let Some(&last) = bytes.last() {
+            self.end_mut(side).mid_line = last != b'\n';
             let inbox = &mut *self.end_mut(side.other()).inbox;
             inbox.bytes += bytes.len();
             inbox.writes.push_back(Write { bytes, socket });
@@ -159,9 +168,9 @@ impl End {
 
     /// Whether this end is unchanged since `before`, the inbox aside.
     pub(crate) fn is_unchanged_since(&self, before: &End) -> bool {
-        let End { open, paused, write_blocked, cut, inbox: _ } = self;
-        (*open, *paused, *write_blocked, *cut)
-            == (before.open, before.paused, before.write_blocked, before.cut)
+        let End { open, paused, write_blocked, cut, mid_line, inbox: _ } = self;
+        (*open, *paused, *write_blocked, *cut, *mid_line)
+            == (before.open, before.paused, before.write_blocked, before.cut, before.mid_line)
     }
 
     /// Whether the inbox is unchanged since `before`.

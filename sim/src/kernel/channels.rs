@@ -164,6 +164,11 @@ impl Channels {
         rest
     }
 
+    /// Whether the last byte that a process has written to a channel is inside a line.
+    pub(crate) fn is_mid_line(&self, pid: Pid, id: ChannelId) -> bool {
+        self.get(pid, id).is_some_and(|(channel, side)| channel.end(side).mid_line)
+    }
+
     /// Reads up to `limit` bytes, and a descriptor. A blocked writer has room again.
     pub(super) fn read(
         &mut self,

@@ -36,7 +36,6 @@ pub(crate) struct Blocked {
 }
 
 /// The entry of a process in the process table.
-#[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct ProcessEntry {
     pub(crate) phase: Phase,
@@ -52,8 +51,6 @@ pub(crate) struct ProcessEntry {
     pub(crate) child: Option<FileId>,
     /// A signal was sent to the group of the process.
     pub(super) group_signalled: bool,
-    /// The last byte written to the channel was inside a line.
-    pub(crate) mid_line: bool,
     /// The process is blocked in a hook, or will be.
     pub(super) block: Option<Blocked>,
     descriptors: Vec<Descriptor>,
@@ -117,7 +114,6 @@ impl ProcessEntry {
             child: None,
             group_signalled: false,
             block: None,
-            mid_line: false,
             descriptors: Vec::new(),
             next_socket: 0,
         }

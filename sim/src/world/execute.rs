@@ -7,7 +7,7 @@ use cluster_core::{
 
 use super::enabled::can_receive;
 use super::{Start, State};
-use crate::check::{Check, Checks, ledger};
+use crate::check::{Check, Checks, descriptors, ledger};
 use crate::event::{Actor, ClientAction, ClientId, SocketEvent};
 use crate::fault::Fault;
 use crate::kernel::Kernel;
@@ -138,6 +138,13 @@ impl<P: Program> State<P> {
             && let Some(supervisor) = self.running.supervisor()
         {
             self.checks.supervised_call(&call, supervisor, &self.kernel)?;
+        } else if pid == Pid::PRIMARY
+            && let Some((primary, _)) = self.running.primary()
+        {
+            Checks::primary_call(&mut self.checks, &call, primary, &self.kernel);
+        }
+        if let Call::Write { channel, socket: Some(_), .. } = &call {
+            descriptors::write(&self.kernel, pid, *channel).map_err(|what| (Check::Descriptors, what))?;
         }
         self.history.call(pid, &call);
         if let Call::Exit { code } = call {
