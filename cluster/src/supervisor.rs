@@ -103,7 +103,8 @@ impl Supervisor {
         let settings = settings.map_primary(|mut primary| {
             runtime = Some(primary::prepare(&mut primary));
             unread_output = primary.limits.unread_output_bytes;
-            primary.spawn = primary.spawn.ignore_terminal_signals(true);
+            let ignore = primary.spawn.ignore_terminal_signals.unwrap_or(true);
+            primary.spawn = primary.spawn.ignore_terminal_signals(ignore);
             primary
         });
         let runtime =

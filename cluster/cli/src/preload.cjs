@@ -1,33 +1,212 @@
 'use strict';
-// Loaded by the command `cluster` before a Node.js program: answers pings and serves as a lame duck. The program
-// observes nothing else. Node 18 and later.
+// The command `cluster` loads this file before a Node.js program, by `--require` in `NODE_OPTIONS`: Node.js 18 and later.
+// A worker answers pings and requests for statistics. As a lame duck, the worker asks clients to connect elsewhere, and
+// closes idle connections last. The program observes nothing else: no listener for its messages, no handle that keeps the
+// process running, no option in its children. Before the lame duck, no object of Node.js and of the program is changed.
 
-const cluster = require('node:cluster');
-if (cluster.isWorker && process.connected) prepare();
+removeFromNodeOptions();
+// A thread, and a child of the program, have no channel to the primary.
+if (process.connected && require('node:cluster').isWorker) observe();
 
-function prepare() {
+/** Children of the program are no workers, and do not load this file. */
+function removeFromNodeOptions() {
+  const own = `--require "${__filename.replace(/[\\"]/g, '\\$&')}"`;
+  const rest = process.env.NODE_OPTIONS?.replace(` ${own}`, '').replace(own, '');
+  if (rest) process.env.NODE_OPTIONS = rest;
+  else delete process.env.NODE_OPTIONS;
+}
+
+function observe() {
   const diagnostics = require('node:diagnostics_channel');
-  /** Open connections of every server of this process. */
-  const sockets = new Set();
-  let isLame = false;
+  const { performance, monitorEventLoopDelay } = require('node:perf_hooks');
 
+  /** The least time, in milliseconds, of a client to send a request or to read that the connection closes. */
+  const GRACE = 500;
+  /** The time, in milliseconds, of a program to exit after its last connection. */
+  const EXIT = 1_000;
+  /** The events of delays are counted in steps of this many milliseconds. */
+  const RESOLUTION = 20;
+  /** Delays are measured until this many milliseconds after a request for statistics: an idle worker does nothing. */
+  const INTEREST = 60_000;
+
+  // The program may replace both functions.
+  const send = process.send.bind(process);
+  const exit = process.exit.bind(process);
+
+  /** The accepted sockets, as weak references: a closed connection occupies no memory. */
+  const sockets = new Set();
+  let largest = 64;
+  const servers = new WeakSet();
+  /** Open sessions of HTTP/2. */
+  const sessions = new Set();
+  let isLame = false;
+  let isDraining = false;
+  /** Idle connections are open until this time. */
+  let closeAt = 0;
+
+  // Node.js calls the listeners of internal messages only for messages with a `cmd` that begins with `NODE_`, and
+  // ignores the messages of this file itself.
   process.on('internalMessage', (message) => {
-    if (message.cmd === 'NODE_CLUSTER_LAME_DUCK') becomeLameDuck();
-    else if (message.cmd === 'NODE_CLUSTER_PING') {
-      process.send({ cmd: 'NODE_CLUSTER_PONG', seq: message.seq, count: sockets.size }, undefined, undefined, () => {});
+    if (message.cmd === 'NODE_CLUSTER_PING') {
+      reply({ cmd: 'NODE_CLUSTER_PONG', seq: message.seq, count: openSockets().length });
+    } else if (message.cmd === 'NODE_CLUSTER_STATS') report();
+    else if (message.cmd === 'NODE_CLUSTER_LAME_DUCK') becomeLameDuck();
+    else if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain();
+  });
+
+  // This channel exists in every version, for every kind of server, and follows the event `connection`.
+  diagnostics.subscribe('net.server.socket', ({ socket }) => {
+    sockets.add(new WeakRef(socket));
+    if (sockets.size > largest) largest = Math.max(64, 2 * openSockets().length);
+    if (isHttp2(socket.server) && !servers.has(socket.server)) addSessions(socket.server, socket);
+    if (isLame) {
+      keepIdle(socket.server);
+      postpone();
     }
   });
 
-  diagnostics.subscribe('net.server.socket', ({ socket }) => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-  });
+  function reply(message) {
+    // An error: the channel is closed.
+    send(message, undefined, undefined, () => {});
+  }
 
-  diagnostics.subscribe('http.server.request.start', ({ response }) => {
-    if (isLame) response.shouldKeepAlive = false;
-  });
+  function openSockets() {
+    const open = [];
+    for (const reference of sockets) {
+      const socket = reference.deref();
+      if (socket && !socket.destroyed) open.push(socket);
+      else sockets.delete(reference);
+    }
+    return open;
+  }
+
+  function isHttp1(server) {
+    return typeof server?.closeIdleConnections === 'function';
+  }
+
+  function isHttp2(server) {
+    return typeof server?.updateSettings === 'function';
+  }
+
+  function addSessions(server, socket) {
+    servers.add(server);
+    server.on('session', addSession);
+    // Without TLS, the first session has begun before this call.
+    const key = Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === 'session');
+    if (socket[key]) addSession(socket[key]);
+  }
+
+  function addSession(session) {
+    sessions.add(session);
+    session.once('close', () => sessions.delete(session));
+    if (isLame) session.close();
+  }
 
   function becomeLameDuck() {
+    if (isLame) return;
     isLame = true;
+    announceInAnswers();
+    // An answer that began before the lame duck may promise a lasting connection.
+    diagnostics.subscribe('http.server.response.finish', ({ response }) => {
+      if (response.shouldKeepAlive) postpone();
+    });
+    for (const { server } of openSockets()) keepIdle(server);
+    // GOAWAY: open streams complete, and the client opens further streams on another connection.
+    for (const session of sessions) session.close();
+    postpone();
+  }
+
+  /** Each answer of HTTP/1 has `Connection: close`, and Node.js closes the connection after the answer. */
+  function announceInAnswers() {
+    const { ServerResponse } = require('node:http');
+    const original = ServerResponse.prototype.writeHead;
+    function writeHead(status, ...rest) {
+      if (Number(status) === 101) return Reflect.apply(original, this, [status, ...rest]);
+      this.shouldKeepAlive = false;
+      if (!this.headersSent && this.hasHeader('connection')) this.setHeader('Connection', 'close');
+      return Reflect.apply(original, this, [status, ...rest.map(withoutConnection)]);
+    }
+    ServerResponse.prototype.writeHead = writeHead;
+    ServerResponse.prototype.writeHeader = writeHead;
+  }
+
+  /** The headers of `writeHead`, an object, pairs or alternating names and values, without `Connection`. */
+  function withoutConnection(headers) {
+    const isOther = (name) => String(name).toLowerCase() !== 'connection';
+    if (typeof headers !== 'object' || headers === null) return headers;
+    if (!Array.isArray(headers)) return Object.fromEntries(Object.entries(headers).filter(([name]) => isOther(name)));
+    if (Array.isArray(headers[0])) return headers.filter(([name]) => isOther(name));
+    return headers.filter((_, index) => isOther(headers[index - (index % 2)]));
+  }
+
+  /** `Server.close` closes idle connections at once, although a client may be about to send. */
+  function keepIdle(server) {
+    if (!isHttp1(server) || Object.hasOwn(server, 'closeIdleConnections')) return;
+    const close = server.closeIdleConnections;
+    const value = () => {
+      if (performance.now() >= closeAt) Reflect.apply(close, server, []);
+    };
+    Object.defineProperty(server, 'closeIdleConnections', { value, configurable: true, writable: true });
+  }
+
+  function postpone() {
+    closeAt = performance.now() + GRACE;
+  }
+
+  /** The primary has ended the lame duck, and Node.js has closed the servers. */
+  function drain() {
+    if (isDraining) return;
+    isDraining = true;
+    becomeLameDuck();
+    closeIdle();
+    setInterval(closeIdle, GRACE / 5).unref();
+    process.once('disconnect', () => setTimeout(endProgram, EXIT).unref());
+  }
+
+  function closeIdle() {
+    if (performance.now() < closeAt) return;
+    for (const socket of openSockets()) {
+      const { server } = socket;
+      // The client has never sent a byte: to Node.js such a connection is not idle.
+      if (socket.bytesRead === 0 && (isHttp1(server) || isHttp2(server))) socket.destroy();
+      else if (isHttp1(server)) server.closeIdleConnections();
+    }
+  }
+
+  /** A program with an interval or with a pool of connections does not exit by itself. */
+  function endProgram() {
+    if (process.listenerCount('SIGTERM') > 0) process.kill(process.pid, 'SIGTERM');
+    else exit();
+  }
+
+  let delays;
+  let interest;
+  let utilization;
+
+  /** The reply waits for one more measurement: a request is often read at the end of a long delay. */
+  function report() {
+    if (delays === undefined) {
+      delays = monitorEventLoopDelay({ resolution: RESOLUTION });
+      delays.enable();
+    }
+    clearTimeout(interest);
+    interest = setTimeout(() => {
+      delays.disable();
+      delays = undefined;
+    }, INTEREST).unref();
+    setTimeout(() => reply(statistics()), RESOLUTION).unref();
+  }
+
+  /** Times are in milliseconds, since the previous reply. */
+  function statistics() {
+    const delay = (nanoseconds) => (nanoseconds > 0 ? Math.max(0, nanoseconds / 1e6 - RESOLUTION) : 0);
+    const [delayMean, delayMax] = [delay(delays.mean), delay(delays.max)];
+    delays.reset();
+    const now = performance.eventLoopUtilization();
+    const since = utilization ? performance.eventLoopUtilization(now, utilization) : now;
+    utilization = now;
+    const { heapUsed, heapTotal } = process.memoryUsage();
+    const connections = openSockets().length;
+    return { cmd: 'CLUSTER_STATS', connections, heapUsed, heapTotal, delayMean, delayMax, utilization: since.utilization };
   }
 }

@@ -1,13 +1,17 @@
-//! The preload: a file of ours that Node.js loads before an unmodified program, by `--require` in `NODE_OPTIONS`.
+//! The preload: Node.js loads this file of ours before an unmodified program, by `--require` in `NODE_OPTIONS`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 const TEXT: &str = include_str!("preload.cjs");
 
 /// Writes the preload into a directory, and returns the path.
 pub(crate) fn write(directory: &Path) -> io::Result<PathBuf> {
+    // Node.js reports the path without symbolic links to the preload.
+    let directory = directory.canonicalize()?;
     let path = directory.join(concat!("preload-", env!("CARGO_PKG_VERSION"), ".cjs"));
     if fs::read_to_string(&path).is_ok_and(|text| text == TEXT) {
         return Ok(path);
@@ -17,4 +21,36 @@ pub(crate) fn write(directory: &Path) -> io::Result<PathBuf> {
     fs::write(&draft, TEXT)?;
     fs::rename(&draft, &path)?;
     Ok(path)
+}
+
+/// The option of Node.js for the preload. The preload removes the same text from `NODE_OPTIONS`.
+pub(crate) fn node_option(preload: &Path) -> OsString {
+    let mut option = b"--require \"".to_vec();
+    for &byte in preload.as_os_str().as_bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            option.push(b'\\');
+        }
+        option.push(byte);
+    }
+    option.push(b'"');
+    OsString::from_vec(option)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn option_quotes_the_path() {
+        assert_eq!(node_option(Path::new("/a b/\"c\\")), r#"--require "/a b/\"c\\""#);
+    }
+
+    #[test]
+    fn written_preload_is_reused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = write(directory.path()).expect("a file");
+        let first = fs::metadata(&path).and_then(|file| file.modified()).expect("a time");
+        assert_eq!(write(directory.path()).expect("a file"), path);
+        assert_eq!(fs::metadata(&path).and_then(|file| file.modified()).expect("a time"), first);
+    }
 }

@@ -12,6 +12,7 @@ use cluster::{
 };
 
 use crate::options::{GiveUp, Options, Policy, Restart};
+use crate::preload;
 use crate::program::Program;
 use crate::units::{Time, Workers};
 
@@ -107,13 +108,16 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
 }
 
 /// The options of a worker's start: a process group of its own, and pipes for the output.
+/// A signal of a terminal reaches the command alone, so workers need not ignore the signal: Node.js would need listeners,
+/// visible to the program, and SIGTERM would end no worker.
 fn spawn_options(options: &Options, program: &Program, preload: Option<&Path>) -> SpawnOptions {
     let mut spawn = SpawnOptions::new()
         .exec(program.exec.clone())
         .args(program.args.clone())
         .env(variables(options, program, preload))
         .stdio([Stdio::Ignore, Stdio::Pipe, Stdio::Pipe, Stdio::Channel])
-        .process_group(ProcessGroup::Own);
+        .process_group(ProcessGroup::Own)
+        .ignore_terminal_signals(false);
     if let Some(directory) = &options.cwd {
         spawn = spawn.cwd(directory.clone());
     }
@@ -137,9 +141,10 @@ fn variables(options: &Options, program: &Program, preload: Option<&Path>) -> Ve
     }
     if let Some(preload) = preload {
         let mut node_options = value_of(&variables, "NODE_OPTIONS");
-        node_options.push(" --require \"");
-        node_options.push(preload);
-        node_options.push("\"");
+        if !node_options.is_empty() {
+            node_options.push(" ");
+        }
+        node_options.push(preload::node_option(preload));
         variables.push(("NODE_OPTIONS".into(), node_options));
     }
     variables

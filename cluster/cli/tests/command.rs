@@ -3,5 +3,8 @@
 mod command {
     mod bad_input;
     mod lives;
+    mod node;
+    mod node_clients;
+    mod node_programs;
     mod support;
 }

@@ -189,7 +189,8 @@ impl SpawnOptions {
     /// unless its program handles them. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send
     /// them to every process of a service at once; without this option workers exit in the middle of their requests,
     /// as in Node, before the primary can disconnect the workers, and a supervised worker would stop at the signals
-    /// by which the supervisor scales. Default: false, as in Node.
+    /// by which the supervisor scales. Default: false, as in Node;
+    /// under a supervisor true.
     ///
     /// A worker then exits when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of these
     /// five signals has no effect. The option holds for every program from its start. Node.js restores default

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 /// Ends a hanging test.
-const LIMIT: Duration = Duration::from_mins(1);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// A Node.js server: writes the port, and answers with the process id.
 pub(crate) const SERVER: &str = "
@@ -70,9 +70,27 @@ impl Service {
         line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port")
     }
 
+    /// The port of [`SERVER`] when the first worker is ready. Both lines arrive in any order.
+    #[track_caller]
+    pub(crate) fn ready_port(&self) -> u16 {
+        let (mut port, mut is_ready) = (None, false);
+        while port.is_none() || !is_ready {
+            let line = self.line("");
+            is_ready |= line.contains("slot 0: worker 1 is ready");
+            port = port.or_else(|| line.split_once("| port ")?.1.parse().ok());
+        }
+        port.expect("a port")
+    }
+
     /// `cluster COMMAND ARGUMENTS` for the service.
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Output {
         command(self.directory.path(), name).args(arguments).output().expect("the command starts")
+    }
+
+    /// As [`Service::command`], in the background.
+    pub(crate) fn begin(&self, name: &str, arguments: &[&str]) -> Child {
+        let mut command = command(self.directory.path(), name);
+        command.args(arguments).stdout(Stdio::null()).spawn().expect("the command starts")
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

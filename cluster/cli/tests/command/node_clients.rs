@@ -1,0 +1,114 @@
+//! Node.js under test, and clients of Node.js servers.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::support::LIMIT;
+
+/// The executables of Node.js under test: `CLUSTER_TEST_NODES`, separated by colons. Default: `node`.
+pub(crate) fn nodes() -> Vec<String> {
+    let list = env::var("CLUSTER_TEST_NODES").unwrap_or_else(|_| "node".to_owned());
+    list.split(':').map(str::to_owned).collect()
+}
+
+/// The major and the minor version of an executable of Node.js.
+pub(crate) fn version(node: &str) -> (u32, u32) {
+    let output = Command::new(node).arg("--version").output().expect("Node.js is installed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut numbers = text.trim_start_matches('v').split('.').map_while(|part| part.parse().ok());
+    numbers.next().zip(numbers.next()).expect("a version")
+}
+
+/// A lasting connection of HTTP/1.
+pub(crate) struct Client(BufReader<TcpStream>);
+
+/// An answer.
+pub(crate) struct Answer {
+    /// In lower case.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// Whether the server closes the connection.
+    pub(crate) fn closes(&self) -> bool {
+        let mut lines = self.head.lines();
+        lines.any(|line| line == "connection: close")
+    }
+}
+
+impl Client {
+    pub(crate) fn connect(port: u16) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+        stream.set_read_timeout(Some(LIMIT)).expect("a time above 0");
+        Client(BufReader::new(stream))
+    }
+
+    #[track_caller]
+    pub(crate) fn get(&mut self, path: &str) -> Answer {
+        self.write(&format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n"));
+        let head = self.head();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.and_then(|length| length.parse().ok()).expect("a length");
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).expect("a body");
+        Answer { head, body: String::from_utf8(body).expect("a text") }
+    }
+
+    #[track_caller]
+    pub(crate) fn write(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).expect("an open connection");
+    }
+
+    /// The head of an answer, in lower case.
+    #[track_caller]
+    pub(crate) fn head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.0.read_line(&mut head).expect("an answer"), 0, "the server closed: `{head}`");
+        }
+        head.to_lowercase()
+    }
+
+    /// Everything until the end.
+    #[track_caller]
+    pub(crate) fn rest(&mut self) -> String {
+        let mut rest = Vec::new();
+        self.0.read_to_end(&mut rest).expect("an end");
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+}
+
+/// A client: a script of Node.js. `line` returns the next line of the output.
+pub(crate) struct Script {
+    child: Child,
+    lines: io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Script {
+    /// Runs a script in a directory; the standard input ends with the value. `process.argv[1]` is the port.
+    pub(crate) fn start(node: &str, directory: &Path, script: &str, port: u16) -> Script {
+        let mut command = Command::new(node);
+        command.args(["--eval", script, &port.to_string()]).current_dir(directory);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Node.js is installed");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        Script { child, lines }
+    }
+
+    #[track_caller]
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.next().expect("a line before the end").expect("a text")
+    }
+}
+
+/// A failed test leaves no client.
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
