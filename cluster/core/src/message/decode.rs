@@ -38,10 +38,30 @@ pub(super) const PONG: &str = "NODE_CLUSTER_PONG";
 /// A retransmitted socket of Node 20 has two envelopes; no socket has more.
 const ENVELOPES: u8 = 2;
 
+/// The acknowledgement of a descriptor, and the beginning of a message with a bare socket, as Node writes them: two of
+/// the three frames of each connection. Both are recognized before their fields are read.
+pub(super) const ACK: &str = r#"{"cmd":"NODE_HANDLE_ACK"}"#;
+const BARE_SOCKET: &str = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#;
+
 /// Decodes one line, without its newline.
 pub(crate) fn decode(line: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
     let text = core::str::from_utf8(line).map_err(|_| Violation::Malformed)?;
-    decode_within(text, keep, ENVELOPES)
+    if text == ACK {
+        return Ok(Frame::Ack);
+    }
+    bare_socket(text, keep).map_or_else(|| decode_within(text, keep, ENVELOPES), Ok)
+}
+
+/// The message with a bare socket, if the envelope has no other field behind the message.
+fn bare_socket(text: &str, keep: Keep<'_>) -> Option<Frame> {
+    let inner = text.strip_prefix(BARE_SOCKET)?.strip_suffix('}')?;
+    // With another field, the rest of the line is not one JSON value, and is rejected here.
+    match decode_within(inner, keep, ENVELOPES - 1).ok()? {
+        Frame::Message(message) => {
+            Some(Frame::Handle(Box::new(Envelope { message, kind: HandleType::Native, key: None })))
+        }
+        Frame::Handle(_) | Frame::Ack | Frame::Nack => None,
+    }
 }
 
 /// Decodes one payload of the 'advanced' serialization.

@@ -9,7 +9,7 @@ use core::net::SocketAddr;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::decode::{HANDLE, LAME_DUCK, PING, PONG};
+use super::decode::{ACK, HANDLE, LAME_DUCK, PING, PONG};
 use super::{
     ChannelMessage, ClusterMessage, Data, HandleType, QueryServer, Reply, Request, SocketCount, Supervision,
 };
@@ -26,11 +26,6 @@ struct HandleOut<'a, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     dgram_type: Option<&'static str>,
     msg: &'a T,
-}
-
-#[derive(Serialize)]
-struct AckOut {
-    cmd: &'static str,
 }
 
 #[derive(Serialize)]
@@ -145,8 +140,11 @@ fn with_length(payload: &[u8]) -> Vec<u8> {
 
 /// Encodes the acknowledgement of a descriptor.
 pub(crate) fn encode_ack(arrived: bool, serialization: Serialization) -> Vec<u8> {
-    let cmd = if arrived { "NODE_HANDLE_ACK" } else { "NODE_HANDLE_NACK" };
-    frame(&AckOut { cmd }, serialization)
+    let line = if arrived { ACK } else { r#"{"cmd":"NODE_HANDLE_NACK"}"# };
+    match serialization {
+        Serialization::Json => [line.as_bytes(), b"\n"].concat(),
+        Serialization::Advanced => with_length(&advanced::from_json(line)),
+    }
 }
 
 fn enveloped<T: Serialize>(

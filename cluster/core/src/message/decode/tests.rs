@@ -1,4 +1,5 @@
 use super::*;
+use alloc::format;
 use alloc::string::ToString;
 
 use crate::message::encode;
@@ -48,6 +49,32 @@ fn recorded_lines_survive_encoding() {
         );
         assert_eq!(cluster_message(core::str::from_utf8(&ours).expect("JSON").trim_end()), cluster);
     }
+}
+
+/// A frame that is recognized by its text is decoded as one with a blank in front, of which the fields are read.
+#[test]
+fn recognized_frames_decode_as_others() {
+    let offer = r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":1}"#;
+    let envelope = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":1}"#;
+    let messages = [
+        offer,
+        envelope,
+        "null",
+        r#"{"cmd":"NODE_HANDLE_ACK"}"#,
+        r#"{"cmd":"NODE_CLUSTER","act":"newconn","seq":-1}"#,
+        r#"{"a":"\ud800","cmd":"NODE_X"}"#,
+        "1} ",
+        r#"1,"key":"k""#,
+        r#"1,"type":"net.Socket""#,
+        "1,2",
+        "",
+        "{",
+    ];
+    let envelopes = messages.map(|msg| format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{msg}}}"#));
+    for line in envelopes.iter().map(String::as_str).chain([ACK]) {
+        assert_eq!(decode(line.as_bytes()), decode(format!(" {line}").as_bytes()), "{line}");
+    }
+    assert_eq!(decode(ACK.as_bytes()), Ok(Frame::Ack));
 }
 
 /// The key of a counting sender is present and bounded.
