@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::decode::{ACK, HANDLE, LAME_DUCK, PING, PONG};
 use super::{
@@ -53,6 +52,21 @@ struct Sockname {
     port: u16,
 }
 
+/// A field with values of several types.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum FieldOut<'a> {
+    Null,
+    Number(i64),
+    Text(&'a str),
+}
+
+impl<'a> From<Option<&'a str>> for FieldOut<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        text.map_or(FieldOut::Null, FieldOut::Text)
+    }
+}
+
 #[derive(Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct ClusterOut<'a> {
@@ -75,11 +89,11 @@ struct ClusterOut<'a> {
     index: Option<u64>,
     /// May be `null`, which Node distinguishes from absence.
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<Value>,
+    address: Option<FieldOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<Value>,
+    port: Option<FieldOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    address_type: Option<Value>,
+    address_type: Option<FieldOut<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fd: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,8 +241,8 @@ fn request_out(request: &Request) -> ClusterOut<'_> {
         Request::Close(key) => ClusterOut { key: Some(&key.0), ..named("close") },
         Request::NewConn(key) => ClusterOut { key: Some(&key.0), ..named("newconn") },
         Request::Listening(at) => ClusterOut {
-            address: Some(Value::from(at.address.clone())),
-            port: Some(Value::from(at.port)),
+            address: Some(at.address.as_deref().into()),
+            port: Some(FieldOut::Number(at.port.into())),
             address_type: Some(address_type_out(at.address_type)),
             fd: at.fd,
             ..named("listening")
@@ -236,7 +250,7 @@ fn request_out(request: &Request) -> ClusterOut<'_> {
         Request::QueryServer(query) => ClusterOut {
             index: Some(query.index),
             data: query.data.as_ref(),
-            address: Some(Value::from(query.address.clone())),
+            address: Some(query.address.as_deref().into()),
             port: port_out(query),
             address_type: Some(address_type_out(query.address_type)),
             fd: query.fd,
@@ -277,20 +291,20 @@ fn sockname_out(at: &LocalAddress) -> Option<Sockname> {
 }
 
 /// As in Node: without a port, a UDP socket (`fd` is -1) omits the field, any other socket has `null`.
-fn port_out(query: &QueryServer) -> Option<Value> {
+fn port_out(query: &QueryServer) -> Option<FieldOut<'static>> {
     match query.port {
         None if query.fd == Some(-1) => None,
-        port => Some(Value::from(port)),
+        port => Some(port.map_or(FieldOut::Null, FieldOut::Number)),
     }
 }
 
-fn address_type_out(address_type: AddressType) -> Value {
+fn address_type_out(address_type: AddressType) -> FieldOut<'static> {
     match address_type {
-        AddressType::V4 => Value::from(4),
-        AddressType::V6 => Value::from(6),
-        AddressType::Path => Value::from(-1),
-        AddressType::Descriptor => Value::Null,
-        AddressType::Udp4 => Value::from("udp4"),
-        AddressType::Udp6 => Value::from("udp6"),
+        AddressType::V4 => FieldOut::Number(4),
+        AddressType::V6 => FieldOut::Number(6),
+        AddressType::Path => FieldOut::Number(-1),
+        AddressType::Descriptor => FieldOut::Null,
+        AddressType::Udp4 => FieldOut::Text("udp4"),
+        AddressType::Udp6 => FieldOut::Text("udp6"),
     }
 }
