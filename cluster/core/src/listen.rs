@@ -167,7 +167,7 @@ impl ListenAddress {
         let stream = QueryServer {
             key: HandleKey::default(),
             index,
-            data: Some(Data::null()),
+            data: Some(Data::Null),
             address: None,
             port: None,
             address_type: AddressType::V4,

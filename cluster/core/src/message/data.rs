@@ -12,29 +12,35 @@ pub(super) const LONGEST: usize = 16 << 10;
 /// The greatest depth of data. The 'advanced' serialization is written level by level.
 const DEEPEST: usize = 64;
 
-/// A JavaScript value as JSON; `None`: undefined.
+/// A JavaScript value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Data(Option<Box<str>>);
+pub(crate) enum Data {
+    #[default]
+    Undefined,
+    /// Of every server without TLS, so without memory of its own.
+    Null,
+    /// Any other value, as JSON.
+    Json(Box<str>),
+}
 
 impl Data {
-    pub(crate) fn null() -> Self {
-        Data(Some("null".into()))
-    }
-
     /// `None` if the value is too long or too deep to keep.
     pub(super) fn of(raw: Option<&RawValue>) -> Option<Self> {
         let Some(json) = raw.map(RawValue::get) else { return Some(Data::default()) };
         let fits = json.len() <= LONGEST && depth(json) <= DEEPEST;
-        fits.then(|| Data(Some(json.into())))
+        fits.then(|| if json == "null" { Data::Null } else { Data::Json(json.into()) })
     }
 
     pub(crate) fn is_undefined(&self) -> bool {
-        self.0.is_none()
+        *self == Data::Undefined
     }
 
     /// JavaScript takes the value for false, so the next worker's data replaces it.
     pub(crate) fn is_falsy(&self) -> bool {
-        matches!(self.0.as_deref(), None | Some("null" | "false" | "0" | r#""""#))
+        match self {
+            Data::Undefined | Data::Null => true,
+            Data::Json(json) => matches!(&**json, "false" | "0" | r#""""#),
+        }
     }
 }
 
@@ -53,7 +59,11 @@ fn depth(json: &str) -> usize {
 
 impl Serialize for Data {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let json = self.0.as_deref().unwrap_or("null");
-        serde_json::from_str::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
+        match self {
+            Data::Undefined | Data::Null => serializer.serialize_unit(),
+            Data::Json(json) => {
+                serde_json::from_str::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
+            }
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Distribution {
     ) {
         let key = query.key.clone();
         let Some(data) = query.data.clone() else {
-            return peers.refuse(worker, seq, key, Data::null(), Errno::ENOBUFS);
+            return peers.refuse(worker, seq, key, Data::Null, Errno::ENOBUFS);
         };
         let Some(id) = self.handles.find(&key) else {
             return self.create(worker, seq, query, data, policy, peers);
