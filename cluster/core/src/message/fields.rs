@@ -74,6 +74,9 @@ impl Field {
     }
 }
 
+/// Integers of this many digits are JavaScript numbers.
+const EXACT: usize = 15;
+
 /// The values of an object, in the order of [`Field`].
 #[derive(Default)]
 pub(super) struct Fields<'a>([Option<&'a RawValue>; NAMES.len()]);
@@ -127,6 +130,12 @@ impl<'a> Fields<'a> {
 
     /// The number of a message or of a server, which Node itself counts.
     pub(super) fn count(&self, field: Field) -> Result<u64, Violation> {
+        // As Node writes it; a longer number may be none that a float represents exactly.
+        if let Some(Ok(count)) =
+            self.raw(field).map(RawValue::get).filter(|raw| raw.len() <= EXACT).map(str::parse)
+        {
+            return Ok(count);
+        }
         let value = self.get(field);
         match value.kind() {
             FieldKind::Number => value.integer().and_then(|number| u64::try_from(number).ok()),
@@ -156,5 +165,27 @@ mod tests {
             assert_eq!((field as usize, field.name()), (place, *name));
         }
         assert_eq!(serde_json::from_str::<Field>(r#""other""#).ok(), Some(Field::Unknown));
+    }
+
+    /// A short count is read as text, with the result of the float.
+    #[test]
+    fn counts_read_as_floats() {
+        for (text, count) in [
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("1.0", Some(1)),
+            ("1e2", Some(100)),
+            ("999999999999999", Some(999_999_999_999_999)),
+            ("9007199254740993", Some(9_007_199_254_740_992)),
+            ("18446744073709551615", None),
+            ("0.5", None),
+            ("-1", None),
+            (r#""1""#, None),
+            ("null", None),
+        ] {
+            let line = alloc::format!(r#"{{"seq":{text}}}"#);
+            let fields: Fields<'_> = serde_json::from_str(&line).expect("an object");
+            assert_eq!(fields.count(Field::Seq).ok(), count, "{text}");
+        }
     }
 }
