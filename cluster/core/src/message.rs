@@ -2,7 +2,6 @@
 //! `decode` convert to and from either `serialization`. The machines decide what a message means.
 
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::String;
 
 use crate::address::{AddressType, ListeningAddress};
@@ -137,8 +136,8 @@ pub(crate) struct HandleKey(pub(crate) String);
 
 impl HandleKey {
     /// As Node writes the key, so that recordings and logs agree: each part is the field as a JavaScript string.
-    pub(crate) fn of([address, port, address_type, fd, index]: [&str; 5]) -> Self {
-        HandleKey(format!("{address}:{port}:{address_type}:{fd}:{index}"))
+    pub(crate) fn of(parts: [&str; 5]) -> Self {
+        HandleKey(parts.join(":"))
     }
 }
 
