@@ -106,9 +106,11 @@ pub(crate) trait IsCall {
 /// Runs steps up to the first output.
 pub(crate) fn poll<M: Stepper>(machine: &mut M) -> Option<Output<M::Event>> {
     while let Some(step) = machine.steps().pop() {
-        if let Some(output) = enter_and_run(machine, step) {
-            machine.steps().pause(matches!(output, Output::Event(_)));
-            return Some(output);
+        // The output is returned whole: an output that is unwrapped and wrapped again is copied twice.
+        let output = enter_and_run(machine, step);
+        if output.is_some() {
+            machine.steps().pause(matches!(output, Some(Output::Event(_))));
+            return output;
         }
     }
     machine.steps().pause(false);
