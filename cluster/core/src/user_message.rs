@@ -3,6 +3,7 @@
 
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
@@ -47,7 +48,7 @@ impl Message {
     /// [`MessageError::Type`]: the value has no JSON form, for example a map with keys that are not strings.
     pub fn new<T: Serialize + ?Sized>(value: &T) -> Result<Self, MessageError> {
         let json = serde_json::to_vec(value).map_err(|error| MessageError::unfit(&error.to_string()))?;
-        Ok(Message::of_json(json.into()))
+        Ok(Message::of_json(exact(json)))
     }
 
     /// Takes over a JSON text unchanged, except that line breaks become spaces.
@@ -60,7 +61,7 @@ impl Message {
             .map_err(|error| MessageError::NotJson { reason: error.to_string() })?;
         // Line breaks occur between values only: inside strings they are escaped.
         json.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
-        Ok(Message::of_json(json.into()))
+        Ok(Message::of_json(exact(json)))
     }
 
     /// From valid JSON.
@@ -202,6 +203,12 @@ impl Message {
     }
 }
 
+/// Bytes without spare room: most messages are far shorter than the first room of a text, and `Bytes` with spare room have
+/// a counter of their own.
+fn exact(json: Vec<u8>) -> Bytes {
+    json.into_boxed_slice().into()
+}
+
 /// The longest text that is converted, in bytes: positions have 32 bits.
 const LONGEST: usize = 1 << 30;
 
@@ -226,7 +233,7 @@ impl Serialize for Message {
 
 impl From<&Value> for Message {
     fn from(value: &Value) -> Self {
-        Message::of_json(value::text(value).into())
+        Message::of_json(exact(value::text(value)))
     }
 }
 
@@ -245,7 +252,7 @@ impl From<&Message> for Message {
 impl From<&str> for Message {
     /// A string, not JSON: see [`Message::from_json_text`].
     fn from(text: &str) -> Self {
-        Message::of_json(serde_json::to_vec(text).expect("a text has JSON").into())
+        Message::of_json(exact(serde_json::to_vec(text).expect("a text has JSON")))
     }
 }
 
