@@ -141,11 +141,10 @@ impl Peers {
         self.disconnecting = None;
     }
 
-    /// Every worker was asked to exit, and at least one has not exited.
+    /// Every worker was asked to exit, and at least one has not exited. A worker that is waited for has an entry, so the
+    /// numbers are equal only if every worker is waited for.
     pub(super) fn is_disconnecting(&self) -> bool {
-        self.disconnecting
-            .as_ref()
-            .is_some_and(|disconnecting| self.workers.keys().all(|worker| disconnecting.contains(worker)))
+        self.disconnecting.as_ref().is_some_and(|disconnecting| disconnecting.len() == self.workers.len())
     }
 
     // ---- channels
