@@ -54,7 +54,7 @@ impl Program for PingPong {
 
     fn worker_event(&mut self, worker: &mut Worker, _: &mut Process<'_>, event: WorkerEvent) {
         if let WorkerEvent::Message { message, .. } = event {
-            worker.send(&message).expect("the channel is open");
+            worker.send(message).expect("the channel is open");
         }
     }
 }
