@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             }
             // The first runtime opens descriptors shared by all runtimes.
             drop(support::runtime());
-            // A test at a time, because descriptors and children are counted.
+            // One test at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
             libtest_mimic::run(&arguments, trials()).exit_code()
         }

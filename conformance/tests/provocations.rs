@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(Role::Primary) => {
             // The first runtime opens descriptors that all runtimes share and none closes.
             drop(support::runtime());
-            // One at a time, because descriptors and children are counted.
+            // One test at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
             libtest_mimic::run(&arguments, Fault::ALL.map(provocation).into()).exit_code()
         }

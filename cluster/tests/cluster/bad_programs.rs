@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const LATE: Duration = Duration::from_millis(100);
 const KILLED: ExitStatus = ExitStatus::Signal(Signal::SIGKILL);
 
-/// One shell with this script and short times; the first failure is the last.
+/// One shell with this script and short times; there is no restart after a failure.
 fn settings(script: &str) -> SupervisorSettings {
     let spawn = SpawnOptions::new().exec("/bin/sh").args(["-c", script]).process_group(ProcessGroup::Own);
     let short = Duration::from_millis(20);
@@ -37,7 +37,7 @@ fn settings(script: &str) -> SupervisorSettings {
         .intensity(0, Duration::from_mins(1))
 }
 
-/// What a supervisor reports about the only worker until nothing follows.
+/// The reports of a supervisor about the only worker, until the last.
 struct Report {
     failure: StartFailure,
     /// `None`: no process was started.

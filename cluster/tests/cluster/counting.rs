@@ -25,8 +25,8 @@ const WORKER: &str = "
     server.listen(0, '127.0.0.1');
 ";
 
-/// Passes three connections to the worker. The worker releases one connection after another, and after each release the
-/// server counts. The server closes while two connections are held: from then on Node counts one connection more.
+/// Passes three connections to the worker. The worker releases one connection after another, and after each release
+/// the server counts. The server closes while two connections are open: afterwards Node counts one connection more.
 const PRIMARY: &str = "
     setTimeout(() => { console.log('no end in time'); process.exit(9); }, 20000).unref();
     const [cluster, net] = [require('cluster'), require('net')];

@@ -69,7 +69,7 @@ async fn serves_on() -> TestResult {
     let mut client = connect(port(&mut primary).await?)?;
     client.write_all(b"hello")?;
     greeted(&mut primary, &mut client).await?;
-    // After the answer the primary has the acknowledgement of the connection, and nothing is held back.
+    // After the answer the primary has the acknowledgement of the connection, and no message waits for it.
     primary.send(worker, json!("there?"))?;
     assert_eq!(message(&mut primary).await?, json!("there?"));
     primary.disconnect_worker(worker);

@@ -303,8 +303,8 @@ async fn secrets() -> TestResult {
     Ok(())
 }
 
-/// A process that runs on after the close of the channel, with or without a violation, is reported and can be replaced. From
-/// the close on, the clock advances automatically.
+/// A process that runs on after the close of the channel, with or without a violation, is reported and can be
+/// replaced. After the close, the clock advances automatically.
 async fn lingers() -> TestResult {
     for script in ["exec 3>&-; exec sleep 100", "echo nonsense >&3; exec sleep 100 3>&-"] {
         let mut primary = primary_of("/bin/sh", &["-c", script])?;

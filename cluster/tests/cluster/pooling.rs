@@ -194,7 +194,8 @@ async fn fatal_task() -> TestResult {
     end(pool).await
 }
 
-/// A queued task never starts; the worker of a running one receives the next task after the reply.
+/// A cancelled task in the queue never starts; the worker of a cancelled running task receives the next task after
+/// the reply.
 async fn cancelled() -> TestResult {
     let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
     let (first, running) = holding.start(&pool).await?;
@@ -298,8 +299,8 @@ async fn thousands() -> TestResult {
     end(pool).await
 }
 
-/// A task longer than the limit is not sent, a result longer than the limit of the worker is an error of the worker, and one longer
-/// than the limit of the primary ends the worker. Every other task has its result.
+/// A task longer than the limit is not sent, a result longer than the limit of the worker is an error of the worker,
+/// and a result longer than the limit of the primary ends the worker. Every other task has its result.
 async fn oversized() -> TestResult {
     const LIMIT: usize = 1 << 20;
     let spawn = SpawnOptions::new().args([SUPERVISED, "serve blocking tasks"]);

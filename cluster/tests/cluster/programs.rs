@@ -134,7 +134,7 @@ async fn echo(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// The kernel has room for all messages; nothing else survives the exit.
+/// The kernel has room for all messages; messages in the process are lost at the exit.
 fn count(worker: &Worker) -> Ended {
     for number in 0..100 {
         worker.send(json!(number))?;

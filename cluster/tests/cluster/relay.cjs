@@ -1,5 +1,6 @@
-// What the relay tests send. As a worker named by ROLE: `a` sends every value, `b` reports what arrives. As a primary with
-// the argument `relay`: passes on what `a` sends, as Node does; with `echo`: sends every value to a worker that is no Node.
+// The values of the relay tests. As a worker named by ROLE: `a` sends every value, `b` reports the received values.
+// As a primary with the argument `relay`: forwards the values of `a`, as Node does; with `echo`: sends every value to
+// a worker in Rust.
 'use strict';
 const cluster = require('cluster');
 const { inspect } = require('util');
@@ -11,7 +12,7 @@ const depth = (value) => {
     for (; typeof value === 'object'; levels++) value = Array.isArray(value) ? value[0] : value.a;
     return `${levels} levels`;
 };
-// Doubles of any bits that are finite, the same each time.
+// Finite doubles of random bits, the same in each run.
 const doubles = (count) => {
     let state = 88172645463325252n;
     const next = () => {
@@ -68,7 +69,7 @@ const show = (value, name) => {
     if (name.startsWith('deep')) return depth(value);
     if (value instanceof DataView) return `DataView ${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')}`;
     const options = { depth: null, showHidden: true, maxArrayLength: null, maxStringLength: null, breakLength: Infinity };
-    // The place of a view in what was received does not matter.
+    // The position of a view in the received buffer does not matter.
     const text = inspect(value, options).replace(/\[byteOffset\]: \d+|\[buffer\]: ArrayBuffer \{[^}]*\}/g, '');
     if (name === 'resizable') return `${text}, at most ${value.maxByteLength}`;
     return text.length < 1000 ? text : require('crypto').createHash('md5').update(text).digest('hex');

@@ -1,5 +1,5 @@
-//! The end of a worker is `main` returning: destructors run, the rest of a disconnect happens, and a deadline ends a lost
-//! process.
+//! A worker ends when `main` returns: destructors run, the rest of a disconnect happens, and a deadline ends a
+//! process without a primary.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -130,7 +130,7 @@ async fn report() -> TestResult {
     Ok(())
 }
 
-/// The channel is closed as requested, and `main` does not return. From the close on, the clock advances automatically.
+/// The channel is closed as requested, and `main` does not return. After the close, the clock advances automatically.
 async fn stays() -> TestResult {
     let mut primary = primary()?;
     let (worker, _witness) = start(&mut primary, "never return")?;

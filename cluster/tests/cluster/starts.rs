@@ -50,7 +50,7 @@ fn write(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// How the worker of a worker ends now.
+/// The exit of another worker of the worker, or the error of the start.
 async fn again(primary: &mut Primary) -> Result<String, Failed> {
     let worker = primary.workers().next().ok_or("there is one")?;
     primary.send(worker, json!("again"))?;
@@ -88,7 +88,7 @@ async fn replaced() -> TestResult {
     over(primary).await
 }
 
-/// The shell's way: a name without a slash.
+/// A name without a slash, as in a shell.
 async fn named() -> TestResult {
     let (directory, path) = copy()?;
     let mut primary = primary_of("program", &[])?;

@@ -187,7 +187,7 @@ async fn killed() -> TestResult {
     Ok(())
 }
 
-/// An open connection holds the drain; two further requests kill the worker.
+/// An open connection delays the end of the drain; two further requests kill the worker.
 async fn shutdown() -> TestResult {
     let running = start(settings(&["hold connections"]).hurry_after(Duration::ZERO)).await?;
     let mut client = connect(running.port)?;
@@ -255,7 +255,8 @@ async fn repeated_signal() -> TestResult {
     Ok(end?)
 }
 
-/// The counts of the slots are those of the answered connections, by the slot that has answered. A successor begins at zero.
+/// The counts of the slots are the numbers of answered connections, by the slot that has answered. A successor begins
+/// at zero.
 async fn owned() -> TestResult {
     let running = start(settings(&["serve the slot"])).await?;
     let mut answers = Vec::new();

@@ -80,7 +80,7 @@ fn counters_hold_every_check() {
     assert!(broken.is_empty(), "{broken}");
 }
 
-/// The numbers change nothing in a run but the ids of sockets.
+/// High counters change only the ids of sockets in a run.
 #[test]
 fn counters_change_no_run() {
     for seed in 0..32 {

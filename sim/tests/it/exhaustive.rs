@@ -19,7 +19,7 @@ fn plan(name: &str) -> World<RandomProgram> {
     name.parse::<Scenario<RandomProgram>>().expect("a scenario name").world()
 }
 
-/// Worlds that are not among the proofs.
+/// Small worlds beyond the proofs.
 #[test]
 fn small_worlds_hold_on_every_schedule() {
     for name in ["serve-1-1+shared", "serve-2-0"] {

@@ -98,7 +98,7 @@ fn search_finds_needed_kill() {
     assert_eq!(observed(world.observations()), wanted);
 }
 
-/// The driver kills the worker at once, if the worker exists by then.
+/// The driver kills the worker as soon as a client is refused, if the worker exists by then.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct EarlyKill;
 

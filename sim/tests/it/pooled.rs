@@ -10,7 +10,7 @@ use cluster_sim::{Fault, Faults, Schedule, World};
 const MOVES: [TaskMove; 6] =
     [TaskMove::Run, TaskMove::Cancel, TaskMove::Reload, TaskMove::ScaleDown, TaskMove::Drain, TaskMove::Fail];
 
-/// Faults that a pool must survive; a garbled channel, a stopped primary and a jumping clock are not among them.
+/// Faults that a pool must survive; these exclude a garbled channel, a stopped primary and a jumping clock.
 const FAULTS: [Fault; 6] = [
     Fault::Kill,
     Fault::SpawnFailure,

@@ -66,7 +66,7 @@ fn every_check_holds<P: Program>(worlds: impl Strategy<Value = World<P>>) {
     assert!(broken.is_empty(), "{broken}");
 }
 
-/// Every accepted connection is in one place, also when workers die before and after they acknowledge it.
+/// Every accepted connection is in one place, also when workers die before and after the acknowledgement.
 #[test]
 fn ledger() {
     let kinds = [Fault::Kill, Fault::LostDescriptor, Fault::AcceptFailure];
@@ -91,7 +91,7 @@ fn descriptors() {
 }
 
 /// The last worker dies while connections are queued and the listener waits for a free descriptor: in seed 661 the
-/// descriptor of a queued connection resumed the closed listener.
+/// release of a queued connection's descriptor resumed the closed listener.
 #[test]
 fn starved_listener_closes_with_its_queue() {
     let start = Scenario::new(ReplyServer::new(2, 10)).world().with_faults(Faults::all());

@@ -49,7 +49,7 @@ fn every_rare_event_happens() {
     assert_eq!(unseen, []);
 }
 
-/// A connection that a dying worker has not acknowledged is served by another.
+/// Another worker serves the connection that a dying worker has not acknowledged.
 #[test]
 fn dead_workers_connection_is_served() {
     let is_again = |seed: u64| {

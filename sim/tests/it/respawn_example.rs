@@ -61,7 +61,7 @@ fn text(panic: Box<dyn Any + Send>) -> String {
     text.split_once("value: ").map_or_else(String::new, |(_, failure)| failure.to_owned())
 }
 
-/// A run that passes is no failure, and a text that is no replay line is one.
+/// A run that passes is no failure; a text that is no replay line is a failure.
 #[test]
 fn replay_judges_line_and_run() {
     let world = World::new(respawn::KeepTwo::default(), Settings::default());

@@ -1,4 +1,4 @@
-//! Shrinking keeps what a bug needs and nothing else: planted bugs that need three preemptions shrink to three.
+//! Shrinking keeps only the parts that a bug needs: planted bugs that need three preemptions shrink to three.
 
 use std::sync::atomic::AtomicBool;
 
@@ -17,7 +17,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Writes to the worker of this round, and forks one more: the primary receives that fork after the write.
+    /// Writes to the worker of this round, and forks one more worker: the primary receives this fork after the write.
     fn play(&self, round: usize, primary: &mut Primary, process: &mut Process<'_>) {
         process.observe(format!("round {round}"));
         if let Some(&to) = self.to.get(round) {

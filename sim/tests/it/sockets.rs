@@ -1,4 +1,4 @@
-//! Sockets of every kind in whole worlds: whatever process has them and whatever fails on the way, none is leaked.
+//! Sockets of every kind in whole worlds: no socket is leaked, in any process and after any failure.
 
 use cluster_core::{
     BindAddress, Event, HandleType, IncomingHandle, ListenAddress, ListenOptions, LocalAddress,
@@ -424,7 +424,7 @@ fn detached_unsent_socket_is_leaked() {
     assert_eq!(check, Check::Descriptors, "{what}");
 }
 
-/// In some run the descriptor is lost, and sent again.
+/// In at least one run the descriptor is lost and sent again.
 #[test]
 fn lost_connection_is_sent_again() {
     let faults = Faults::only(&[Fault::LostDescriptor]).limit(1);

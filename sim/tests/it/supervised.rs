@@ -16,7 +16,7 @@ const MOVES: [SupervisorMove; 6] = [
     SupervisorMove::ShutdownTwice,
 ];
 
-/// Faults that a supervisor must survive; a garbled channel, a stopped primary and a jumping clock are not among them.
+/// Faults that a supervisor must survive; these exclude a garbled channel, a stopped primary and a jumping clock.
 const FAULTS: [Fault; 10] = [
     Fault::Kill,
     Fault::Grandchild,
@@ -87,7 +87,7 @@ fn groups_hold_with_faults() {
     }
 }
 
-/// A worker forks and dies: the channel that its child holds is given up, and a group ends with its worker.
+/// A worker forks and dies: the primary closes the retained channel after a time, and a group ends with its worker.
 #[test]
 fn retained_channels_are_given_up() {
     for command in [SupervisorMove::Serve, SupervisorMove::Reload, SupervisorMove::Shutdown] {

@@ -1,4 +1,4 @@
-//! IPv6 addresses in a zone, in whole worlds: a worker listens at one, and its clients connect.
+//! IPv6 addresses in a zone, in whole worlds: a worker listens at such an address, and its clients connect.
 
 use std::net::{SocketAddr, SocketAddrV6};
 

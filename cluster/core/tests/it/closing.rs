@@ -86,7 +86,7 @@ fn asked(worker: &mut Worker) -> Option<Call> {
     outputs.find_map(|output| if let Output::Call(call) = output { Some(call) } else { None })
 }
 
-/// A worker with a channel that has accepted a part of the first line and has no room for the rest.
+/// A worker whose channel has accepted a part of the first line and has no room for the rest.
 fn with_a_full_channel() -> (Worker, Vec<u8>) {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     let Some(Call::Write { channel, bytes, socket: None }) = asked(&mut worker) else {

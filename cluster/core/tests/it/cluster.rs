@@ -121,7 +121,7 @@ fn unacknowledged_connection_is_requeued() {
     assert_eq!(cluster.primary.ledger().owned(), 1);
 }
 
-/// A connection is requeued when the exit precedes the close of the channel.
+/// A connection is handed to another worker also when the exit precedes the close of the channel.
 #[test]
 fn exit_before_close_requeues() {
     let mut cluster = serving(2, &[TWO]);
@@ -250,7 +250,8 @@ fn all_disconnected_waits_for_last() {
     assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected), "at once without workers");
 }
 
-/// Reported for a worker that is not known to have exited, disconnected or not.
+/// A process that outlives its channel is reported until the exit is known, whether or not the program has asked the
+/// worker to disconnect.
 #[test]
 fn lingering_is_reported_until_exit() {
     for is_asked in [false, true] {
@@ -314,7 +315,7 @@ fn malformed_message_closes_own_channel() {
     }
 }
 
-/// Another worker's answer does not count.
+/// The answer of another worker has no effect.
 #[test]
 fn answer_of_another_worker_is_ignored() {
     let mut cluster = serving(2, &[]);

@@ -29,7 +29,7 @@ fn counted(last: u64, serialization: Serialization) -> TestCluster {
     cluster
 }
 
-/// Every process listens, on a port of its own and on a shared one. Returns the listeners of the first worker.
+/// Every process listens, on a port of its own and on a shared port. Returns the listeners of the first worker.
 fn listen(cluster: &mut TestCluster) -> Vec<ListenerId> {
     let workers: Vec<WorkerId> = cluster.primary.workers().collect();
     let mut listeners = Vec::new();
@@ -102,7 +102,7 @@ fn handle(call: &Call) -> Option<HandleId> {
     if let Call::Bind { handle, .. } = call { Some(*handle) } else { None }
 }
 
-/// After a refusal, a worker gets an offer later; the timers' numbers never repeat.
+/// After a refusal, a worker gets an offer after a pause; the numbers of timers never repeat.
 #[test]
 fn counters_number_retries_across_ends() {
     for last in NEAR_ENDS {

@@ -100,7 +100,7 @@ fn blocked_messages_are_counted() {
     assert_eq!(accepted, 100);
 }
 
-/// A connection offer is not an answer: with any number of offers waiting, the worker is read from.
+/// An offer of a connection is not an answer: the primary reads from the worker, with any number of unwritten offers.
 #[test]
 fn offers_are_no_answers() {
     let settings =

@@ -220,7 +220,7 @@ fn answers_are_those_of_node() {
     assert_eq!(data(json!({ "data": [1] })), Some(json!([1])));
 }
 
-/// Workers share the first data that JavaScript takes for true.
+/// Workers share the first data that is true in JavaScript.
 #[test]
 fn first_true_data_is_shared() {
     for (first, shared) in [(json!(null), "b"), (json!(0), "b"), (json!(""), "b"), (json!("a"), "a")] {

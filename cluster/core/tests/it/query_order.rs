@@ -35,7 +35,7 @@ fn first_query_is_answered_later() {
     }
 }
 
-/// The socket listens already. Node: waits for no event.
+/// The socket listens already, and Node waits for no event.
 #[test]
 fn later_query_is_answered_at_once() {
     let mut primary = primary(Settings::default());

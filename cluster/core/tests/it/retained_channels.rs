@@ -94,7 +94,7 @@ fn group_ends_with_its_worker() {
     }
 }
 
-/// The process group also ends when the primary gives a channel up.
+/// The process group is also killed when the primary closes a retained channel at the deadline.
 #[test]
 fn group_ends_with_given_up_channel() {
     let mut cluster = cluster(grouped(limited()));

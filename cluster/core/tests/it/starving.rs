@@ -135,7 +135,7 @@ fn worker_retries_when_connection_is_released() {
     assert_eq!(own.calls(OsEvent::Timer { timer }), []);
 }
 
-/// A program that cancels its `accept` and starts another, as `select!` in a loop does, does not cause a retry.
+/// A program that cancels an `accept` and starts another one, as in a loop with `select!`, does not cause a retry.
 #[test]
 fn worker_rests_through_repeated_accepts() {
     let mut own = Own::new();

@@ -161,7 +161,7 @@ fn value_beyond_bounds_is_refused() {
     assert_eq!(message(&long).json(), Err(MessageError::TooLong));
 }
 
-/// A JSON message has JSON values only, and keeps those that no Rust string can hold.
+/// A JSON message has JSON values only, and keeps the values that no Rust string can hold.
 #[test]
 fn json_is_read_exactly() {
     let message = Message::from_json_text(r#"{"b": -0.0, "a": "\ud800"}"#).expect("it is JSON");

@@ -144,7 +144,7 @@ fn line() -> impl Strategy<Value = (Vec<u8>, bool)> {
         .prop_flat_map(|bytes| (Just(bytes), any::<bool>()))
 }
 
-/// The same in V8's structured clone, and worse.
+/// A payload in V8's structured clone: valid, almost valid, or noise.
 fn payload() -> impl Strategy<Value = (Vec<u8>, bool)> {
     let tags = prop::sample::select(&b"oA^\"ID\\\x7B$_0\x00\x01\x02\x04"[..]);
     let text =
@@ -185,7 +185,7 @@ proptest! {
         prop_assert_eq!(received, sent);
     }
 
-    /// Nor in Node's other serialization.
+    /// The split of the bytes does not matter in Node's other serialization either.
     #[test]
     fn payloads_may_be_cut_anywhere(
         sent in proptest::collection::vec("[a-z]{0,200}", 1..6),

@@ -12,8 +12,8 @@ const ONE: WorkerId = WorkerId(1);
 const CHANNEL: ChannelId = ChannelId(1);
 const CONNECTION: SocketId = SocketId(7);
 
-/// The error numbers of a broken channel; the last two only without a descriptor, because with one they concern the
-/// descriptor.
+/// The error numbers of a broken channel; the last two numbers only without a descriptor, because they concern the
+/// descriptor of a message.
 const BROKEN: [Errno; 6] =
     [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN, Errno::ESHUTDOWN, Errno::EBADF, Errno::ENOTSOCK];
 
@@ -191,7 +191,8 @@ fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
     outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
 }
 
-/// Whatever a program sends, its peer is read from: two peers that both send would otherwise wait for each other.
+/// A machine reads from its peer, whatever the program sends: two peers that both send would otherwise wait for each
+/// other.
 #[test]
 fn reading_never_depends_on_sending() {
     let mut primary = narrow();

@@ -1,4 +1,4 @@
-//! Workers that answer requests of the primary, and one that asks the primary.
+//! Workers that answer requests of the primary, and a worker that asks the primary.
 
 use std::process;
 use std::time::Duration;

@@ -53,7 +53,7 @@ fn http_reload_loses_no_request() -> TestResult {
     example.rest().map(drop)
 }
 
-/// Each client loses at most the one connection to the dead worker; no client is refused.
+/// Each client loses at most one connection, which is the connection to the dead worker; no client is refused.
 #[test]
 fn http_death_costs_its_connections_alone() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;

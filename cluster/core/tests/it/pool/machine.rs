@@ -233,7 +233,7 @@ fn late_reply_is_a_result() {
     assert_eq!(tasks.ticks(9), ["kill 2", TICK]);
 }
 
-/// The next output, a message, is not sent.
+/// The channel accepts no message: the next output of the pool is not sent.
 #[track_caller]
 fn unsent(tasks: &mut Tasks, error: SendError) {
     let output = tasks.0.poll().expect("an output");

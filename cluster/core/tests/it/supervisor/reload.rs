@@ -56,7 +56,7 @@ fn slow_predecessor_is_cut() {
     assert_eq!(story.dies(1), ["0: worker 1 cut Some(2)", "spawn 4 in slot 1"]);
 }
 
-/// A successor that exits ends the reload; the old workers serve on.
+/// A successor that exits ends the reload; the old workers continue to serve.
 #[test]
 fn failed_successor_abandons_reload() {
     let mut story = serving(settings(2), 2);

@@ -49,7 +49,7 @@ fn never_restarts_nothing() {
     assert_eq!(story.wait(100_000), [""; 0]);
 }
 
-/// The restart that is one too many is not done, and the other workers serve on.
+/// The first restart beyond the intensity does not happen, and the other workers continue to serve.
 #[test]
 fn too_many_restarts_hold() {
     let mut story = serving(settings(2).intensity(2, Duration::from_mins(1)), 2);
@@ -170,7 +170,8 @@ fn slow_failed_starts_give_up() {
     assert_eq!(lines.last().map(String::as_str), Some("0: restart after 0 ms"), "{lines:?}");
 }
 
-/// A program that cannot be started: another try would fail as well, and there is none. The slots are suspended, or the supervisor exits.
+/// A program that cannot be started is not tried again, because another try would fail as well. The slots are
+/// suspended, or the supervisor exits.
 #[test]
 fn permanent_error_gives_up_at_once() {
     let start = |options, errno| {

@@ -48,7 +48,7 @@ fn shutdown_ends_by_deadline() {
     assert_eq!(story.dies(1), ["0: worker 1 cut Some(3)", "finished 0"]);
 }
 
-/// A process that survives SIGKILL does not hold the shutdown.
+/// A process that survives SIGKILL does not delay the shutdown.
 #[test]
 fn stuck_process_ends_shutdown() {
     let mut story = serving(settings(1), 1);

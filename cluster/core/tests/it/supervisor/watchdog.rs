@@ -14,7 +14,7 @@ fn pong(story: &mut Story, seq: u64) {
     story.says(1, &format!(r#"{{"cmd":"NODE_CLUSTER_PONG","seq":{seq},"count":0}}"#));
 }
 
-/// A worker that has answered and no longer does is killed and replaced.
+/// A worker that no longer answers is killed and replaced.
 #[test]
 fn silent_worker_is_killed() {
     let mut story = watched();
