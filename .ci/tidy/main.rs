@@ -68,7 +68,7 @@ fn rules_are_broken_no_more_often() {
     assert_none(&faults, "CONTRIBUTING.md has the rules");
 }
 
-/// Where a rule is broken; for pronouns, the files with the most.
+/// The places of a broken rule; for pronouns, the files with the highest counts.
 fn places(group: &Group, rule: &str) -> Vec<String> {
     if rule == PRONOUNS {
         return group.files_by_pronouns();

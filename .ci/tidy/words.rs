@@ -56,7 +56,7 @@ const OTHER_PRONOUNS: [&str; 29] = [
     "anything",
 ];
 const AUXILIARIES: [&str; 7] = ["is", "are", "was", "were", "be", "been", "being"];
-/// How many pronouns for each thousand words plain comments have at most.
+/// The highest number of pronouns per thousand words in plain comments.
 const PLAIN: usize = 60;
 /// Phrases of two words that a plain word replaces.
 const DIALECT: [[&str; 2]; 3] = [["any", "more"], ["for", "ever"], ["so", "many"]];
@@ -88,11 +88,11 @@ pub(crate) struct Hit {
     pub(crate) place: String,
 }
 
-/// What is in one group of files.
+/// The counts of one group of files.
 #[derive(Default)]
 pub(crate) struct Group {
     pub(crate) hits: Vec<Hit>,
-    /// The words of each file's comments and prose, and the pronouns among them.
+    /// The number of words in each file's comments and prose, and the number of pronouns.
     files: BTreeMap<String, [usize; 2]>,
 }
 

@@ -73,7 +73,7 @@ impl fmt::Display for NoRuntime {
 
 impl error::Error for NoRuntime {}
 
-/// Why [`Primary::new`](crate::Primary::new) failed.
+/// The error of [`Primary::new`](crate::Primary::new).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrimaryError {
@@ -107,7 +107,7 @@ impl error::Error for PrimaryError {
     }
 }
 
-/// Why [`Worker::join`](crate::Worker::join) failed.
+/// The error of [`Worker::join`](crate::Worker::join).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JoinError {
@@ -151,7 +151,7 @@ impl error::Error for JoinError {
     }
 }
 
-/// Why a worker does not listen on an address.
+/// The reason why a worker does not listen on an address.
 ///
 /// Converts to [`io::Error`], with the kind of the kernel's error number, if any.
 #[derive(Debug)]
@@ -250,7 +250,7 @@ impl error::Error for ListenError {
     }
 }
 
-/// Why a command of a [`Remote`](crate::Remote) failed.
+/// The error of a command of a [`Remote`](crate::Remote).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteError {
@@ -282,7 +282,7 @@ impl error::Error for RemoteError {
     }
 }
 
-/// Why a request has no reply: see [`Worker::request`](crate::Worker::request).
+/// The reason why a request has no reply: see [`Worker::request`](crate::Worker::request).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestError {

@@ -19,7 +19,7 @@ pub(crate) type BindReply = oneshot::Receiver<Result<Bound, BindFailure>>;
 /// Ends when the listener is closed, or with the channel.
 pub(crate) type OpenWatch = watch::Receiver<()>;
 
-/// Why a listener does not listen.
+/// The reason why a listener does not listen.
 #[derive(Debug)]
 pub(crate) enum BindFailure {
     /// The address was not bound, or the worker was disconnected before the primary replied.

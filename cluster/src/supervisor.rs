@@ -176,7 +176,7 @@ impl Supervisor {
         }
     }
 
-    /// No worker serves, and none would start again.
+    /// No worker serves, and no worker would start again.
     fn is_without_future(&self, event: &SupervisorEvent) -> bool {
         let has_slot = |has: fn(SlotState) -> bool| self.machine.slots().any(|slot| has(slot.state));
         let gave_up = matches!(event, SupervisorEvent::GaveUp { .. });

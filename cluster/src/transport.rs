@@ -28,7 +28,7 @@ pub(crate) mod sealed {
 
         fn client(&self) -> io::Result<Self::Client>;
 
-        /// Whether the kind of stream is served at the address. Only the owner knows the kind of a descriptor.
+        /// Whether the kind of stream is served at the address. The kind of a descriptor is known only to its owner.
         fn serves(address: &ListenAddress) -> bool;
 
         /// The address of a server, if the server is of the kind.

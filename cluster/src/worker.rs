@@ -120,8 +120,8 @@ impl Worker {
     /// Sends a message to the primary as soon as there is room. Waiting callers are served in the order of the calls.
     /// Dropping the future sends nothing.
     ///
-    /// Meanwhile the worker reads messages of the primary even if the program takes none: two programs that both send and do
-    /// not receive would otherwise wait for each other.
+    /// Meanwhile the worker reads messages of the primary even if the program takes no message: two programs that
+    /// both send and do not receive would otherwise wait for each other.
     ///
     /// # Errors
     /// As [`send`](Worker::send), except [`SendError::Full`].

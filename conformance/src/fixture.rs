@@ -215,7 +215,7 @@ mod tests {
         }
         fixture.forget(Load::Idle);
         assert_eq!(fixture.runs, Runs::from([(Load::Pinned, 1)]));
-        assert_eq!(fixture.traces.len(), 1, "what was seen under no other load is forgotten");
+        assert_eq!(fixture.traces.len(), 1, "traces of this load alone are forgotten");
         assert_eq!(fixture.traces[0].seen, Runs::from([(Load::Pinned, 1)]));
     }
 

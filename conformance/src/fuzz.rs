@@ -1,4 +1,4 @@
-//! Random scenarios: each trace of real processes must be one that the simulator can produce.
+//! Random scenarios: the simulator must be able to produce each trace of real processes.
 //!
 //! proptest generates and shrinks a [`Plan`]; here the plan becomes a scenario, runs, and is compared with the
 //! contract of all scenarios and with the simulator. A seed and a number identify each plan.

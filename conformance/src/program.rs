@@ -46,7 +46,7 @@ impl Primary {
     }
 }
 
-/// The due actions with complete arguments, up to one that ends.
+/// The due actions with complete arguments, up to an action that ends the list.
 fn due<Action: ScenarioVerb>(
     rules: &mut Rules<Action>,
     seen: &Observation,

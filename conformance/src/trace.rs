@@ -95,7 +95,7 @@ fn is_one(port: &str) -> bool {
     port != "0" && port != "-1"
 }
 
-/// Whether the port in a line is one for datagrams.
+/// Whether the port in a line is a port for datagrams.
 pub(crate) fn is_of_datagrams(observation: &Observation, servers: &BTreeSet<String>) -> bool {
     observation.what == "datagram"
         || observation.detail("type").is_some_and(|kind| kind.starts_with("udp"))

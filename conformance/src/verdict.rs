@@ -236,7 +236,7 @@ impl Checker {
         self.exceptions().stale().map(stale).collect()
     }
 
-    /// The mismatches of a runtime's trace beyond the excused ones, and whether any is excused.
+    /// The mismatches of a runtime's trace beyond the excused mismatches, and whether a mismatch is excused.
     fn misfits(&self, scenario: &Scenario, trace: &Trace, runtime: &str) -> (Vec<Misfit>, bool) {
         let relieved = self.exceptions().relieve(scenario, runtime);
         let mut misfits = order::check(&relieved, trace);

@@ -271,7 +271,7 @@ pub fn look(after_disconnect: bool, connected: bool) -> Observation {
     Observation::new("look").with("after_disconnect", after_disconnect).with("connected", connected)
 }
 
-/// A message like one of Node's internal ones, which Node swallows.
+/// A message in the form of Node's internal messages, which Node swallows.
 pub fn reserved() -> serde_json::Value {
     serde_json::json!({ "cmd": "NODE_CLUSTER", "ack": 4711 })
 }

@@ -41,7 +41,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 fn main() -> ExitCode {
     match role() {
         Ok(Role::Primary) => {
-            // The first runtime opens descriptors that all runtimes share and none closes.
+            // The first runtime opens descriptors that all runtimes share and no runtime closes.
             drop(support::runtime());
             // One test at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
@@ -88,7 +88,7 @@ fn reused_port() -> TestResult {
             return Ok(());
         }
     }
-    Err("no socket received the port of the closed one".into())
+    Err("no socket received the port of the closed socket".into())
 }
 
 async fn kill() -> TestResult {

@@ -60,7 +60,7 @@ pub enum Check {
     Ledger,
     /// A worker answers each offer of a connection once and no other, and the primary answers the worker's queries.
     Acks,
-    /// Worker ids ascend; none is used twice.
+    /// Worker ids ascend; no id is used twice.
     Ids,
     /// The queues of the primary stay within the limits.
     Queues,
@@ -70,7 +70,7 @@ pub enum Check {
     Leftovers,
     /// The events of each worker have an order and a number that Node's documentation and recordings permit.
     Order,
-    /// Messages arrive in order and once; none is lost that could be delivered.
+    /// Messages arrive in order and once; no message is lost that could be delivered.
     Messages,
     /// No worker receives a second connection before every worker that was free throughout has received one, and no
     /// connection is refused while a worker listens.
@@ -196,8 +196,8 @@ pub(crate) struct Checks {
     fifo: CowArc<Fifo>,
     ids: Ids,
     listening: Listening,
-    /// The open connections of the ledger in id order, and the number of connections that workers own,
-    /// both from the last look.
+    /// The open connections of the ledger in id order, and the number of connections that workers own, both at the
+    /// last check.
     ledger: CowArc<(Vec<(SocketId, ConnectionState)>, u64)>,
 }
 
@@ -306,7 +306,7 @@ impl Checks {
         self.supervision.call(call, supervisor, kernel)
     }
 
-    /// The account of a supervised primary is written only if there is one.
+    /// The account of a supervised primary is written only if the primary is supervised.
     fn supervised_event(&mut self, event: &Event) {
         if !self.supervision.is_empty() {
             self.supervision.primary_event(event);
@@ -347,7 +347,7 @@ impl Checks {
         self.supervision.at_the_end(supervisor, kernel)
     }
 
-    /// Whether the ledger has changed since the last look.
+    /// Whether the ledger has changed since the last check.
     pub(crate) fn is_stale(&self, primary: &Primary) -> bool {
         let (open, owned) = &*self.ledger;
         primary.ledger().owned() != *owned || !primary.ledger().open().eq(open.iter().copied())

@@ -67,7 +67,7 @@ pub enum ClientEvent {
     },
 }
 
-/// How the client's side of a connection ended.
+/// The end of the client's side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// By an end of file.
@@ -76,7 +76,8 @@ pub enum Ending {
     Reset,
 }
 
-/// What a program receives from its sockets: connections of a server, and sockets that it opened, accepted or received.
+/// An event of a program's sockets: connections of a server, and sockets that the program has opened, accepted or
+/// received.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SocketEvent {
     /// A listening socket of the program has accepted a connection. The program owns the connection.
@@ -97,7 +98,7 @@ pub enum SocketEvent {
     Ended {
         /// The connection.
         connection: SocketId,
-        /// How the side ended.
+        /// The end of the side.
         ending: Ending,
     },
     /// A datagram arrived at a UDP socket.

@@ -21,7 +21,7 @@ pub enum Fault {
     Grandchild,
     /// A worker writes a line that breaks the protocol, or a forged answer, before a write of the machine.
     Garbage,
-    /// A write takes fewer bytes than given, perhaps none.
+    /// A write takes fewer bytes than given, perhaps no byte.
     ShortWrite,
     /// A read is cut at any byte.
     PartialRead,

@@ -91,7 +91,7 @@ fn decode(text: &str) -> Option<Vec<u32>> {
     Some(choices)
 }
 
-/// Why a line cannot be replayed.
+/// The reason why a line cannot be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParseError {
     /// The line does not begin with `sim:v1:`.

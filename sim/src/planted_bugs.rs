@@ -155,7 +155,7 @@ fn order_detects_listening_before_online() {
     assert_eq!(failed_check(silent), Some(Check::Order));
 }
 
-/// The check that some run of this program fails with this bug, if none fails without the bug.
+/// The check that fails in some run of this program with this bug; without the bug, no check fails.
 fn failed_check_of_program(plan: &str, planted_bug: PlantedBug) -> Option<Check> {
     let start =
         plan.parse::<scenarios::Scenario<scenarios::RandomProgram>>().expect("a scenario name").world();

@@ -187,7 +187,7 @@ where
 /// Repeats the run of a replay line in the world of the run, and judges the run as [`check`] does. A failure of `check`
 /// prints the call, with `world` and `property` for the arguments of the test.
 ///
-/// The armed faults and the choices are those of the line. After a change of the program the run may differ from the
+/// The line determines the armed faults and the choices. After a change of the program the run may differ from the
 /// recorded run, and is judged all the same.
 ///
 /// # Errors

@@ -17,8 +17,8 @@ use transition_cache::TransitionCache;
 pub(crate) struct RunningProcess<P> {
     pub(crate) machine: EitherMachine,
     pub(crate) program: P,
-    /// Polled in advance: a process is isolated, so the time of polling is not observable, and the world knows whether
-    /// the process is busy.
+    /// Polled in advance: a process is isolated, so the time of polling is not observable, and the world can ask
+    /// whether the process is busy.
     pub(crate) next: Option<NextAction>,
     /// The program has started.
     pub(crate) begun: bool,

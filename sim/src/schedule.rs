@@ -1,7 +1,7 @@
 //! The only source of choices: by seed, priorities, bytes, list or script, always recorded.
 //!
 //! Choice 0 is what a quiet first-in-first-out machine does. With a single alternative no choice is made or recorded.
-//! The schedule knows only the [`Point`] of a choice, not the meaning. Every draw is recorded.
+//! The schedule gets only the [`Point`] of a choice, not the meaning. Every draw is recorded.
 
 use crate::fault::{Fault, Faults};
 use crate::step::Step;

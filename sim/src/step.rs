@@ -17,7 +17,7 @@ impl Pid {
         self.0 as usize
     }
 
-    /// The worker id of this process; that of the primary belongs to no worker.
+    /// The worker id of this process; the id for the primary belongs to no worker.
     pub(crate) fn worker(self) -> WorkerId {
         WorkerId(self.0.into())
     }

@@ -32,7 +32,7 @@ pub struct Row {
     pub what: Crossing,
 }
 
-/// What crosses the boundary of a process or a client.
+/// A crossing of the boundary of a process or a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Crossing {
     /// A process was started.

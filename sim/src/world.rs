@@ -158,7 +158,8 @@ impl<P: Program> World<P> {
         self.guarded(run_to_the_end)
     }
 
-    /// Takes one step; returns `false` if none is enabled. The checks of the final state run in [`World::run`] alone.
+    /// Takes one step; returns `false` if no step is enabled. The checks of the final state run in [`World::run`]
+    /// alone.
     ///
     /// # Errors
     ///
@@ -454,7 +455,7 @@ mod tests {
         let _ = World::new(Own, Settings::default()).named("a:b");
     }
 
-    /// Each refresh of a test compares every stored status with the current one.
+    /// In tests, each refresh compares every stored status with the current status.
     #[test]
     fn events_wait_for_a_busy_primary() {
         for seed in 0..200 {

@@ -121,7 +121,7 @@ async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<R
     serde_json::from_str(&line).context("the request is not valid: is the command another version?")
 }
 
-/// Sends the recent records, and with `follow` all later ones.
+/// Sends the recent records, and with `follow` all later records.
 async fn send_records(
     wants: impl Fn(&Record) -> bool,
     follow: bool,

@@ -91,7 +91,7 @@ impl Record {
     }
 }
 
-/// Distributes records to all readers, and keeps recent ones.
+/// Distributes records to all readers, and keeps the recent records.
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
     sender: broadcast::Sender<Arc<Record>>,
@@ -134,7 +134,7 @@ impl Feed {
         self.sender.subscribe()
     }
 
-    /// The recent records, and all later ones.
+    /// The recent records, and all later records.
     pub(crate) fn recent(&self) -> (Vec<Arc<Record>>, broadcast::Receiver<Arc<Record>>) {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         (recent.records.iter().cloned().collect(), self.sender.subscribe())

@@ -16,7 +16,7 @@ pub(crate) fn write(directory: &Path) -> io::Result<PathBuf> {
     if fs::read_to_string(&path).is_ok_and(|text| text == TEXT) {
         return Ok(path);
     }
-    // A worker that starts now reads the old file or the new one, never a part.
+    // A worker that starts now reads the old file or the new file, never a part.
     let draft = path.with_extension(format!("{}.tmp", std::process::id()));
     fs::write(&draft, TEXT)?;
     fs::rename(&draft, &path)?;

@@ -19,7 +19,7 @@ pub(crate) enum Request {
         slot: u32,
     },
     Stop,
-    /// Recent records, and with `follow` all later ones until the client disconnects.
+    /// The recent records, and with `follow` all later records until the client disconnects.
     Records {
         kind: RecordKind,
         /// `None`: of every slot.

@@ -223,7 +223,7 @@ fn bind_path(errno: Errno) -> Option<&'static str> {
 
 fn kill(errno: Errno) -> Option<&'static str> {
     Some(match errno {
-        Errno::EINVAL => "the number is not that of a signal",
+        Errno::EINVAL => "no signal has this number",
         Errno::EPERM => "the worker runs as another user, which only root may signal",
         _ => return None,
     })

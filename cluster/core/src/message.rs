@@ -86,7 +86,7 @@ impl From<ClusterMessage> for ChannelMessage {
 /// answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum SocketCount {
-    /// How many connections are open? Node: `NODE_SOCKET_GET_COUNT`.
+    /// The question for the number of open connections. Node: `NODE_SOCKET_GET_COUNT`.
     GetCount(String),
     /// The number of open connections. Node: `NODE_SOCKET_COUNT`.
     Count(String, u64),

@@ -69,7 +69,7 @@ pub enum BindAddress {
         host: Option<IpAddr>,
         /// 0: the kernel chooses.
         port: u16,
-        /// Exclude IPv4, with an IPv6 host or none.
+        /// Exclude IPv4, with an IPv6 host or without a host.
         ipv6_only: bool,
         /// `SO_REUSEPORT`: other sockets with the flag may bind the same address, and the kernel spreads the clients.
         reuse_port: bool,
@@ -190,7 +190,7 @@ pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// How a process ended.
+/// The end of a process: a code or a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExitStatus {
     /// The process exited with this code.
@@ -312,7 +312,7 @@ pub enum OsEvent {
         /// Never empty.
         bytes: Vec<u8>,
         /// A socket that arrived with the bytes: no byte is newer than the message of the socket. The backend closes
-        /// a descriptor that is not a socket, and delivers none.
+        /// a descriptor that is not a socket, and then delivers no socket.
         socket: Option<SocketId>,
     },
     /// The kernel has accepted a write, perhaps in part. Unless `rest` is empty, [`OsEvent::Writable`] follows once
@@ -359,7 +359,7 @@ pub enum OsEvent {
     Timer { timer: TimerId },
 }
 
-/// An operating system: the real one or the simulated one.
+/// An operating system, real or simulated.
 pub trait Os {
     /// Performs a call without blocking. The answer of a call, if any, must be handled before the next call.
     fn perform(&mut self, call: Call) -> Option<OsEvent>;

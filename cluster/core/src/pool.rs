@@ -54,16 +54,16 @@ pub enum PoolOutput {
     Empty,
 }
 
-/// Why the worker of a task is killed.
+/// The reason for killing the worker of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KillReason {
-    /// The task, the only one of the worker, was cancelled: [`CancelRunning::Kill`].
+    /// The only task of the worker was cancelled: [`CancelRunning::Kill`].
     Cancelled,
     /// The task has exceeded [`PoolSettings::time_limit`].
     TimeLimit,
 }
 
-/// Why a task was not accepted.
+/// The reason why a task was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAccepted {
@@ -96,7 +96,7 @@ impl core::error::Error for NotAccepted {
     }
 }
 
-/// What happens to the queue of a closed pool.
+/// The fate of the queue of a closed pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClosePolicy {
     /// Queued tasks still run.
@@ -177,7 +177,7 @@ impl Pool {
         self.tasks.len()
     }
 
-    /// What happens to the tasks of a worker that exits.
+    /// The fate of the tasks of a worker that exits.
     pub fn delivery(&self) -> Delivery {
         self.rules.delivery
     }
@@ -264,7 +264,7 @@ impl Pool {
         }
     }
 
-    /// Why the task of a worker that has exited ends. `limit`: the task has exceeded this time.
+    /// The error of a task after the exit of its worker. `limit`: the task has exceeded this time.
     fn death(
         &self,
         worker: WorkerId,

@@ -1,4 +1,5 @@
-//! How a worker is started: program, arguments, descriptors, rights. Values only; nothing here is read from the environment.
+//! The options of a worker's start: program, arguments, descriptors, rights. Values only; nothing here is read from
+//! the environment.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,7 +10,7 @@ use crate::errno::Signal;
 use crate::os_bytes::OsBytes;
 use crate::serialization::Serialization;
 
-/// How a worker is started. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
+/// The options of a worker's start. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
 ///
 /// An unset option has the documented default. [`Primary::setup`](crate::Primary::setup) changes the options
 /// set in the argument and keeps the others. A method sets an option, and the [field](SpawnFields) of the same name has the
@@ -143,8 +144,9 @@ impl SpawnOptions {
         self.set(|options| options.cwd = Some(directory.into()))
     }
 
-    /// Variables that override the primary's environment, in place of those set before. A variable of
-    /// [`fork_with_env`](crate::Primary::fork_with_env) precedes one of the same name. Default: none. Node has no such setting.
+    /// Variables that override the primary's environment, in place of the variables set before. A variable of
+    /// [`fork_with_env`](crate::Primary::fork_with_env) precedes a variable of the same name. Default: none. Node has
+    /// no such setting.
     #[must_use]
     pub fn env(self, env: impl IntoIterator<Item = (impl Into<OsBytes>, impl Into<OsBytes>)>) -> Self {
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -227,13 +229,13 @@ impl SpawnOptions {
         self.set(|options| options.parent_death_signal = Some(signal))
     }
 
-    /// How messages are written on the worker's channel. Default: [`Serialization::Json`].
+    /// The serialization of messages on the worker's channel. Default: [`Serialization::Json`].
     #[must_use]
     pub fn serialization(self, serialization: Serialization) -> Self {
         self.set(|options| options.serialization = Some(serialization))
     }
 
-    /// Where the inspectors of Node workers listen, the same port for all, if [`exec_argv`](SpawnOptions::exec_argv)
+    /// The port of the inspectors of Node workers, the same port for all, if [`exec_argv`](SpawnOptions::exec_argv)
     /// or `NODE_OPTIONS` starts an inspector (`--inspect` and its forms). Default: the count of such forks, added to
     /// the port that [`Settings::node_options`](crate::Settings::node_options) names, or to 9229.
     #[must_use]

@@ -38,8 +38,8 @@ impl<S> Steps<S> {
         Scope { start: self.now.len(), is_command: false }
     }
 
-    /// Begins the scope of a command: its steps run after those of earlier commands in the same reaction, and before
-    /// the rest of the transition.
+    /// Begins the scope of a command: its steps run after the steps of earlier commands in the same reaction, and
+    /// before the rest of the transition.
     pub(crate) fn enter_command(&self) -> Scope {
         Scope { start: self.now.len(), is_command: true }
     }

@@ -26,7 +26,7 @@ pub(crate) const LEVELS: usize = 128;
 /// [`Message::from_structured`](crate::Message::from_structured), with every type and every reference preserved.
 ///
 /// Bytes are shared with the message that contains them. A value takes at most 128 bytes of memory per byte of the
-/// message, and none for shared bytes.
+/// message, and no memory for shared bytes.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Structured {

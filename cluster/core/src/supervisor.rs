@@ -97,7 +97,7 @@ impl Supervisor {
         self.lifecycle.primary()
     }
 
-    /// The settings, without those of the primary.
+    /// The settings, without the settings of the primary.
     pub fn settings(&self) -> &SupervisorSettings {
         &self.settings
     }

@@ -162,8 +162,8 @@ impl Worker {
         self.command(|worker| worker.servers.close_server(listener, &mut worker.peer));
     }
 
-    /// Asks for one connection of a server. [`WorkerEvent::Connection`] follows when there is one. Another call
-    /// before the connection has no effect.
+    /// Asks for one connection of a server. [`WorkerEvent::Connection`] follows with the next connection. Another
+    /// call before the connection has no effect.
     pub fn accept(&mut self, listener: ListenerId) {
         self.command(|worker| worker.servers.accept(listener, &mut worker.peer));
     }

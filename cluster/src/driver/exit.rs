@@ -28,7 +28,7 @@ const LATE: i32 = 1;
 /// The exit code after a panic of the driver, as after a panic in `main`.
 const PANICKED: i32 = 101;
 
-/// How the process of a worker ends after the close of the channel.
+/// The end of a worker's process after the close of the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExitRule {
     /// `main` returns; within a deadline if the primary is lost.

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use crate::supervisor::{EventLog, Supervisor};
 
-/// The number of commands between two looks at the supervisor, which visits every worker.
+/// The number of commands between two polls of the supervisor, which visit every worker.
 const COMMANDS_IN_ROW: u8 = 64;
 
 /// Identifies an accepted task before the machine numbers the task.
@@ -55,7 +55,7 @@ pub(super) struct PoolDriver {
     shutdowns: Vec<oneshot::Sender<()>>,
     /// Whether handles exist.
     is_open: bool,
-    /// The number of commands since the last look at the supervisor.
+    /// The number of commands since the last poll of the supervisor.
     commands_in_row: u8,
 }
 

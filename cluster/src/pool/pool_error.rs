@@ -6,7 +6,7 @@ use cluster_core::{MessageError, PoolSettingsError, TaskError};
 
 use crate::supervisor::SupervisorError;
 
-/// Why [`Pool::new`](crate::Pool::new) failed.
+/// The error of [`Pool::new`](crate::Pool::new).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolStartError {
@@ -34,7 +34,7 @@ impl error::Error for PoolStartError {
     }
 }
 
-/// Why [`Pool::run`](crate::Pool::run) has no result.
+/// The error of [`Pool::run`](crate::Pool::run).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolError {
@@ -65,7 +65,7 @@ impl error::Error for PoolError {
     }
 }
 
-/// Why [`Pool::try_run`](crate::Pool::try_run) has not accepted the task, with the task.
+/// The error of [`Pool::try_run`](crate::Pool::try_run), with the task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TryRunError<T> {

@@ -198,7 +198,7 @@ async fn turns(events: u64, requests: usize) -> Vec<usize> {
             order.push(before);
         }
     }
-    assert!(!poll_fn(|cx| Poll::Ready(primary.take_input(cx))).await, "and there is nothing else");
+    assert!(!poll_fn(|cx| Poll::Ready(primary.take_input(cx))).await, "there is no other input");
     order
 }
 

@@ -6,7 +6,7 @@ use cluster_core::{AbandonReason, GiveUpReason, RestartReason, SendError, Settin
 
 use crate::error::PrimaryError;
 
-/// Why [`Supervisor::new`](crate::Supervisor::new) failed.
+/// The error of [`Supervisor::new`](crate::Supervisor::new).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SupervisorError {
@@ -34,7 +34,7 @@ impl error::Error for SupervisorError {
     }
 }
 
-/// Why [`Supervisor::run`](crate::Supervisor::run) failed.
+/// The error of [`Supervisor::run`](crate::Supervisor::run).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
@@ -78,7 +78,7 @@ impl error::Error for RunError {
     }
 }
 
-/// Why a command of a [`SupervisorHandle`](crate::SupervisorHandle) failed.
+/// The error of a command of a [`SupervisorHandle`](crate::SupervisorHandle).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HandleError {

@@ -24,7 +24,7 @@ use super::descriptor::kind;
 /// The size of a read in bytes, as in Node.
 pub(super) const READ: usize = 64 << 10;
 
-/// How long an ending process waits for the peer to close.
+/// The time for which an ending process waits for the peer to close.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Received descriptors, kept for a later read. Further descriptors are closed.
@@ -156,8 +156,8 @@ impl Channel {
         if ready.is_empty() { None } else { self.read_now(buffer) }
     }
 
-    /// Closes received descriptors, and later ones, after the exit of the sender. A descriptor may be the sender's end of
-    /// this channel: kept open, the channel would never close.
+    /// Closes received descriptors, now and later, after the exit of the sender. A descriptor may be the sender's end
+    /// of this channel: kept open, the channel would never close.
     pub(super) fn close_descriptors(&mut self) {
         self.waiting.clear();
         self.room = 0;
@@ -281,8 +281,8 @@ fn receive(
     let descriptors = control.drain().filter_map(|message| {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message { Some(descriptors) } else { None }
     });
-    // A truncated message has lost descriptors (no free number, or too many). The lost descriptors are unknown, so none is
-    // delivered: the missing descriptor makes the core reject the message.
+    // A truncated message has lost descriptors (no free number, or too many). The lost descriptors are unknown, so no
+    // descriptor is delivered, and the core rejects the message.
     let whole = !message.flags.contains(ReturnFlags::CTRUNC);
     for descriptor in descriptors.flatten() {
         if whole && waiting.len() < room && can_be_passed(&descriptor) {

@@ -13,8 +13,8 @@ const RUNNING: &str = "/proc/self/exe";
 /// The kernel's suffix on the path of a removed file.
 const DELETED: &str = " (deleted)";
 
-/// The absolute path of this program at the start; the path may lead to another file by now, or to none. The first call
-/// decides: neither a later change of the working directory nor a new file at the path matters.
+/// The absolute path of this program at the start; by now the path may lead to another file, or to no file. The first
+/// call decides: neither a later change of the working directory nor a new file at the path matters.
 pub(crate) fn path() -> io::Result<&'static Path> {
     static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
     PATH.get_or_init(find).as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())

@@ -34,7 +34,8 @@ impl Receivers {
         }
     }
 
-    /// Sends a signal. An exited process is no failure. The caller has checked that the number is that of the worker.
+    /// Sends a signal. An exited process is no failure. The caller has checked that the process with this number is
+    /// the worker.
     pub(super) fn signal(self, worker: Pid, signal: Signal) -> Result<(), Errno> {
         let signal = signal::Signal::try_from(signal.0).map_err(|_| Errno::EINVAL)?;
         let sent = match self {

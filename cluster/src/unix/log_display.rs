@@ -1,4 +1,5 @@
-//! Calls and events in the log: in full, or without the bodies of messages and the values of variables: both may be secrets.
+//! Calls and events in the log, in full or without secrets: the bodies of messages and the values of variables may be
+//! secrets.
 
 use std::fmt;
 

@@ -13,8 +13,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::group::{Receivers, RemainingGroup};
 
-/// How long a process may run after the close of the channel. More than the five seconds of a Rust worker after the loss of
-/// the primary.
+/// The time for which a process may run after the close of the channel: more than the five seconds of a Rust worker
+/// after the loss of the primary.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A child process before the report of the exit.

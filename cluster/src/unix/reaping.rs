@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::Unix;
 
-/// How long an exited child remains for a part of the program that waits for the child. The kernel does not mark orphans.
+/// The time for which an exited child remains for a part of the program that waits for the child. The kernel does not
+/// mark orphans.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Unix {
@@ -52,7 +53,7 @@ impl OrphanReaper {
         children()?;
         let mut reaper =
             OrphanReaper { exits: signal(SignalKind::child())?, found: BTreeMap::new(), next_look: None };
-        // The first look finds orphans that exited before.
+        // The first scan finds orphans that exited before.
         reaper.next_look = Some(Box::pin(sleep(Duration::ZERO)));
         Ok(reaper)
     }

@@ -1,6 +1,6 @@
 //! The real operating system, call by call: the flags of descriptors, the order of timers, and the turns of events.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -170,7 +170,7 @@ async fn kinds_of_events_take_turns() {
     for timer in 1..=20 {
         unix.perform(Call::SetTimer { timer: TimerId(timer), after_ms: 0 });
     }
-    // From here on the reactor sees all as ready.
+    // From now on the reactor reports all descriptors as ready.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let mut counts = [0_u32; 3];
     for _ in 0..32 {

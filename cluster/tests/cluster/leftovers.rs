@@ -54,7 +54,8 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
     Ok(Pid::from_raw(i32::try_from(pid)?))
 }
 
-/// Waits for the end of a process that is no child. The kernel ends a killed process soon, without an event for this one.
+/// Waits for the end of a process that is no child. The kernel ends a killed process soon, without an event for this
+/// process.
 pub(crate) async fn gone(process: Pid) -> TestResult {
     let ended = async {
         while is_running(process) {

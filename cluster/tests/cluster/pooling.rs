@@ -211,7 +211,7 @@ async fn cancelled() -> TestResult {
     end(pool).await
 }
 
-/// The killed worker is replaced at once, and the exit is no restart: none is permitted here.
+/// The killed worker is replaced at once, and the exit does not count as a restart: here no restart is permitted.
 async fn cancelled_by_kill() -> TestResult {
     let settings = blocking(1)
         .cancel(CancelRunning::Kill)

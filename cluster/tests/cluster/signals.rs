@@ -60,7 +60,7 @@ async fn disconnected(primary: &mut Primary, worker: WorkerId) -> TestResult {
     Ok(())
 }
 
-/// The mask of a process that ignores none of the three.
+/// The mask of a process that does not ignore the three signals.
 fn ignores_none(mask: &str) -> TestResult {
     let mask = mask.trim_start_matches("SigIgn:").trim();
     let mask = u64::from_str_radix(mask, 16)?;

@@ -242,7 +242,7 @@ async fn repeated_signal() -> TestResult {
         }
         let status = handle.status().await?;
         assert!(status.iter().all(|slot| slot.state != SlotState::Terminating), "{status:?}");
-        // A worker with an open connection does not exit by itself; the other one may have exited.
+        // A worker with an open connection does not exit by itself; the other worker may have exited.
         for pid in status.iter().filter_map(|slot| slot.pid) {
             let _ = kill(Pid::from_raw(pid.try_into()?), Signal::SIGKILL);
         }
@@ -293,7 +293,7 @@ async fn give_up() -> TestResult {
     Ok(())
 }
 
-/// A program that never listens: the first failed start that is one too many ends `run`, with the cause.
+/// A program that never listens: the first failed start beyond the intensity ends `run`, with the cause.
 async fn never_listens() -> TestResult {
     let timeouts = settings(&["never listen"]).ready_timeout(Duration::from_millis(50)).failed_starts(2);
     // The program does not return after a disconnect, either.

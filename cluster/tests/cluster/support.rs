@@ -247,7 +247,7 @@ impl FdExhaustion {
 impl Drop for FdExhaustion {
     fn drop(&mut self) {
         let restored = setrlimit(Resource::RLIMIT_NOFILE, self.limit.0, self.limit.1);
-        assert!(restored.is_ok(), "a limit can be raised to what it was: {restored:?}");
+        assert!(restored.is_ok(), "a limit can be restored: {restored:?}");
     }
 }
 

@@ -39,7 +39,7 @@ const FOREIGN: [&str; 5] = [
 /// exhaust quickly.
 const FEW: u32 = 256;
 
-/// How a primary is started.
+/// The start of a primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
     /// The executable.
@@ -53,7 +53,7 @@ pub struct Launch {
     pub files: Vec<(&'static str, &'static str)>,
 }
 
-/// Where the files of a [`Launch`] are.
+/// The place of the files of a [`Launch`].
 pub(crate) const BESIDE: &str = "{beside}/";
 
 impl Launch {
@@ -111,7 +111,7 @@ fn text(file: &mut File) -> String {
     read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Why a run was stopped.
+/// The reason for stopping a run.
 enum Stop {
     Late { lines: Vec<Line> },
     Failed(RunError),
@@ -269,7 +269,7 @@ impl RealRun {
     }
 }
 
-/// Why there is no trace.
+/// The reason why there is no trace.
 #[derive(Debug)]
 pub enum RunError {
     /// The primary could not be started.

@@ -220,7 +220,7 @@ fn wanted(trace: &Trace) -> Observed {
     trace.observers.iter().map(|(observer, lines)| (actor(*observer), texts(lines))).collect()
 }
 
-/// How many lines two sequences begin with in common.
+/// The number of lines that two sequences have in common at the beginning.
 fn common(one: &[Observation], other: &[Observation]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }

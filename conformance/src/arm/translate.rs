@@ -41,7 +41,7 @@ pub(super) fn signal(signal: crate::scenario::Signal) -> Signal {
     Signal::from_name(signal.name()).expect("the core knows every signal a scenario can name")
 }
 
-/// How a worker's server listens. `place` is the directory of the run.
+/// The options of a worker's server. `place` is the directory of the run.
 pub(super) fn listen(listen: &Listen, place: &str) -> ListenOptions {
     let port = listen.port.unwrap_or_else(|| listen.port_of.as_ref().map_or(0, ServerName::port));
     let fd = listen.fd_of.as_ref().and_then(|server| server.fd);
@@ -57,7 +57,7 @@ pub(super) fn listen(listen: &Listen, place: &str) -> ListenOptions {
     ListenOptions { address, exclusive, reuse_port, backlog, max_connections }
 }
 
-/// How a worker's server for datagrams is bound.
+/// The options of a worker's server for datagrams.
 pub(super) fn bind(bind: &Bind) -> ListenOptions {
     let port = bind.port_of.as_ref().map_or(0, ServerName::port);
     let fd = bind.fd_of.as_ref().and_then(|server| server.fd);
@@ -97,8 +97,8 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> SpawnOptions {
     options
 }
 
-/// The line of the event `setup` and of the action `settings`. The first `own` arguments are those that every run
-/// needs.
+/// The line of the event `setup` and of the action `settings`. The first `own` arguments are the arguments that every
+/// run needs.
 pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> Observation {
     let given: Vec<String> =
         options.args.as_deref().unwrap_or_default().iter().skip(own).map(ToString::to_string).collect();

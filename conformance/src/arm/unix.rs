@@ -79,8 +79,8 @@ impl Unix {
     }
 }
 
-/// Plays a part of a scenario in this process: the primary's, or that of a worker if a primary has forked it. Call
-/// this before any thread starts.
+/// Plays a part of a scenario in this process: the primary's part, or a worker's part if a primary has forked this
+/// process. Call this before any thread starts.
 ///
 /// `workers` is the command of the workers; empty for this program.
 ///
@@ -145,7 +145,7 @@ fn die(signal: Signal) -> ! {
     unreachable!("{signal} has no handler and ends this process: {raised:?}")
 }
 
-/// Why a process cannot play its part.
+/// The reason why a process cannot play its part.
 #[derive(Debug)]
 pub enum PlayError {
     /// The environment of a worker is incomplete.

@@ -1,4 +1,4 @@
-//! `conformance explore`: searches for a run of a scenario that fails, and explains the smallest one.
+//! `conformance explore`: searches for failing runs of a scenario, and explains the smallest run.
 //!
 //! Random schedules, or all schedules. Reports the coverage. A failing replay line is kept in the file of
 //! regressions, which runs first the next time.

@@ -36,7 +36,7 @@ pub(super) fn cli_error(path: &Path, error: &impl fmt::Display) -> CliError {
     CliError(format!("{}: {error}", path.display()))
 }
 
-/// The permissions of the replacement, if a new file replaces the path: those of the old file, or the default
+/// The permissions of the new file, if a new file replaces the path: the permissions of the old file, or the default
 /// under the mask.
 fn replaced(path: &Path) -> Option<Permissions> {
     match fs::metadata(path) {

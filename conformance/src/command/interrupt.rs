@@ -1,8 +1,8 @@
 //! Ctrl-C and SIGTERM: no new run starts, and the processes of current runs are killed. The second signal ends
 //! this process at once.
 //!
-//! The processes of each run are one group, so that a terminal does not signal them first. All temporary files but
-//! those beside their destination are in one directory, to be removed even then.
+//! The processes of each run are one group, so that a terminal does not signal them first. All temporary files except
+//! files beside their destination are in one directory, which is removed even then.
 
 use std::fs::{self, Permissions};
 use std::io;

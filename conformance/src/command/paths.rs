@@ -83,7 +83,7 @@ fn checkout(directory: &Path) -> Option<PathBuf> {
     crates.into_iter().find(|it| it.join("scenarios").is_dir() && it.join("exceptions.json").is_file())
 }
 
-/// A temporary directory with the embedded files, readable by other users: a scenario may run as one.
+/// A temporary directory with the embedded files, readable by other users: a scenario may run as another user.
 fn carry() -> io::Result<TempDir> {
     let home = tempfile::tempdir()?;
     interrupt::remove_at_the_end(home.path());
@@ -122,7 +122,7 @@ impl Paths {
         found.ok_or_else(|| unknown(name, &scenarios))
     }
 
-    /// All scenarios, at least one: with none, every claim would hold.
+    /// All scenarios, at least one: without scenarios, every claim would hold.
     fn all_scenarios(&self) -> Result<Vec<Scenario>, CliError> {
         let scenarios = Scenario::all(&self.scenarios)?;
         if scenarios.is_empty() {

@@ -106,7 +106,7 @@ impl Progress {
     }
 }
 
-/// Whether an item has a line: the first item has one, and every item that completes another tenth.
+/// Whether an item has a line: the first item, and every item that completes another tenth.
 fn is_due(done: u64, of: u64) -> bool {
     let tenths = |done: u64| done * LINES / of.max(1);
     done == 1 || tenths(done) > tenths(done - 1)

@@ -22,7 +22,7 @@ pub(super) enum Primary {
     Node,
 }
 
-/// Why forms could not be tried.
+/// The reason why forms could not be tried.
 #[derive(Debug)]
 pub enum FormsError {
     /// A file, or a process of Node.

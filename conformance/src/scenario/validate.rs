@@ -203,7 +203,7 @@ fn some(claims: bool, at: &impl ToString, expected: &str) -> Valid {
     if claims { Ok(()) } else { Err(ValidationError::new(at.to_string(), format!("expected {expected}"))) }
 }
 
-/// Checks the detail as one of the pattern.
+/// Checks the detail like a detail of the pattern.
 fn has_detail(line: &LinePattern, detail: &str, clients: u32) -> Valid {
     let mut asked = line.clone();
     asked.pattern.asked.details.push((detail.to_owned(), String::new()));

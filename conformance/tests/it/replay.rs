@@ -1,4 +1,4 @@
-//! A replay line determines a run: in this process, and in a fresh one; and an edited line is detected.
+//! A replay line determines a run, in this process and in another process, and an edited line is detected.
 
 use std::path::Path;
 use std::process::{Command, Output};

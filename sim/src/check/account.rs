@@ -52,7 +52,7 @@ pub(crate) struct Input {
     pub(crate) is_timer: bool,
 }
 
-/// What the supervisor has done so far.
+/// The acts of the supervisor so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Account {
     pub(crate) lives: BTreeMap<WorkerId, Life>,

@@ -1,7 +1,7 @@
-//! Fairness: among the workers of one address that are free throughout, none receives a second connection before every
-//! other has received one; and no connection is refused while a worker listens.
+//! Fairness: among the workers of one address that are free throughout, no worker receives a second connection before
+//! every other worker has received a connection; and no connection is refused while a worker listens.
 //!
-//! The check compares the ledger of an idle primary with the previous one. Of a worker the check uses only what the
+//! The check compares the ledger of an idle primary with the previous ledger. The check uses only the facts that a
 //! worker has reported to the primary. A worker that has refused a connection, or is in an uncertain state, counts as
 //! busy until the next accepted connection. A lame duck of a supervisor is never free.
 

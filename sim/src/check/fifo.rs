@@ -1,8 +1,8 @@
 //! Fifo: the primary hands off queued connections in the order of arrival.
 //!
-//! The check compares the ledger of an idle primary with the previous one. Connections queued between two checks are
-//! unordered among themselves. A connection returned by a worker is queued as a new connection. A hand-off and a return may
-//! both happen between two checks, so after a return the record of the order is emptied.
+//! The check compares the ledger of an idle primary with the previous ledger. Connections queued between two checks
+//! are unordered among themselves. A connection returned by a worker is queued as a new connection. A hand-off and a
+//! return may both happen between two checks, so after a return the record of the order is emptied.
 
 use cluster_core::{ConnectionState, HandleId, SocketId};
 
@@ -10,7 +10,7 @@ use cluster_core::{ConnectionState, HandleId, SocketId};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fifo {
     queue: Vec<Vec<(HandleId, SocketId)>>,
-    /// The number of connections that workers had returned at the last look.
+    /// The number of connections that workers had returned at the last check.
     returned: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Ids: worker ids ascend, and none is used twice.
+//! Ids: worker ids ascend, and no id is used twice.
 
 use cluster_core::{Event, WorkerId};
 

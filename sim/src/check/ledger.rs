@@ -60,7 +60,8 @@ fn agrees(standing: Option<&ConnectionState>, kernel: &Kernel, client: ClientId)
     }
 }
 
-/// Checks the final state: no connection is with a dead worker, and none is queued while a worker serves its address.
+/// Checks the final state: no connection is with a dead worker, and no connection is queued while a worker serves its
+/// address.
 pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
     for (socket, standing) in primary.ledger().open() {
         match standing {

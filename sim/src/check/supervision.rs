@@ -38,7 +38,7 @@ impl Supervision {
         self.account.lives.is_empty()
     }
 
-    /// [`at_rest`](Supervision::at_rest) has nothing new to check.
+    /// Whether [`at_rest`](Supervision::at_rest) has already checked this state.
     pub(crate) fn is_at_rest(&self, supervisor: &Supervisor) -> bool {
         self.unowned.is_current(supervisor)
     }

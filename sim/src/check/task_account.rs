@@ -1,4 +1,5 @@
-//! The account of the tasks of a pool. The properties are in the other files about tasks; `task_checks` passes them what happens.
+//! The account of the tasks of a pool. The properties are in the other files about tasks; `task_checks` passes them
+//! the events of tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

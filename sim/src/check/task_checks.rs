@@ -1,4 +1,4 @@
-//! Passes what happens to tasks to their properties, and updates the account.
+//! Passes the events of tasks to the properties of tasks, and updates the account.
 
 use cluster_core::{Message, TaskError, TaskId, TaskRequest, WorkerId};
 

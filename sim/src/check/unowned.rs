@@ -7,12 +7,12 @@ use super::account::Account;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-/// The closed connections at the last look.
+/// The closed connections at the last check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ClosedUnowned(u64);
 
 impl ClosedUnowned {
-    /// No connection was closed since the last look.
+    /// No connection was closed since the last check.
     pub(crate) fn is_current(self, supervisor: &Supervisor) -> bool {
         supervisor.primary().ledger().closed(CloseReason::NoListener) == self.0
     }

@@ -56,7 +56,7 @@ pub(super) enum Reads {
     OneByOne,
 }
 
-/// How a step is taken.
+/// The moment at which a search takes an enabled step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Urgency {
     /// At once: the result does not depend on other processes.

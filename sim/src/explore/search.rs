@@ -70,7 +70,7 @@ impl Order {
     }
 }
 
-/// How a search ended.
+/// The end of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The search reached its goal; the path has the choices.

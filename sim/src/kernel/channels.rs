@@ -193,7 +193,7 @@ impl Channels {
         }
     }
 
-    /// Breaks the connection of a channel: both ends read what is in flight, then an end of file.
+    /// Breaks the connection of a channel: both ends read the bytes in flight, then an end of file.
     pub(super) fn cut(&mut self, pid: Pid, id: ChannelId, ready: &mut Ready) {
         let Some((channel, _)) = self.get_mut(pid, id) else { return };
         channel.cut();
@@ -232,7 +232,7 @@ impl Channels {
 pub(super) struct Closed {
     /// The descriptors in flight to the closed end.
     pub(super) lost: Vec<FileId>,
-    /// The steps of the peer.
+    /// The steps of the peer that the close enables.
     pub(super) wakes: [Option<Step>; 2],
 }
 

@@ -26,7 +26,7 @@ pub(crate) enum Phase {
 /// The descriptor number of the first socket of a process, after standard input, output, error and the channel.
 const FIRST_NUMBER: u32 = 4;
 
-/// When a process blocks, and until when.
+/// The beginning and the end of a process's block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Blocked {
     /// The number of calls before the process blocks.
@@ -91,7 +91,7 @@ pub(crate) enum Accepting {
     Yes,
 }
 
-/// How a process obtained a socket.
+/// The way in which a process obtained a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
     /// The machine bound or accepted the socket.

@@ -1,7 +1,7 @@
 //! The steps that may be enabled, oldest first, with the last known status of each.
 //!
-//! Most steps change few dependencies: a status is computed again only after a dependency of that step has changed. The
-//! kernel and the world know the dependencies and the status of a step.
+//! Most steps change few dependencies: a status is computed again only after a dependency of that step has changed.
+//! The kernel and the world define the dependencies and the status of a step.
 
 use std::ops::{BitOr, BitOrAssign};
 

@@ -47,7 +47,7 @@ impl System {
         self.broken.insert(path, errno);
     }
 
-    /// The error of a path: that of the path itself, or of a directory above it.
+    /// The error of a path, or of a directory above the path.
     pub(crate) fn fault_of(&self, path: &str) -> Option<Errno> {
         if self.broken.is_empty() {
             return None;

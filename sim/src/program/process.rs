@@ -1,4 +1,4 @@
-//! The process of a hook: what a program does besides commanding its machine. Everything takes effect at once.
+//! The process of a hook: the acts of a program besides commands to its machine. Every act takes effect at once.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

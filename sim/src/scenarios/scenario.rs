@@ -118,7 +118,7 @@ pub struct ReplayOutcome {
     pub left: Option<RangeInclusive<usize>>,
 }
 
-/// Why a line was not replayed.
+/// The reason why a line was not replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplayError {
     /// The text is no replay line.

@@ -1,4 +1,4 @@
-//! The enabled steps of a world. The schedule chooses among these; `execute` takes the chosen one.
+//! The enabled steps of a world. The schedule chooses one of these steps; `execute` takes the chosen step.
 
 use cluster_core::Call;
 

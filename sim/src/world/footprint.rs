@@ -1,4 +1,4 @@
-//! The footprint of a step of a world: that of the kernel, and the processes, the driver and the log.
+//! The footprint of a step of a world: the footprint of the kernel, and the processes, the driver and the log.
 
 use super::{State, World};
 use crate::kernel::object_set::{Footprint, ObjectSet};

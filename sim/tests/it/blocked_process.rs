@@ -1,4 +1,4 @@
-//! A worker that is blocked in a hook receives nothing until a path exists, or ever.
+//! A worker that is blocked in a hook receives nothing, either until a path exists or for the rest of the run.
 
 use cluster_core::{BindAddress, Event, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, Schedule, World};

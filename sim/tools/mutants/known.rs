@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::suite::{Mutant, Suite};
 
-/// What detected a mutant.
+/// The detector of a mutant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Kill {
     pub(crate) killer: String,
@@ -27,7 +27,7 @@ pub(crate) struct Found {
     pub(crate) switches: u64,
 }
 
-/// What detected a mutant, if anything did.
+/// The detector of a mutant, if any.
 pub(crate) type Fate = Option<Kill>;
 
 pub(crate) struct Known {
@@ -61,7 +61,7 @@ impl Known {
 
     fn key(&self, Mutant { file, find, replace, killer, .. }: &Mutant) -> String {
         let mut hasher = DefaultHasher::new();
-        // The result of a test depends on its name.
+        // A verdict is kept only for the same test.
         let test = killer.contains("::").then_some(killer);
         (self.sources, file, find, replace, test).hash(&mut hasher);
         hasher.finish().to_string()

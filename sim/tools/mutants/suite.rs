@@ -1,4 +1,4 @@
-//! The mutants as data: small wrong changes, and what must detect each.
+//! The mutants as data: small wrong changes, each with its detector.
 
 use std::error::Error;
 use std::fs;
@@ -35,7 +35,7 @@ pub(crate) struct Mutant {
     /// For a check, the greatest number of runs before the detection.
     #[serde(default)]
     pub(crate) within: u64,
-    /// Why no check detects the mutant, if a test or nothing does.
+    /// The reason why no check detects the mutant, if a test or nothing detects the mutant.
     #[serde(default)]
     pub(crate) reason: String,
 }

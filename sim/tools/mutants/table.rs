@@ -8,7 +8,7 @@ use super::suite::{Mutant, NONE, Suite};
 /// The path of the page.
 pub(crate) const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/MUTANTS.md");
 
-/// A mutant, and what detected it.
+/// A mutant and its detector.
 pub(crate) struct Row<'a> {
     pub(crate) mutant: &'a Mutant,
     pub(crate) kill: Fate,

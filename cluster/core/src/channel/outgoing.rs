@@ -18,7 +18,7 @@ use crate::user_message::Message;
 /// The most bytes per write, so that a long frame written in pieces is not copied repeatedly.
 const PIECE: usize = 64 << 10;
 
-/// How often a user's message is sent again after rejections of its socket. Node has the same limit.
+/// The limit of further sends of a user's message after rejections of its socket, as in Node.
 const RETRANSMISSIONS: u8 = 3;
 
 /// The cause of a frame; `sending` explains the distinction.

@@ -9,7 +9,7 @@ use crate::settings::Limits;
 /// without the bound, a hundred times.
 const LINE: usize = 64;
 
-/// The least number of frames that may be queued.
+/// The lower bound of the limit of frames, however low the limit of bytes is.
 const LINES: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ impl Unsent {
         }
     }
 
-    /// A frame waits for an acknowledgement. Returns true if its answer is the first one beyond the limit.
+    /// A frame waits for an acknowledgement. Returns true if its answer is the first answer beyond the limit.
     pub(super) fn block(&mut self, frame: &OutgoingFrame) -> bool {
         let before = self.blocked_answers;
         if frame.source.is_answer() {

@@ -1,5 +1,5 @@
-//! Frames to messages. Each field is coerced as in Node's own code, and fields that Node ignores are ignored: a
-//! violation is only what no unmodified Node sends. `docs/node.md` lists the fields.
+//! Frames to messages. Each field is coerced as in Node's own code, and fields that Node ignores are ignored: only a
+//! message that no unmodified Node sends is a violation. `docs/node.md` lists the fields.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;

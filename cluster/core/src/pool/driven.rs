@@ -24,8 +24,8 @@ pub enum PoolEvent {
 }
 
 impl Pool {
-    /// Takes an event of the supervisor; [`Pool::drive`] has to follow. Returns whether the event belongs to the pool alone. A handle
-    /// that a message of the pool carries is the caller's to close: it has no meaning here.
+    /// Takes an event of the supervisor; [`Pool::drive`] has to follow. Returns whether the event belongs to the pool
+    /// alone. The caller closes a handle that arrives with a message of the pool: the handle has no meaning here.
     pub fn observe(&mut self, event: &SupervisorEvent) -> bool {
         match event {
             SupervisorEvent::Primary(Event::Message { worker, message, handle: _ }) => {

@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::task_message::TASKS_READY;
 use crate::supervisor::{Readiness, SupervisorSettings};
 
-/// What happens to a task when its worker exits before the reply.
+/// The fate of a task after its worker has exited before the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Delivery {
     /// The task ends with [`TaskError::WorkerDied`](super::TaskError::WorkerDied), and never runs twice.
@@ -21,7 +21,7 @@ pub enum Delivery {
     },
 }
 
-/// What happens to the worker of a running task that is cancelled.
+/// The fate of the worker of a running task that is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CancelRunning {
     /// The worker receives a message. Its reply is ignored, and the next task is sent after the reply.
@@ -82,14 +82,14 @@ impl PoolSettings {
         self
     }
 
-    /// What happens to a task when its worker exits before the reply. Default: [`Delivery::AtMostOnce`].
+    /// The fate of a task after its worker has exited before the reply. Default: [`Delivery::AtMostOnce`].
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
         self
     }
 
-    /// What happens to the worker of a running task that is cancelled. Default: [`CancelRunning::Ask`].
+    /// The fate of the worker of a running task that is cancelled. Default: [`CancelRunning::Ask`].
     #[must_use]
     pub fn cancel(mut self, cancel: CancelRunning) -> Self {
         self.cancel = cancel;
@@ -143,7 +143,7 @@ impl PoolSettings {
     }
 }
 
-/// Why the settings of a pool are impossible.
+/// The reason why the settings of a pool are impossible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PoolSettingsError {

@@ -1,4 +1,4 @@
-//! Why a task has no result.
+//! The errors of tasks.
 
 use alloc::string::String;
 use core::fmt;
@@ -8,7 +8,7 @@ use crate::os::{ExitStatus, WorkerId};
 use crate::os_bytes::Escaped;
 use crate::send::SendError;
 
-/// Why a task of a [`Pool`](super::Pool) has no result.
+/// The reason why a task of a [`Pool`](super::Pool) has no result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TaskError {

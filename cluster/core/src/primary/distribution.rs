@@ -138,7 +138,7 @@ impl Distribution {
         }
     }
 
-    /// Answers the workers that asked before the bind. Nothing is left to answer for a handle that was closed since.
+    /// Answers the workers that asked before the bind. A handle that was closed since has no waiting workers.
     pub(super) fn answer_queries(&mut self, id: HandleId, result: Result<(), Errno>, peers: &mut Peers) {
         match result {
             Ok(()) => self.join_waiting(id, peers),
@@ -368,8 +368,7 @@ impl Distribution {
         }
     }
 
-    /// A worker listens nowhere and answers nothing: the connections that it has not acknowledged are handed to
-    /// others.
+    /// A worker can no longer listen and answer: its unacknowledged connections are handed to other workers.
     pub(super) fn remove_worker(&mut self, worker: WorkerId, peers: &mut Peers) {
         self.remove_from_handles(worker, peers);
         for connection in peers.take_offers(worker) {

@@ -1,4 +1,4 @@
-//! The table of handles, by id, key and listening socket. Which worker receives what is in `distribution`.
+//! The table of handles, by id, key and listening socket. The distribution of connections is in `distribution`.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -210,7 +210,7 @@ impl ValueWriter {
     }
 }
 
-/// The index in a name, if the name is one in JavaScript's spelling.
+/// The index in a name, if the name is an index in JavaScript's spelling.
 fn index(name: &str) -> Option<u32> {
     let index: u32 = name.parse().ok()?;
     (index < u32::MAX && index.to_string() == name).then_some(index)

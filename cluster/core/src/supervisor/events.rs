@@ -65,7 +65,7 @@ pub enum SupervisorEvent {
     Cut {
         slot: SlotId,
         worker: WorkerId,
-        /// The open connections that the worker reported last. `None`: the worker reports none, as a Node worker
+        /// The open connections that the worker reported last. `None`: the worker makes no reports, as a Node worker
         /// without preload.
         connections: Option<u64>,
     },
@@ -85,7 +85,7 @@ pub enum SupervisorEvent {
     },
 }
 
-/// Why a worker did not become ready.
+/// The reason why a worker did not become ready.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartFailure {
@@ -138,7 +138,7 @@ impl fmt::Display for StartFailure {
     }
 }
 
-/// Why a slot needs another worker.
+/// The reason why a slot needs another worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RestartReason {
@@ -152,7 +152,7 @@ pub enum RestartReason {
     Stuck,
 }
 
-/// Why a reload was abandoned.
+/// The reason why a reload was abandoned.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]

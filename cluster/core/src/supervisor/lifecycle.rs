@@ -265,7 +265,7 @@ impl Lifecycle {
         self.processes.remove(worker)
     }
 
-    /// Moves a process to a later phase. False: the process has exited, or is in this phase or a later one.
+    /// Moves a process to a later phase. False: the process has exited, or is in this or a later phase.
     fn advance(&mut self, worker: WorkerId, to: Phase) -> bool {
         self.processes.get_mut(worker).is_some_and(|process| process.advance(to))
     }

@@ -1,5 +1,5 @@
-//! One supervised process: its slot, its phase, and the cause of its exit. Every phase except `Ready` is bounded by a timer: its
-//! own, or that of the shutdown. Timers are set elsewhere.
+//! One supervised process: its slot, its phase, and the cause of its exit. A timer bounds every phase except `Ready`:
+//! the timer of the phase, or the timer of the shutdown. Timers are set elsewhere.
 
 use core::time::Duration;
 
@@ -108,7 +108,7 @@ impl Process {
         self.exit_cause
     }
 
-    /// Moves to a later phase. False: the process is in this phase or a later one.
+    /// Moves to a later phase. False: the process is in this or a later phase.
     pub(super) fn advance(&mut self, to: Phase) -> bool {
         let is_later = self.phase < to;
         if is_later {

@@ -45,7 +45,7 @@ impl Processes {
         self.0.values().filter(|process| process.slot() == slot).count()
     }
 
-    /// The processes in a phase before this one, in order of fork.
+    /// The processes in an earlier phase, in order of fork.
     pub(super) fn before(&self, phase: Phase) -> Vec<WorkerId> {
         let before = self.0.iter().filter(|(_, process)| process.phase() < phase);
         before.map(|(worker, _)| *worker).collect()

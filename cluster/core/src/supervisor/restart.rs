@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::supervisor_settings::SupervisorSettings;
 
-/// Why the supervisor has given up.
+/// The reason why the supervisor has given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]

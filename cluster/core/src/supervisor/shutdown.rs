@@ -44,7 +44,7 @@ pub(super) struct StagedShutdown {
     stage: Stage,
     /// The code at the end.
     code: i32,
-    /// A further request repeats the last one.
+    /// A further request repeats the last request.
     is_repeated: bool,
 }
 
@@ -71,7 +71,8 @@ impl StagedShutdown {
         })
     }
 
-    /// A request: the first begins, later ones hurry, except repetitions.
+    /// A request: the first request begins the shutdown, and later requests hurry the workers. A repetition has no
+    /// effect.
     pub(super) fn request(&mut self) -> Option<ShutdownStep> {
         if self.is_repeated {
             return None;
@@ -84,7 +85,7 @@ impl StagedShutdown {
         }
     }
 
-    /// Further requests repeat the last one, until [`ShutdownTimer::Repetition`].
+    /// Further requests repeat the last request, until [`ShutdownTimer::Repetition`].
     pub(super) fn expect_repetition(&mut self) {
         self.is_repeated = true;
     }

@@ -193,7 +193,7 @@ impl Slots {
         }
     }
 
-    /// The slot has no holder, and gets none by itself.
+    /// The slot has no holder, and gets a holder only by a command.
     pub(super) fn suspend(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.holder = Err(Vacancy::Suspended);
@@ -233,7 +233,7 @@ impl Slots {
         }
     }
 
-    /// The slots that wait for a start get none.
+    /// The slots that wait for a start are not filled.
     pub(super) fn suspend_waiting(&mut self) -> Vec<SlotId> {
         let waiting = self.0.iter_mut().filter(|(_, slot)| slot.holder == Err(Vacancy::BackingOff));
         waiting

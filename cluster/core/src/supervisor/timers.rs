@@ -16,7 +16,7 @@ pub(super) enum Deadline {
     Stable(WorkerId),
     /// The time of a lame duck.
     Lame(WorkerId),
-    /// The last moment to ask a draining worker, or all, for open connections.
+    /// The last moment to ask one draining worker, or all workers, for the number of open connections.
     Report(Option<WorkerId>),
     /// The time of a drain.
     Drain(WorkerId),

@@ -261,8 +261,8 @@ impl Supervisor {
         true
     }
 
-    /// A shutdown ends the replacement in progress and the requested ones, and the queue is handed off. The program
-    /// has not received the reports of suspended slots, and no longer needs these reports.
+    /// A shutdown ends the replacement in progress and the requested replacements, and the queue is handed off. The
+    /// program has not received the reports of suspended slots, and no longer needs these reports.
     fn stop_accepting(&mut self) {
         self.events.retain(|event| !matches!(event, SupervisorEvent::SlotSuspended { .. }));
         self.events.push_back(SupervisorEvent::ShutdownStarted);

@@ -40,7 +40,7 @@ pub struct TestCluster {
     pub events: Vec<Event>,
     /// The worker processes. A process is removed when the channel closes: no later message has a reader.
     pub processes: BTreeMap<WorkerId, TestProcess<Worker>>,
-    /// How many of the next sent sockets are lost.
+    /// The number of the next sent sockets that are lost.
     pub sockets_to_lose: usize,
     /// The workers that may have something to do.
     commanded: VecDeque<WorkerId>,

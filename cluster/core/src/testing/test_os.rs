@@ -13,7 +13,7 @@ pub enum Answer {
     /// Every call succeeds.
     #[default]
     Success,
-    /// This number of calls fail with this error number; later ones succeed.
+    /// This number of calls fail with this error number; later calls succeed.
     Failures(usize, Errno),
     /// No answer: the test answers.
     Withheld,

@@ -117,7 +117,8 @@ impl Servers {
         peer.steps.call(Call::SetTimer { timer: TimerId(listener.0), after_ms });
     }
 
-    /// A pause is over. A socket that was resumed earlier, and has failed again, tries once more than necessary.
+    /// A pause is over. The timer may belong to an earlier pause of the socket: then the socket tries to accept once
+    /// more than necessary.
     pub(super) fn rested(&mut self, TimerId(listener): TimerId, peer: &mut Peer) {
         let listener = ListenerId(listener);
         if let Some(server) = self.rows.get_mut(&listener).filter(|server| server.resting) {

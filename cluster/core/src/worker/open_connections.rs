@@ -1,4 +1,5 @@
-//! The connections of a worker, by socket: those with an acknowledgement in writing, and those of the application.
+//! The connections of a worker, by socket: connections with an unwritten acknowledgement, and connections of the
+//! application.
 
 use alloc::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Servers and channels closed during an operation: nothing is lost.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use cluster_core::testing::{TestCluster, TestOs, TestProcess};
 use cluster_core::{
@@ -26,7 +26,7 @@ fn early_close_spares_next_server() {
     let late = cluster.worker(ONE).listen(ListenOptions::default());
     cluster.settle();
     cluster.worker(ONE).accept(late);
-    // Socket 1 was bound for the closed server, socket 2 for the open one.
+    // Socket 1 was bound for the closed server, socket 2 for the open server.
     cluster.connect(SocketId(2));
     assert_eq!(cluster.connections(ONE).len(), 1);
 }
@@ -53,7 +53,7 @@ fn closed_shared_socket_is_not_sent() {
     };
     cluster.primary.disconnect_worker(ONE);
     cluster.read(ONE, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
-    assert_eq!(sent(&cluster), 1, "the second socket is closed, and what would have carried it is not sent");
+    assert_eq!(sent(&cluster), 1, "the second socket is closed, and its message is not sent");
     assert!(
         cluster.os.written().last().is_some_and(|said| said.contains("disconnect")),
         "the messages behind the socket are sent"
@@ -86,7 +86,7 @@ fn asked(worker: &mut Worker) -> Option<Call> {
     outputs.find_map(|output| if let Output::Call(call) = output { Some(call) } else { None })
 }
 
-/// A worker whose channel has accepted a part of the first line and has no room for the rest.
+/// A worker and a full channel: the channel has accepted a part of the first line, and has no room for the rest.
 fn with_a_full_channel() -> (Worker, Vec<u8>) {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     let Some(Call::Write { channel, bytes, socket: None }) = asked(&mut worker) else {

@@ -1,6 +1,6 @@
 //! A primary with workers, with every event delivered in order: the effect of each command and each single failure.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use cluster_core::testing::{Answer, TestCluster};
 use cluster_core::{

@@ -1,6 +1,6 @@
 //! The order of the calls that commands of a primary cause.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use cluster_core::testing::TestCluster;
 use cluster_core::{Call, Errno, Machine, OsEvent, Settings, Signal, WorkerId};

@@ -1,7 +1,7 @@
 //! Machines with large counters: the ends of 32-bit counters and of Node's numbers, and the last numbers. The
 //! operating systems have tests of their own.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! Exclusive servers of a worker: bound without the primary.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use crate::listening::{
     BOUND, LISTENER, LOOPBACK, ONE, announced, binds, exclusive, path, serving, udp, worker_events,

@@ -1,7 +1,7 @@
-//! Both sides of each limit of a channel, and what is counted against the limit, byte by byte. A worker stands for
-//! both machines.
+//! Both sides of each limit of a channel, and the bytes that count against the limit. A worker stands for both
+//! machines.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use cluster_core::testing::{TestCluster, TestOs, drain};
 use cluster_core::{
@@ -56,7 +56,7 @@ fn calls<E>(outputs: &[Output<E>]) -> Vec<&Call> {
         .collect()
 }
 
-/// The longest message that can be sent is one that a peer with the same limits reads.
+/// A peer with the same limits reads the longest message that can be sent.
 #[test]
 fn longest_message_is_read() {
     let limits = Limits { message_bytes: 100, ..Limits::default() };
@@ -86,7 +86,7 @@ fn short_messages_are_counted() {
     }
 }
 
-/// Messages that wait for an acknowledgement count like those that wait for the kernel.
+/// Messages that wait for an acknowledgement count like messages that wait for the kernel.
 #[test]
 fn blocked_messages_are_counted() {
     let settings =

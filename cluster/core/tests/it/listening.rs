@@ -1,6 +1,6 @@
 //! Every listening address of a worker: the primary's bind and the worker's events.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,7 +1,7 @@
 //! Sockets sent with messages, in both directions: their owner at every moment, and their end when they do not
 //! arrive.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use cluster_core::testing::TestCluster;
 use cluster_core::{
@@ -314,7 +314,7 @@ fn retained_channel_leaks_no_socket() {
     let mut cluster = two_under_way();
     cluster.handle(OsEvent::Exited { worker: ONE, status: cluster_core::ExitStatus::Code(0) });
     assert_eq!((envelopes(&cluster).len(), closed(&cluster)), (1, (1, 0)));
-    assert!(cluster.os.calls.contains(&Call::Close { socket: SocketId(78) }), "nor one that waited");
+    assert!(cluster.os.calls.contains(&Call::Close { socket: SocketId(78) }), "nor a waiting socket");
     assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
 }
 

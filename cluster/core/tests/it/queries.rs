@@ -1,6 +1,6 @@
 //! The queries of a worker, byte by byte as Node's own workers write them, and the primary's refusals.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 

@@ -76,7 +76,7 @@ fn retained_channel_may_close_in_time() {
     assert_eq!(timer(&usual), None);
 }
 
-/// What remains of a group is killed after the exit and the end of the channel, and not before.
+/// The other processes of a group are killed after the exit and the end of the channel, and not before.
 #[test]
 fn group_ends_with_its_worker() {
     for inputs in [[EXITED, CLOSED], [CLOSED, EXITED]] {

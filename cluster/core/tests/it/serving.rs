@@ -1,7 +1,7 @@
 //! The fate of connections, offers and sockets when an answer is late, a queue is full, or no worker is left: each
 //! test detects one small wrong change.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use cluster_core::testing::{Answer, TestCluster, TestOs, TestProcess};
 use cluster_core::{
@@ -148,7 +148,7 @@ fn kept_listener_closes_at_disconnect() {
     }
 }
 
-/// Without `keep_listening`, the listener closes with its last worker, not with an earlier one.
+/// Without `keep_listening`, the listener closes with its last worker, not with an earlier worker.
 #[test]
 fn listener_closes_with_last_worker() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {

@@ -1,6 +1,6 @@
 //! Accepting without descriptors: a growing pause, a retry as soon as a descriptor is freed, and no busy loop.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use cluster_core::testing::{TestCluster, TestProcess};
 use cluster_core::{

@@ -68,7 +68,7 @@ fn primary() -> Process<Primary> {
 fn primary_with(serialization: Serialization) -> Process<Primary> {
     let mut primary = Primary::new(Settings::default());
     primary.setup(SpawnOptions::new().serialization(serialization));
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
     process

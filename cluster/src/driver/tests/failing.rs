@@ -39,7 +39,7 @@ async fn dropped_listener_is_reported() {
     line_with(&far, r#""act":"close""#).await;
 }
 
-/// Under Node's rule with `keep_running` every call returns a result, and none waits for the end of the process.
+/// Under Node's rule with `keep_running` every call returns a result, and no call waits for the end of the process.
 #[tokio::test]
 async fn running_worker_waits_for_no_exit() {
     let (inner, _far) = ruled(ExitRule::Node);

@@ -50,7 +50,7 @@ async fn flush_waits_for_unread_messages() {
     kill(primary, worker).await;
 }
 
-/// A worker that floods and never replies ends the waits at the bound. The events remain, and later ones follow.
+/// A worker that floods and never replies ends the waits at the bound. The events remain, and later events follow.
 #[tokio::test]
 async fn flood_ends_wait_at_bound() {
     let command = SpawnOptions::new().exec("sh").args(["-c", "exec yes '\"x\"' >&3"]);

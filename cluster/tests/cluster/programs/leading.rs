@@ -77,7 +77,7 @@ async fn with_options(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Starts a program that knows no channel, and reports the process id.
+/// Starts a program that does not use a channel, and reports the process id.
 async fn program(worker: &Worker, name: &str) -> Ended {
     let mut options = SpawnOptions::new();
     if name.ends_with("with a death signal") {

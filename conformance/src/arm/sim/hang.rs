@@ -1,4 +1,4 @@
-//! What never ends: the simulator is at rest where real processes would wait forever.
+//! The processes and clients that never end: the simulator is at rest where real processes would wait forever.
 //!
 //! Only the lines count. A worker that remains after a disconnect fails the simulator's own checks, and no line shows
 //! a worker that outlives its primary.

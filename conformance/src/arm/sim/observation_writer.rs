@@ -1,4 +1,4 @@
-//! How a simulated process writes a line: canonical for comparisons, and unchanged for the driver, which needs
+//! The writer of a simulated process. A line is canonical for comparisons, and unchanged for the driver, which needs
 //! real ports.
 
 use std::collections::BTreeSet;

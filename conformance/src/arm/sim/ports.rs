@@ -26,7 +26,7 @@ pub(super) fn names(scenario: &Scenario, trace: &Trace) -> Names {
     names
 }
 
-/// The names of a worker's lines: those of its reports to the primary.
+/// The names in a worker's lines are the names of the worker's reports to the primary.
 fn names_of_worker<'a>(
     scenario: &Scenario,
     worker: u64,

@@ -126,7 +126,7 @@ impl SimPrimary {
                 let sent = primary.send(WorkerId(worker), Value::from(text)).is_ok();
                 self.writer.write(process, &vocabulary::tried(Some(worker), text, sent));
             }
-            // The schedule decides when the worker exits; now is one of its choices.
+            // The schedule decides when the worker exits, and may decide for now.
             PrimaryAction::BlockUntilExit(_) => {}
             PrimaryAction::Disconnect(worker) => primary.disconnect_worker(WorkerId(worker.id())),
             PrimaryAction::DisconnectAll => primary.disconnect_all(),

@@ -166,7 +166,7 @@ fn unix(
     listening(observe, open, name, listener, UnixListener::poll_accept)
 }
 
-/// How a listener of either kind accepts.
+/// The accept function of a listener of either kind.
 type Accept<L, T, A> = fn(&L, &mut Context<'_>) -> Poll<io::Result<(T, A)>>;
 
 /// Accepts until closed.

@@ -1,4 +1,4 @@
-//! Why this run fails and another passes: the nearest passing run, and the step at which both part.
+//! The difference between a failing run and a passing run: the nearest passing run, and the step at which both part.
 //!
 //! The nearest run shares the longest prefix of choices: one choice differs, as late as possible, and the rest is
 //! quiet.
@@ -11,11 +11,11 @@ use cluster_sim::{Crossing, Program, Row, Schedule, Trace};
 use super::super::interrupt;
 use super::target::ExploreTarget;
 
-/// How many runs are tried.
+/// The limit of tried runs.
 const TRIES: usize = 20_000;
 /// The limit of steps of all tried runs.
 const EFFORT: u64 = 2_000_000;
-/// How many rows are shown of each side.
+/// The limit of printed rows of each side.
 const SHOWN: usize = 4;
 
 /// The passing run with the longest common prefix of choices.

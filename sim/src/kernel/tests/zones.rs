@@ -31,7 +31,7 @@ fn zone_selects_the_interface() {
     for (host, zone, expected) in [
         ("fe80::1", "eth0", there),
         ("fe80::1", "2", there),
-        // The address is that of another interface.
+        // The address belongs to another interface.
         ("fe80::1", "lo", Err(Errno::EADDRNOTAVAIL)),
         ("fe80::1", "1", Err(Errno::EADDRNOTAVAIL)),
         ("fe80::2", "eth0", Err(Errno::EADDRNOTAVAIL)),

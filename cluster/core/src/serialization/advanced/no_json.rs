@@ -24,7 +24,7 @@ impl NoJson {
             NoJson::Cycle => "an object inside itself",
             NoJson::Nothing => "nothing but `undefined`",
             NoJson::TooLong => "too much",
-            NoJson::Malformed => "what V8 has not written",
+            NoJson::Malformed => "bytes that V8 has not written",
         }
     }
 }

@@ -84,7 +84,7 @@ struct JsonWriter<'a> {
     out: String,
     /// The position of each object, as V8 numbers them, and whether the object is open.
     objects: Vec<(u32, bool)>,
-    /// The reader of the payload, and inside it those of references.
+    /// The reader of the payload, and the readers of its references.
     readers: Vec<Tokens<'a>>,
     levels: Vec<WriteLevel>,
 }

@@ -1,6 +1,6 @@
 //! Random inputs: each task ends once, no worker receives a task that it must not, and at the end no task is left.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -101,7 +101,7 @@ fn failed_spawn_abandons_reload() {
     assert_eq!(story.slots(), "0:Ready 1");
 }
 
-/// Reloads during a reload become one, which follows.
+/// Several reloads during a reload become one further reload.
 #[test]
 fn second_reload_follows() {
     let mut story = serving(settings(1), 1);
@@ -118,7 +118,7 @@ fn second_reload_follows() {
     assert_eq!(leaves(&mut story, 2), ["0: worker 2 drained", "reload 2 finished"]);
 }
 
-/// A requested reload follows an abandoned one: the program may have been mended.
+/// A requested reload follows an abandoned reload: the program may have been mended.
 #[test]
 fn second_reload_follows_abandoned() {
     let mut story = serving(settings(1), 1);
@@ -128,7 +128,7 @@ fn second_reload_follows_abandoned() {
     assert_eq!(lines[2..], ["reload 2 started: All", "spawn 3 in slot 0"]);
 }
 
-/// A shutdown ends the reload and the requested one.
+/// A shutdown ends the current reload and the requested reload.
 #[test]
 fn shutdown_wins_over_reload() {
     let mut story = serving(settings(2), 2);
@@ -197,7 +197,7 @@ fn without_surge(workers: u32) -> SupervisorSettings {
     settings(workers).surge(0).max_unavailable(1)
 }
 
-/// Without surge the old worker exits before the new one starts.
+/// Without surge the old worker exits before the new worker starts.
 #[test]
 fn unavailable_slot_stops_first() {
     let mut story = serving(without_surge(2), 2);

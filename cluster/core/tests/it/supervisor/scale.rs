@@ -37,7 +37,7 @@ fn death_after_scale_down_restarts_nothing() {
     assert_eq!(story.wait(100_000), [""; 0]);
 }
 
-/// A slot that returns gets a new worker at once, while the old one drains.
+/// A slot that returns gets a new worker at once, while the old worker drains.
 #[test]
 fn scale_up_again_starts_worker() {
     let mut story = serving(settings(2), 2);

@@ -58,7 +58,7 @@ fn stuck_process_ends_shutdown() {
     assert_eq!(story.wait(1_000), ["finished 0"]);
 }
 
-/// The second request sends SIGTERM, the third SIGKILL, and further ones nothing.
+/// The second request sends SIGTERM, and the third sends SIGKILL. Further requests have no effect.
 #[test]
 fn repeated_shutdown_hurries() {
     let mut story = serving(settings(1), 1);
@@ -87,7 +87,7 @@ fn repeated_request_is_one_request() {
     assert_eq!(story.dies(1), ["0: worker 1 cut None", "finished 0"]);
 }
 
-/// A shutdown asks starting workers as well, and starts none.
+/// A shutdown asks starting workers as well, and starts no worker.
 #[test]
 fn shutdown_asks_starting_workers() {
     let mut story = Story::new(settings(2));

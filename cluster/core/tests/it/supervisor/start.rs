@@ -98,7 +98,7 @@ fn failed_spawn_is_failed_start() {
     assert_eq!(story.wait(100), ["spawn 3 in slot 0"]);
 }
 
-/// The events of the primary pass unchanged, each before what the supervisor makes of it.
+/// The events of the primary pass unchanged. Each precedes the events that the supervisor adds.
 #[test]
 fn events_of_primary_precede() {
     let mut story = Story::new(settings(1));

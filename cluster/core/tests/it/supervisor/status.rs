@@ -40,7 +40,7 @@ fn restarts_count_failures_alone() {
     assert_eq!(status(&story)[0].restarts, 1);
 }
 
-/// The open connections are those of the last report.
+/// The number of open connections is from the last report.
 #[test]
 fn open_connections_are_reported() {
     let options = settings(1).heartbeat(std::time::Duration::from_secs(1), std::time::Duration::from_secs(1));

@@ -1,6 +1,6 @@
 //! A supervisor, its inputs by name and its outputs as short lines. Time passes in `wait` only, timer by timer.
 
-#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for, and no more")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
 use std::fmt::Write as _;
 use std::time::Duration;
