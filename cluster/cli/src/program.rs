@@ -1,10 +1,12 @@
 //! The program of a service, started for each worker.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
 /// The command of each worker.
@@ -18,6 +20,10 @@ pub(crate) struct Program {
     pub(crate) name: String,
     /// Directories before those of `PATH`, as of `npm start`.
     pub(crate) path: Vec<PathBuf>,
+    /// Variables of the workers, as of `npm start`.
+    pub(crate) variables: Vec<(OsString, OsString)>,
+    /// A line of the shell to run once, before the first worker: the script `prestart` of `start`.
+    pub(crate) before: Option<String>,
 }
 
 /// Extensions of Node.js scripts.
@@ -25,6 +31,9 @@ const NODE_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
 
 /// The package managers: each runs the scripts of `package.json`.
 const MANAGERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
+
+/// Shells: Node.js may run in a worker.
+const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "env"];
 
 impl Program {
     /// The program of a command line, in the directory of the workers.
@@ -39,21 +48,53 @@ impl Program {
         if path.extension().and_then(OsStr::to_str).is_some_and(|found| NODE_EXTENSIONS.contains(&found)) {
             let script = directory.join(path);
             fs::metadata(&script).with_context(|| format!("there is no script {}", script.display()))?;
-            return Ok(Program {
-                exec: node.into(),
-                args: line.to_vec(),
-                is_node: true,
-                name: stem(path),
-                path: Vec::new(),
-            });
+            return Ok(Program::new(node, line.to_vec(), stem(path)).with_node(true));
         }
         if let (Some(manager), Some((script, rest))) = (manager(first), script_of(rest)) {
             return Program::of_package(manager, script, rest, directory);
         }
-        let is_node = path.file_name() == node.file_name();
+        if let ("npx", [binary, rest @ ..]) = (first.to_str().unwrap_or_default(), rest) {
+            return Program::of_binary(binary, rest, node, directory);
+        }
+        if path == Path::new("tsx") {
+            return Program::of_binary(first, rest, node, directory);
+        }
+        let runs_node = path.file_name() == node.file_name();
         let script = rest.iter().map(Path::new).find(|argument| !argument.to_string_lossy().starts_with('-'));
-        let name = if is_node { script.map_or_else(|| stem(path), stem) } else { stem(path) };
-        Ok(Program { exec: first.clone(), args: rest.to_vec(), is_node, name, path: Vec::new() })
+        let name = if runs_node { script.map_or_else(|| stem(path), stem) } else { stem(path) };
+        let is_shell = first.to_str().is_some_and(|name| SHELLS.contains(&name));
+        let is_node = runs_node || is_shell || names_node(&directory.join(path));
+        Ok(Program::new(first, rest.to_vec(), name).with_node(is_node))
+    }
+
+    fn new(exec: impl Into<OsString>, args: Vec<OsString>, name: String) -> Program {
+        let (path, variables) = (Vec::new(), Vec::new());
+        Program { exec: exec.into(), args, is_node: false, name, path, variables, before: None }
+    }
+
+    fn with_node(self, is_node: bool) -> Program {
+        Program { is_node, ..self }
+    }
+
+    /// A binary of an installed package, without the process of `npx`. Node.js loads `tsx`: the binary of `tsx` starts another
+    /// process, without the channel.
+    fn of_binary(
+        binary: &OsStr,
+        rest: &[OsString],
+        node: &Path,
+        directory: &Path,
+    ) -> anyhow::Result<Program> {
+        let path = bin_directories(directory)?;
+        if let ("tsx", Some(script)) = (binary.to_str().unwrap_or_default(), rest.first()) {
+            let import = ["--import", "tsx"].map(OsString::from);
+            let args = import.into_iter().chain(rest.iter().cloned()).collect();
+            return Ok(Program::new(node, args, stem(Path::new(script))).with_node(true));
+        }
+        let file = path.iter().map(|bin| bin.join(binary)).find(|file| file.exists());
+        let binary = binary.to_string_lossy();
+        let file = file.with_context(|| format!("no package has installed `{binary}`; run `npm install`"))?;
+        let program = Program::new(file, rest.to_vec(), binary.into_owned()).with_node(true);
+        Ok(Program { path, ..program })
     }
 
     /// A script of `package.json`, run by the shell as the manager runs it, but without the process of the manager: a
@@ -76,9 +117,55 @@ impl Program {
         let further = rest.iter().filter(|argument| *argument != "--").cloned();
         let line = format!("{command} \"$@\"");
         let args = ["-c".into(), line.into(), "sh".into()].into_iter().chain(further).collect();
-        let bin = directory.join("node_modules/.bin");
-        Ok(Program { exec: "sh".into(), args, is_node: true, name, path: vec![bin] })
+        let before = package["scripts"][format!("pre{script}")].as_str().map(str::to_owned);
+        let text_of = |field: &str| package[field].as_str().unwrap_or_default().into();
+        let variables: [(&str, OsString); 6] = [
+            ("npm_lifecycle_event", script.into()),
+            ("npm_lifecycle_script", command.into()),
+            ("npm_package_name", text_of("name")),
+            ("npm_package_version", text_of("version")),
+            ("npm_package_json", file.canonicalize()?.into()),
+            ("INIT_CWD", directory.canonicalize()?.into()),
+        ];
+        let variables = variables.map(|(name, value)| (name.into(), value)).into();
+        let program = Program::new("sh", args, name).with_node(true);
+        Ok(Program { path: bin_directories(directory)?, variables, before, ..program })
     }
+
+    /// Runs the line `before` to the end.
+    ///
+    /// # Errors
+    /// The line fails.
+    pub(crate) fn prepare(&self, directory: &Path) -> anyhow::Result<()> {
+        let Some(line) = &self.before else { return Ok(()) };
+        let path = self.path_before(&env::var_os("PATH").unwrap_or_default())?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).current_dir(directory).envs(self.variables.iter().cloned());
+        let status = shell.env("PATH", path).status().context("cannot start `sh`")?;
+        ensure!(status.success(), "the script before the program has failed: `{line}`: {status}");
+        Ok(())
+    }
+
+    /// The directories of the program, and those of a `PATH`.
+    pub(crate) fn path_before(&self, rest: &OsStr) -> anyhow::Result<OsString> {
+        let own = self.path.iter().cloned();
+        env::join_paths(own.chain(env::split_paths(rest))).context("the directory has a colon in its name")
+    }
+}
+
+/// The directories with the binaries of installed packages, from the nearest to the root, as of `npm start`.
+fn bin_directories(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let directory = directory.canonicalize()?;
+    Ok(directory.ancestors().map(|directory| directory.join("node_modules/.bin")).collect())
+}
+
+/// Whether the first line of a script names Node.js.
+fn names_node(file: &Path) -> bool {
+    let mut line = Vec::new();
+    let read =
+        fs::File::open(file).and_then(|file| BufReader::new(file.take(256)).read_until(b'\n', &mut line));
+    let line = String::from_utf8_lossy(&line);
+    read.is_ok() && line.starts_with("#!") && line.contains("node")
 }
 
 fn manager(program: &OsStr) -> Option<&str> {

@@ -1,7 +1,7 @@
 //! `cluster run`: the service in the foreground.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cluster::Supervisor;
@@ -27,6 +27,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     start_log(format);
     let settings = plan.settings()?;
     let control = Control::bind(&control_path(&plan)?).await?;
+    plan.program.prepare(plan.options.cwd.as_deref().unwrap_or(Path::new(".")))?;
     let mut supervisor = Supervisor::new(settings)?;
     let feed = Feed::new();
     let service = Arc::new(Service::new(plan.name, plan.line, supervisor.handle(), feed.clone()));

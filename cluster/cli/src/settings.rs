@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -125,19 +125,16 @@ fn spawn_options(options: &Options, program: &Program, preload: Option<&Path>) -
 }
 
 fn variables(options: &Options, program: &Program, preload: Option<&Path>) -> Vec<(OsString, OsString)> {
-    let own = options.env.iter().flatten();
-    let mut variables: Vec<(OsString, OsString)> =
-        own.map(|(name, value)| (name.into(), value.into())).collect();
+    let own = options.env.iter().flatten().map(|(name, value)| (name.into(), value.into()));
+    let mut variables: Vec<(OsString, OsString)> = program.variables.iter().cloned().chain(own).collect();
     let value_of = |variables: &[(OsString, OsString)], name: &str| {
         let own = variables.iter().rfind(|(own, _)| own == name).map(|(_, value)| value.clone());
         own.or_else(|| env::var_os(name)).unwrap_or_default()
     };
-    if !program.path.is_empty() {
-        let rest = value_of(&variables, "PATH");
-        let path = program.path.iter().cloned().chain(env::split_paths(&rest));
-        if let Ok(path) = env::join_paths(path.collect::<Vec<PathBuf>>()) {
-            variables.push(("PATH".into(), path));
-        }
+    if !program.path.is_empty()
+        && let Ok(path) = program.path_before(&value_of(&variables, "PATH"))
+    {
+        variables.push(("PATH".into(), path));
     }
     if let Some(preload) = preload {
         let mut node_options = value_of(&variables, "NODE_OPTIONS");

@@ -6,5 +6,7 @@ mod command {
     mod node;
     mod node_clients;
     mod node_programs;
+    mod node_servers;
+    mod node_wrappers;
     mod support;
 }

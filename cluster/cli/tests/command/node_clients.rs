@@ -99,6 +99,13 @@ impl Script {
         Script { child, lines }
     }
 
+    /// Ends the standard input, and returns the last line.
+    #[track_caller]
+    pub(crate) fn finish(&mut self) -> String {
+        drop(self.child.stdin.take());
+        self.line()
+    }
+
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
         self.lines.next().expect("a line before the end").expect("a text")
