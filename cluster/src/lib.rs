@@ -82,6 +82,7 @@ mod driver;
 mod error;
 mod event;
 mod inbox;
+mod inputs;
 mod lame_duck;
 mod listener;
 mod listener_handle;

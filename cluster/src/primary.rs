@@ -1,24 +1,22 @@
 //! A primary from the program's side: the machine, the operating system, and the loop that drives both. The machine decides.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{env, future};
 
 use cluster_core::{
-    Event, ForkError, IncomingHandle, Machine, Message, OsBytes, PolicyFrozen, SchedulingPolicy, SendError,
-    Sent, Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo, flush, pump,
+    Event, ForkError, IncomingHandle, Message, OsBytes, PolicyFrozen, SchedulingPolicy, SendError, Sent,
+    Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo, flush, pump,
 };
 use futures_core::Stream;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 
-use crate::command_queue::CommandQueue;
 use crate::command_sender::CommandSender;
 use crate::driver::LINGER;
 use crate::error::{NoRuntime, PrimaryError, RequestError};
-use crate::received::{Received, Releases};
+use crate::inputs::{Inputs, Taken};
+use crate::received::Received;
 use crate::requests::{OpenRequests, PendingReply};
 use crate::role::origin;
 use crate::socket::{self, NotSent, Socket};
@@ -55,19 +53,13 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 pub struct Primary {
     machine: cluster_core::Primary,
     unix: Unix,
-    commands: CommandQueue<Primary>,
+    inputs: Inputs<Primary>,
     runtime: Handle,
-    /// Whether remotes precede the operating system at the next input: the two alternate.
-    remotes_first: bool,
     /// The socket of the last event, until taken by the program.
     unclaimed: Option<SocketId>,
-    /// Received sockets dropped by the program.
-    releases: Releases,
     requests: OpenRequests,
     kept: KeptEvents,
     linger: Duration,
-    /// Notified after each event of the operating system: a channel may have room.
-    progress: Arc<Notify>,
 }
 
 impl Primary {
@@ -85,15 +77,12 @@ impl Primary {
         Ok(Primary {
             machine: cluster_core::Primary::new(settings),
             unix,
-            commands: CommandQueue::default(),
+            inputs: Inputs::default(),
             runtime,
-            remotes_first: false,
             unclaimed: None,
-            releases: Releases::default(),
             requests: OpenRequests::default(),
             kept: KeptEvents::default(),
             linger: LINGER,
-            progress: Arc::default(),
         })
     }
 
@@ -197,7 +186,7 @@ impl Primary {
     /// worker is notified while the primary is awaited.
     pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
         self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
-        self.releases.take(&mut self.unix, handle.socket)
+        self.inputs.releases.take(&mut self.unix, handle.socket)
     }
 
     /// Takes the primary's ends of a worker's pipes, once, by the descriptor numbers in the worker: the standard output of a
@@ -270,7 +259,7 @@ impl Primary {
     }
 
     pub(crate) fn command_sender(&mut self) -> CommandSender<Primary> {
-        CommandSender::new(self.commands.sender(), self.progress.clone())
+        CommandSender::new(self.inputs.commands.sender(), self.inputs.progress.clone())
     }
 
     /// The next event for the program. A reply to a request is delivered to the caller of the request instead.
@@ -304,7 +293,7 @@ impl Primary {
             }
             self.unix.retain_pipes(|worker| self.machine.worker(worker).is_some());
             if !self.take_input(cx) {
-                let over = self.unix.is_idle() && !self.commands.are_possible();
+                let over = self.unix.is_idle() && !self.inputs.commands.are_possible();
                 return if over { Poll::Ready(None) } else { Poll::Pending };
             }
         }
@@ -318,39 +307,13 @@ impl Primary {
         }
     }
 
-    /// Takes an input, of the operating system and of remotes in turn. `false`: no input is ready. Dropped sockets
-    /// are handled first, so that a worker that asks for the count of connections receives the present count.
+    /// Takes an input, of the operating system and of remotes in turn. `false`: no input is ready.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.release_dropped(cx) {
-            return true;
+        match self.inputs.take(&mut self.machine, &mut self.unix, cx) {
+            Taken::Nothing => return false,
+            Taken::Input => {}
+            Taken::Command(command) => command(self),
         }
-        self.remotes_first = !self.remotes_first;
-        let first = self.remotes_first && self.poll_command(cx);
-        first || self.poll_os(cx) || self.poll_command(cx)
-    }
-
-    fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
-        // Before the event: another thread may have dropped a socket, and then caused the event.
-        self.release_dropped(cx);
-        self.machine.handle(event);
-        self.progress.notify_waiters();
-        true
-    }
-
-    /// Ends the senders' counts of dropped sockets. `false`: no socket was dropped.
-    fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut any = false;
-        while let Poll::Ready(socket) = self.releases.poll(cx) {
-            self.machine.release(socket);
-            any = true;
-        }
-        any
-    }
-
-    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(command) = self.commands.poll(cx) else { return false };
-        command(self);
         true
     }
 }

@@ -1,22 +1,19 @@
 //! A supervisor from the program's side: the machine above the primary, the operating system, signals, and the
 //! commands of handles. The machine decides.
 
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{future, io};
 
 use cluster_core::{
-    Event, Machine, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings,
-    WorkerId, flush, pump,
+    Event, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings, WorkerId, flush,
+    pump,
 };
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use tracing::warn;
 
-use crate::command_queue::CommandQueue;
 use crate::command_sender::CommandSender;
+use crate::inputs::{Inputs, Taken};
 use crate::primary::{self, ConnectionCounts};
-use crate::received::Releases;
 use crate::requests::OpenRequests;
 use crate::unix::{Pipes, Unix};
 
@@ -73,19 +70,13 @@ use waiting::Waiting;
 pub struct Supervisor {
     machine: cluster_core::Supervisor,
     unix: Unix,
-    commands: CommandQueue<Supervisor>,
+    inputs: Inputs<Supervisor>,
     runtime: Handle,
     signals: Option<SignalCommands>,
     waiting: Waiting,
-    /// Whether handles preceded the operating system at the last input. The two alternate.
-    handles_first: bool,
     /// The socket of the last event, closed at the next poll.
     unclaimed: Option<SocketId>,
-    /// Received sockets that the program has dropped.
-    releases: Releases,
     requests: OpenRequests,
-    /// Notified after each event of the operating system: there may be room in a channel.
-    progress: Arc<Notify>,
 }
 
 /// The number of workers that keep every core busy: the cores available to this process, at least 1.
@@ -112,15 +103,12 @@ impl Supervisor {
         Ok(Supervisor {
             machine: cluster_core::Supervisor::new(settings).map_err(SupervisorError::Settings)?,
             unix: Unix::with_unread_output(unread_output),
-            commands: CommandQueue::default(),
+            inputs: Inputs::default(),
             runtime,
             signals: None,
             waiting: Waiting::default(),
-            handles_first: false,
             unclaimed: None,
-            releases: Releases::default(),
             requests: OpenRequests::default(),
-            progress: Arc::default(),
         })
     }
 
@@ -194,7 +182,7 @@ impl Supervisor {
 
     /// A remote control for other tasks and for reactions to events. A task that awaits the supervisor must not await a handle.
     pub fn handle(&mut self) -> SupervisorHandle {
-        let commands = CommandSender::new(self.commands.sender(), self.progress.clone());
+        let commands = CommandSender::new(self.inputs.commands.sender(), self.inputs.progress.clone());
         SupervisorHandle::new(commands, self.waiting.is_finished())
     }
 
@@ -304,39 +292,11 @@ impl Supervisor {
             self.execute(command);
             return true;
         }
-        if self.release_dropped(cx) {
-            return true;
+        match self.inputs.take(&mut self.machine, &mut self.unix, cx) {
+            Taken::Nothing => return false,
+            Taken::Input => {}
+            Taken::Command(command) => command(self),
         }
-        self.handles_first = !self.handles_first;
-        let first = self.handles_first && self.poll_command(cx);
-        first || self.poll_os(cx) || self.poll_command(cx)
-    }
-
-    fn poll_os(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.machine.is_finished() {
-            return false;
-        }
-        let Poll::Ready(event) = self.unix.poll_event(cx) else { return false };
-        // Before the event: another thread may have dropped a socket, and then caused the event.
-        self.release_dropped(cx);
-        self.machine.handle(event);
-        self.progress.notify_waiters();
-        true
-    }
-
-    /// Ends the senders' counts of dropped sockets. False: no socket was dropped.
-    fn release_dropped(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut any = false;
-        while let Poll::Ready(socket) = self.releases.poll(cx) {
-            self.machine.primary_mut().release(socket);
-            any = true;
-        }
-        any
-    }
-
-    fn poll_command(&mut self, cx: &mut Context<'_>) -> bool {
-        let Poll::Ready(command) = self.commands.poll(cx) else { return false };
-        command(self);
         true
     }
 
@@ -363,6 +323,6 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         // Handles that wait for room return `HandleError::Dropped`.
-        self.progress.notify_waiters();
+        self.inputs.progress.notify_waiters();
     }
 }

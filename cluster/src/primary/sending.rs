@@ -199,6 +199,6 @@ impl Drop for Primary {
         let _context = runtime.enter();
         self.finish();
         // Remotes waiting for room return `RemoteError::PrimaryDropped`.
-        self.progress.notify_waiters();
+        self.inputs.progress.notify_waiters();
     }
 }

@@ -44,7 +44,7 @@ impl Supervisor {
     /// As [`Primary::take_socket`](crate::Primary::take_socket).
     pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
         self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
-        self.releases.take(&mut self.unix, handle.socket)
+        self.inputs.releases.take(&mut self.unix, handle.socket)
     }
 
     /// As [`Primary::broadcast`](crate::Primary::broadcast).

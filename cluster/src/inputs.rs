@@ -1,0 +1,122 @@
+//! The inputs of a primary and of a supervisor: commands from other tasks and events of the operating system, in turn. Signals
+//! and the order of outputs are elsewhere.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use cluster_core::Machine;
+use tokio::sync::Notify;
+
+use crate::command_queue::{Command, CommandQueue};
+use crate::received::Releases;
+use crate::unix::Unix;
+
+/// The machine of a primary, or one that contains a primary.
+pub(crate) trait PrimaryMachine: Machine {
+    fn primary_mut(&mut self) -> &mut cluster_core::Primary;
+
+    /// The machine takes no further event of the operating system.
+    fn is_finished(&self) -> bool;
+}
+
+impl PrimaryMachine for cluster_core::Primary {
+    fn primary_mut(&mut self) -> &mut cluster_core::Primary {
+        self
+    }
+
+    fn is_finished(&self) -> bool {
+        false
+    }
+}
+
+impl PrimaryMachine for cluster_core::Supervisor {
+    fn primary_mut(&mut self) -> &mut cluster_core::Primary {
+        self.primary_mut()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_finished()
+    }
+}
+
+/// The result of [`Inputs::take`].
+pub(crate) enum Taken<P> {
+    /// No input is ready.
+    Nothing,
+    /// The machine has taken an input.
+    Input,
+    /// The caller executes the command.
+    Command(Command<P>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Inputs<P> {
+    pub(crate) commands: CommandQueue<P>,
+    /// Received sockets that the program has dropped.
+    pub(crate) releases: Releases,
+    /// Notified after each event of the operating system: a channel may have room.
+    pub(crate) progress: Arc<Notify>,
+    /// Whether commands precede the operating system at the next input. The two alternate.
+    commands_first: bool,
+}
+
+impl<P> Default for Inputs<P> {
+    fn default() -> Self {
+        Inputs {
+            commands: CommandQueue::default(),
+            releases: Releases::default(),
+            progress: Arc::default(),
+            commands_first: false,
+        }
+    }
+}
+
+impl<P> Inputs<P> {
+    /// Takes one input. Dropped sockets are handled first, so that a worker that asks for the count of connections receives the
+    /// present count.
+    pub(crate) fn take(
+        &mut self,
+        machine: &mut impl PrimaryMachine,
+        unix: &mut Unix,
+        cx: &mut Context<'_>,
+    ) -> Taken<P> {
+        if self.release_dropped(machine, cx) {
+            return Taken::Input;
+        }
+        self.commands_first = !self.commands_first;
+        if self.commands_first
+            && let Poll::Ready(command) = self.commands.poll(cx)
+        {
+            return Taken::Command(command);
+        }
+        if self.poll_os(machine, unix, cx) {
+            return Taken::Input;
+        }
+        match self.commands.poll(cx) {
+            Poll::Ready(command) => Taken::Command(command),
+            Poll::Pending => Taken::Nothing,
+        }
+    }
+
+    fn poll_os(&mut self, machine: &mut impl PrimaryMachine, unix: &mut Unix, cx: &mut Context<'_>) -> bool {
+        if machine.is_finished() {
+            return false;
+        }
+        let Poll::Ready(event) = unix.poll_event(cx) else { return false };
+        // Before the event: another thread may have dropped a socket, and then caused the event.
+        self.release_dropped(machine, cx);
+        machine.handle(event);
+        self.progress.notify_waiters();
+        true
+    }
+
+    /// Ends the senders' counts of dropped sockets. False: no socket was dropped.
+    fn release_dropped(&mut self, machine: &mut impl PrimaryMachine, cx: &mut Context<'_>) -> bool {
+        let mut any = false;
+        while let Poll::Ready(socket) = self.releases.poll(cx) {
+            machine.primary_mut().release(socket);
+            any = true;
+        }
+        any
+    }
+}
