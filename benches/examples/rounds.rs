@@ -21,6 +21,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 enum Workload {
     /// A hand-off with 2 workers.
     HandOff,
+    /// A start of a primary with 2 workers.
+    Start,
     /// A simulated run of the standard scenario.
     Standard,
     /// A simulated run with 2 workers and 10 messages.
@@ -48,6 +50,7 @@ fn main() -> Result<(), Box<Failure>> {
     for round in 1..=rounds {
         match workload {
             Workload::HandOff => cluster.hand_off(),
+            Workload::Start => drop(InMemoryCluster::new(2)),
             Workload::Standard => drop(scenarios::run_standard(round)?),
             Workload::Faults => drop(scenarios::run_standard_with_faults(round)?),
             Workload::Messages => {
