@@ -316,7 +316,7 @@ impl Driver {
         }
     }
 
-    /// Ends the senders' counts of received sockets that the program has dropped.
+    /// Reports the received sockets that the program has dropped: their senders stop counting these connections.
     fn release_dropped(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(socket) = self.releases.poll(cx) {
             self.machine.release(socket);

@@ -178,7 +178,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The application of one connection, with the address of the client for `ConnectInfo`. Each HTTP/2 request notifies.
+/// The application of one connection, with the address of the client for `ConnectInfo`. Each HTTP/2 request notifies
+/// `is_http2`.
 fn with_client<C: Clone + Send + Sync + 'static>(
     app: Router,
     client: C,

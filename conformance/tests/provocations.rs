@@ -402,7 +402,7 @@ async fn greet(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// Leads a cluster as a user with the limit of processes at zero; root has no limit.
+/// Starts a cluster as a user with the limit of processes at zero; root has no limit.
 async fn one_too_many(worker: &Worker) -> Ended {
     if Uid::effective().is_root() {
         setuid(Uid::from_raw(65_534))?;
@@ -424,7 +424,7 @@ const CLIENTS: usize = 8;
 /// The limit of open descriptors of a process. The kernel also applies the limit to the descriptors that a user has in flight.
 const DESCRIPTORS: rlim_t = 100;
 
-/// Leads a cluster as a user with too many descriptors in flight for a while; root has no limit.
+/// Starts a cluster as a user with too many descriptors in flight for a while; root has no limit.
 async fn too_much(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     for _ in 0..2 {

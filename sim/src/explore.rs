@@ -46,7 +46,7 @@ pub enum Reached {
 /// The deepest point of a search.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Deepest {
-    /// The number of wanted observations recorded there.
+    /// The number of wanted observations up to this point.
     pub made: usize,
     /// The number of wanted observations.
     pub wanted: usize,

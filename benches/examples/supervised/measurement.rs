@@ -159,7 +159,7 @@ fn impatient(workers: u32) -> SupervisorSettings {
         .intensity(u32::MAX, Duration::from_secs(1))
 }
 
-/// Puts load on a cluster until the requests are answered and the disturbances have their number.
+/// Puts load on a cluster until both numbers are reached: answered requests, and disturbances.
 async fn under_load(
     url: &str,
     amount: &Amount,

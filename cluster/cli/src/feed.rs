@@ -26,7 +26,7 @@ pub(crate) enum Record {
 /// An event of the supervisor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EventRecord {
-    /// In the form of RFC 3339.
+    /// The time in the form of RFC 3339.
     pub(crate) time: String,
     /// The name of the event, such as `slot-ready`.
     pub(crate) event: String,
@@ -46,7 +46,7 @@ pub(crate) struct OutputLine {
     pub(crate) slot: u32,
     pub(crate) worker: u64,
     pub(crate) stream: Stream,
-    /// Without the end of the line. Bytes other than UTF-8 are replaced.
+    /// The text without the end of the line. Bytes other than UTF-8 are replaced.
     pub(crate) line: String,
 }
 

@@ -146,7 +146,7 @@ mod tests {
         assert_eq!((in_flight.end(SOCKET), in_flight.end(SOCKET)), (false, true));
     }
 
-    /// A peer that asked is notified of its last connection once.
+    /// A peer that has asked for a notification receives one at the end of its last connection, and no second one.
     #[test]
     fn last_release_notifies_once() {
         let of = |peer: u64| (ChannelId(peer), String::from("tcp4:80"));

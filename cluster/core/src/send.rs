@@ -44,7 +44,7 @@ impl fmt::Display for SendError {
             SendError::UnknownWorker => "no worker has this id; use an id that `fork` has returned",
             SendError::Closed => "the channel is closed; check `is_connected` before sending",
             SendError::Full => {
-                "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect it"
+                "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect the peer"
             },
             SendError::Reserved => "`cmd` must not begin with NODE_: such messages are Node's own",
             SendError::TooLong { limit } => {

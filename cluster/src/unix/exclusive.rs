@@ -197,7 +197,7 @@ impl Registry {
         }
     }
 
-    /// The tokens of waiting sockets with a connection, but without a wakeup of this process.
+    /// The tokens of waiting sockets that have a connection although the kernel has not woken this process.
     fn missed(&self) -> Vec<u64> {
         let entries = self.entries();
         let waiting = |entry: &Entry| matches!(entry.state, State::Waiting(_));

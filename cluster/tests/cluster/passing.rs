@@ -191,7 +191,7 @@ async fn dead_worker() -> TestResult {
     primary.kill(worker, Signal::SIGKILL);
     rest(&mut primary).await?;
     for mut client in clients {
-        // Closed, or reset; but not left open.
+        // The connection is closed or reset, and not left open.
         let mut nothing = Vec::new();
         let _ = client.read_to_end(&mut nothing);
         assert!(nothing.is_empty(), "{nothing:?}");

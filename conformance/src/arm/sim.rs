@@ -179,7 +179,7 @@ impl Sim {
     }
 }
 
-/// A search returns choices; only their replay is evidence.
+/// A search returns choices. Only a replay of these choices is evidence.
 fn found(world: World<ScenarioProgram>, trace: &Trace) -> Run {
     let run = run(world);
     let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));

@@ -4,7 +4,7 @@
 //! Workers on Node open their servers and send messages in the forms of [`Families`]; other arms perform the
 //! meaning of the form.
 //!
-//! A plan contains only actions that mean something for every worker at every time.
+//! A plan contains only actions that are valid in every worker at every time.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ struct Clients {
 }
 
 impl Plan {
-    /// As the file of a scenario.
+    /// The content of a scenario file.
     pub fn scenario(&self, name: &str) -> Value {
         let start = json!({ "on": "start", "do": [{ "fork": self.forks }] });
         let rules = self.primary.iter().chain([&self.ending]);

@@ -19,7 +19,7 @@ pub struct Settings {
     /// The serialization of messages on channels.
     #[serde(default)]
     pub serialization: Serialization,
-    /// Whether a primary on Node survives an uncaught error in Node's own code, as ours does in any case. Node: a
+    /// Whether a primary on Node survives an uncaught error in Node's own code. Our primary always survives. Node: a
     /// listener of `uncaughtException`.
     #[serde(default)]
     pub catches: bool,

@@ -117,7 +117,7 @@ impl Slip {
     }
 }
 
-/// A line, by its number, after some edits.
+/// The number of a line, and the line after some edits.
 fn slips() -> impl Strategy<Value = (u64, String)> {
     (0..200_u64, prop::collection::vec(slip(), 1..4))
         .prop_map(|(seed, slips)| (seed, slips.iter().fold(random(seed), |line, slip| slip.make(&line))))

@@ -133,8 +133,8 @@ mod tests {
 
     use crate::schedule::Schedule;
 
-    /// A connection from the channel cannot be received after the disconnect; a connection that the worker accepted
-    /// can.
+    /// A connection from the channel cannot be received after the disconnect; a connection that the worker has
+    /// accepted itself can be received.
     #[test]
     fn own_connections_may_follow_disconnect() {
         let mut kernel = Kernel::new(100);

@@ -58,7 +58,7 @@ impl ObjectSet {
     /// The number of faults that may still strike.
     pub(crate) const FAULTS: ObjectSet = ObjectSet(1 << 122);
     pub(super) const CLOCK: ObjectSet = ObjectSet(1 << 123);
-    /// The next ids.
+    /// The numbers of the next objects of each kind.
     pub(super) const NUMBERS: ObjectSet = ObjectSet(1 << 124);
     /// Paths, foreign sockets, rights and limits.
     pub(super) const SYSTEM: ObjectSet = ObjectSet(1 << 126);

@@ -8,7 +8,7 @@ use super::Random;
 use crate::schedule::script::Owner;
 use crate::step::Step;
 
-/// The assumed length of a run; no priority changes after that.
+/// The assumed length of a run in steps; later steps change no priority.
 const LENGTH: u32 = 512;
 
 /// Priorities, and the steps of their changes.

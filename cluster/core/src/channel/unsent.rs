@@ -96,7 +96,7 @@ impl Unsent {
         }
     }
 
-    /// A number of bytes of the frame is no longer unsent.
+    /// The kernel has accepted this number of bytes of the frame.
     pub(super) fn sent(&mut self, frame: &OutgoingFrame, bytes: usize) {
         self.bytes -= bytes;
         if frame.source.is_answer() {

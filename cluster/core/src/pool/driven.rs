@@ -25,7 +25,7 @@ pub enum PoolEvent {
 
 impl Pool {
     /// Takes an event of the supervisor; [`Pool::drive`] has to follow. Returns whether the event belongs to the pool
-    /// alone. The caller closes a handle that arrives with a message of the pool: the handle has no meaning here.
+    /// alone. The caller closes a handle that arrives with a message of the pool: such handles have no meaning.
     pub fn observe(&mut self, event: &SupervisorEvent) -> bool {
         match event {
             SupervisorEvent::Primary(Event::Message { worker, message, handle: _ }) => {
@@ -87,7 +87,7 @@ impl Pool {
         }
     }
 
-    /// The next output, after workers that are no longer ready are passed over.
+    /// The next output. No task is sent to a worker that is no longer ready.
     fn next_output(&mut self, supervisor: &Supervisor) -> Option<PoolOutput> {
         while !self.queue.is_empty()
             && let Some(worker) = self.workers.least_loaded()

@@ -219,7 +219,7 @@ impl Slots {
         Some((slot.backoff.next(pauses), slot.failures()))
     }
 
-    /// The holder was ready for long enough.
+    /// The holder was ready for the shortest uptime, so the next restart is immediate.
     pub(super) fn stable(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.backoff.reset();

@@ -78,7 +78,7 @@ fn errors_end_with_advice() {
     assert_eq!(SendError::Closed.to_string(), "the channel is closed; check `is_connected` before sending");
     assert_eq!(
         SendError::Full.to_string(),
-        "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect it"
+        "the peer reads its channel too slowly, or not at all; wait for room with `send_when_room`, or disconnect the peer"
     );
     let texts = all(&[ForkError::NoChannel, ForkError::TwoChannels, ForkError::NoScript]);
     assert!(texts[0].ends_with("add one, or leave it empty") && texts[1].ends_with("leave one"), "{texts:?}");

@@ -59,7 +59,7 @@ async fn killed_worker_returns_its_results() {
     assert!(poll(pin!(exiting.wait_for_exit())).is_pending());
 }
 
-/// Only Node's rule yields to a program that handles the end.
+/// Only under Node's rule may a program handle the end by itself.
 #[tokio::test]
 async fn returning_worker_keeps_its_rule() {
     let (inner, _far) = ruled(ExitRule::Return);

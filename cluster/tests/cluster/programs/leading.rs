@@ -1,4 +1,4 @@
-//! Workers that lead another cluster, and report the starts and exits of its workers.
+//! Workers that are the primary of another cluster, and report the starts and exits of its workers.
 
 use std::sync::mpsc;
 use std::thread;

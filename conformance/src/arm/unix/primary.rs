@@ -107,7 +107,7 @@ impl UnixPrimary {
         match event {
             Some(event) => self.event(&event),
             None if self.running == 0 => return false,
-            // No worker is left, but a task is.
+            // No worker remains, but a task remains.
             None => {
                 let task_event = inbox.recv().await;
                 if let Some(task_event) = task_event {

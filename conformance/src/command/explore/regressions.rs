@@ -92,7 +92,7 @@ fn open(path: &Path) -> io::Result<File> {
 fn read(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.read_to_string(&mut text)?;
-    // Some editors put a mark before everything.
+    // Some editors write a byte order mark at the start of the file.
     Ok(text.trim_start_matches('\u{feff}').to_owned())
 }
 

@@ -123,7 +123,7 @@ fn suspended_slots_end_queue() {
     assert_eq!(events, ["1: false"]);
 }
 
-/// A message with a handle is received all the same; the handle is the caller's to close.
+/// A message with a handle is received all the same, and the caller closes the handle.
 #[test]
 fn handle_hides_no_message() {
     let settings = PoolSettings::new(1);

@@ -172,7 +172,7 @@ impl Story {
         self.lines()
     }
 
-    /// The channel of the worker closes, and its process runs on.
+    /// The channel of the worker closes, and its process continues.
     pub(crate) fn closes(&mut self, worker: u64) -> Vec<String> {
         self.input(OsEvent::ChannelClosed { channel: ChannelId(worker) });
         self.lines()
