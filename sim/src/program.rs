@@ -1,8 +1,8 @@
 //! The program of a user of the simulator: an executable with a role that is known at the start.
 //!
-//! Every process starts with its own copy of the program, as after an exec. So does the driver, which stands outside,
-//! reads the log and commands the clients. A hook commands its machine directly and everything else through its
-//! context. A program has no access to the kernel, the schedule or another process.
+//! Every process starts with its own copy of the program, as after an exec. The driver has a copy as well: the driver
+//! is outside of the cluster, reads the log and commands the clients. A hook commands its machine directly and
+//! everything else through its context. A program has no access to the kernel, the schedule or another process.
 
 use std::fmt;
 use std::hash::Hash;

@@ -30,8 +30,8 @@
 //! * A program uses the crate `cluster`, not this one.
 //! * [`Supervisor`] is the machine above a [`Primary`]: it keeps a number of workers running and ready.
 //! * [`Pool`] sends tasks to the workers of a [`Supervisor`], and returns the outcomes.
-//! * [`Primary`] and [`Worker`] are the machines of one process each. [`Machine`] is their common interface; their commands are
-//!   methods.
+//! * [`Primary`] and [`Worker`] are the machines of one process each. [`Machine`] is the common interface. The
+//!   commands of a machine are methods.
 //! * [`Event`] and [`WorkerEvent`] are the machines' output to the program, [`Call`] is their output to the operating
 //!   system, [`OsEvent`] is their input.
 //! * [`Settings`], [`SpawnOptions`] and [`Limits`] configure a primary; [`ListenOptions`] configures a server of a

@@ -31,7 +31,7 @@ pub(crate) enum Step {
     Emit(WorkerEvent),
     /// Emit that a server listens.
     Listening(ListenerId, LocalAddress),
-    /// Report to the primary that a server listens, after the program's reaction, if it still listens.
+    /// Report a listening server to the primary, after the program's reaction, if the server still listens.
     Announce(ListenerId),
     /// A server is closed and its last connection has ended.
     Closed(ListenerId),

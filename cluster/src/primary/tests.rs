@@ -102,7 +102,7 @@ async fn passes_ends(serialization: Serialization) {
         let mut primary = primary(&script, serialization, &[]);
         primary.machine.count_after(last);
         primary.unix.count_after(last);
-        let worker = primary.fork().expect("nothing impossible was set up");
+        let worker = primary.fork().expect("the settings are valid");
         let port = port(&mut primary).await;
         for _ in 0..40 {
             assert_eq!(answer(&mut primary, port).await, "node", "after {last}");
@@ -145,7 +145,7 @@ async fn worker_ids_beyond_node_serve() {
     for (last, id) in [((1 << 31) - 1, -(1_i64 << 31)), ((1 << 32) - 1, 0), ((1 << 53) - 1, 0)] {
         let mut primary = primary(&script, Serialization::Json, &[]);
         primary.machine.count_workers_after(WorkerId(last));
-        let worker = primary.fork().expect("nothing impossible was set up");
+        let worker = primary.fork().expect("the settings are valid");
         assert_eq!(worker, WorkerId(last + 1));
         let port = port(&mut primary).await;
         assert_eq!(answer(&mut primary, port).await, "node");
@@ -163,7 +163,7 @@ async fn worker_may_take_another_number() {
     let script = script().expect("a file");
     for id in ["2", "77", "4294967295"] {
         let mut primary = primary(&script, Serialization::Json, &[&format!("NODE_UNIQUE_ID={id}")]);
-        let worker = primary.fork().expect("nothing impossible was set up");
+        let worker = primary.fork().expect("the settings are valid");
         let port = port(&mut primary).await;
         assert_eq!(answer(&mut primary, port).await, "node");
         end(&mut primary, worker).await;

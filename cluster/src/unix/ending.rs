@@ -63,7 +63,7 @@ impl Unix {
         let channels = self.channels.values().map(|channel| (channel, channel.awaits()));
         let mut polled: Vec<PollFd<'_>> =
             channels.map(|(channel, flags)| PollFd::from_borrowed_fd(channel.as_fd(), flags)).collect();
-        // Rounded up: a timer is due when the wait ends.
+        // The wait is rounded up, so that a timer is due when the wait ends.
         let within = Timespec::try_from(within + Duration::from_millis(1)).ok()?;
         // A failure (EINTR) is no event: the caller polls again.
         poll(&mut polled, Some(&within)).ok()?;

@@ -131,7 +131,7 @@ pub(super) mod tests {
             let status = std::process::Command::new("sh").args(["-c", "exit 3"]).status();
             assert_eq!(status.expect("a status").code(), Some(3));
             let now = sigaction(libc::SIGCHLD, None).expect("a signal");
-            // The rest of the program's action is unchanged.
+            // The other fields of the program's action are unchanged.
             assert!(now.sa_sigaction == handler || handler == libc::SIG_IGN);
             assert_eq!(now.sa_flags & libc::SA_NOCLDWAIT, 0);
         }

@@ -42,7 +42,7 @@ impl Progress {
         &self.objects
     }
 
-    /// The number of all observers together.
+    /// The number of lines of all observers together.
     pub(super) fn total(&self) -> usize {
         self.made.iter().sum()
     }

@@ -229,7 +229,7 @@ pub(super) fn is_abstract(path: &str) -> bool {
     path.starts_with('\0')
 }
 
-/// Whether the path of an address is a file.
+/// The path of an address and its permissions, if the path is a file.
 pub(super) fn named_path(address: &BindAddress) -> Option<(&String, bool, bool)> {
     match address {
         BindAddress::Path { path, readable_all, writable_all } if !is_abstract(path) => {

@@ -26,8 +26,8 @@ const RETRANSMISSIONS: u8 = 3;
 pub(crate) enum Source {
     /// A message of the program. Counted until written completely.
     Program,
-    /// The program's request that the peer disconnect. Counted as well, but lost only if the write failed: a closed
-    /// channel fulfils the request.
+    /// The program's request that the peer disconnect. The request counts like a message, but is lost only if the
+    /// write failed: a closed channel fulfils the request.
     DisconnectRequest,
     /// Caused by a message of the peer.
     Answer,

@@ -424,7 +424,7 @@ impl Distribution {
     }
 
     pub(super) fn timer(&mut self, timer: TimerId, peers: &mut Peers) {
-        // The timer of a socket that was resumed earlier has no action left.
+        // A timer has no effect if the socket was resumed before.
         if let Some(action) = self.timer_actions.take(timer) {
             self.act(action, peers);
         }

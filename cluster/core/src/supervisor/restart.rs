@@ -49,7 +49,7 @@ impl Pauses {
         self.next(pauses)
     }
 
-    /// A worker of the slot was ready for long enough.
+    /// A worker of the slot was ready for the shortest uptime.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }

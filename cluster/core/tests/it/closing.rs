@@ -232,7 +232,7 @@ fn disconnect_closes_every_listening_socket() {
 #[test]
 fn disconnect_while_binding_leaves_no_socket() {
     let mut primary = Primary::new(Settings { keep_listening: true, ..Settings::default() });
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     let mut primary = TestProcess::on(primary, TestOs::withholding_binds());
     let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":null,"port":0,"addressType":4,"backlog":0,"seq":1}"#;
     primary.read(ONE.into(), query, None);

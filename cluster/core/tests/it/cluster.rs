@@ -276,7 +276,7 @@ fn lingering_is_reported_until_exit() {
 fn spawn_failure_is_an_error() {
     let command = SpawnOptions::new().exec("/no/such/program");
     let mut cluster = TestCluster::new(Settings { spawn: command, ..Settings::default() });
-    cluster.primary.fork().expect("nothing impossible was set up");
+    cluster.primary.fork().expect("the settings are valid");
     // For the next worker.
     cluster.primary.setup(SpawnOptions::new().exec("/another"));
     assert!(matches!(cluster.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));

@@ -13,7 +13,7 @@ const TWO: WorkerId = WorkerId(2);
 #[test]
 fn commands_keep_order() {
     let mut cluster = TestCluster::new(Settings::default());
-    cluster.primary.fork().expect("nothing impossible was set up");
+    cluster.primary.fork().expect("the settings are valid");
     cluster.primary.disconnect_worker(ONE);
     cluster.primary.kill(ONE, Signal::SIGTERM);
     cluster.primary.send(ONE, json!("too late")).expect("its channel is open");
@@ -35,8 +35,8 @@ fn kind(call: &Call) -> &'static str {
 #[test]
 fn spawn_failure_does_not_delay_commands() {
     let mut cluster = TestCluster::new(Settings::default());
-    cluster.primary.fork().expect("nothing impossible was set up");
-    cluster.primary.fork().expect("nothing impossible was set up");
+    cluster.primary.fork().expect("the settings are valid");
+    cluster.primary.fork().expect("the settings are valid");
     assert!(matches!(cluster.primary.poll_call(), Some(Call::Spawn { worker: ONE, .. })));
     cluster.primary.handle(OsEvent::SpawnFailed {
         worker: ONE,

@@ -73,7 +73,7 @@ fn disconnecting_ends_with_last_exit() {
     assert!(cluster.primary.is_disconnecting());
     let mut other = serving(1);
     other.primary.disconnect_all();
-    other.primary.fork().expect("nothing impossible was set up");
+    other.primary.fork().expect("the settings are valid");
     assert!(!other.primary.is_disconnecting(), "the new worker was not asked");
 }
 
@@ -147,7 +147,7 @@ fn outcome<M: Machine>(
 fn flush_loses_nothing() {
     let primary = || {
         let mut primary = Primary::new(Settings::default());
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
         primary
     };
     let commands: [fn(&mut Primary); 6] = [
@@ -186,7 +186,7 @@ fn flush_loses_nothing() {
 #[test]
 fn flush_writes() {
     let mut primary = Primary::new(Settings::default());
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     let mut os = TestOs::default();
     while pump(&mut primary, &mut os).is_some() {}
     let before = os.calls.len();
@@ -226,7 +226,7 @@ fn reading_ends() {
 fn read_in_pieces(serialization: Serialization) {
     let mut primary = Primary::new(Settings::default());
     primary.setup(cluster_core::SpawnOptions::new().serialization(serialization));
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     let mut os = TestOs::default();
     while pump(&mut primary, &mut os).is_some() {}
     primary.send(ONE, json!({ "text": "x".repeat(20) })).expect("the channel is open");

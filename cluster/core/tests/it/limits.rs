@@ -63,7 +63,7 @@ fn longest_message_is_read() {
     let mut worker = worker(limits.clone());
     let settings = Settings { limits: limits.clone(), ..Settings::default() };
     let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     settle(&mut primary);
     let sent = |length: usize, worker: &mut Worker| worker.send("x".repeat(length)).is_ok();
     let longest = (0..200).take_while(|length| sent(*length, &mut worker)).last().expect("some are short");
@@ -92,7 +92,7 @@ fn blocked_messages_are_counted() {
     let settings =
         Settings { limits: Limits { unsent_bytes: 64 * 100, ..Limits::default() }, ..Settings::default() };
     let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     settle(&mut primary);
     primary.send_with(ONE, json!(1), SOCKET).expect("the channel is open");
     settle(&mut primary);
@@ -141,7 +141,7 @@ fn answers_pause_reading_beyond_their_limit() {
     let settings =
         Settings { limits: Limits { answer_bytes: 4 * ANSWER, ..Limits::default() }, ..Settings::default() };
     let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     settle(&mut primary);
     let channel = ChannelId::from(ONE);
     let bare = |primary: &mut Primary| {
@@ -170,7 +170,7 @@ fn blocked_answers_have_a_limit() {
         let limits = Limits { answer_bytes: limit * answer, ..Limits::default() };
         let settings = Settings { limits: limits.clone(), ..Settings::default() };
         let mut primary = Primary::new(settings);
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
         settle(&mut primary);
         primary.send_with(ONE, json!(1), SOCKET).expect("the channel is open");
         settle(&mut primary);
@@ -240,7 +240,7 @@ fn nothing_is_delivered_after_a_breach() {
 fn unwritten_messages_are_counted() {
     let mut primary = Primary::new(Settings::default());
     assert_eq!(primary.unwritten(ONE), None, "there is no such worker");
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     settle(&mut primary);
     assert_eq!(primary.unwritten(ONE), Some(0));
     primary.send(ONE, json!(1)).expect("the channel is open");
@@ -262,7 +262,7 @@ fn unwritten_messages_are_counted() {
 #[test]
 fn loss_stays_known() {
     let mut primary = Primary::new(Settings::default());
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     settle(&mut primary);
     primary.send(ONE, json!(1)).expect("the channel is open");
     outputs(&mut primary);
@@ -278,7 +278,7 @@ fn loss_stays_known() {
 #[test]
 fn unwritten_wish_is_counted() {
     let mut primary = Primary::new(Settings::default());
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     settle(&mut primary);
     primary.disconnect_worker(ONE);
     outputs(&mut primary);
@@ -289,7 +289,7 @@ fn unwritten_wish_is_counted() {
 #[test]
 fn withdrawn_messages_are_not_unwritten() {
     let mut primary = Primary::new(Settings::default());
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     settle(&mut primary);
     primary.send_with(ONE, json!(1), SOCKET).expect("the channel is open");
     primary

@@ -26,7 +26,7 @@ const MANY: usize = 1 << 18;
 fn primary(serialization: Serialization) -> Primary {
     let mut primary = Primary::new(Settings::default());
     primary.setup(SpawnOptions::new().serialization(serialization));
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     drain(&mut primary);
     primary
 }
@@ -250,7 +250,7 @@ fn lists_are_in_proportion() {
 fn sparse_arrays_cost_their_limit() {
     let limits = Limits { message_bytes: MIB, ..Limits::default() };
     let mut primary = Primary::new(Settings { limits, ..Settings::default() });
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     drain(&mut primary);
     let holes = u32::try_from(64 * MIB).expect("32 bits");
     let message = Message::from_structured(&Structured::SparseArray(holes, vec![])).expect("it is short");

@@ -134,7 +134,7 @@ fn zones_are_kept() {
 fn primary(settings: Settings, workers: usize) -> Primary {
     let mut primary = Primary::new(settings);
     for _ in 0..workers {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
     }
     written(&mut primary);
     primary

@@ -346,7 +346,7 @@ fn answer_names_the_bound_port() {
 #[test]
 fn bound_without_worker_is_closed() {
     let mut primary = Primary::new(Settings::default());
-    let worker = primary.fork().expect("nothing impossible was set up");
+    let worker = primary.fork().expect("the settings are valid");
     let mut primary = TestProcess::on(primary, TestOs::withholding_binds());
     let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"port":0,"addressType":4,"address":null,"seq":0}"#;
     primary.read(worker.into(), query, None);

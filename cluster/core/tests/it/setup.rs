@@ -51,7 +51,7 @@ fn setup_keeps_unset_options() {
 #[test]
 fn fork_emits_setup_first() {
     let mut cluster = TestCluster::new(Settings::default());
-    let worker = |cluster: &mut TestCluster| cluster.primary.fork().expect("nothing impossible was set up");
+    let worker = |cluster: &mut TestCluster| cluster.primary.fork().expect("the settings are valid");
     worker(&mut cluster);
     worker(&mut cluster);
     cluster.settle();
@@ -71,7 +71,7 @@ fn policy_is_fixed_by_setup() {
     assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
     let (mut set_up, mut forked) = (primary.clone(), primary);
     set_up.setup(SpawnOptions::new());
-    forked.fork().expect("nothing impossible was set up");
+    forked.fork().expect("the settings are valid");
     for mut primary in [set_up, forked] {
         assert_eq!(primary.set_policy(SchedulingPolicy::RoundRobin), Err(PolicyFrozen));
         assert_eq!(primary.settings().policy, SchedulingPolicy::Shared);
@@ -128,7 +128,7 @@ fn ports(forks: u32, exec_argv: &str, inspect_port: Option<u16>) -> Vec<String> 
     }
     let mut ports = Vec::new();
     for _ in 0..forks {
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
         if let Some(Call::Spawn { options, .. }) = primary.poll_call() {
             ports.extend(options.exec_argv.as_deref().unwrap_or_default().get(1).map(ToString::to_string));
         }
@@ -166,7 +166,7 @@ fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>
     let mut options = Vec::new();
     for _ in 0..2 {
         let own = own.map(|own| ("NODE_OPTIONS", own));
-        primary.fork_with_env(own).expect("nothing impossible was set up");
+        primary.fork_with_env(own).expect("the settings are valid");
         let Some(Call::Spawn { options: started, env, .. }) = primary.poll_call() else { continue };
         assert_eq!(
             started.exec_argv.as_deref().unwrap_or_default(),

@@ -283,7 +283,7 @@ fn endless_line_ends_at_limit() {
     let mut settings = Settings::default();
     settings.limits.message_bytes = 1000;
     let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
     assert_eq!(process.read(&[b'x'; 1000], false), []);
@@ -299,7 +299,7 @@ fn too_long_payload_ends_at_once() {
         settings.limits.message_bytes = 1000;
         let mut primary = Primary::new(settings);
         primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
-        primary.fork().expect("nothing impossible was set up");
+        primary.fork().expect("the settings are valid");
         let mut process = Process::new(primary, ChannelId(1));
         process.drain();
         process
@@ -320,7 +320,7 @@ fn unacknowledged_questions_end_channel() {
     let mut settings = Settings::default();
     settings.limits.answer_bytes = 1000;
     let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     let mut process = Process::new(primary, ChannelId(1));
     process.drain();
     let query = |address: &str, seq: u32| {
@@ -351,7 +351,7 @@ fn flooding_peer_is_paused() {
     let mut settings = Settings::default();
     settings.limits.answer_bytes = 100;
     let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     let channel = ChannelId(1);
     let mut calls = Vec::new();
     let mut taken = 0;

@@ -99,7 +99,7 @@ fn unfit_sockets_hold_up_nothing() {
 /// A primary with one listening worker, and the listening socket.
 fn serving() -> (Primary, SocketId) {
     let mut primary = Primary::new(Settings::default());
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     drain(&mut primary, None);
     let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","address":null,"port":0,"addressType":4,"index":0,"seq":1}"#;
     primary.handle(OsEvent::Read { channel: CHANNEL, bytes: format!("{query}\n").into(), socket: None });
@@ -180,7 +180,7 @@ fn narrow() -> Primary {
     settings.limits.answer_bytes = 100;
     settings.limits.unsent_bytes = 100;
     let mut primary = Primary::new(settings);
-    primary.fork().expect("nothing impossible was set up");
+    primary.fork().expect("the settings are valid");
     calls(&mut primary);
     primary
 }

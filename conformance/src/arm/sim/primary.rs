@@ -149,7 +149,7 @@ impl SimPrimary {
     fn fork(&self, primary: &mut Primary, variables: BTreeMap<String, Token>) {
         let variables = variables.into_iter().map(|(name, value)| (name, value.to_string()));
         let env = self.env.iter().cloned().chain(variables);
-        primary.fork_with_env(env).expect("nothing impossible was set up");
+        primary.fork_with_env(env).expect("the settings are valid");
     }
 
     fn open(&mut self, primary: &mut Primary, process: &mut Process<'_>, open: &Open) {

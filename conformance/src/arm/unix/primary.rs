@@ -241,7 +241,7 @@ impl UnixPrimary {
     fn fork(&mut self, variables: BTreeMap<String, Token>) {
         let variables = variables.into_iter().map(|(name, value)| (name, value.to_string()));
         let env = self.env.clone().into_iter().chain(variables);
-        let worker = self.primary.fork_with_env(env).expect("nothing impossible was set up");
+        let worker = self.primary.fork_with_env(env).expect("the settings are valid");
         for (fd, pipe) in self.primary.stdio(worker) {
             let tasks = self.tasks.clone();
             if fd == 1 {

@@ -37,7 +37,7 @@ fn commands() -> Vec<Input<Primary>> {
         (
             "fork",
             Box::new(|primary| {
-                let _ = primary.fork_with_env([("A", "1")]).expect("nothing impossible was set up");
+                let _ = primary.fork_with_env([("A", "1")]).expect("the settings are valid");
             }),
         ),
         (
@@ -110,7 +110,7 @@ fn state_times_input() {
     let forked = after(
         &none,
         &[Box::new(|primary| {
-            let _ = primary.fork().expect("nothing impossible was set up");
+            let _ = primary.fork().expect("the settings are valid");
         })],
     );
     let running = after(&forked, &[read(ONLINE, None)]);
@@ -152,7 +152,7 @@ fn passed_sockets_times_input() {
     let forked = after(
         &Primary::new(Settings::default()),
         &[Box::new(|primary| {
-            let _ = primary.fork().expect("nothing impossible was set up");
+            let _ = primary.fork().expect("the settings are valid");
         })],
     );
     let online = after(&forked, &[read(ONLINE, None)]);
