@@ -220,6 +220,15 @@ impl Supervisor {
         self.unix.reap_orphans()
     }
 
+    /// Serves workers that ask for the address of a listening socket by this socket, from now on: a service manager has opened
+    /// the descriptor before this process (systemd: `LISTEN_FDS`). The descriptor is duplicated, and becomes non-blocking.
+    ///
+    /// # Errors
+    /// There is no such descriptor, or the descriptor is no TCP or Unix socket that can listen.
+    pub fn adopt_listener(&mut self, descriptor: u32) -> io::Result<()> {
+        self.unix.adopt_listener(descriptor)
+    }
+
     /// Shuts down. Another call later than [`hurry_after`](crate::SupervisorSettings::hurry_after) sends SIGTERM to the workers, a
     /// third SIGKILL.
     pub fn shutdown(&mut self) {

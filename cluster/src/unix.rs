@@ -21,6 +21,7 @@ mod process;
 #[cfg(target_os = "linux")]
 mod reaping;
 pub(crate) mod signals;
+mod sockets;
 pub(crate) mod spawn;
 mod stdio;
 mod timer;
@@ -51,6 +52,7 @@ use log_display::{LogDisplay, Redacted};
 use path::BoundPath;
 pub use pipe::Pipe;
 use process::Process;
+use sockets::Sockets;
 use spawn::Started;
 pub(crate) use stdio::Pipes;
 use timer::Timers;
@@ -82,22 +84,6 @@ pub(crate) struct Unix {
     buffer: Box<[u8]>,
 }
 
-/// Unpolled sockets: bound sockets, and connections in transit.
-#[derive(Debug, Default)]
-struct Sockets {
-    open: BTreeMap<SocketId, OwnedFd>,
-    last: u64,
-}
-
-impl Sockets {
-    fn insert(&mut self, socket: OwnedFd) -> SocketId {
-        self.last += 1;
-        let id = SocketId(self.last);
-        self.open.insert(id, socket);
-        id
-    }
-}
-
 impl Unix {
     /// The resources of a primary. At most `unread_output` bytes of each untaken pipe are kept.
     pub(crate) fn with_unread_output(unread_output: usize) -> Self {
@@ -124,6 +110,11 @@ impl Unix {
             turn: 0,
             buffer: vec![0; channel::READ].into(),
         }
+    }
+
+    /// Takes a listening socket of this process for its address, from now on.
+    pub(crate) fn adopt_listener(&mut self, descriptor: u32) -> io::Result<()> {
+        self.sockets.adopt(descriptor)
     }
 
     /// The resources of a worker: a channel to the primary.
@@ -355,7 +346,7 @@ impl Unix {
         address: &BindAddress,
         backlog: Option<u32>,
     ) -> io::Result<(SocketId, LocalAddress)> {
-        let (bound, path) = bind::bind(address)?;
+        let (bound, path) = self.sockets.bind(address)?;
         if self.is_of_primary() {
             bind::check_descriptor_limit(&bound)?;
         }

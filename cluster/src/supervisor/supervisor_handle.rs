@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cluster_core::{SlotId, SlotInfo};
+use cluster_core::{SlotId, SlotInfo, WorkerId};
 use tokio::sync::oneshot;
 
 use super::waiting::Reply;
@@ -94,6 +94,14 @@ impl SupervisorHandle {
     /// The supervisor was dropped.
     pub async fn connections(&self) -> Result<ConnectionCounts, HandleError> {
         self.ask(|supervisor| supervisor.connections()).await
+    }
+
+    /// As [`Supervisor::report_memory`].
+    ///
+    /// # Errors
+    /// The supervisor was dropped.
+    pub async fn report_memory(&self, worker: WorkerId, bytes: u64) -> Result<(), HandleError> {
+        self.ask(move |supervisor| supervisor.report_memory(worker, bytes)).await
     }
 
     /// Shuts down, and completes when every worker has exited, also when the shutdown was complete before the call. Another call

@@ -124,6 +124,28 @@ fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether a listening socket serves what a new socket at the address would serve.
+pub(super) fn is_bound_at(socket: &OwnedFd, address: &BindAddress) -> bool {
+    let Ok(local) = local_address(socket) else { return false };
+    match (address, local) {
+        (BindAddress::Tcp { host: Some(host), port, .. }, LocalAddress::Ip(local)) => {
+            SocketAddr::new(*host, *port) == local
+        }
+        (BindAddress::Tcp { host: None, port, .. }, LocalAddress::Ip(local)) => {
+            *port == local.port() && local.ip().is_unspecified()
+        }
+        (BindAddress::Path { path, .. }, LocalAddress::Path(local)) => *path == local,
+        (
+            BindAddress::Tcp { .. }
+            | BindAddress::Path { .. }
+            | BindAddress::Udp { .. }
+            | BindAddress::Zoned { .. }
+            | BindAddress::Descriptor { .. },
+            _,
+        ) => false,
+    }
+}
+
 /// The last eighth of the descriptor numbers is reserved for connections, channels and new workers: no socket requested by a
 /// worker may have a number from the reserve.
 const RESERVED: u64 = 8;
