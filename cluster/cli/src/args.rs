@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::adapter::{AdapterArguments, ExecArguments};
+use crate::init::InitArguments;
 use crate::options::Options;
 use crate::units::Scale;
 
@@ -39,8 +41,16 @@ pub(crate) enum Command {
     Logs(LogsArguments),
     /// Print the recent events of the service.
     Events(EventsArguments),
+    /// Print or write the files for a service manager, a container or a proxy.
+    Init(Box<InitArguments>),
     /// Print the completions of a shell.
     Completions { shell: Shell },
+    /// The worker process of a foreign program.
+    #[command(name = "__adapter", hide = true)]
+    Adapter(AdapterArguments),
+    /// Become such a program.
+    #[command(name = "__exec", hide = true)]
+    Exec(ExecArguments),
 }
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use crate::args::RunArguments;
 use crate::feed::Feed;
 use crate::options::{GiveUp, Restart};
 use crate::output::Output;
-use crate::plan::Plan;
+use crate::plan::{Plan, Prepared};
 use crate::service::Service;
 use crate::units::Workers;
 use crate::{report, run};
@@ -23,11 +23,13 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     plan.options.give_up = Some(GiveUp::Exit);
     let format = plan.options.log_format.unwrap_or_default();
     run::start_log(format);
-    let mut supervisor = Supervisor::new(plan.settings()?)?;
+    let Prepared { settings, addresses, kept } = plan.prepare(&[])?;
+    let mut supervisor = Supervisor::new(settings)?;
     let feed = Feed::new();
     let service = Service::new(plan.name, plan.line, supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);
     let mut found = Found::new();
+    found.addresses.extend(addresses.iter().map(ToString::to_string));
     let result = supervisor.run_with(|supervisor, event| {
         service.observe(supervisor, event, &mut output);
         if found.observe(event) {
@@ -36,6 +38,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     });
     let result = result.await;
     output.finish().await;
+    drop(kept);
     found.report()?;
     Ok(result?)
 }

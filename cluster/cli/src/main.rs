@@ -8,11 +8,16 @@ use clap::Parser;
 
 use crate::args::{Arguments, Command};
 
+mod adapter;
 mod args;
 mod check;
 mod client;
 mod control;
 mod feed;
+mod health;
+mod init;
+mod listen;
+mod metrics;
 mod options;
 mod output;
 mod plan;
@@ -25,6 +30,7 @@ mod service;
 mod settings;
 mod socket_path;
 mod status;
+mod systemd;
 mod top;
 mod units;
 mod usage;
@@ -48,6 +54,9 @@ async fn main() -> ExitCode {
             args::print_completions(shell);
             Ok(())
         }
+        Command::Init(arguments) => init::init(&arguments),
+        Command::Adapter(arguments) => adapter::run(arguments).await,
+        Command::Exec(arguments) => adapter::exec(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

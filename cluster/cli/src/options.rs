@@ -10,6 +10,8 @@ use clap::{Args, Command, ValueEnum};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::adapter::StopSignal;
+use crate::listen::Listen;
 use crate::units::{Size, Time, Workers};
 
 /// The settings by flag, variable or key. `None`: not set.
@@ -32,8 +34,23 @@ pub(crate) struct Options {
     #[arg(long, value_enum, env = "CLUSTER_POLICY")]
     pub(crate) policy: Option<Policy>,
 
-    /// A worker is ready when listening on a port, when online, or after a message of this text [default: listening].
-    #[arg(long, value_name = "listening|online|message:TEXT", env = "CLUSTER_READY")]
+    /// Listen on an address for a foreign program, without knowledge of clusters: each worker inherits the socket, as from systemd
+    /// (`LISTEN_FDS`), and `{fd}` in an argument becomes the number. Repeatable.
+    #[arg(long, value_name = "[NAME=]ADDR", env = "CLUSTER_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Option<Vec<Listen>>,
+
+    /// The signal for the end of a foreign program [default: TERM].
+    #[arg(long, value_name = "SIGNAL", env = "CLUSTER_STOP_SIGNAL")]
+    pub(crate) stop_signal: Option<StopSignal>,
+
+    /// A worker is ready when listening on a port, when online, or after a message of this text [default: listening]. A
+    /// foreign program: when accepting connections [default with `--listen`], when started, by `sd_notify`, or when
+    /// a request is answered.
+    #[arg(
+        long,
+        value_name = "listening|online|message:TEXT|accepting|started|notify|http:/PATH",
+        env = "CLUSTER_READY"
+    )]
     pub(crate) ready: Option<String>,
 
     /// The longest time until a new worker is ready [default: 1m].

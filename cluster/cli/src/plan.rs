@@ -2,14 +2,19 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use cluster::SupervisorSettings;
+use tempfile::TempDir;
 
+use crate::adapter::{self, Ready};
 use crate::args::RunArguments;
+use crate::listen::Sockets;
 use crate::options::Options;
 use crate::program::Program;
+use crate::systemd::Activated;
 use crate::{preload, settings, socket_path};
 
 /// The file of settings where none is named.
@@ -24,6 +29,23 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     /// The command of a worker, as written.
     pub(crate) line: String,
+}
+
+/// A plan, ready to run.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) settings: SupervisorSettings,
+    /// The bound addresses.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) kept: Kept,
+}
+
+/// The resources of the workers until the end.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    _sockets: Sockets,
+    /// The directory of the sockets for `sd_notify`.
+    _notify: Option<TempDir>,
 }
 
 impl Plan {
@@ -46,14 +68,30 @@ impl Plan {
         Ok(Plan { options, program, name, line: line.join(" ") })
     }
 
-    /// The settings of the supervisor. Writes the preload of a Node.js program.
+    /// Prepares a run: writes the preload of a Node.js program, and binds the sockets of a foreign program.
     ///
     /// # Errors
-    /// An option is invalid, or the preload cannot be written.
-    pub(crate) fn settings(&self) -> anyhow::Result<SupervisorSettings> {
-        let wants_preload = self.program.is_node && !self.options.no_preload.unwrap_or(false);
+    /// An option is invalid, the preload cannot be written, or an address cannot be bound.
+    pub(crate) fn prepare(&self, activated: &[Activated]) -> anyhow::Result<Prepared> {
+        let sockets = Sockets::bind(self.options.listen.as_deref().unwrap_or_default(), activated)?;
+        let ready = Ready::of(self.options.ready.as_deref(), &sockets)?;
+        let notify = (ready == Some(Ready::Notify)).then(tempfile::tempdir).transpose()?;
+        let adapted = ready.map(|ready| self.adapted(&ready, notify.as_ref(), &sockets)).transpose()?;
+        let program = adapted.as_ref().unwrap_or(&self.program);
+        let wants_preload = program.is_node && !self.options.no_preload.unwrap_or(false);
         let preload = wants_preload.then(write_preload).transpose()?;
-        settings::settings(&self.options, &self.program, preload.as_deref())
+        let settings = settings::settings(&self.options, program, preload.as_deref(), &sockets)?;
+        Ok(Prepared {
+            settings,
+            addresses: sockets.addresses.clone(),
+            kept: Kept { _sockets: sockets, _notify: notify },
+        })
+    }
+
+    fn adapted(&self, ready: &Ready, notify: Option<&TempDir>, sockets: &Sockets) -> anyhow::Result<Program> {
+        let signal = self.options.stop_signal.unwrap_or_default();
+        let directory = self.options.cwd.clone().map_or_else(env::current_dir, Ok)?;
+        adapter::adapted(&self.program, ready, signal, notify.map(TempDir::path), sockets, &directory)
     }
 
     /// The set options, and the command of a worker as a comment: a file of settings.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
 use cluster::Supervisor;
 use tracing_subscriber::EnvFilter;
 
@@ -12,10 +13,11 @@ use crate::control::Control;
 use crate::feed::Feed;
 use crate::options::LogFormat;
 use crate::output::Output;
-use crate::plan::Plan;
+use crate::plan::{Plan, Prepared};
 use crate::service::Service;
+use crate::systemd::{self, Notifications, Notifier};
 use crate::watch::watch;
-use crate::{report, socket_path};
+use crate::{health, report, socket_path};
 
 /// Runs until the service has ended.
 pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
@@ -25,20 +27,33 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     }
     let format = plan.options.log_format.unwrap_or_default();
     start_log(format);
-    let settings = plan.settings()?;
+    let activated = systemd::activated()?;
+    let Prepared { settings, addresses, kept } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
     plan.program.prepare(plan.options.cwd.as_deref().unwrap_or(Path::new(".")))?;
     let mut supervisor = Supervisor::new(settings)?;
+    for own in activated {
+        supervisor.adopt_listener(own.descriptor).context("cannot use a socket of the service manager")?;
+    }
+    let notifications = Notifications::start();
+    tokio::spawn(notifications.clone().watch(supervisor.handle()));
     let feed = Feed::new();
     let service = Arc::new(Service::new(plan.name, plan.line, supervisor.handle(), feed.clone()));
+    service.serves(&addresses);
+    health::start(&plan.options, &service).await?;
     let _watch = plan.options.watch.map(|paths| watch(&paths, supervisor.handle())).transpose()?;
     let commands = tokio::spawn(control.serve(service.clone()));
     let mut output = Output::new(format, feed);
-    let result =
-        supervisor.run_with(|supervisor, event| service.observe(supervisor, event, &mut output)).await;
+    let mut notifier = Notifier::new(notifications);
+    let result = supervisor.run_with(|supervisor, event| {
+        service.observe(supervisor, event, &mut output);
+        notifier.observe(supervisor, event);
+    });
+    let result = result.await;
     output.finish().await;
     commands.abort();
     let _ = commands.await;
+    drop(kept);
     Ok(result?)
 }
 

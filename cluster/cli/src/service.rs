@@ -1,15 +1,20 @@
 //! A running service, as readers and commands use it.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use cluster::{Event, HandleError, SlotId, Supervisor, SupervisorEvent, SupervisorHandle, WorkerId};
+use cluster::{
+    Event, HandleError, SlotId, SlotState, Supervisor, SupervisorEvent, SupervisorHandle, WorkerId,
+};
 
 use crate::feed::{Feed, Record, Stream, record};
+use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::protocol::{Reply, Request};
 use crate::status::{SlotStatus, Status};
+use crate::usage;
 
 /// A running service, for commands.
 #[derive(Debug)]
@@ -20,11 +25,19 @@ pub(crate) struct Service {
     started: Instant,
     supervisor: SupervisorHandle,
     addresses: Mutex<BTreeSet<String>>,
+    metrics: Metrics,
 }
 
 impl Service {
     pub(crate) fn new(name: String, program: String, supervisor: SupervisorHandle, feed: Feed) -> Self {
-        Service { feed, name, program, started: Instant::now(), supervisor, addresses: Mutex::default() }
+        let (started, addresses, metrics) = (Instant::now(), Mutex::default(), Metrics::default());
+        Service { feed, name, program, started, supervisor, addresses, metrics }
+    }
+
+    /// Adds addresses that the service itself has bound.
+    pub(crate) fn serves(&self, bound: &[SocketAddr]) {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.extend(bound.iter().map(SocketAddr::to_string));
     }
 
     /// Publishes an event, and reads the output of a new worker.
@@ -32,6 +45,7 @@ impl Service {
         if let SupervisorEvent::Primary(event) = event {
             self.observe_primary(supervisor, event, output);
         }
+        self.metrics.observe(event);
         if let Some(record) = record(event) {
             self.feed.publish(Record::Event(record));
         }
@@ -70,6 +84,28 @@ impl Service {
             Ok(()) => Reply::Done,
             Err(error) => failed(&error),
         }
+    }
+
+    /// The figures for Prometheus.
+    pub(crate) async fn metrics(&self) -> Result<String, HandleError> {
+        let slots: Vec<_> = self.supervisor.status().await?.into_iter().map(SlotStatus::from).collect();
+        Ok(self.metrics.render(&slots, self.supervisor.connections().await?))
+    }
+
+    /// Whether a worker is ready, and no shutdown has started.
+    pub(crate) async fn is_ready(&self) -> bool {
+        let slots = self.supervisor.status().await.unwrap_or_default();
+        !self.metrics.is_shutting_down() && slots.iter().any(|slot| slot.state == SlotState::Ready)
+    }
+
+    /// Reports the resident memory of each worker to the supervisor.
+    pub(crate) async fn report_memory(&self) -> Result<(), HandleError> {
+        for slot in self.supervisor.status().await? {
+            if let (Some(worker), Some(usage)) = (slot.worker, slot.pid.and_then(usage::of)) {
+                self.supervisor.report_memory(worker, usage.memory_bytes).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn status(&self) -> Reply {

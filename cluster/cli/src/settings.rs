@@ -11,6 +11,8 @@ use cluster::{
     SupervisorSettings,
 };
 
+use crate::adapter::{self, Ready};
+use crate::listen::Sockets;
 use crate::options::{GiveUp, Options, Policy, Restart};
 use crate::preload;
 use crate::program::Program;
@@ -19,7 +21,8 @@ use crate::units::{Time, Workers};
 /// The time in which the restarts of `max-restarts` count.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
-/// The settings of the supervisor. `preload` is the file that Node.js loads before a program.
+/// The settings of the supervisor. `preload` is the file that Node.js loads before a program; `sockets` are inherited by a program
+/// that knows nothing of clusters.
 ///
 /// # Errors
 /// The value of `ready` is unknown.
@@ -27,17 +30,21 @@ pub(crate) fn settings(
     options: &Options,
     program: &Program,
     preload: Option<&Path>,
+    sockets: &Sockets,
 ) -> anyhow::Result<SupervisorSettings> {
     let workers = options.workers.unwrap_or(Workers::Auto).count();
     let mut settings = SupervisorSettings::new(workers).primary(Settings {
-        spawn: spawn_options(options, program, preload),
+        spawn: spawn_options(options, program, preload, sockets),
         policy: match options.policy.unwrap_or(Policy::RoundRobin) {
             Policy::RoundRobin => SchedulingPolicy::RoundRobin,
             Policy::Shared => SchedulingPolicy::Shared,
         },
         ..Settings::default()
     });
-    settings = settings.readiness(readiness(options.ready.as_deref())?);
+    settings = settings.readiness(match Ready::of(options.ready.as_deref(), sockets)? {
+        Some(_) => Readiness::Message(adapter::READY.to_owned()),
+        None => readiness(options.ready.as_deref())?,
+    });
     settings = settings.restart(match options.restart.unwrap_or(Restart::Always) {
         Restart::Always => RestartPolicy::Always,
         Restart::OnFailure => RestartPolicy::OnFailure,
@@ -102,7 +109,9 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
         "online" => Readiness::Online,
         text => match text.strip_prefix("message:") {
             Some(message) => Readiness::Message(message.to_owned()),
-            None => bail!("`ready` is `{text}`: expected `listening`, `online` or `message:TEXT`"),
+            None => bail!(
+                "`ready` is `{text}`: expected `listening`, `online`, `message:TEXT`, `notify` or `started`; `accepting` and `http:/PATH` need `listen`"
+            ),
         },
     })
 }
@@ -110,12 +119,19 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
 /// The options of a worker's start: a process group of its own, and pipes for the output.
 /// A signal of a terminal reaches the command alone, so workers need not ignore the signal: Node.js would need listeners,
 /// visible to the program, and SIGTERM would end no worker.
-fn spawn_options(options: &Options, program: &Program, preload: Option<&Path>) -> SpawnOptions {
+fn spawn_options(
+    options: &Options,
+    program: &Program,
+    preload: Option<&Path>,
+    sockets: &Sockets,
+) -> SpawnOptions {
+    let standard = [Stdio::Ignore, Stdio::Pipe, Stdio::Pipe];
+    let inherited = sockets.numbers.iter().copied().map(Stdio::Descriptor);
     let mut spawn = SpawnOptions::new()
         .exec(program.exec.clone())
         .args(program.args.clone())
         .env(variables(options, program, preload))
-        .stdio([Stdio::Ignore, Stdio::Pipe, Stdio::Pipe, Stdio::Channel])
+        .stdio(standard.into_iter().chain(inherited).chain([Stdio::Channel]))
         .process_group(ProcessGroup::Own)
         .ignore_terminal_signals(false);
     if let Some(directory) = &options.cwd {

@@ -13,11 +13,24 @@ pub(crate) struct Usage {
     pub(crate) age_ms: u64,
 }
 
-/// The usage of a process; `None` if the process has exited.
+/// The usage of a process and the processes below, as of a shell with a server; the age of the process. `None` if the
+/// process has exited.
 #[cfg(target_os = "linux")]
 pub(crate) fn of(pid: u32) -> Option<Usage> {
+    let process = procfs::process::Process::new(pid.cast_signed()).ok()?;
+    let mut usage = of_one(&process)?;
+    let tasks = process.tasks().into_iter().flatten().flatten();
+    for child in tasks.filter_map(|task| task.children().ok()).flatten().filter_map(of) {
+        usage.memory_bytes += child.memory_bytes;
+        usage.cpu_ms += child.cpu_ms;
+    }
+    Some(usage)
+}
+
+#[cfg(target_os = "linux")]
+fn of_one(process: &procfs::process::Process) -> Option<Usage> {
     use procfs::{Current, Uptime};
-    let stat = procfs::process::Process::new(pid.cast_signed()).ok()?.stat().ok()?;
+    let stat = process.stat().ok()?;
     let ticks = procfs::ticks_per_second();
     let ms = |ticks_of_process: u64| ticks_of_process * 1_000 / ticks;
     let since_boot = Uptime::current().ok()?.uptime_duration().as_millis();

@@ -2,11 +2,17 @@
 
 mod command {
     mod bad_input;
+    mod container;
+    mod foreign;
+    mod health;
+    mod init;
     mod lives;
+    mod nginx;
     mod node;
     mod node_clients;
     mod node_programs;
     mod node_servers;
     mod node_wrappers;
     mod support;
+    mod systemd;
 }

@@ -1,7 +1,7 @@
 //! A running service, and the lines of the service. A test waits for lines, never for a time; the limit ends a hanging test.
 
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -47,8 +47,14 @@ impl Service {
 
     /// Runs in a directory: `cluster run ARGUMENTS`.
     pub(crate) fn start(directory: TempDir, arguments: &[&str]) -> Service {
-        let mut command = command(directory.path(), "run");
-        let running = Running::start(command.args(arguments));
+        let mut run = command(directory.path(), "run");
+        run.args(arguments);
+        Service::of_command(directory, run)
+    }
+
+    /// Runs a command that becomes, or starts, the service.
+    pub(crate) fn of_command(directory: TempDir, mut command: Command) -> Service {
+        let running = Running::start(&mut command);
         Service { directory, running }
     }
 
@@ -91,6 +97,11 @@ impl Service {
     pub(crate) fn begin(&self, name: &str, arguments: &[&str]) -> Child {
         let mut command = command(self.directory.path(), name);
         command.args(arguments).stdout(Stdio::null()).spawn().expect("the command starts")
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -157,12 +168,34 @@ pub(crate) fn command(directory: &Path, name: &str) -> Command {
 
 /// The body of the answer to one request.
 pub(crate) fn get(port: u16) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
-    stream.set_read_timeout(Some(LIMIT)).expect("a time above 0");
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").expect("a connection");
+    try_get(port).expect("an answer")
+}
+
+/// As [`get`], for a server that may not answer.
+pub(crate) fn try_get(port: u16) -> io::Result<String> {
+    let answer = request(port, "/")?;
+    let body = answer.rsplit("\r\n").find(|line| !line.is_empty() && *line != "0");
+    body.map(ToOwned::to_owned).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// The whole answer to a request of a path.
+pub(crate) fn request(port: u16, path: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer.rsplit("\r\n").find(|line| !line.is_empty() && *line != "0").unwrap_or_default().to_owned()
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// Whether a program exists. A test without its program prints that it is skipped.
+pub(crate) fn exists(program: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
+    let found = found.is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("skipped: no {program}");
+    }
+    found
 }
 
 /// The standard output of a command.

@@ -1,0 +1,134 @@
+//! The worker process of a foreign program: a program without knowledge of clusters. The adapter inherits the listening sockets, starts the program as
+//! a child, reports when the program is ready, and sends a signal when the program is to end.
+//!
+//! The group of processes of a worker: the adapter, `cluster __exec` (later the program), and children of the program.
+//! The supervisor's SIGKILL ends the group. The program gets SIGKILL when the adapter dies, and the adapter ends the program when
+//! the primary dies.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use cluster::{Role, Worker};
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgrp};
+use tokio::process::{Child, Command};
+
+mod accepting;
+mod arguments;
+mod exec;
+mod readiness;
+
+pub(crate) use arguments::{AdapterArguments, Ready, StopSignal, adapted};
+pub(crate) use exec::{ExecArguments, exec};
+use readiness::NotifySocket;
+
+/// The message of an adapter: the program is ready.
+pub(crate) const READY: &str = "cluster:ready";
+
+/// The descriptor of the first socket in the program, as in systemd.
+const FIRST: usize = 3;
+
+/// The time of a program to end after the death of the primary.
+const ORPHANED: Duration = Duration::from_secs(5);
+
+/// Variables of the service's own service manager.
+const FOREIGN: [&str; 6] =
+    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// Runs the program, and exits with the status of the program.
+pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
+    if cluster::role()? != Role::Worker {
+        bail!("`cluster run` starts the adapter, a person does not");
+    }
+    let worker = Worker::join()?;
+    worker.keep_running();
+    // The signals of the supervisor to the group are for the program. `exec` restores the actions.
+    worker.ignore_terminal_signals();
+    // The channel stays open until the program has ended.
+    let _hold = worker.hold();
+    let notify = match &arguments.ready {
+        Ready::Notify => Some(NotifySocket::bind(arguments.notify.as_deref(), worker.id())?),
+        Ready::Started | Ready::Accepting | Ready::Http(_) => None,
+    };
+    let mut child = command(&arguments, notify.as_ref()).spawn().context("cannot start `cluster __exec`")?;
+    let status = supervise(&worker, &mut child, &arguments, notify.as_ref()).await?;
+    if let Some(signal) = status.signal() {
+        eprintln!("cluster: the program was ended by signal {signal}");
+    }
+    drop(notify);
+    // 128 + n, as in a shell.
+    worker.exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+}
+
+/// The program, started through `cluster __exec`: no other process knows the id for `LISTEN_PID`.
+fn command(arguments: &AdapterArguments, notify: Option<&NotifySocket>) -> Command {
+    let mut command = Command::new(arguments::own_executable());
+    for name in FOREIGN {
+        command.env_remove(name);
+    }
+    command.arg("__exec").arg("--parent").arg(std::process::id().to_string());
+    if !arguments.addresses.is_empty() {
+        command.arg("--sockets").env("LISTEN_FDS", arguments.addresses.len().to_string());
+        command.env("LISTEN_FDNAMES", arguments.names.join(":"));
+    }
+    if let Some(notify) = notify {
+        command.env("NOTIFY_SOCKET", notify.path());
+    }
+    command.arg("--").args(arguments.program.iter().map(|part| with_descriptors(part, arguments)));
+    command
+}
+
+/// Replaces `{fd}` by the number of the first socket, and `{fd2}` by the number of the second.
+fn with_descriptors(part: &OsString, arguments: &AdapterArguments) -> OsString {
+    let Some(text) = part.to_str() else { return part.clone() };
+    let mut text = text.to_owned();
+    for index in 0..arguments.addresses.len() {
+        let number = (FIRST + index).to_string();
+        text = text.replace(&format!("{{fd{}}}", index + 1), &number);
+        if index == 0 {
+            text = text.replace("{fd}", &number);
+        }
+    }
+    text.into()
+}
+
+/// Waits for the end of the program. Meanwhile reports readiness once, and sends the signal once.
+async fn supervise(
+    worker: &Worker,
+    child: &mut Child,
+    arguments: &AdapterArguments,
+    notify: Option<&NotifySocket>,
+) -> anyhow::Result<ExitStatus> {
+    let program = Pid::from_raw(child.id().context("the program has not been awaited")?.cast_signed());
+    let mut ready = pin!(readiness::wait(arguments, notify));
+    let mut lame = pin!(worker.became_lame_duck());
+    let mut orphaned = pin!(orphaned(worker));
+    let (mut is_ready, mut is_stopping) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            status = child.wait() => return Ok(status?),
+            () = &mut ready, if !is_ready => {
+                is_ready = true;
+                // An error: the primary has died.
+                let _ = worker.send(READY);
+            }
+            () = &mut lame, if !is_stopping => {
+                is_stopping = true;
+                kill(program, arguments.stop_signal.0)?;
+            }
+            // The signal ends the adapter as well.
+            () = &mut orphaned => killpg(getpgrp(), Signal::SIGKILL)?,
+        }
+    }
+}
+
+/// Waits until the primary has died, and the time of the program is over.
+async fn orphaned(worker: &Worker) {
+    worker.disconnected().await;
+    tokio::time::sleep(ORPHANED).await;
+}

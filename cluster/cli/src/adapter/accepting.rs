@@ -1,0 +1,138 @@
+//! Whether the program of a worker accepts connections. All workers share the socket, so an established or answered connection
+//! proves nothing: an older worker may have accepted. Linux has two proofs:
+//!
+//! * A process of the worker's group has the socket in an `epoll` set: `/proc/PID/fdinfo` has the inode.
+//! * A process of the group has accepted a connection of the adapter: the table of connections has the inode of the accepted
+//!   socket, and the process has the inode open.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+use procfs::net::TcpState;
+#[cfg(target_os = "linux")]
+use procfs::process::FDTarget;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+/// The pause between two looks at the table.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The pause after a connection of an older worker, or a refused connection.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// The address for local clients.
+pub(super) fn loopback(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    address
+}
+
+/// The longest wait for an accept, before the next connection.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Waits until a process of the group accepts connections.
+pub(super) async fn accepting(address: SocketAddr) {
+    tokio::select! {
+        biased;
+        () = polled() => {}
+        _ = connect(address, b"") => {}
+    }
+}
+
+/// Waits until a process of the group polls the socket.
+async fn polled() {
+    while !is_polled() {
+        sleep(AGAIN).await;
+    }
+}
+
+/// Connects until a process of the group has accepted the connection, and has been sent the first bytes.
+///
+/// With `TCP_DEFER_ACCEPT` the kernel offers no connection without bytes.
+pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
+    loop {
+        if let Ok(mut connection) = TcpStream::connect(address).await
+            && connection.write_all(first).await.is_ok()
+            && timeout(PATIENCE, is_accepted_here(&connection)).await.unwrap_or_default()
+        {
+            return connection;
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Waits until a process has accepted the connection. Returns whether the process belongs to the group.
+#[cfg(target_os = "linux")]
+async fn is_accepted_here(connection: &TcpStream) -> bool {
+    let (Ok(client), Ok(server)) = (connection.local_addr(), connection.peer_addr()) else { return false };
+    loop {
+        match inode_of_server(client, server) {
+            // In the backlog.
+            Some(0) => sleep(LOOK).await,
+            Some(inode) => return is_open_in_group(inode),
+            // The process has closed the connection.
+            None => return false,
+        }
+    }
+}
+
+/// No table with inodes: the connection counts for the worker.
+#[cfg(not(target_os = "linux"))]
+async fn is_accepted_here(_: &TcpStream) -> bool {
+    sleep(LOOK).await;
+    true
+}
+
+/// The inode of the server's socket of a connection; 0 before a process has accepted the connection. `None`: the server has closed
+/// the connection; the kernel may keep the connection in the table, without an inode.
+#[cfg(target_os = "linux")]
+fn inode_of_server(client: SocketAddr, server: SocketAddr) -> Option<u64> {
+    let mut entries = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();
+    let is_same = |one: SocketAddr, other: SocketAddr| {
+        one.port() == other.port() && one.ip().to_canonical() == other.ip().to_canonical()
+    };
+    let entry = entries
+        .find(|entry| is_same(entry.remote_address, client) && is_same(entry.local_address, server))?;
+    [TcpState::Established, TcpState::SynRecv].contains(&entry.state).then_some(entry.inode)
+}
+
+#[cfg(target_os = "linux")]
+fn is_open_in_group(inode: u64) -> bool {
+    descriptors_of_group().any(|(_, descriptor)| descriptor.target == FDTarget::Socket(inode))
+}
+
+/// Whether a process of the group has the first inherited socket in an `epoll` set.
+#[cfg(target_os = "linux")]
+fn is_polled() -> bool {
+    let number = i32::try_from(super::FIRST).unwrap_or_default();
+    let first = procfs::process::Process::myself().and_then(|own| own.fd_from_fd(number));
+    let Ok(FDTarget::Socket(inode)) = first.map(|first| first.target) else { return false };
+    let member = format!(" ino:{inode:x} ");
+    let mut sets = descriptors_of_group().filter(|(_, descriptor)| {
+        matches!(&descriptor.target, FDTarget::AnonInode(name) if name.contains("eventpoll"))
+    });
+    sets.any(|(pid, set)| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", set.fd));
+        text.is_ok_and(|text| text.contains(&member))
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_polled() -> bool {
+    false
+}
+
+/// The descriptors of the processes of the group, with the process ids.
+#[cfg(target_os = "linux")]
+fn descriptors_of_group() -> impl Iterator<Item = (i32, procfs::process::FDInfo)> {
+    let group = nix::unistd::getpgrp().as_raw();
+    let processes = procfs::process::all_processes().into_iter().flatten().flatten();
+    let own = processes.filter(move |process| process.stat().is_ok_and(|stat| stat.pgrp == group));
+    own.filter_map(|process| Some((process.pid, process.fd().ok()?)))
+        .flat_map(|(pid, descriptors)| descriptors.flatten().map(move |descriptor| (pid, descriptor)))
+}

@@ -1,0 +1,96 @@
+//! The endpoints for machines, over HTTP: `/metrics`, `/healthz` and `/readyz`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+
+use crate::options::Options;
+use crate::service::Service;
+
+/// The interval of the memory samples for `max-rss`.
+const SAMPLES: Duration = Duration::from_secs(1);
+
+/// The media type of Prometheus.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Starts the endpoints and the samples of the options. Both end with the process.
+///
+/// # Errors
+/// The address cannot be bound.
+pub(crate) async fn start(options: &Options, service: &Arc<Service>) -> anyhow::Result<()> {
+    if let Some(address) = options.metrics {
+        tokio::spawn(Health::bind(address).await?.serve(service.clone()));
+    }
+    if options.max_rss.is_some() {
+        tokio::spawn(sample(service.clone()));
+    }
+    Ok(())
+}
+
+/// The bound socket of the endpoints.
+#[derive(Debug)]
+struct Health(TcpListener);
+
+impl Health {
+    /// Binds the address.
+    ///
+    /// # Errors
+    /// The address cannot be bound.
+    async fn bind(address: SocketAddr) -> anyhow::Result<Health> {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address} for `metrics`"))?;
+        tracing::info!("metrics and health checks on http://{}/metrics", listener.local_addr()?);
+        Ok(Health(listener))
+    }
+
+    /// Answers until the future is dropped.
+    async fn serve(self, service: Arc<Service>) {
+        let app = Router::new()
+            .route("/metrics", get(metrics))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .with_state(service);
+        // Never ends without a signal for the shutdown.
+        let _ = axum::serve(self.0, app).await;
+    }
+}
+
+async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    match service.metrics().await {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+    }
+}
+
+/// The primary answers, therefore lives.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether a worker serves. Not during a shutdown: a load balancer chooses a different service.
+async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, &'static str) {
+    if service.is_ready().await {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "no worker is ready\n")
+    }
+}
+
+/// Reports the memory of the workers until the future is dropped.
+async fn sample(service: Arc<Service>) {
+    loop {
+        tokio::time::sleep(SAMPLES).await;
+        if service.report_memory().await.is_err() {
+            return;
+        }
+    }
+}

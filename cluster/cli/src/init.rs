@@ -1,0 +1,288 @@
+//! `cluster init`: the files of a program for a service manager, a container or a proxy. The settings are in
+//! `cluster.toml`, and every file runs `cluster run` beside the settings.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+
+use crate::options::Options;
+use crate::program::Program;
+use crate::report;
+use crate::units::Time;
+
+/// The file of settings.
+const SETTINGS: &str = "cluster.toml";
+
+/// The port of metrics and health checks in a container.
+const METRICS_PORT: u16 = 9090;
+
+/// The time between the last deadline of the workers and SIGKILL of the service.
+const MARGIN: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArguments {
+    /// The system of the files.
+    #[arg(value_enum)]
+    pub(crate) system: System,
+
+    /// Write the files into a directory, and overwrite none [default: print the files].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) write: Option<PathBuf>,
+
+    /// The port of the program.
+    #[arg(long, default_value_t = 8000)]
+    pub(crate) port: u16,
+
+    #[command(flatten)]
+    pub(crate) options: Options,
+
+    /// The program and its arguments, as for `cluster run`.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum System {
+    /// A unit: notifications, watchdog, reload.
+    Systemd,
+    /// A Dockerfile.
+    Docker,
+    /// A deployment and a service of Kubernetes.
+    K8s,
+    /// A server of nginx with keep-alive connections to the service.
+    Nginx,
+}
+
+/// A file to write or to print.
+struct File {
+    name: String,
+    text: String,
+}
+
+/// The facts in the files.
+struct Facts {
+    name: String,
+    port: u16,
+    is_node: bool,
+    directory: PathBuf,
+    /// Seconds until a start has failed, and until a stop has.
+    start: u64,
+    stop: u64,
+}
+
+/// Prints or writes the files.
+pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
+    let (options, is_new) = options(arguments)?;
+    let facts = Facts::of(&options, arguments.port)?;
+    let mut files = vec![match arguments.system {
+        System::Systemd => systemd(&facts),
+        System::Docker => docker(&facts),
+        System::K8s => kubernetes(&facts),
+        System::Nginx => nginx(&facts),
+    }];
+    if is_new && arguments.system != System::Nginx {
+        files.push(File { name: SETTINGS.to_owned(), text: toml::to_string(&options)? });
+    }
+    for file in &files {
+        if let Some(directory) = &arguments.write {
+            write(directory, file)?;
+        } else {
+            report::line(format_args!("# {}\n{}", file.name, file.text))?;
+        }
+    }
+    Ok(())
+}
+
+/// The settings, and whether `cluster.toml` is to be written.
+fn options(arguments: &InitArguments) -> anyhow::Result<(Options, bool)> {
+    if arguments.program.is_empty() {
+        let file = Options::read(Path::new(SETTINGS)).context("`cluster init` needs a program")?;
+        let options = arguments.options.or(&file)?;
+        return Ok((options, false));
+    }
+    let text = |part: &OsString| part.clone().into_string().ok().context("the program is not UTF-8");
+    let mut line = arguments.program.iter().map(text);
+    let program = line.next().transpose()?;
+    let args: Vec<String> = line.collect::<anyhow::Result<_>>()?;
+    let args = (!args.is_empty()).then_some(args);
+    Ok((Options { program, args, ..arguments.options.clone() }, true))
+}
+
+impl Facts {
+    fn of(options: &Options, port: u16) -> anyhow::Result<Facts> {
+        let directory = options.cwd.clone().map_or_else(env::current_dir, Ok)?;
+        let line: Vec<OsString> =
+            options.program.iter().chain(options.args.iter().flatten()).map(Into::into).collect();
+        let node = options.node.clone().unwrap_or_else(|| "node".into());
+        let program = Program::of(&line, &node, &directory)?;
+        let seconds = |time: Option<Time>, default| time.map_or(Duration::from_secs(default), |time| time.0);
+        let stop = seconds(options.shutdown, 30) + seconds(options.term, 5) + MARGIN;
+        let port = options.listen.iter().flatten().next().map_or(port, |listen| listen.address.port());
+        Ok(Facts {
+            name: options.name.clone().unwrap_or(program.name),
+            port,
+            is_node: program.is_node,
+            directory: env::current_dir()?,
+            start: (seconds(options.ready_timeout, 60) + MARGIN).as_secs(),
+            stop: stop.as_secs(),
+        })
+    }
+}
+
+fn write(directory: &Path, file: &File) -> anyhow::Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let path = directory.join(&file.name);
+    if path.exists() {
+        bail!("{} exists; remove the file, or choose another directory", path.display());
+    }
+    let mut new = fs::File::create_new(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    new.write_all(file.text.as_bytes())?;
+    Ok(report::line(path.display())?)
+}
+
+fn systemd(facts: &Facts) -> File {
+    let Facts { name, directory, start, stop, .. } = facts;
+    let command = env::current_exe().unwrap_or_else(|_| "/usr/local/bin/cluster".into());
+    let (command, directory) = (command.display(), directory.display());
+    let text = format!(
+        "# systemd 253 or later; before, write Type=notify and add ExecReload=/bin/kill -HUP $MAINPID
+# systemctl reload {name}; cluster status --control /run/{name}/control.sock
+[Unit]
+Description={name}, a cluster of workers
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=notify-reload
+NotifyAccess=main
+ExecStart=\"{command}\" run
+WorkingDirectory={directory}
+Environment=CLUSTER_CONTROL=/run/{name}/control.sock
+RuntimeDirectory={name}
+RuntimeDirectoryMode=0700
+# User={name}
+PrivateTmp=true
+NoNewPrivileges=true
+# The command ends its workers in order.
+KillMode=mixed
+Restart=on-failure
+WatchdogSec=30
+TimeoutStartSec={start}
+TimeoutStopSec={stop}
+
+[Install]
+WantedBy=multi-user.target
+"
+    );
+    File { name: format!("{name}.service"), text }
+}
+
+fn docker(facts: &Facts) -> File {
+    let Facts { port, stop, is_node, .. } = facts;
+    let base = if *is_node {
+        "FROM node:22-slim
+WORKDIR /app
+COPY package*.json ./
+RUN npm ci --omit=dev
+COPY . .
+ENV NODE_ENV=production
+"
+    } else {
+        "FROM debian:stable-slim
+WORKDIR /app
+COPY . .
+"
+    };
+    let text = format!(
+        "{base}# The command, built for this image: cargo install --path cluster/cli --root .
+COPY bin/cluster /usr/local/bin/cluster
+ENV CLUSTER_METRICS=0.0.0.0:{METRICS_PORT}
+# The command reaps orphans and forwards signals as process 1.
+USER 1000:1000
+EXPOSE {port} {METRICS_PORT}
+# docker stop --time {stop}
+STOPSIGNAL SIGTERM
+ENTRYPOINT [\"cluster\", \"run\"]
+"
+    );
+    File { name: "Dockerfile".to_owned(), text }
+}
+
+fn kubernetes(facts: &Facts) -> File {
+    let Facts { name, port, stop, .. } = facts;
+    let text = format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: {name}
+  labels: {{app: {name}}}
+spec:
+  replicas: 2
+  selector:
+    matchLabels: {{app: {name}}}
+  template:
+    metadata:
+      labels: {{app: {name}}}
+    spec:
+      # The deadlines of the workers, and a margin. A preStop hook is not needed: the shutdown drains.
+      terminationGracePeriodSeconds: {stop}
+      containers:
+      - name: {name}
+        image: {name}:latest
+        env:
+        - name: CLUSTER_METRICS
+          value: 0.0.0.0:{METRICS_PORT}
+        ports:
+        - {{name: http, containerPort: {port}}}
+        - {{name: metrics, containerPort: {METRICS_PORT}}}
+        readinessProbe:
+          httpGet: {{path: /readyz, port: metrics}}
+          periodSeconds: 2
+        livenessProbe:
+          httpGet: {{path: /healthz, port: metrics}}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: {name}
+spec:
+  selector: {{app: {name}}}
+  ports:
+  - {{name: http, port: 80, targetPort: http}}
+"
+    );
+    File { name: format!("{name}.yaml"), text }
+}
+
+fn nginx(facts: &Facts) -> File {
+    let Facts { name, port, .. } = facts;
+    let text = format!(
+        "# Included in the `http` block, for instance in /etc/nginx/conf.d.
+upstream {name} {{
+    server 127.0.0.1:{port};
+    # A worker closes its idle connections during a reload; nginx repeats a request that it sent into such a close.
+    keepalive 64;
+}}
+
+server {{
+    listen 8080;
+
+    location / {{
+        proxy_pass http://{name};
+        proxy_http_version 1.1;
+        proxy_set_header Connection \"\";
+        proxy_set_header Host $host;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Proto $scheme;
+    }}
+}}
+"
+    );
+    File { name: format!("{name}.conf"), text }
+}

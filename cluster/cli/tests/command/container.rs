@@ -1,0 +1,71 @@
+//! The command as process 1 of a container: a PID namespace.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::support::{Service, get};
+
+/// The program waits until its orphan has been reaped by process 1, and prints so.
+const SCRIPT: &str = "
+const { spawn } = require('child_process');
+const fs = require('fs');
+const shell = spawn('sh', ['-c', 'sleep 0.1 & echo $!']);
+let orphan = '';
+shell.stdout.on('data', (data) => orphan += data);
+shell.on('exit', () => {
+  const look = setInterval(() => {
+    if (orphan && !fs.existsSync('/proc/' + orphan.trim())) { console.log('reaped by', process.ppid); clearInterval(look); }
+  }, 20);
+});
+require('http').createServer((_, res) => setTimeout(() => res.end('slow'), 300))
+  .listen(0, '127.0.0.1', function () { console.log('port', this.address().port); });
+";
+
+/// A namespace as in a container; `None` where the system does not permit one.
+fn namespace() -> Option<Vec<&'static str>> {
+    let own = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let candidates = [own.to_vec(), [&["--map-root-user"][..], &own].concat()];
+    let found = candidates.into_iter().find(|options| {
+        Command::new("unshare").args(options).arg("true").output().is_ok_and(|output| output.status.success())
+    });
+    if found.is_none() {
+        eprintln!("skipped: no PID namespace");
+    }
+    found
+}
+
+/// As process 1: orphans are reaped, and SIGTERM drains an open request and ends with code 0.
+#[test]
+fn first_process_reaps_and_drains() {
+    let Some(options) = namespace() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SCRIPT).expect("a file");
+    let mut unshare = Command::new("unshare");
+    unshare
+        .args(options)
+        .args([env!("CARGO_BIN_EXE_cluster"), "run", "-n", "1", "app.js"])
+        .current_dir(directory.path())
+        .env("XDG_RUNTIME_DIR", directory.path())
+        .env_remove("NODE_OPTIONS");
+    let mut service = Service::of_command(directory, unshare);
+    let port = service.port();
+    service.line("reaped by 1");
+    let unshare = service.id();
+    let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).expect("a process");
+    let first: i32 = children.trim().parse().expect("one child");
+    let request = std::thread::spawn(move || get(port));
+    // The request is on its way when the worker has accepted; either order is served.
+    kill(Pid::from_raw(first), None).expect("process 1 runs");
+    while fs::read_to_string("/proc/net/tcp").is_ok_and(|table| !table.contains(&format!(":{port:04X} 01"))) {
+        if request.is_finished() {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    kill(Pid::from_raw(first), Signal::SIGTERM).expect("process 1 runs");
+    assert_eq!(request.join().expect("no panic"), "slow");
+    assert_eq!(service.code(), Some(0));
+}

@@ -1,0 +1,142 @@
+//! Metrics and health checks of a service, and a real Prometheus.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::support::{LIMIT, SERVER, Service, error, exists, get, request, text};
+
+/// Asks the service to choose a port, and returns the port.
+fn metrics_port(service: &Service) -> u16 {
+    let line = service.line("metrics and health checks on http://127.0.0.1:");
+    let address = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+    address.and_then(|port| port.parse().ok()).expect("a port")
+}
+
+/// Waits for a state that another process causes.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn metrics_count_and_are_clean() {
+    let service = Service::of_script(SERVER, &["-n", "2", "--metrics", "127.0.0.1:0"]);
+    let metrics = metrics_port(&service);
+    let port = service.port();
+    service.line("slot 1: worker 2 is ready");
+    for _ in 0..3 {
+        get(port);
+    }
+    let pid: i32 = get(port).parse().expect("a process id");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("a worker");
+    service.line("restarts");
+    text(&service.command("reload", &[]));
+    let answer = request(metrics, "/metrics").expect("an answer");
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    let body = answer.split_once("\r\n\r\n").expect("a body").1;
+    for line in [
+        "cluster_connections_accepted_total 4",
+        "cluster_connections_owned_total 4",
+        "cluster_connections_lost_total 0",
+        "cluster_reloads_total{result=\"finished\"} 1",
+        "cluster_slots 2",
+        "cluster_slot_ready{slot=\"0\"} 1",
+    ] {
+        assert!(body.lines().any(|found| found == line), "no {line} in:\n{body}");
+    }
+    assert!(body.contains("cluster_restarts_total{slot="), "{body}");
+    assert!(body.contains("cluster_worker_resident_memory_bytes{slot=\"1\"}"), "{body}");
+    if exists("promtool") {
+        let mut check = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool starts");
+        check.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("promtool reads");
+        let output = check.wait_with_output().expect("an end");
+        assert_eq!(text(&output) + &String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+#[test]
+fn readiness_follows_the_workers() {
+    let script = "process.on('SIGUSR2', () => require('http').createServer((_, res) => setTimeout(() => res.end('x'), 100)).listen(0, '127.0.0.1', () => console.log('up')));
+setInterval(() => {}, 1000);
+console.log('pid', process.pid);";
+    let mut service = Service::of_script(script, &["-n", "1", "--metrics", "127.0.0.1:0"]);
+    let metrics = metrics_port(&service);
+    let status = |path| request(metrics, path).map(|answer| answer[9..12].to_owned()).ok();
+    let line = service.line("| pid ");
+    assert_eq!(status("/healthz").as_deref(), Some("200"));
+    assert_eq!(status("/readyz").as_deref(), Some("503"));
+    let pid = line.rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a number");
+    kill(Pid::from_raw(pid), Signal::SIGUSR2).expect("a worker");
+    service.line("slot 0: worker 1 is ready");
+    assert_eq!(status("/readyz").as_deref(), Some("200"));
+    assert_eq!(status("/other").as_deref(), Some("404"));
+    service.signal(Signal::SIGTERM);
+    until("not ready", || status("/readyz").as_deref() != Some("200"));
+    assert_eq!(service.code(), Some(0));
+}
+
+#[test]
+fn taken_metrics_address_is_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = taken.local_addr().expect("an address").to_string();
+    let mut service = Service::of_script(SERVER, &["-n", "1", "--metrics", &address]);
+    service.line(&format!("cannot listen on {address} for `metrics`"));
+    assert_eq!(service.code(), Some(1));
+    assert!(error(&service.command("status", &[])).contains("no service runs"));
+}
+
+/// The memory of a process below the worker counts.
+#[test]
+fn greedy_worker_is_replaced() {
+    let script = "const all = []; setInterval(() => all.push(Buffer.alloc(8 << 20, 1)), 20);
+require('http').createServer().listen(0, '127.0.0.1');";
+    let service = Service::of_script(script, &["-n", "1", "--max-rss", "200MiB"]);
+    service.line("slot 0: worker 1 is ready");
+    service.line("slot 0: worker 2 is ready");
+}
+
+/// A real Prometheus scrapes the service.
+#[test]
+fn prometheus_scrapes_the_service() {
+    if !exists("prometheus") {
+        return;
+    }
+    let service = Service::of_script(SERVER, &["-n", "1", "--metrics", "127.0.0.1:0"]);
+    let metrics = metrics_port(&service);
+    service.line("slot 0: worker 1 is ready");
+    let directory = service.directory.path();
+    let configuration = format!(
+        "scrape_configs:\n- job_name: cluster\n  scrape_interval: 100ms\n  static_configs:\n  - targets: ['127.0.0.1:{metrics}']\n"
+    );
+    fs::write(directory.join("prometheus.yml"), configuration).expect("a file");
+    // Prometheus does not print the port chosen by the kernel.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let port = free.expect("a free port").port();
+    let mut prometheus = Command::new("prometheus")
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .current_dir(directory)
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("prometheus starts");
+    let query = "/api/v1/query?query=cluster_slot_ready";
+    until("a scrape", || request(port, query).is_ok_and(|answer| answer.contains("\"slot\":\"0\"")));
+    prometheus.kill().expect("prometheus runs");
+    prometheus.wait().expect("a child");
+}

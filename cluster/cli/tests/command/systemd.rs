@@ -1,0 +1,106 @@
+//! The protocols of systemd: notifications to a real socket, the watchdog, activation by `systemd-socket-activate`.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+
+use nix::sys::signal::Signal;
+
+use super::support::{LIMIT, SERVER, Service, command, exists, get, text};
+
+/// The next notification with a text, without those of the watchdog.
+#[track_caller]
+fn notification(socket: &UnixDatagram, text: &str) -> String {
+    let mut buffer = [0; 4_096];
+    loop {
+        let length = socket.recv(&mut buffer);
+        assert!(length.is_ok(), "no notification with {text}");
+        let notification = String::from_utf8_lossy(&buffer[..length.unwrap_or_default()]).into_owned();
+        if notification.contains(text) {
+            return notification;
+        }
+    }
+}
+
+/// `Type=notify-reload`: ready, a reload by SIGHUP with the time, ready again, stopping.
+#[test]
+fn service_manager_is_notified() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(LIMIT)).expect("a time above 0");
+    let mut run = command(directory.path(), "run");
+    run.args(["-n", "1", "app.js"]).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "100000");
+    let mut service = Service::of_command(directory, run);
+    let ready = notification(&socket, "READY");
+    assert!(ready.starts_with("READY=1\n"), "{ready}");
+    for _ in 0..3 {
+        assert_eq!(notification(&socket, "WATCHDOG"), "WATCHDOG=1\n");
+    }
+    service.signal(Signal::SIGHUP);
+    let reloading = notification(&socket, "RELOADING");
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    let ready = notification(&socket, "READY");
+    assert!(ready.starts_with("READY=1\n"), "{ready}");
+    service.signal(Signal::SIGTERM);
+    let stopping = notification(&socket, "STOPPING");
+    assert!(stopping.starts_with("STOPPING=1\n"), "{stopping}");
+    assert_eq!(service.code(), Some(0));
+}
+
+/// A port that is free now: the service manager opens the port.
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    free.expect("a free port").port()
+}
+
+/// Runs `cluster run ARGUMENTS` behind `systemd-socket-activate`, which waits for the first connection.
+fn activated(files: &[(&str, &str)], port: u16, arguments: &[&str]) -> Service {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).expect("a file");
+    }
+    let path = std::env::var("PATH").expect("a path");
+    let mut activate = std::process::Command::new("systemd-socket-activate");
+    activate
+        .arg(format!("--listen=127.0.0.1:{port}"))
+        .arg(format!("--setenv=XDG_RUNTIME_DIR={}", directory.path().display()))
+        .arg(format!("--setenv=PATH={path}"))
+        .args([env!("CARGO_BIN_EXE_cluster"), "run"])
+        .args(arguments)
+        .current_dir(directory.path());
+    Service::of_command(directory, activate)
+}
+
+/// An unmodified Node.js program that listens on the port gets the activated socket: a bind would be EADDRINUSE. The first
+/// connection waits in the socket until a worker accepts.
+#[test]
+fn node_program_gets_activated_socket() {
+    if !exists("systemd-socket-activate") {
+        return;
+    }
+    let port = free_port();
+    let script = SERVER.replace("listen(0,", &format!("listen({port},"));
+    let mut service = activated(&[("app.js", &script)], port, &["-n", "2", "app.js"]);
+    service.line("Listening on");
+    let first = get(port);
+    service.line("slot 1: worker 2 is ready");
+    text(&service.command("reload", &[]));
+    assert_ne!(first, get(port));
+    text(&service.command("stop", &[]));
+    assert_eq!(service.code(), Some(0));
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is free");
+}
+
+#[test]
+fn foreign_program_gets_activated_socket() {
+    if !exists("systemd-socket-activate") {
+        return;
+    }
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let arguments = ["-n", "1", "--listen", &listen, "/usr/bin/env", "python3", "app.py"];
+    let service = activated(&[("app.py", super::foreign::SERVER)], port, &arguments);
+    service.line("Listening on");
+    assert!(!get(port).is_empty());
+}
