@@ -202,9 +202,11 @@ async fn tls_drains_at_reload() -> anyhow::Result<()> {
     let mut stream = OpenStream::begin(tls_client(certificate, &service.address, "h2").await?).await?;
     // A client without TLS does not disturb the other clients.
     TcpStream::connect(&service.address).await?.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
-    service.reload().await?;
+    service.signal(Signal::SIGHUP)?;
+    // The reload waits for the open stream of an old worker.
     stream.receives_goaway().await?;
     assert_eq!(stream.end("late").await?, "late");
+    service.all_serve().await?;
     while let Some(ended) = clients.join_next().await {
         ended??;
     }

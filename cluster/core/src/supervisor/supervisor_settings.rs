@@ -223,8 +223,9 @@ impl SupervisorSettings {
     /// The failed starts in a row of one slot after which the supervisor gives up, as long as no worker of the
     /// cluster was ready: the program cannot start. [`intensity`](SupervisorSettings::intensity) alone would retry a
     /// program that fails slowly without end. Once a worker was ready, only the intensity is a limit: a slot without
-    /// a ready worker is retried with growing pauses, and the other slots continue to serve. Default: 5, reached in
-    /// less than 6 minutes with the default [`ready_timeout`](SupervisorSettings::ready_timeout).
+    /// a ready worker is retried with growing pauses, and the other slots continue to serve. A program that is missing or
+    /// not executable is not tried again unless a worker was ready before:
+    /// [`CannotStart`](super::GiveUpReason::CannotStart). Default: 5, reached in less than 6 minutes with the default [`ready_timeout`](SupervisorSettings::ready_timeout).
     #[must_use]
     pub fn failed_starts(mut self, starts: u32) -> Self {
         self.failed_starts = starts;
