@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p cluster-benches --example supervised -- reload` needs `wrk` (Debian: `apt-get install wrk`).
 
+mod command;
 mod load;
 mod measurement;
 mod server;
@@ -23,6 +24,13 @@ struct Arguments {
 enum Case {
     /// Reload all the time, under load.
     Reload(Amount),
+    /// Reload an unmodified Node.js server under the command `cluster` all the time, under load.
+    Command {
+        #[command(flatten)]
+        amount: Amount,
+        #[command(flatten)]
+        programs: command::Programs,
+    },
     /// Reload with a new program that exits at its start, under load.
     Abandoned(Amount),
     /// Kill a random worker every 200 ms, under load.
@@ -61,6 +69,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     match Arguments::parse().case {
         Case::Reload(amount) => measurement::reload(amount).await,
+        Case::Command { amount, programs } => command::reload(amount, programs).await,
         Case::Abandoned(amount) => measurement::abandoned(amount).await,
         Case::Kill(amount) => measurement::kill(amount).await,
         Case::Restart { rounds } => measurement::restart(rounds).await,

@@ -160,7 +160,7 @@ fn impatient(workers: u32) -> SupervisorSettings {
 }
 
 /// Puts load on a cluster until both numbers are reached: answered requests, and disturbances.
-async fn under_load(
+pub(crate) async fn under_load(
     url: &str,
     amount: &Amount,
     times: &Cell<u64>,
@@ -181,7 +181,7 @@ async fn under_load(
 }
 
 /// Prints the counts. More broken requests than `allowed` are a failure.
-fn verdict(name: &str, times: u64, counts: Counts, allowed: u64) -> ExitCode {
+pub(crate) fn verdict(name: &str, times: u64, counts: Counts, allowed: u64) -> ExitCode {
     let Counts { answered, refused, broken, late, status } = counts;
     println!("{answered} requests answered, {times} {name}");
     println!("failed: {refused} refused, {broken} broken, {late} late, {status} with another status");

@@ -154,7 +154,7 @@ fn http2_session_ends(create: &str, scheme: &str) {
           if (body === '') console.log('open');
           body += data;
         }});
-        busy.on('goaway', () => {{
+        busy.once('goaway', () => {{
           console.log('goaway');
           stream.end('def');
         }});
