@@ -35,6 +35,10 @@ pub use recording::Recording;
 /// Random schedules on which a scenario must end before it runs on real processes.
 const TRIED: u64 = 60;
 
+/// The worlds of a search for another reading of an undecided trace: a trace in the simulator is mostly found within some
+/// thousands.
+const WORLDS_OF_READING: usize = 20_000;
+
 /// The runtime of real processes that run a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Real {
@@ -151,19 +155,21 @@ impl RunChecker {
         let hidden: Vec<_> = concerning.map(|known| known.lines.clone()).collect();
         let compared = self.exceptions.clone().apply(name, runtime, trace);
         let sim = Sim::new(scenario).hiding(hidden);
-        match sim.reaches(&compared, self.budget) {
-            Reach::Yes(_) => RunOutcome::Fits,
-            Reach::Unknown(nearest) => RunOutcome::Undecided(Failure::undecided(&nearest)),
-            Reach::No(nearest) => match self.read_otherwise(&sim, runtime, &compared) {
-                Some(known) => RunOutcome::Known(known.to_owned()),
-                None => RunOutcome::Diverges(Failure::unreached(&nearest)),
-            },
-        }
+        // A trace with the lines of a defect is in no run, and a search rarely proves that within its budget.
+        let (outcome, budget) = match sim.reaches(&compared, self.budget) {
+            Reach::Yes(_) => return RunOutcome::Fits,
+            Reach::Unknown(nearest) => {
+                (RunOutcome::Undecided(Failure::undecided(&nearest)), self.budget.at_most(WORLDS_OF_READING))
+            }
+            Reach::No(nearest) => (RunOutcome::Diverges(Failure::unreached(&nearest)), self.budget),
+        };
+        self.read_otherwise(&sim, runtime, &compared, budget)
+            .map_or(outcome, |known| RunOutcome::Known(known.to_owned()))
     }
 
     /// The defect by which the runtime has written other lines, if the simulator can produce the corrected trace.
-    fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace) -> Option<&str> {
-        let is_reached = |trace: &Trace| matches!(sim.reaches(trace, self.budget), Reach::Yes(_));
+    fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace, budget: Budget) -> Option<&str> {
+        let is_reached = |trace: &Trace| matches!(sim.reaches(trace, budget), Reach::Yes(_));
         let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
         self.defects.iter().find(explains).map(|defect| defect.defect.as_str())
     }
@@ -277,7 +283,116 @@ fn ends(plan: &Plan) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::exceptions;
+
+    /// Four workers of which any serves a client that resets its connection; with a kill, none serves.
+    fn outcome(rule: &str, runtime: &str, lines: &[&str]) -> RunOutcome {
+        let text = format!(
+            r#"{{
+              "name": "fuzz_test",
+              "description": "A random scenario.",
+              "primary": [{{ "on": "start", "do": [{{ "fork": 4 }}] }}, {rule}],
+              "worker": [
+                {{ "on": "start", "do": [{{ "listen": {{ "server": "web" }} }}] }},
+                {{ "on": "data", "do": [{{ "send": "hello" }}] }}
+              ],
+              "clients": [{{ "count": 1, "order": "in_turn", "steps": [
+                {{ "await": "primary: listening #4" }}, {{ "connect": "web" }}, {{ "write": "hello" }}, "reset"
+              ] }}],
+              "contract": [{{ "because": "There is a primary.", "seen": "primary: start", "times": 1 }}]
+            }}"#
+        );
+        let lines = lines.iter().map(|line| line.parse().expect(line));
+        let trace = serde_json::to_value(Trace::of(lines, &BTreeSet::new())).expect("lines");
+        let run = serde_json::json!({
+            "runtime": runtime, "name": "fuzz_test", "scenario": text, "trace": trace
+        });
+        let run: Recording = serde_json::from_value(run).expect("a recording");
+        let defects = Defect::parse(include_str!("../defects.json")).expect("a list of them");
+        let exceptions = Exceptions::load(Path::new(exceptions::FILE)).expect("no error");
+        RunChecker { exceptions, defects, budget: 3000.into(), record: None }
+            .check_recorded(&run)
+            .expect("a scenario")
+    }
+
+    const FORKS: [&str; 5] = [
+        "primary: start",
+        "primary: fork worker=1 state=none after_disconnect=undefined connected=true dead=false listed=true",
+        "primary: fork worker=2 state=none after_disconnect=undefined connected=true dead=false listed=true",
+        "primary: fork worker=3 state=none after_disconnect=undefined connected=true dead=false listed=true",
+        "primary: fork worker=4 state=none after_disconnect=undefined connected=true dead=false listed=true",
+    ];
+
+    /// The search for the written lines is given up, and the search for the corrected lines succeeds.
+    #[test]
+    fn undecided_trace_is_read_otherwise() {
+        let mut lines: Vec<String> = FORKS.map(str::to_owned).into();
+        let state = "after_disconnect=undefined connected=true dead=false listed=true";
+        for worker in [2, 1, 4, 3] {
+            lines.push(format!("primary: online worker={worker} state=online {state}"));
+        }
+        for worker in [1, 2, 4, 3] {
+            lines.push(format!(
+                "primary: listening worker={worker} address=- type=4 port=p1 state=listening {state}"
+            ));
+            lines.push(format!("worker {worker}: start"));
+            lines.push(format!("worker {worker}: listening server=web port=p1"));
+        }
+        lines.push(format!("primary: message worker=2 text=hello state=listening {state}"));
+        for line in ["connection server=web", "data server=web text=hello", "end server=web"] {
+            lines.push(format!("worker 2: {line}"));
+        }
+        for worker in [1, 3, 4, 2] {
+            let ends = "after_disconnect=true connected=false";
+            lines.push(format!("worker {worker}: closed server=web"));
+            lines.push(format!("worker {worker}: disconnect {ends}"));
+            lines.push(format!(
+                "primary: disconnect worker={worker} state=disconnected {ends} dead=false listed=false"
+            ));
+            lines.push(format!(
+                "primary: exit worker={worker} code=0 signal=- state=dead {ends} dead=true listed=false"
+            ));
+        }
+        lines.push("client 1: connected server=web".to_owned());
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let rule = r#"{ "on": "message", "do": ["disconnect_all"] }"#;
+        let known = outcome(rule, "node v20.20.2", &lines);
+        let reset = "A reset that arrives together with the last bytes is reported as an end.".to_owned();
+        assert_eq!(known, RunOutcome::Known(reset));
+    }
+
+    /// Node emits `error` for a write to a killed worker, and our primary emits none.
+    #[test]
+    fn error_of_failed_write_is_excused() {
+        let mut lines: Vec<String> = FORKS.map(str::to_owned).into();
+        for worker in [1, 2, 3, 4] {
+            let online = "after_disconnect=undefined connected=true dead=false listed=true";
+            lines.push(format!("primary: online worker={worker} state=online {online}"));
+            if worker == 3 {
+                lines.push(format!("primary: error worker={worker} error=EPIPE state=online {online}"));
+            }
+            lines.push(format!("worker {worker}: start"));
+        }
+        for worker in [1, 2, 3, 4] {
+            let ends = "after_disconnect=false connected=false";
+            lines.push(format!(
+                "primary: disconnect worker={worker} state=disconnected {ends} dead=false listed=true"
+            ));
+            lines.push(format!(
+                "primary: exit worker={worker} code=- signal=SIGKILL state=dead {ends} dead=true listed=false"
+            ));
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let rule = r#"{ "on": "online", "do": [{ "kill": { "signal": "SIGKILL", "worker": "same" } }] }"#;
+        let runtimes = ["node v20.20.2", "node v20.20.2 with workers on unix"];
+        for runtime in runtimes {
+            assert_eq!(outcome(rule, runtime, &lines), RunOutcome::Fits, "{runtime}");
+        }
+        assert_ne!(outcome(rule, "unix", &lines), RunOutcome::Fits);
+    }
 
     #[test]
     fn seed_and_number_determine_scenario() {

@@ -152,6 +152,12 @@ impl Budget {
         Budget { bytes, ..self }
     }
 
+    /// Limits the number of worlds further.
+    #[must_use]
+    pub fn at_most(self, states: usize) -> Self {
+        Budget { states: self.states.min(states), ..self }
+    }
+
     /// Ends the search when this flag is set.
     #[must_use]
     pub fn until(self, stop: &'static AtomicBool) -> Self {
