@@ -1,8 +1,8 @@
 //! Whether the program of a worker accepts connections. All workers share the socket, so an established or answered connection
 //! proves nothing: an older worker may have accepted. Linux has two proofs:
 //!
-//! * A process of the worker's group has the socket in an `epoll` set: `/proc/PID/fdinfo` has the inode.
-//! * A process of the group has accepted a connection of the adapter: the table of connections has the inode of the accepted
+//! * A process below the adapter has the socket in an `epoll` set: `/proc/PID/fdinfo` has the inode.
+//! * A process below the adapter has accepted a connection of the adapter: the table of connections has the inode of the accepted
 //!   socket, and the process has the inode open.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,7 +11,7 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 use procfs::net::TcpState;
 #[cfg(target_os = "linux")]
-use procfs::process::FDTarget;
+use procfs::process::{FDTarget, Process};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -35,7 +35,7 @@ pub(super) fn loopback(mut address: SocketAddr) -> SocketAddr {
 /// The longest wait for an accept, before the next connection.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Waits until a process of the group accepts connections.
+/// Waits until a process below the adapter accepts connections.
 pub(super) async fn accepting(address: SocketAddr) {
     tokio::select! {
         biased;
@@ -44,14 +44,14 @@ pub(super) async fn accepting(address: SocketAddr) {
     }
 }
 
-/// Waits until a process of the group polls the socket.
+/// Waits until a process below the adapter polls the socket.
 async fn polled() {
     while !is_polled() {
         sleep(AGAIN).await;
     }
 }
 
-/// Connects until a process of the group has accepted the connection, and has been sent the first bytes.
+/// Connects until a process below the adapter has accepted the connection, and has been sent the first bytes.
 ///
 /// With `TCP_DEFER_ACCEPT` the kernel offers no connection without bytes.
 pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
@@ -66,7 +66,7 @@ pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     }
 }
 
-/// Waits until a process has accepted the connection. Returns whether the process belongs to the group.
+/// Waits until a process has accepted the connection. Returns whether the process is below the adapter.
 #[cfg(target_os = "linux")]
 async fn is_accepted_here(connection: &TcpStream) -> bool {
     let (Ok(client), Ok(server)) = (connection.local_addr(), connection.peer_addr()) else { return false };
@@ -74,7 +74,7 @@ async fn is_accepted_here(connection: &TcpStream) -> bool {
         match inode_of_server(client, server) {
             // In the backlog.
             Some(0) => sleep(LOOK).await,
-            Some(inode) => return is_open_in_group(inode),
+            Some(inode) => return is_open_below(inode),
             // The process has closed the connection.
             None => return false,
         }
@@ -102,18 +102,18 @@ fn inode_of_server(client: SocketAddr, server: SocketAddr) -> Option<u64> {
 }
 
 #[cfg(target_os = "linux")]
-fn is_open_in_group(inode: u64) -> bool {
-    descriptors_of_group().any(|(_, descriptor)| descriptor.target == FDTarget::Socket(inode))
+fn is_open_below(inode: u64) -> bool {
+    descriptors_below().any(|(_, descriptor)| descriptor.target == FDTarget::Socket(inode))
 }
 
-/// Whether a process of the group has the first inherited socket in an `epoll` set.
+/// Whether a process below the adapter has the first inherited socket in an `epoll` set.
 #[cfg(target_os = "linux")]
 fn is_polled() -> bool {
     let number = i32::try_from(super::FIRST).unwrap_or_default();
-    let first = procfs::process::Process::myself().and_then(|own| own.fd_from_fd(number));
+    let first = Process::myself().and_then(|own| own.fd_from_fd(number));
     let Ok(FDTarget::Socket(inode)) = first.map(|first| first.target) else { return false };
     let member = format!(" ino:{inode:x} ");
-    let mut sets = descriptors_of_group().filter(|(_, descriptor)| {
+    let mut sets = descriptors_below().filter(|(_, descriptor)| {
         matches!(&descriptor.target, FDTarget::AnonInode(name) if name.contains("eventpoll"))
     });
     sets.any(|(pid, set)| {
@@ -127,12 +127,25 @@ fn is_polled() -> bool {
     false
 }
 
-/// The descriptors of the processes of the group, with the process ids.
+/// The descriptors of the processes below the adapter, with the process ids. A look at all processes of
+/// the machine takes too long on a busy one.
 #[cfg(target_os = "linux")]
-fn descriptors_of_group() -> impl Iterator<Item = (i32, procfs::process::FDInfo)> {
-    let group = nix::unistd::getpgrp().as_raw();
-    let processes = procfs::process::all_processes().into_iter().flatten().flatten();
-    let own = processes.filter(move |process| process.stat().is_ok_and(|stat| stat.pgrp == group));
-    own.filter_map(|process| Some((process.pid, process.fd().ok()?)))
-        .flat_map(|(pid, descriptors)| descriptors.flatten().map(move |descriptor| (pid, descriptor)))
+fn descriptors_below() -> impl Iterator<Item = (i32, procfs::process::FDInfo)> {
+    let mut processes = Vec::new();
+    if let Ok(own) = Process::myself() {
+        add_children(&own, &mut processes);
+    }
+    let listed = processes.into_iter().filter_map(|process| Some((process.pid, process.fd().ok()?)));
+    listed.flat_map(|(pid, descriptors)| descriptors.flatten().map(move |descriptor| (pid, descriptor)))
+}
+
+#[cfg(target_os = "linux")]
+fn add_children(process: &Process, found: &mut Vec<Process>) {
+    let tasks = process.tasks().into_iter().flatten().flatten();
+    for child in tasks.filter_map(|task| task.children().ok()).flatten() {
+        if let Ok(child) = Process::new(child.cast_signed()) {
+            add_children(&child, found);
+            found.push(child);
+        }
+    }
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::support::{LIMIT, Service, exists, get, text, try_get};
+use super::support::{LIMIT, Service, error, exists, get, text, try_get};
 
 /// A server in Python that checks systemd's variables, writes the process id, and drains on SIGTERM.
 pub(crate) const SERVER: &str = r"
@@ -133,6 +133,23 @@ fn answered_request_makes_ready() {
     drop(service);
     let service = python(SERVER, &options);
     service.line("slot 0: worker 1 is ready");
+}
+
+/// The old worker accepts and answers meanwhile, and makes no silent successor ready.
+#[test]
+fn silent_successor_abandons_the_reload() {
+    for ready in ["accepting", "http:/"] {
+        let options = ["-n", "1", "--listen", "127.0.0.1:0", "--ready", ready, "--ready-timeout", "3s"];
+        let service = python(SERVER, &options);
+        service.line("slot 0: worker 1 is ready");
+        let port = port(&service);
+        let before = get(port);
+        let silent = "import signal; signal.pause()";
+        std::fs::write(service.directory.path().join("app.py"), silent).expect("a file");
+        let failure = error(&service.command("reload", &[]));
+        assert!(failure.contains("was not ready after 3s"), "{failure}");
+        assert_eq!(before, get(port), "the old worker serves");
+    }
 }
 
 #[test]
