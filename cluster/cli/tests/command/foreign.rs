@@ -139,15 +139,15 @@ fn answered_request_makes_ready() {
 #[test]
 fn silent_successor_abandons_the_reload() {
     for ready in ["accepting", "http:/"] {
-        let options = ["-n", "1", "--listen", "127.0.0.1:0", "--ready", ready, "--ready-timeout", "3s"];
+        let options = ["-n", "1", "--listen", "127.0.0.1:0", "--ready", ready];
         let service = python(SERVER, &options);
         service.line("slot 0: worker 1 is ready");
         let port = port(&service);
         let before = get(port);
-        let silent = "import signal; signal.pause()";
+        let silent = "import sys, time; time.sleep(2); sys.exit(3)";
         std::fs::write(service.directory.path().join("app.py"), silent).expect("a file");
         let failure = error(&service.command("reload", &[]));
-        assert!(failure.contains("was not ready after 3s"), "{failure}");
+        assert!(failure.contains("exited before it was ready"), "{failure}");
         assert_eq!(before, get(port), "the old worker serves");
     }
 }
