@@ -83,3 +83,20 @@ fn change_of_file_reloads() {
     service.line("| new port ");
     service.line("reload 1 finished");
 }
+
+#[test]
+fn flag_precedes_variable_and_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let file = "program = 'app.js'\nworkers = 1\ndrain = '1s'\nterm = '1s'\n";
+    std::fs::write(directory.path().join("cluster.toml"), file).expect("a file");
+    let run = command(directory.path(), "run")
+        .args(["--dry-run", "--workers", "3"])
+        .env("CLUSTER_WORKERS", "2")
+        .env("CLUSTER_DRAIN", "2s")
+        .output();
+    let settings = text(&run.expect("a command"));
+    for line in ["# app: node app.js", "workers = \"3\"", "drain = \"2s\"", "term = \"1s\""] {
+        assert!(settings.contains(line), "{line} in {settings}");
+    }
+}
