@@ -142,7 +142,7 @@ pub struct Pool {
     workers: TaskWorkers,
     /// A timer of the time limit is running.
     is_ticking: bool,
-    /// The same timer, at the supervisor.
+    /// The id of the running timer. `None`: no supervisor has set the timer.
     timer: Option<TimerId>,
     outputs: VecDeque<PoolOutput>,
 }

@@ -1,7 +1,7 @@
 //! The directory of a run, and observations of its files and servers from outside. Removed at the end of the run.
 //!
-//! The path of the directory is longer than the address of a Unix socket, so that every scenario with a path tests
-//! such addresses: the processes run inside the directory, and clients reach its files by its descriptor.
+//! The absolute path of the directory exceeds the longest address of a Unix socket, so every scenario with a path tests
+//! relative addresses: the processes run inside the directory, and clients reach the files by the descriptor of the directory.
 
 use std::fs::{self, File, Permissions};
 use std::io;

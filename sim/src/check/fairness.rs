@@ -147,8 +147,8 @@ impl Fairness {
         Ok(())
     }
 
-    /// Marks workers as free after an acknowledgement. If connections disappeared for other reasons,
-    /// too, nothing is concluded.
+    /// Marks workers as free after an acknowledgement. Marks no worker if connections have disappeared for other reasons,
+    /// too: then the acknowledged connections are unknown.
     fn answered(&mut self, before: &[(SocketId, (WorkerId, u16))], owned: u64) {
         let acknowledged = before.iter().filter(|(socket, _)| of(&self.handed, *socket).is_none());
         let acknowledged: Vec<_> = acknowledged.map(|(_, with)| *with).collect();

@@ -198,9 +198,9 @@ fn stopped_process_holds_connections() {
         if is_read {
             read(&mut kernel, WORKER, UP);
         }
-        assert!(!kernel.is_out_of_reach(client), "may be served, read: {is_read}");
+        assert!(!kernel.is_out_of_reach(client), "a running worker can serve the client, read: {is_read}");
         kernel.processes.enter(WORKER, Phase::Stopped);
-        assert!(kernel.is_out_of_reach(client), "read: {is_read}");
+        assert!(kernel.is_out_of_reach(client), "a stopped worker cannot serve the client, read: {is_read}");
         kernel.processes.enter(WORKER, Phase::Running);
     }
 }
