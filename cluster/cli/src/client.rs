@@ -12,7 +12,6 @@ use tokio::net::unix::OwnedReadHalf;
 use crate::args::{
     EventsArguments, LogsArguments, RestartArguments, ScaleArguments, StatusArguments, Target,
 };
-
 use crate::feed::Record;
 use crate::protocol::{RecordKind, Reply, Request};
 use crate::report::{self, Coded, NOT_RUNNING};
@@ -69,19 +68,7 @@ pub(crate) async fn events(arguments: EventsArguments) -> anyhow::Result<()> {
 }
 
 async fn print_records(target: &Target, request: &Request) -> anyhow::Result<()> {
-    let mut replies = order(target, request).await?;
-    loop {
-        match next(&mut replies).await? {
-            Reply::Progress { record } if target.json => report::line(serde_json::to_string(&record)?)?,
-            Reply::Progress { record } => report::line(record)?,
-            Reply::Lost { records } => {
-                eprintln!("cluster: {records} records are missing: the reader is slow");
-            }
-            Reply::Status(_) => {}
-            Reply::Done => return Ok(()),
-            Reply::Failed { error } => bail!(error),
-        }
-    }
+    await_end(target, request, |record| print(record, target)).await
 }
 
 /// `cluster reload`.
@@ -107,28 +94,39 @@ pub(crate) async fn stop(target: Target) -> anyhow::Result<()> {
 /// Events of the primary, which are not printed: the events of the supervisor contain the same facts.
 const DETAILS: [&str; 5] = ["fork", "online", "listening", "disconnect", "exit"];
 
-/// Orders a command, and waits until the command has taken full effect.
+/// Sends a command, and waits until the command is complete.
 pub(crate) async fn complete(target: &Target, request: &Request) -> anyhow::Result<()> {
-    let mut replies = order(target, request).await?;
-    loop {
-        match next(&mut replies).await? {
-            Reply::Progress { .. } | Reply::Status(_) | Reply::Lost { .. } => {}
-            Reply::Done => return Ok(()),
-            Reply::Failed { error } => bail!(error),
-        }
-    }
+    await_end(target, request, |_| Ok(())).await
 }
 
-/// Orders a command, and prints the events until the command has taken full effect.
+/// Sends a command, and prints the events until the command is complete. JSON includes the details.
 async fn carry_out(target: &Target, request: &Request) -> anyhow::Result<()> {
+    let print_event = |record| match &record {
+        Record::Event(event) if !target.json && DETAILS.contains(&event.event.as_str()) => Ok(()),
+        Record::Event(event) if !target.json => report::line(&event.text),
+        Record::Event(_) | Record::Output(_) => print(record, target),
+    };
+    await_end(target, request, print_event).await
+}
+
+fn print(record: Record, target: &Target) -> io::Result<()> {
+    if target.json { report::line(serde_json::to_string(&record)?) } else { report::line(record) }
+}
+
+/// Sends a request, and calls `observe` with each record until the last reply.
+async fn await_end(
+    target: &Target,
+    request: &Request,
+    mut observe: impl FnMut(Record) -> io::Result<()>,
+) -> anyhow::Result<()> {
     let mut replies = order(target, request).await?;
     loop {
         match next(&mut replies).await? {
-            Reply::Progress { record } if target.json => report::line(serde_json::to_string(&record)?)?,
-            Reply::Progress { record: Record::Event(event) } if !DETAILS.contains(&event.event.as_str()) => {
-                report::line(event.text)?;
+            Reply::Progress { record } => observe(record)?,
+            Reply::Lost { records } => {
+                eprintln!("cluster: {records} records are missing: the reader is slow");
             }
-            Reply::Progress { .. } | Reply::Status(_) | Reply::Lost { .. } => {}
+            Reply::Status(_) => {}
             Reply::Done => return Ok(()),
             Reply::Failed { error } => bail!(error),
         }
