@@ -11,13 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 
-use crate::options::Options;
-use crate::program::Program;
+use crate::options::{FILE, Options};
 use crate::report;
 use crate::units::Time;
-
-/// The file of settings.
-const SETTINGS: &str = "cluster.toml";
 
 /// The port of metrics and health checks in a container.
 const METRICS_PORT: u16 = 9090;
@@ -87,7 +83,7 @@ pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
         System::Nginx => nginx(&facts),
     }];
     if is_new && arguments.system != System::Nginx {
-        files.push(File { name: SETTINGS.to_owned(), text: toml::to_string(&options)? });
+        files.push(File { name: FILE.to_owned(), text: toml::to_string(&options)? });
     }
     for file in &files {
         if let Some(directory) = &arguments.write {
@@ -102,7 +98,7 @@ pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
 /// The settings, and whether `cluster.toml` is to be written.
 fn options(arguments: &InitArguments) -> anyhow::Result<(Options, bool)> {
     if arguments.program.is_empty() {
-        let file = Options::read(Path::new(SETTINGS)).context("`cluster init` needs a program")?;
+        let file = Options::read(Path::new(FILE)).context("`cluster init` needs a program")?;
         let options = arguments.options.or(&file)?;
         return Ok((options, false));
     }
@@ -116,11 +112,7 @@ fn options(arguments: &InitArguments) -> anyhow::Result<(Options, bool)> {
 
 impl Facts {
     fn of(options: &Options, port: u16) -> anyhow::Result<Facts> {
-        let directory = options.cwd.clone().map_or_else(env::current_dir, Ok)?;
-        let line: Vec<OsString> =
-            options.program.iter().chain(options.args.iter().flatten()).map(Into::into).collect();
-        let node = options.node.clone().unwrap_or_else(|| "node".into());
-        let program = Program::of(&line, &node, &directory)?;
+        let program = options.program_of(&options.line())?;
         let seconds = |time: Option<Time>, default| time.map_or(Duration::from_secs(default), |time| time.0);
         let stop = seconds(options.shutdown, 30) + seconds(options.term, 5) + MARGIN;
         let port = options.listen.iter().flatten().next().map_or(port, |listen| listen.address.port());

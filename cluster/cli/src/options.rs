@@ -2,6 +2,9 @@
 //! precedes the variable, and the variable precedes the file.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +15,11 @@ use toml::{Table, Value};
 
 use crate::adapter::StopSignal;
 use crate::listen::Listen;
+use crate::program::Program;
 use crate::units::{Size, Time, Workers};
+
+/// The file of settings where none is named.
+pub(crate) const FILE: &str = "cluster.toml";
 
 /// The settings by flag, variable or key. `None`: not set.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -206,6 +213,25 @@ impl Options {
             check_key(key)?;
         }
         Ok(toml::from_str(text)?)
+    }
+
+    /// The working directory of the workers.
+    pub(crate) fn directory(&self) -> io::Result<PathBuf> {
+        self.cwd.clone().map_or_else(env::current_dir, Ok)
+    }
+
+    /// The program and the arguments of the file.
+    pub(crate) fn line(&self) -> Vec<OsString> {
+        self.program.iter().chain(self.args.iter().flatten()).map(Into::into).collect()
+    }
+
+    /// The program of a command line.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub(crate) fn program_of(&self, line: &[OsString]) -> anyhow::Result<Program> {
+        let node = self.node.as_deref().unwrap_or(Path::new("node"));
+        Program::of(line, node, &self.directory()?)
     }
 
     /// These settings; a setting without a value here has the value in `rest`.

@@ -1,6 +1,5 @@
 //! What a command line runs: the options, the program, and the settings of the supervisor.
 
-use std::env;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,13 +11,10 @@ use tempfile::TempDir;
 use crate::adapter::{self, Ready};
 use crate::args::RunArguments;
 use crate::listen::Sockets;
-use crate::options::Options;
+use crate::options::{FILE, Options};
 use crate::program::Program;
 use crate::systemd::Activated;
 use crate::{preload, settings, socket_path};
-
-/// The file of settings where none is named.
-const FILE: &str = "cluster.toml";
 
 /// A program, with options.
 #[derive(Debug)]
@@ -55,14 +51,9 @@ impl Plan {
     /// The file of settings is invalid, or there is no such program.
     pub(crate) fn of(arguments: &RunArguments) -> anyhow::Result<Plan> {
         let options = read_options(arguments)?;
-        let line: Vec<OsString> = if arguments.program.is_empty() {
-            options.program.iter().chain(options.args.iter().flatten()).map(Into::into).collect()
-        } else {
-            arguments.program.clone()
-        };
-        let directory = options.cwd.clone().map_or_else(env::current_dir, Ok)?;
-        let node = options.node.clone().unwrap_or_else(|| "node".into());
-        let program = Program::of(&line, &node, &directory)?;
+        let line: Vec<OsString> =
+            if arguments.program.is_empty() { options.line() } else { arguments.program.clone() };
+        let program = options.program_of(&line)?;
         let name = options.name.clone().unwrap_or_else(|| program.name.clone());
         let line: Vec<_> = line.iter().map(|part| part.to_string_lossy()).collect();
         Ok(Plan { options, program, name, line: line.join(" ") })
@@ -90,7 +81,7 @@ impl Plan {
 
     fn adapted(&self, ready: &Ready, notify: Option<&TempDir>, sockets: &Sockets) -> anyhow::Result<Program> {
         let signal = self.options.stop_signal.unwrap_or_default();
-        let directory = self.options.cwd.clone().map_or_else(env::current_dir, Ok)?;
+        let directory = self.options.directory()?;
         adapter::adapted(&self.program, ready, signal, notify.map(TempDir::path), sockets, &directory)
     }
 

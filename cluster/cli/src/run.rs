@@ -1,7 +1,7 @@
 //! `cluster run`: the service in the foreground.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -30,7 +30,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let activated = systemd::activated()?;
     let Prepared { settings, addresses, kept } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
-    plan.program.prepare(plan.options.cwd.as_deref().unwrap_or(Path::new(".")))?;
+    plan.program.prepare(&plan.options.directory()?)?;
     let mut supervisor = Supervisor::new(settings)?;
     for own in activated {
         supervisor.adopt_listener(own.descriptor).context("cannot use a socket of the service manager")?;
