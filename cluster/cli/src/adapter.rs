@@ -30,13 +30,13 @@ use readiness::NotifySocket;
 pub(crate) const READY: &str = "cluster:ready";
 
 /// The descriptor of the first socket in the program, as in systemd.
-const FIRST: usize = 3;
+const FIRST_DESCRIPTOR: usize = 3;
 
 /// The time of a program to end after the death of the primary.
-const ORPHANED: Duration = Duration::from_secs(5);
+const ORPHAN_TIME: Duration = Duration::from_secs(5);
 
 /// Variables of the service's own service manager.
-const FOREIGN: [&str; 6] =
+const MANAGER_VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// Runs the program, and exits with the status of the program.
@@ -67,7 +67,7 @@ pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
 /// The program, started through `cluster __exec`: no other process knows the id for `LISTEN_PID`.
 fn command(arguments: &AdapterArguments, notify: Option<&NotifySocket>) -> Command {
     let mut command = Command::new(arguments::own_executable());
-    for name in FOREIGN {
+    for name in MANAGER_VARIABLES {
         command.env_remove(name);
     }
     command.arg("__exec").arg("--parent").arg(std::process::id().to_string());
@@ -87,7 +87,7 @@ fn with_descriptors(part: &OsString, arguments: &AdapterArguments) -> OsString {
     let Some(text) = part.to_str() else { return part.clone() };
     let mut text = text.to_owned();
     for index in 0..arguments.addresses.len() {
-        let number = (FIRST + index).to_string();
+        let number = (FIRST_DESCRIPTOR + index).to_string();
         text = text.replace(&format!("{{fd{}}}", index + 1), &number);
         if index == 0 {
             text = text.replace("{fd}", &number);
@@ -130,5 +130,5 @@ async fn supervise(
 /// Waits until the primary has died, and the time of the program is over.
 async fn orphaned(worker: &Worker) {
     worker.disconnected().await;
-    tokio::time::sleep(ORPHANED).await;
+    tokio::time::sleep(ORPHAN_TIME).await;
 }

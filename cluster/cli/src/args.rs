@@ -48,7 +48,7 @@ pub(crate) enum Command {
     /// The worker process of a foreign program.
     #[command(name = "__adapter", hide = true)]
     Adapter(AdapterArguments),
-    /// Become such a program.
+    /// Become the foreign program, below its adapter.
     #[command(name = "__exec", hide = true)]
     Exec(ExecArguments),
 }

@@ -23,12 +23,12 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     plan.options.give_up = Some(GiveUp::Exit);
     let format = plan.options.log_format.unwrap_or_default();
     run::start_log(format);
-    let Prepared { settings, addresses, kept } = plan.prepare(&[])?;
+    let Prepared { settings, addresses, resources } = plan.prepare(&[])?;
     let mut supervisor = Supervisor::new(settings)?;
     let feed = Feed::new();
     let service = Service::new(plan.name, plan.line, supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);
-    let mut found = Found::new();
+    let mut found = Found::default();
     found.addresses.extend(addresses.iter().map(ToString::to_string));
     let result = supervisor.run_with(|supervisor, event| {
         service.observe(supervisor, event, &mut output);
@@ -38,13 +38,13 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     });
     let result = result.await;
     output.finish().await;
-    drop(kept);
+    drop(resources);
     found.report()?;
     Ok(result?)
 }
 
 /// What the worker has done so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Found {
     addresses: Vec<String>,
     failure: Option<String>,
@@ -53,10 +53,6 @@ struct Found {
 }
 
 impl Found {
-    fn new() -> Self {
-        Found { addresses: Vec::new(), failure: None, is_ready: false, is_cut: false }
-    }
-
     /// Returns whether the check is complete.
     fn observe(&mut self, event: &SupervisorEvent) -> bool {
         match event {
@@ -81,7 +77,8 @@ impl Found {
         if !self.is_ready {
             bail!("the worker has exited before it was ready");
         }
-        let place = if self.addresses.is_empty() { "nowhere".to_owned() } else { self.addresses.join(", ") };
+        let place =
+            if self.addresses.is_empty() { "no address".to_owned() } else { self.addresses.join(", ") };
         report::line(format!("ready, and listening on {place}"))?;
         if self.is_cut {
             bail!("the worker did not exit by itself: `--drain` was over, or a signal was needed");

@@ -44,7 +44,7 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// The status of a service.
 pub(crate) async fn ask_status(target: &Target) -> anyhow::Result<Status> {
-    let mut replies = order(target, &Request::Status).await?;
+    let mut replies = send_request(target, &Request::Status).await?;
     loop {
         match next(&mut replies).await? {
             Reply::Status(status) => return Ok(status),
@@ -119,7 +119,7 @@ async fn await_end(
     request: &Request,
     mut observe: impl FnMut(Record) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut replies = order(target, request).await?;
+    let mut replies = send_request(target, request).await?;
     loop {
         match next(&mut replies).await? {
             Reply::Progress { record } => observe(record)?,
@@ -135,7 +135,7 @@ async fn await_end(
 
 type Replies = Lines<BufReader<OwnedReadHalf>>;
 
-async fn order(target: &Target, request: &Request) -> anyhow::Result<Replies> {
+async fn send_request(target: &Target, request: &Request) -> anyhow::Result<Replies> {
     let path = socket(target)?;
     let stream = UnixStream::connect(&path).await.map_err(|error| not_connected(&path, &error))?;
     let (reader, mut writer) = stream.into_split();

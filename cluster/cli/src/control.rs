@@ -19,7 +19,7 @@ use crate::protocol::{RecordKind, Reply, Request};
 use crate::service::Service;
 
 /// The longest request in bytes.
-const LONGEST: u64 = 4_096;
+const LONGEST_REQUEST: u64 = 4_096;
 
 /// A bound control socket; the file is removed at the end.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
 
 async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<Request> {
     let mut line = String::new();
-    reader.take(LONGEST).read_line(&mut line).await?;
+    reader.take(LONGEST_REQUEST).read_line(&mut line).await?;
     serde_json::from_str(&line).context("the request is not valid: is the command another version?")
 }
 

@@ -9,8 +9,8 @@ use cluster::{Event, SlotId, SupervisorEvent, WorkerId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-/// The records kept for a slow reader; older records are lost for the reader.
-const BACKLOG: usize = 1_024;
+/// The number of records in the queue of a reader; a slower reader loses the oldest.
+const READER_RECORDS: usize = 1_024;
 
 /// The bytes of recent records kept for new readers.
 const RECENT_BYTES: usize = 1 << 20;
@@ -118,7 +118,7 @@ impl Recent {
 
 impl Feed {
     pub(crate) fn new() -> Self {
-        Feed { sender: broadcast::Sender::new(BACKLOG), recent: Arc::default() }
+        Feed { sender: broadcast::Sender::new(READER_RECORDS), recent: Arc::default() }
     }
 
     pub(crate) fn publish(&self, record: Record) {
@@ -146,7 +146,7 @@ pub(crate) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-/// The record of an event; `None` for events without meaning to people.
+/// The record of an event. `None`: an event that changes nothing visible, such as a message of a worker.
 pub(crate) fn record(event: &SupervisorEvent) -> Option<EventRecord> {
     let (name, slot, worker) = describe(event)?;
     let (slot, worker) = (slot.map(|slot| slot.0), worker.map(|worker| worker.0));

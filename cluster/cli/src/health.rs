@@ -71,12 +71,12 @@ async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     }
 }
 
-/// The primary answers, therefore lives.
+/// Any answer shows that the primary runs.
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether a worker serves. Not during a shutdown: a load balancer chooses a different service.
+/// Whether a worker is ready. Not during a shutdown, so that a load balancer chooses another service.
 async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, &'static str) {
     if service.is_ready().await {
         (StatusCode::OK, "ready\n")

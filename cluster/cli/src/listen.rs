@@ -72,7 +72,7 @@ impl From<Listen> for String {
 /// The bound sockets, open until the service ends.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    /// Open until the end.
+    /// The sockets that this process has bound: all except activated sockets.
     listeners: Vec<TcpListener>,
     /// The numbers of the descriptors in the service.
     pub(crate) numbers: Vec<u32>,

@@ -64,7 +64,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", env = "CLUSTER_READY_TIMEOUT")]
     pub(crate) ready_timeout: Option<Time>,
 
-    /// The exits with a restart [default: always].
+    /// The exits after which a slot gets another worker [default: always].
     #[arg(long, value_enum, env = "CLUSTER_RESTART")]
     pub(crate) restart: Option<Restart>,
 

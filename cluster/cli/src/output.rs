@@ -21,7 +21,7 @@ use crate::options::LogFormat;
 const QUEUED_BYTES: usize = 1 << 20;
 
 /// The longest line in bytes; a longer line becomes several.
-const LONGEST: u64 = 16 << 10;
+const LONGEST_LINE: u64 = 16 << 10;
 
 /// The longest wait for the last lines: a process may hold a pipe of an exited worker open, and the reader may be stuck.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(crate) struct Output {
     end: oneshot::Receiver<()>,
 }
 
-/// The way of a line to the reader of this process.
+/// Sends lines to the writing thread and to the feed.
 #[derive(Debug, Clone)]
 struct Sink {
     lines: mpsc::Sender<String>,
@@ -84,7 +84,7 @@ impl Output {
 async fn read(pipe: Pipe, slot: u32, worker: u64, stream: Stream, sink: Sink) {
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
-    while let Ok(1..) = (&mut reader).take(LONGEST).read_until(b'\n', &mut line).await {
+    while let Ok(1..) = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).await {
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         let text = String::from_utf8_lossy(text).into_owned();
         sink.write(OutputLine { time: now(), slot, worker, stream, line: text });

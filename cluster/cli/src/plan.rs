@@ -1,4 +1,4 @@
-//! What a command line runs: the options, the program, and the settings of the supervisor.
+//! The plan of `run` and `check`: the options, the program, and the settings of the supervisor.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -33,12 +33,12 @@ pub(crate) struct Prepared {
     pub(crate) settings: SupervisorSettings,
     /// The bound addresses.
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) kept: Kept,
+    pub(crate) resources: Resources,
 }
 
 /// The resources of the workers until the end.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Resources {
     _sockets: Sockets,
     /// The directory of the sockets for `sd_notify`.
     _notify: Option<TempDir>,
@@ -75,7 +75,7 @@ impl Plan {
         Ok(Prepared {
             settings,
             addresses: sockets.addresses.clone(),
-            kept: Kept { _sockets: sockets, _notify: notify },
+            resources: Resources { _sockets: sockets, _notify: notify },
         })
     }
 

@@ -28,7 +28,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let format = plan.options.log_format.unwrap_or_default();
     start_log(format);
     let activated = systemd::activated()?;
-    let Prepared { settings, addresses, kept } = plan.prepare(&activated)?;
+    let Prepared { settings, addresses, resources } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
     plan.program.prepare(&plan.options.directory()?)?;
     let mut supervisor = Supervisor::new(settings)?;
@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     output.finish().await;
     commands.abort();
     let _ = commands.await;
-    drop(kept);
+    drop(resources);
     Ok(result?)
 }
 

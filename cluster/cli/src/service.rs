@@ -1,4 +1,4 @@
-//! A running service, as readers and commands use it.
+//! A running service, for readers and commands.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -55,9 +55,9 @@ async fn show(terminal: &mut DefaultTerminal, target: Target, mut view: View) ->
         tokio::select! {
             key = keys.recv() => match key.as_ref().map(Action::of) {
                 None | Some(Some(Action::Quit)) => return Ok(()),
-                Some(Some(Action::Order(words, request))) => {
+                Some(Some(Action::Command(words, request))) => {
                     view.note = format!("{words} ...");
-                    tokio::spawn(order(target.clone(), words, request, notes.clone()));
+                    tokio::spawn(carry_out(target.clone(), words, request, notes.clone()));
                 }
                 // A change of the size: draw again.
                 Some(None) => {}
@@ -68,7 +68,7 @@ async fn show(terminal: &mut DefaultTerminal, target: Target, mut view: View) ->
     }
 }
 
-async fn order(target: Target, words: &'static str, request: Request, notes: Notes) {
+async fn carry_out(target: Target, words: &'static str, request: Request, notes: Notes) {
     let note = match client::complete(&target, &request).await {
         Ok(()) => format!("{words}: complete"),
         Err(error) => format!("{words}: {error:#}"),
@@ -89,7 +89,7 @@ fn keys() -> UnboundedReceiver<Event> {
 enum Action {
     Quit,
     /// A command, and its name for people.
-    Order(&'static str, Request),
+    Command(&'static str, Request),
 }
 
 impl Action {
@@ -99,9 +99,9 @@ impl Action {
         match key {
             'q' => Some(Action::Quit),
             'c' if modifiers.contains(KeyModifiers::CONTROL) => Some(Action::Quit),
-            'r' => Some(Action::Order("reload", Request::Reload)),
-            '+' => Some(Action::Order("scale +1", Request::Scale { workers: Scale::By(1) })),
-            '-' => Some(Action::Order("scale -1", Request::Scale { workers: Scale::By(-1) })),
+            'r' => Some(Action::Command("reload", Request::Reload)),
+            '+' => Some(Action::Command("scale +1", Request::Scale { workers: Scale::By(1) })),
+            '-' => Some(Action::Command("scale -1", Request::Scale { workers: Scale::By(-1) })),
             _ => None,
         }
     }

@@ -16,11 +16,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-/// The pause between two looks at the table.
-const LOOK: Duration = Duration::from_millis(10);
+/// The pause between two reads of the table of connections.
+const TABLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The pause after a connection of an older worker, or a refused connection.
-const AGAIN: Duration = Duration::from_millis(20);
+/// The pause before the next attempt: the socket is not polled, an older worker has accepted, or the connection was refused.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest wait for an accept, before the next connection.
+const ACCEPT_LIMIT: Duration = Duration::from_secs(1);
 
 /// The address for local clients.
 pub(super) fn loopback(mut address: SocketAddr) -> SocketAddr {
@@ -31,9 +34,6 @@ pub(super) fn loopback(mut address: SocketAddr) -> SocketAddr {
     }
     address
 }
-
-/// The longest wait for an accept, before the next connection.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Waits until a process below the adapter accepts connections.
 pub(super) async fn accepting(address: SocketAddr) {
@@ -47,22 +47,22 @@ pub(super) async fn accepting(address: SocketAddr) {
 /// Waits until a process below the adapter polls the socket.
 async fn polled() {
     while !is_polled() {
-        sleep(AGAIN).await;
+        sleep(RETRY_PAUSE).await;
     }
 }
 
-/// Connects until a process below the adapter has accepted the connection, and has been sent the first bytes.
+/// Connects and sends the first bytes, until a process below the adapter has accepted such a connection.
 ///
 /// With `TCP_DEFER_ACCEPT` the kernel offers no connection without bytes.
 pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     loop {
         if let Ok(mut connection) = TcpStream::connect(address).await
             && connection.write_all(first).await.is_ok()
-            && timeout(PATIENCE, is_accepted_here(&connection)).await.unwrap_or_default()
+            && timeout(ACCEPT_LIMIT, is_accepted_here(&connection)).await.unwrap_or_default()
         {
             return connection;
         }
-        sleep(AGAIN).await;
+        sleep(RETRY_PAUSE).await;
     }
 }
 
@@ -73,7 +73,7 @@ async fn is_accepted_here(connection: &TcpStream) -> bool {
     loop {
         match inode_of_server(client, server) {
             // In the backlog.
-            Some(0) => sleep(LOOK).await,
+            Some(0) => sleep(TABLE_PAUSE).await,
             Some(inode) => return is_open_below(inode),
             // The process has closed the connection.
             None => return false,
@@ -84,7 +84,7 @@ async fn is_accepted_here(connection: &TcpStream) -> bool {
 /// No table with inodes: the connection counts for the worker.
 #[cfg(not(target_os = "linux"))]
 async fn is_accepted_here(_: &TcpStream) -> bool {
-    sleep(LOOK).await;
+    sleep(TABLE_PAUSE).await;
     true
 }
 
@@ -109,7 +109,7 @@ fn is_open_below(inode: u64) -> bool {
 /// Whether a process below the adapter has the first inherited socket in an `epoll` set.
 #[cfg(target_os = "linux")]
 fn is_polled() -> bool {
-    let number = i32::try_from(super::FIRST).unwrap_or_default();
+    let number = i32::try_from(super::FIRST_DESCRIPTOR).unwrap_or_default();
     let first = Process::myself().and_then(|own| own.fd_from_fd(number));
     let Ok(FDTarget::Socket(inode)) = first.map(|first| first.target) else { return false };
     let member = format!(" ino:{inode:x} ");
@@ -127,8 +127,8 @@ fn is_polled() -> bool {
     false
 }
 
-/// The descriptors of the processes below the adapter, with the process ids. A look at all processes of
-/// the machine takes too long on a busy one.
+/// The descriptors of the processes below the adapter, with the process ids. Reading all processes
+/// of a busy machine takes too long.
 #[cfg(target_os = "linux")]
 fn descriptors_below() -> impl Iterator<Item = (i32, procfs::process::FDInfo)> {
     let mut processes = Vec::new();

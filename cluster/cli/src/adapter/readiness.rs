@@ -19,7 +19,7 @@ use super::{AdapterArguments, Ready};
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The first byte of a request.
-const FIRST: &[u8] = b"G";
+const FIRST_BYTE: &[u8] = b"G";
 
 /// Waits until the program is ready. The supervisor limits the time.
 pub(super) async fn wait(arguments: &AdapterArguments, notify: Option<&NotifySocket>) {
@@ -37,7 +37,7 @@ pub(super) async fn wait(arguments: &AdapterArguments, notify: Option<&NotifySoc
 /// Waits until the program answers a request of the path with a status from 200 to 399.
 async fn answer(address: SocketAddr, path: &str) {
     loop {
-        let connection = connect(address, FIRST).await;
+        let connection = connect(address, FIRST_BYTE).await;
         match status(connection, address, path).await {
             Ok(200..=399) => return,
             Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
