@@ -42,7 +42,7 @@ const MANAGER_VARIABLES: [&str; 6] =
 /// Runs the program, and exits with the status of the program.
 pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
     if cluster::role()? != Role::Worker {
-        bail!("`cluster run` starts the adapter, a person does not");
+        bail!("`__adapter` is internal; write `cluster run --listen ADDR PROGRAM`");
     }
     let worker = Worker::join()?;
     worker.keep_running();

@@ -169,6 +169,9 @@ fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
 
 async fn next(replies: &mut Replies) -> anyhow::Result<Reply> {
     let line = replies.next_line().await.context("cannot read from the control socket")?;
-    let line = line.context("the service has ended before the command was complete")?;
-    serde_json::from_str(&line).context("the service has sent an unknown reply: is it another version?")
+    let line =
+        line.context("the service has ended before the command was complete; its log has the reason")?;
+    serde_json::from_str(&line).context(
+        "the service has sent an unknown reply; use the version of the command that runs the service",
+    )
 }

@@ -42,11 +42,14 @@ impl Control {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => remove_stale(path)?,
             Err(error) => {
-                return Err(error).with_context(|| format!("{} is in the way", path.display()));
+                return Err(error).with_context(|| {
+                    format!("cannot use {} as the control socket; choose another `--control`", path.display())
+                });
             }
         }
-        let listener = UnixListener::bind(path)
-            .with_context(|| format!("cannot bind the control socket {}", path.display()))?;
+        let listener = UnixListener::bind(path).with_context(|| {
+            format!("cannot bind the control socket {}; choose another `--control`", path.display())
+        })?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         Ok(Control { listener, path: path.to_owned() })
     }
@@ -92,7 +95,8 @@ async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     if user != geteuid().as_raw() && user != 0 {
-        let error = format!("user {user} may not command this service");
+        let error =
+            format!("user {user} may not command this service; run the command as its user, or as root");
         return send(&mut writer, &Reply::Failed { error }).await;
     }
     match read_request(&mut reader).await {
@@ -118,7 +122,8 @@ async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
 async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<Request> {
     let mut line = String::new();
     reader.take(LONGEST_REQUEST).read_line(&mut line).await?;
-    serde_json::from_str(&line).context("the request is not valid: is the command another version?")
+    serde_json::from_str(&line)
+        .context("the request is not valid; use the version of the command that runs the service")
 }
 
 /// Sends the recent records, and with `follow` all later records.

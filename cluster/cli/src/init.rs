@@ -98,7 +98,8 @@ pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
 /// The settings, and whether `cluster.toml` is to be written.
 fn options(arguments: &InitArguments) -> anyhow::Result<(Options, bool)> {
     if arguments.program.is_empty() {
-        let file = Options::read(Path::new(FILE)).context("`cluster init` needs a program")?;
+        let file = Options::read(Path::new(FILE))
+            .context("`cluster init` needs a program, or `program` in cluster.toml")?;
         let options = arguments.options.or(&file)?;
         return Ok((options, false));
     }

@@ -149,7 +149,8 @@ impl Program {
     /// The directories of the program, and those of a `PATH`.
     pub(crate) fn path_before(&self, rest: &OsStr) -> anyhow::Result<OsString> {
         let own = self.path.iter().cloned();
-        env::join_paths(own.chain(env::split_paths(rest))).context("the directory has a colon in its name")
+        env::join_paths(own.chain(env::split_paths(rest)))
+            .context("cannot set PATH: a directory has a colon in its name; rename the directory")
     }
 }
 

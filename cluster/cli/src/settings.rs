@@ -25,7 +25,7 @@ const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 /// that knows nothing of clusters.
 ///
 /// # Errors
-/// The value of `ready` is unknown.
+/// The value of `ready` is unknown, or a directory of `PATH` has a colon in its name.
 pub(crate) fn settings(
     options: &Options,
     program: &Program,
@@ -34,7 +34,7 @@ pub(crate) fn settings(
 ) -> anyhow::Result<SupervisorSettings> {
     let workers = options.workers.unwrap_or(Workers::Auto).count();
     let mut settings = SupervisorSettings::new(workers).primary(Settings {
-        spawn: spawn_options(options, program, preload, sockets),
+        spawn: spawn_options(options, program, preload, sockets)?,
         policy: match options.policy.unwrap_or(Policy::RoundRobin) {
             Policy::RoundRobin => SchedulingPolicy::RoundRobin,
             Policy::Shared => SchedulingPolicy::Shared,
@@ -124,32 +124,35 @@ fn spawn_options(
     program: &Program,
     preload: Option<&Path>,
     sockets: &Sockets,
-) -> SpawnOptions {
+) -> anyhow::Result<SpawnOptions> {
     let standard = [Stdio::Ignore, Stdio::Pipe, Stdio::Pipe];
     let inherited = sockets.numbers.iter().copied().map(Stdio::Descriptor);
     let mut spawn = SpawnOptions::new()
         .exec(program.exec.clone())
         .args(program.args.clone())
-        .env(variables(options, program, preload))
+        .env(variables(options, program, preload)?)
         .stdio(standard.into_iter().chain(inherited).chain([Stdio::Channel]))
         .process_group(ProcessGroup::Own)
         .ignore_terminal_signals(false);
     if let Some(directory) = &options.cwd {
         spawn = spawn.cwd(directory.clone());
     }
-    spawn
+    Ok(spawn)
 }
 
-fn variables(options: &Options, program: &Program, preload: Option<&Path>) -> Vec<(OsString, OsString)> {
+fn variables(
+    options: &Options,
+    program: &Program,
+    preload: Option<&Path>,
+) -> anyhow::Result<Vec<(OsString, OsString)>> {
     let own = options.env.iter().flatten().map(|(name, value)| (name.into(), value.into()));
     let mut variables: Vec<(OsString, OsString)> = program.variables.iter().cloned().chain(own).collect();
     let value_of = |variables: &[(OsString, OsString)], name: &str| {
         let own = variables.iter().rfind(|(own, _)| own == name).map(|(_, value)| value.clone());
         own.or_else(|| env::var_os(name)).unwrap_or_default()
     };
-    if !program.path.is_empty()
-        && let Ok(path) = program.path_before(&value_of(&variables, "PATH"))
-    {
+    if !program.path.is_empty() {
+        let path = program.path_before(&value_of(&variables, "PATH"))?;
         variables.push(("PATH".into(), path));
     }
     if let Some(preload) = preload {
@@ -160,5 +163,5 @@ fn variables(options: &Options, program: &Program, preload: Option<&Path>) -> Ve
         node_options.push(preload::node_option(preload));
         variables.push(("NODE_OPTIONS".into(), node_options));
     }
-    variables
+    Ok(variables)
 }

@@ -28,7 +28,8 @@ pub(crate) struct Activated {
 /// # Errors
 /// The variables are invalid, or a descriptor is no socket.
 pub(crate) fn activated() -> anyhow::Result<Vec<Activated>> {
-    let descriptors = sd_notify::listen_fds().context("the sockets of the service manager (LISTEN_FDS)")?;
+    let descriptors = sd_notify::listen_fds()
+        .context("cannot read LISTEN_FDS; the variable has the number of sockets of the service manager")?;
     descriptors
         .map(|descriptor| {
             let name: SockaddrStorage = getsockname(descriptor)
