@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use super::support::{Running, SERVER, Service, command, error, get, text};
+use super::support::{Running, SERVER, Service, command, error, get, is_present, text};
 
 /// The output of `cluster run` for an impossible script.
 fn failure(script: &str, options: &[&str]) -> String {
@@ -139,7 +139,11 @@ fn stuck_reader_blocks_no_worker() {
 
 #[test]
 fn full_disk_stops_no_worker() {
-    let Ok(full) = File::options().write(true).open("/dev/full") else { return };
+    let full = File::options().write(true).open("/dev/full");
+    if !is_present("/dev/full", full.is_ok()) {
+        return;
+    }
+    let full = full.expect("a device");
     let directory = tempfile::tempdir().expect("a directory");
     let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = probe.local_addr().expect("an address").port();

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::support::{LIMIT, Service, error, exists, get, text, try_get};
+use super::support::{Service, error, exists, get, is_present, text, try_get, until};
 
 /// A server in Python that checks systemd's variables, writes the process id, and drains on SIGTERM.
 pub(crate) const SERVER: &str = r"
@@ -250,8 +250,8 @@ def app(environ, start):
 /// The number of the descriptor as an argument.
 #[test]
 fn uvicorn_takes_a_descriptor() {
-    if !std::fs::exists("/usr/lib/python3/dist-packages/uvicorn").unwrap_or_default() {
-        eprintln!("skipped: no uvicorn");
+    let package = std::fs::exists("/usr/lib/python3/dist-packages/uvicorn");
+    if !is_present("uvicorn", package.unwrap_or_default()) {
         return;
     }
     let app = "
@@ -289,14 +289,9 @@ fn number(text: impl AsRef<str>) -> i32 {
 /// Waits until a process has ended.
 #[track_caller]
 fn has_ended(pid: i32) {
-    let start = std::time::Instant::now();
-    while kill(Pid::from_raw(pid), None).is_ok() {
+    until("the process has ended", || {
         // A zombie of a machine without a reaper has ended as well.
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if status.contains(") Z ") {
-            return;
-        }
-        assert!(start.elapsed() < LIMIT, "process {pid} has not ended");
-        thread::yield_now();
-    }
+        status.contains(") Z ") || kill(Pid::from_raw(pid), None).is_err()
+    });
 }

@@ -2,30 +2,19 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::support::{LIMIT, SERVER, Service, error, exists, get, request, text};
+use super::support::{Running, SERVER, Service, error, exists, get, request, text, until};
 
 /// Asks the service to choose a port, and returns the port.
 fn metrics_port(service: &Service) -> u16 {
     let line = service.line("metrics and health checks on http://127.0.0.1:");
     let address = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
     address.and_then(|port| port.parse().ok()).expect("a port")
-}
-
-/// Waits for a state that another process causes.
-#[track_caller]
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < LIMIT, "never: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -70,9 +59,11 @@ fn metrics_count_and_are_clean() {
     }
 }
 
+/// Not ready before the first worker is ready, and during a shutdown, which an open request delays here.
 #[test]
 fn readiness_follows_the_workers() {
-    let script = "process.on('SIGUSR2', () => require('http').createServer((_, res) => setTimeout(() => res.end('x'), 100)).listen(0, '127.0.0.1', () => console.log('up')));
+    let script = "const server = require('http').createServer(() => console.log('asked'));
+process.on('SIGUSR2', () => server.listen(0, '127.0.0.1', () => console.log('port', server.address().port)));
 setInterval(() => {}, 1000);
 console.log('pid', process.pid);";
     let mut service = Service::of_script(script, &["-n", "1", "--metrics", "127.0.0.1:0"]);
@@ -86,8 +77,13 @@ console.log('pid', process.pid);";
     service.line("slot 0: worker 1 is ready");
     assert_eq!(status("/readyz").as_deref(), Some("200"));
     assert_eq!(status("/other").as_deref(), Some("404"));
+    let mut client = TcpStream::connect(("127.0.0.1", service.port())).expect("a listener");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").expect("a connection");
+    service.line("| asked");
     service.signal(Signal::SIGTERM);
-    until("not ready", || status("/readyz").as_deref() != Some("200"));
+    until("503 during the shutdown", || status("/readyz").as_deref() == Some("503"));
+    assert_eq!(status("/healthz").as_deref(), Some("200"));
+    drop(client);
     assert_eq!(service.code(), Some(0));
 }
 
@@ -101,12 +97,15 @@ fn taken_metrics_address_is_error() {
     assert!(error(&service.command("status", &[])).contains("no service runs"));
 }
 
-/// The memory of a process below the worker counts.
+/// The memory of a process below the worker counts: the worker is a shell.
 #[test]
 fn greedy_worker_is_replaced() {
     let script = "const all = []; setInterval(() => all.push(Buffer.alloc(8 << 20, 1)), 20);
 require('http').createServer().listen(0, '127.0.0.1');";
-    let service = Service::of_script(script, &["-n", "1", "--max-rss", "200MiB"]);
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), script).expect("a file");
+    let program = ["sh", "-c", "node app.js; exit $?"];
+    let service = Service::start(directory, &[&["-n", "1", "--max-rss", "200MiB"][..], &program].concat());
     service.line("slot 0: worker 1 is ready");
     service.line("slot 0: worker 2 is ready");
 }
@@ -128,15 +127,12 @@ fn prometheus_scrapes_the_service() {
     // Prometheus does not print the port chosen by the kernel.
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
     let port = free.expect("a free port").port();
-    let mut prometheus = Command::new("prometheus")
+    let mut prometheus = Command::new("prometheus");
+    prometheus
         .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .current_dir(directory)
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("prometheus starts");
+        .current_dir(directory);
+    let _prometheus = Running::start(&mut prometheus);
     let query = "/api/v1/query?query=cluster_slot_ready";
     until("a scrape", || request(port, query).is_ok_and(|answer| answer.contains("\"slot\":\"0\"")));
-    prometheus.kill().expect("prometheus runs");
-    prometheus.wait().expect("a child");
 }

@@ -5,9 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use super::support::{LIMIT, SERVER, Service, exists, request, text};
+use super::support::{LIMIT, SERVER, Service, exists, request, text, until};
 
 /// Sends requests on one keep-alive connection to nginx until the end; returns the answers other than 200.
 fn load(port: u16, is_over: &AtomicBool, answered: &AtomicU64) -> Vec<String> {
@@ -66,11 +65,7 @@ http {{
         .stderr(Stdio::null())
         .spawn()
         .expect("nginx starts");
-    let start = Instant::now();
-    while request(port, "/").is_err() {
-        assert!(start.elapsed() < LIMIT, "nginx does not answer");
-        thread::sleep(Duration::from_millis(20));
-    }
+    until("nginx answers", || request(port, "/").is_ok());
     let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let (outputs, failures) = thread::scope(|scope| {
         let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| load(port, &is_over, &answered))).collect();

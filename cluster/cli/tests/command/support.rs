@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -188,14 +188,30 @@ pub(crate) fn request(port: u16, path: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// Whether a program exists. A test without its program prints that it is skipped.
+/// Whether a program exists.
 pub(crate) fn exists(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
-    let found = found.is_ok_and(|output| output.status.success());
+    is_present(program, found.is_ok_and(|output| output.status.success()))
+}
+
+/// Whether the means of a test are present; else the test prints that it is skipped. With `CLUSTER_TEST_ALL`, as in `.ci/run`, the
+/// test fails instead.
+pub(crate) fn is_present(means: &str, found: bool) -> bool {
     if !found {
-        eprintln!("skipped: no {program}");
+        assert!(std::env::var_os("CLUSTER_TEST_ALL").is_none(), "no {means}; CI.md has the packages");
+        eprintln!("skipped: no {means}");
     }
     found
+}
+
+/// Waits for a state that another process causes and does not report.
+#[track_caller]
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < LIMIT, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// The standard output of a command.
