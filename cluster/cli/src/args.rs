@@ -59,7 +59,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE", env = "CLUSTER_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print the settings, and run nothing.
+    /// Print the settings with the values of `[env]`, and run nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
 
