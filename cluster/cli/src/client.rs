@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -14,7 +14,7 @@ use crate::args::{
 };
 use crate::feed::Record;
 use crate::protocol::{RecordKind, Reply, Request};
-use crate::report::{self, Coded, NOT_RUNNING};
+use crate::report::{self, Coded};
 use crate::socket_path;
 use crate::status::Status;
 
@@ -155,16 +155,16 @@ fn socket(target: &Target) -> anyhow::Result<PathBuf> {
 }
 
 fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
-    let text = match error.kind() {
+    let path = path.display();
+    match error.kind() {
         io::ErrorKind::NotFound => {
-            format!("no service runs at {}; start one with `cluster run`", path.display())
+            Coded::not_running(format!("no service runs at {path}; start one with `cluster run`"))
         }
         io::ErrorKind::ConnectionRefused => {
-            format!("the service of {} has ended; start one with `cluster run`", path.display())
+            Coded::not_running(format!("the service of {path} has ended; start one with `cluster run`"))
         }
-        _ => format!("cannot connect to {}: {error}", path.display()),
-    };
-    Coded { code: NOT_RUNNING, text }.into()
+        _ => anyhow!("cannot connect to {path}: {error}; run the command as the user of the service"),
+    }
 }
 
 async fn next(replies: &mut Replies) -> anyhow::Result<Reply> {

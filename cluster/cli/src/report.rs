@@ -4,14 +4,21 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// A service is not running.
-pub(crate) const NOT_RUNNING: u8 = 3;
+/// The exit code of a command without a running service.
+const NOT_RUNNING: u8 = 3;
 
 /// A failure with an exit code other than 1.
 #[derive(Debug)]
 pub(crate) struct Coded {
     pub(crate) code: u8,
     pub(crate) text: String,
+}
+
+impl Coded {
+    /// No service runs.
+    pub(crate) fn not_running(text: String) -> anyhow::Error {
+        Coded { code: NOT_RUNNING, text }.into()
+    }
 }
 
 impl fmt::Display for Coded {

@@ -7,6 +7,8 @@ use std::{env, fs};
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
 
+use crate::report::Coded;
+
 const EXTENSION: &str = "sock";
 
 /// The directory of this user's services: in `XDG_RUNTIME_DIR`, in `/run` for root, otherwise in the temporary directory.
@@ -54,7 +56,10 @@ pub(crate) fn only() -> anyhow::Result<PathBuf> {
     let mut sockets: Vec<PathBuf> = sockets.collect();
     sockets.sort();
     match &sockets[..] {
-        [] => bail!("no service runs: {} has no socket; start one with `cluster run`", directory.display()),
+        [] => Err(Coded::not_running(format!(
+            "no service runs: {} has no socket; start one with `cluster run`",
+            directory.display()
+        ))),
         [socket] => Ok(socket.clone()),
         several => {
             let names = several.iter().filter_map(|path| path.file_stem()).map(|name| name.to_string_lossy());

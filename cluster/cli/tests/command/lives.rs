@@ -31,7 +31,11 @@ fn signal_stops_a_service() {
     service.signal(Signal::SIGTERM);
     service.line("the shutdown finished");
     assert_eq!(service.code(), Some(0));
-    assert!(error(&service.command("status", &[])).contains("no service runs"));
+    for options in [&[][..], &["--name", "app"]] {
+        let status = service.command("status", options);
+        assert!(error(&status).contains("no service runs"));
+        assert_eq!(status.status.code(), Some(3));
+    }
 }
 
 #[test]
