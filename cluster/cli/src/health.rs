@@ -27,7 +27,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The address cannot be bound.
 pub(crate) async fn start(options: &Options, service: &Arc<Service>) -> anyhow::Result<()> {
     if let Some(address) = options.metrics {
-        tokio::spawn(Health::bind(address).await?.serve(service.clone()));
+        tokio::spawn(serve(bind(address).await?, service.clone()));
     }
     if options.max_rss.is_some() {
         tokio::spawn(sample(service.clone()));
@@ -35,33 +35,22 @@ pub(crate) async fn start(options: &Options, service: &Arc<Service>) -> anyhow::
     Ok(())
 }
 
-/// The bound socket of the endpoints.
-#[derive(Debug)]
-struct Health(TcpListener);
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.with_context(|| format!("cannot listen on {address} for `metrics`"))?;
+    tracing::info!("metrics and health checks on http://{}/metrics", listener.local_addr()?);
+    Ok(listener)
+}
 
-impl Health {
-    /// Binds the address.
-    ///
-    /// # Errors
-    /// The address cannot be bound.
-    async fn bind(address: SocketAddr) -> anyhow::Result<Health> {
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address} for `metrics`"))?;
-        tracing::info!("metrics and health checks on http://{}/metrics", listener.local_addr()?);
-        Ok(Health(listener))
-    }
-
-    /// Answers until the future is dropped.
-    async fn serve(self, service: Arc<Service>) {
-        let app = Router::new()
-            .route("/metrics", get(metrics))
-            .route("/healthz", get(healthz))
-            .route("/readyz", get(readyz))
-            .with_state(service);
-        // Never ends without a signal for the shutdown.
-        let _ = axum::serve(self.0, app).await;
-    }
+/// Answers until the future is dropped.
+async fn serve(listener: TcpListener, service: Arc<Service>) {
+    let app = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(service);
+    // Never ends without a signal for the shutdown.
+    let _ = axum::serve(listener, app).await;
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpSocket;
 
 use crate::systemd::Activated;
+use crate::units::text_in_file;
 
 /// The unaccepted connections in the kernel at most; the system has a limit of its own.
 const BACKLOG: u32 = 4_096;
@@ -55,19 +56,7 @@ impl fmt::Display for Listen {
     }
 }
 
-impl TryFrom<String> for Listen {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Listen> for String {
-    fn from(listen: Listen) -> String {
-        listen.to_string()
-    }
-}
+text_in_file!(Listen);
 
 /// The bound sockets, open until the service ends.
 #[derive(Debug, Default)]

@@ -137,9 +137,23 @@ impl TryFrom<TextOrNumber> for Workers {
     }
 }
 
-/// The file and the command line have the same texts.
+impl From<Workers> for String {
+    fn from(workers: Workers) -> String {
+        workers.to_string()
+    }
+}
+
+/// The file has the same texts as the command line: conversions for `try_from` and `into` of serde.
 macro_rules! text_in_file {
     ($($type:ty),+) => {$(
+        impl TryFrom<String> for $type {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+
         impl From<$type> for String {
             fn from(value: $type) -> String {
                 value.to_string()
@@ -147,24 +161,9 @@ macro_rules! text_in_file {
         }
     )+};
 }
+pub(crate) use text_in_file;
 
-text_in_file!(Time, Size, Workers);
-
-impl TryFrom<String> for Time {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for Size {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
+text_in_file!(Time, Size);
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::listen::Sockets;
 use crate::program::Program;
+use crate::units::text_in_file;
 
 /// How the adapter runs the program.
 #[derive(Debug, Args)]
@@ -133,19 +134,7 @@ impl fmt::Display for StopSignal {
     }
 }
 
-impl TryFrom<String> for StopSignal {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<StopSignal> for String {
-    fn from(signal: StopSignal) -> String {
-        signal.to_string()
-    }
-}
+text_in_file!(StopSignal);
 
 /// The program, behind an adapter.
 ///
