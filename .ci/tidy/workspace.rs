@@ -32,7 +32,7 @@ pub(crate) fn files(extensions: &[&str]) -> Vec<File> {
     collect(&root(), extensions, &mut paths);
     paths.sort();
     let file = |path: PathBuf| {
-        let from_root = path.strip_prefix(root()).expect("it was found there");
+        let from_root = path.strip_prefix(root()).expect("a path below the root");
         let text = fs::read_to_string(&path).expect("a text file");
         File { path: from_root.display().to_string(), text }
     };

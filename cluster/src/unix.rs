@@ -377,7 +377,7 @@ impl Unix {
         let address = bind::local_address(bound)?;
         if descriptor::is_stream(bound) {
             listen::listen(bound, backlog)?;
-            let bound = self.sockets.open.remove(&socket).expect("it was just found");
+            let bound = self.sockets.open.remove(&socket).expect("the found entry");
             let listening = self.watch(bound, is_shared)?;
             self.listeners.insert(socket, listening);
         }

@@ -267,7 +267,7 @@ async fn stop() -> TestResult {
     let slow = fork(&mut primary, "serve");
     let number = port(&mut primary).await?;
     primary.kill(slow, Signal::SIGSTOP);
-    let pid = primary.worker(slow).and_then(WorkerInfo::pid).ok_or("it has a number")?;
+    let pid = primary.worker(slow).and_then(WorkerInfo::pid).ok_or("a process id")?;
     let pid = Pid::from_raw(i32::try_from(pid)?);
     let stopped = waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT)?;
     assert_eq!(stopped, WaitStatus::Stopped(pid, nix::sys::signal::Signal::SIGSTOP));
@@ -286,7 +286,7 @@ async fn stop_forever() -> TestResult {
     let worker = fork(&mut primary, "serve");
     port(&mut primary).await?;
     primary.kill(worker, Signal::SIGSTOP);
-    let pid = primary.worker(worker).and_then(WorkerInfo::pid).ok_or("it has a number")?;
+    let pid = primary.worker(worker).and_then(WorkerInfo::pid).ok_or("a process id")?;
     let pid = Pid::from_raw(i32::try_from(pid)?);
     let stopped = WaitStatus::Stopped(pid, nix::sys::signal::Signal::SIGSTOP);
     assert_eq!(waitid(Id::Pid(pid), WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT)?, stopped);

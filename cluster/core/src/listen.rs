@@ -266,7 +266,7 @@ mod tests {
     /// A `SocketAddr` becomes the same address, not exclusive.
     #[test]
     fn socket_address_is_kept() {
-        let address: SocketAddr = "127.0.0.2:80".parse().expect("it is one");
+        let address: SocketAddr = "127.0.0.2:80".parse().expect("an address");
         let options = ListenOptions::from(address);
         assert_eq!(options.address.to_string(), "127.0.0.2:80");
         assert!(!options.is_exclusive());
@@ -275,7 +275,7 @@ mod tests {
     /// The zone of an address reaches the primary and the kernel.
     #[test]
     fn zone_is_kept() {
-        let address: SocketAddr = "[fe80::1%7]:80".parse().expect("it is one");
+        let address: SocketAddr = "[fe80::1%7]:80".parse().expect("an address");
         let ListenOptions { address, .. } = ListenOptions::from(address);
         assert_eq!(address.to_string(), "[fe80::1%7]:80");
         assert_eq!(address.query(0, None).address.as_deref(), Some("fe80::1%7"));

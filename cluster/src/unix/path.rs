@@ -128,7 +128,7 @@ mod tests {
 
     fn path_bound(path: &str, readable_all: bool, writable_all: bool) -> io::Result<(OwnedFd, BoundPath)> {
         let (socket, path) = bind(path, readable_all, writable_all)?;
-        Ok((socket, path.expect("it is no abstract name")))
+        Ok((socket, path.expect("a path in the file system")))
     }
 
     /// An abstract name makes no file and is free again when the socket is closed.

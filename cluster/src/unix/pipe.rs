@@ -136,8 +136,8 @@ mod tests {
         theirs.set_read_timeout(Some(std::time::Duration::from_secs(3))).expect("a bound");
         let mut pipe = Pipe::new(ours).expect("a pipe");
         pipe.write_all(b"all").await.expect("room");
-        pipe.shutdown().await.expect("it is open");
-        assert_eq!(std::io::read_to_string(&theirs).expect("it ends"), "all");
+        pipe.shutdown().await.expect("an open pipe");
+        assert_eq!(std::io::read_to_string(&theirs).expect("an end"), "all");
         drop(pipe);
     }
 

@@ -72,15 +72,15 @@ async fn descriptors_are_private_and_non_blocking() {
     let mut unix = Unix::new();
     for address in addresses {
         let (socket, _) = bind(&mut unix, address.clone(), None);
-        let descriptor = unix.take(socket).expect("it is bound");
+        let descriptor = unix.take(socket).expect("a bound socket");
         assert!(is_private(&descriptor) && is_non_blocking(&descriptor), "{address:?}");
     }
     let (listener, address) = bind(&mut unix, loopback(), Some(5));
-    assert!(is_private(unix.listeners.find(listener).expect("it listens").socket()));
+    assert!(is_private(unix.listeners.find(listener).expect("a listener").socket()));
     unix.perform(Call::ResumeAccept { socket: listener });
     let _client = connect(&address);
     let OsEvent::Accepted { socket, .. } = next(&mut unix).await else { unreachable!("a connection") };
-    let accepted = unix.take(socket).expect("it was accepted");
+    let accepted = unix.take(socket).expect("an accepted socket");
     assert!(is_private(&accepted) && is_non_blocking(&accepted));
 }
 
@@ -236,7 +236,7 @@ async fn close_ends_what_the_machine_has() {
         let ours = if taken { unix.take(socket) } else { None };
         unix.perform(Call::Close { socket });
         if let Some(ours) = ours {
-            File::from(ours).write_all(b"!").expect("it is open");
+            File::from(ours).write_all(b"!").expect("an open pipe");
             client.read_exact(&mut [0]).expect("a byte");
         }
         assert_eq!(client.read(&mut [0]).expect("the end"), 0);

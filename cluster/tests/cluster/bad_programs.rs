@@ -135,7 +135,7 @@ async fn missing() -> TestResult {
         let guard = tracing::subscriber::set_default(subscriber.finish());
         let spawn = SpawnOptions::new().exec(program);
         let settings = SupervisorSettings::new(3).primary(Settings { spawn, ..Settings::default() });
-        let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
+        let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("no error")?;
         drop(guard);
         assert_eq!(error.to_string(), "no worker is ready: another start would fail as well");
         let cause = std::error::Error::source(&error).ok_or("a cause")?.to_string();

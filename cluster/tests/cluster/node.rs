@@ -397,7 +397,7 @@ async fn node_sockets() -> TestResult {
     primary.send_with(worker, json!("socket"), listener.accept()?.0)?;
     let port = message(&mut primary).await?.as_u64().and_then(|port| u16::try_from(port).ok());
     assert_eq!(io::read_to_string(client)?, "node");
-    let client = connect(port.ok_or("it is a port")?)?;
+    let client = connect(port.ok_or("a port")?)?;
     match back(&mut primary).await? {
         (kind, Socket::TcpStream(mut stream)) if kind == "socket" => stream.write_all(b"rust")?,
         other => return Err(format!("{other:?}").into()),
@@ -437,7 +437,7 @@ async fn node_sockets() -> TestResult {
 async fn back(primary: &mut Primary) -> Result<(Value, Socket), Failed> {
     match until(primary, |event| matches!(event, Event::Message { .. })).await?.pop() {
         Some(Event::Message { message, handle: Some(passed), .. }) => {
-            Ok((message.json()?, primary.take_socket(passed).ok_or("it is there")?.into()))
+            Ok((message.json()?, primary.take_socket(passed).ok_or("a passed socket")?.into()))
         }
         other => Err(format!("{other:?}").into()),
     }

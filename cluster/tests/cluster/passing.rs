@@ -96,7 +96,7 @@ async fn to_primary() -> TestResult {
     for _ in 0..5 {
         let (message, handle) = passed(&mut primary).await?;
         let passed = handle.ok_or("a socket")?;
-        let socket = primary.take_socket(passed).ok_or("it is there")?;
+        let socket = primary.take_socket(passed).ok_or("a passed socket")?;
         assert!(primary.take_socket(passed).is_none());
         assert_eq!(message, used(socket.into(), passed.kind)?);
     }

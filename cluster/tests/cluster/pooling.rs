@@ -141,7 +141,7 @@ async fn failures() -> TestResult {
         return Err("no failed task".into());
     };
     assert!(text.starts_with("the task panicked") && text.contains("a planted panic"), "{text}");
-    let text = pool.run::<_, Value>("no pair").await.err().ok_or("it succeeded")?.to_string();
+    let text = pool.run::<_, Value>("no pair").await.err().ok_or("no error")?.to_string();
     assert!(text.starts_with("the task failed: the worker cannot read the task"), "{text}");
     let decoded = pool.run::<_, String>(&("double", 1)).await;
     assert!(matches!(decoded, Err(PoolError::Decode(_))), "{decoded:?}");
@@ -157,7 +157,7 @@ async fn at_most_once() -> TestResult {
     let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
     let (task, running) = holding.start(&pool).await?;
     kill(running.process, Signal::SIGKILL)?;
-    let error = timeout(TIMEOUT, task).await?.err().ok_or("it succeeded")?;
+    let error = timeout(TIMEOUT, task).await?.err().ok_or("no error")?;
     let PoolError::Task(TaskError::WorkerDied { status, .. }) = error else { return Err(error.into()) };
     assert_eq!(status, Some(ExitStatus::Signal(::cluster::Signal::SIGKILL)));
     let (task, next) = holding.start(&pool).await?;

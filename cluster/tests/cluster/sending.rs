@@ -160,7 +160,7 @@ async fn exit_in_vain() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit in vain");
     until(&mut primary, |event| matches!(event, Event::Fork { .. })).await?;
-    let pid = primary.worker(worker).and_then(::cluster::WorkerInfo::pid).ok_or("it has a number")?;
+    let pid = primary.worker(worker).and_then(::cluster::WorkerInfo::pid).ok_or("a process id")?;
     let pid = Pid::from_raw(i32::try_from(pid)?);
     let ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
     assert_eq!(ended, WaitStatus::Exited(pid, 5));

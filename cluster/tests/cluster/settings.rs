@@ -123,7 +123,7 @@ async fn untaken_pipes() -> TestResult {
     let mut primary = shell("echo hello; exit 3", SpawnOptions::new().silent(true))?;
     let worker = primary.fork()?;
     until(&mut primary, |event| *event == exit(worker, 3)).await?;
-    let output = primary.stdio(worker).remove(&1).ok_or("it is known as long as its last event")?;
+    let output = primary.stdio(worker).remove(&1).ok_or("the output of the worker")?;
     assert_eq!(text(output).await?, "hello\n");
     let worker = primary.fork()?;
     rest(&mut primary).await?;

@@ -103,7 +103,7 @@ async fn failed_reload() -> TestResult {
     let running = start(settings).await?;
     let before = running.status().await?;
     std::fs::write(&path, "")?;
-    let error = timeout(TIMEOUT, running.handle.reload()).await?.err().ok_or("it succeeded")?;
+    let error = timeout(TIMEOUT, running.handle.reload()).await?.err().ok_or("no error")?;
     let is_abandoned = matches!(error, HandleError::Abandoned(AbandonReason::StartFailed { .. }));
     assert!(
         is_abandoned && error.to_string().contains("exited before it was ready: exit status: 3"),
@@ -286,7 +286,7 @@ async fn owned() -> TestResult {
 /// No worker can start: `run` fails instead of holding empty slots.
 async fn give_up() -> TestResult {
     let settings = settings(&["exit"]).intensity(2, Duration::from_mins(1));
-    let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
+    let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("no error")?;
     assert!(matches!(error, RunError::GaveUp { reason: GiveUpReason::Restarts { .. }, .. }), "{error}");
     let cause = std::error::Error::source(&error).ok_or("a cause")?.to_string();
     assert_eq!(cause, "the worker exited before it was ready: exit status: 3");
@@ -299,7 +299,7 @@ async fn never_listens() -> TestResult {
     // The program does not return after a disconnect, either.
     let hurried = timeouts.term(Duration::from_millis(1)).lame_duck(Duration::ZERO).shutdown(Duration::ZERO);
     let settings = hurried.backoff(Duration::ZERO, Duration::ZERO);
-    let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("it succeeded")?;
+    let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("no error")?;
     let RunError::GaveUp { reason, last, code, .. } = error else { return Err(format!("{error}").into()) };
     assert_eq!((reason, code), (GiveUpReason::FailedStarts { starts: 2 }, 1));
     assert_eq!(last, RestartReason::StartFailed(StartFailure::Timeout(Duration::from_millis(50))));
@@ -310,7 +310,7 @@ async fn never_listens() -> TestResult {
 /// policy.
 async fn suspended() -> TestResult {
     let failing = settings(&["exit when ready"]).intensity(2, Duration::from_mins(1));
-    let error = timeout(TIMEOUT, Supervisor::new(failing)?.run()).await?.err().ok_or("it succeeded")?;
+    let error = timeout(TIMEOUT, Supervisor::new(failing)?.run()).await?.err().ok_or("no error")?;
     assert!(matches!(error, RunError::GaveUp { .. }), "{error}");
     let ended = settings(&["exit when ready"]).restart(RestartPolicy::Never);
     Ok(timeout(TIMEOUT, Supervisor::new(ended)?.run()).await??)

@@ -136,7 +136,7 @@ async fn our_datagrams() -> TestResult {
     for policy in POLICIES {
         let listen = json!({ "udp": true, "host": HOST, "zone": ZONE, "port": 0 });
         let mut primary = serving(policy, &listen)?;
-        let at: SocketAddrV6 = message(&mut primary).await?.as_str().ok_or("it is a text")?.parse()?;
+        let at: SocketAddrV6 = message(&mut primary).await?.as_str().ok_or("a text")?.parse()?;
         assert_eq!((*at.ip(), at.scope_id()), (HOST, if_nametoindex(ZONE)?));
         primary.disconnect_all();
         rest(&mut primary).await?;

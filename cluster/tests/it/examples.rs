@@ -48,12 +48,12 @@ impl Example {
         let mut command = Command::new(build(name)?);
         command.args(arguments).envs(variables.iter().copied()).process_group(0);
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let output = process.stdout.take().ok_or("it has no output")?;
+        let output = process.stdout.take().ok_or("a pipe")?;
         Ok(Example { process, lines: BufReader::new(output).lines() })
     }
 
     fn line(&mut self) -> Result<String, Box<dyn Error>> {
-        Ok(self.lines.next().ok_or("it has ended")??)
+        Ok(self.lines.next().ok_or("a line before the end")??)
     }
 
     /// The port in the line printed when all workers listen.
@@ -271,7 +271,7 @@ fn two_programs_talk() -> TestResult {
 #[test]
 fn missing_worker_program_is_named() -> TestResult {
     let example = build("two_programs")?;
-    let alone = tempfile::tempdir_in(example.parent().ok_or("it is in a directory")?)?;
+    let alone = tempfile::tempdir_in(example.parent().ok_or("a directory")?)?;
     let linked = alone.path().join("two_programs");
     fs::hard_link(example, &linked)?;
     let output = Command::new(linked).output()?;

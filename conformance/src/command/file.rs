@@ -82,16 +82,20 @@ mod tests {
     fn write_keeps_mode_and_links() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let [one, other] = ["one", "other"].map(|name| directory.path().join(name));
-        let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
-        fs::write(&one, "old").expect("it can be written");
+        let mode = |path: &Path| fs::metadata(path).expect("an existing path").permissions().mode() & 0o777;
+        fs::write(&one, "old").expect("a writable file");
         for wanted in [0o600, 0o666] {
-            fs::set_permissions(&one, Permissions::from_mode(wanted)).expect("it is ours");
-            write(&one, b"new").expect("it can be written");
+            fs::set_permissions(&one, Permissions::from_mode(wanted)).expect("permission");
+            write(&one, b"new").expect("a writable file");
             assert_eq!(mode(&one), wanted);
         }
         fs::hard_link(&one, &other).expect("a second name");
-        write(&one, b"newer").expect("it can be written");
-        assert_eq!(fs::read(&other).expect("it can be read"), b"newer");
-        assert_eq!(fs::read_dir(directory.path()).expect("it is there").count(), 2, "nothing else is left");
+        write(&one, b"newer").expect("a writable file");
+        assert_eq!(fs::read(&other).expect("a readable file"), b"newer");
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("an existing path").count(),
+            2,
+            "nothing else is left"
+        );
     }
 }

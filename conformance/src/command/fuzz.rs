@@ -130,7 +130,7 @@ impl Fuzz {
         }
         diverging.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         for (number, arm, failure) in diverging.iter().take(SHOWN) {
-            let real = reals.iter().find(|real| real.name() == *arm).expect("it was run there");
+            let real = reals.iter().find(|real| real.name() == *arm).expect("a run on the arm");
             self.explain(*number, real, &checker, failure)?;
             if interrupt::is_stopped() {
                 return Ok(Outcome::Interrupted);

@@ -90,7 +90,7 @@ impl Defect {
         let reading = |set: u32| {
             let mut reading = trace.clone();
             for (_, (observer, at)) in meant.iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0) {
-                let lines = reading.observers.get_mut(observer).expect("it has this line");
+                let lines = reading.observers.get_mut(observer).expect("the observer of the line");
                 lines[*at].what.clone_from(word);
             }
             reading
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn readings_start_with_one_line() {
         let text = r#"{ "runtime": "node v20.*", "seen": ["worker: end"], "instead": "reset", "defect": "It is an end." }"#;
-        let defect: Defect = serde_json::from_str(text).expect("it is one");
+        let defect: Defect = serde_json::from_str(text).expect("a defect");
         let lines =
             ["worker 1: end server=web", "worker 1: closed", "worker 2: end server=web", "client 1: end"];
         let trace = Trace::of(lines.map(|line| line.parse().expect(line)), &BTreeSet::new());

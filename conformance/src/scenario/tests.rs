@@ -33,7 +33,7 @@ const GOOD: &str = r#"{
 
 #[test]
 fn good_scenario_is_valid() {
-    Scenario::parse(Path::new("dir/good.json"), GOOD).expect("it is the example");
+    Scenario::parse(Path::new("dir/good.json"), GOOD).expect("the valid example");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn unclosed_server_names_its_line() {
     assert_eq!(mistake(fork, &open), expected);
     for ends in ["{ \"close\": \"mine\" }", "{ \"exit\": 0 }", "\"crash\""] {
         let text = GOOD.replacen(fork, &format!("{open}, {ends}"), 1);
-        Scenario::parse(Path::new("dir/good.json"), &text).expect("it can end");
+        Scenario::parse(Path::new("dir/good.json"), &text).expect("a scenario that ends");
     }
 }
 

@@ -20,7 +20,7 @@ fn verdict(claim: Claim, runtime: &str, holds: bool, excused: bool) -> Verdict {
 }
 
 fn row(verdicts: &[Verdict]) -> String {
-    let scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("they are ours");
+    let scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("valid scenarios");
     let status = statuses(verdicts);
     let subjects = Subjects::ours();
     let page = Page { subjects: &subjects, scenarios: &scenarios, status: &status }.to_string();
@@ -51,7 +51,7 @@ fn row_has_worst_mark_per_arm() {
 
 #[test]
 fn uncovered_tests_are_missing() {
-    let mut scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("they are ours");
+    let mut scenarios = Scenario::all(Path::new(scenario::DIRECTORY)).expect("valid scenarios");
     let subjects = Subjects::ours();
     assert_eq!(subjects.check(&scenarios), Ok(()));
     let before = subjects.missing(&scenarios).len();

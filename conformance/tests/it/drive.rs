@@ -35,7 +35,7 @@ const ENOUGH: Duration = Duration::from_mins(1);
 fn run_ends_with_last_process() {
     // No process listens at port 1; a grandchild that outlives the primary writes the last line.
     let script = "echo primary: start; (sleep 0.1; echo worker 1: listening server=web port=1) & exit 0";
-    let trace = run(script, ENOUGH).expect("it ends");
+    let trace = run(script, ENOUGH).expect("an end");
     let expected = "primary\n  start\nworker 1\n  listening server=web port=p1\n\
                     client 1\n  refused server=web\nclient 2\n  refused server=web\n";
     assert_eq!(trace.to_string(), expected);
@@ -43,7 +43,7 @@ fn run_ends_with_last_process() {
 
 #[test]
 fn launch_passes_the_environment() {
-    let trace = run("echo primary: start color=$COLOR", ENOUGH).expect("it ends");
+    let trace = run("echo primary: start color=$COLOR", ENOUGH).expect("an end");
     assert_eq!(trace.to_string(), "primary\n  start color=blue\n");
 }
 
@@ -54,7 +54,7 @@ fn hanging_run_is_killed() {
     let hang = if let RunError::Hang { seen, stderr, .. } = &error { Some((seen, stderr)) } else { None };
     let (seen, stderr) = hang.expect("a hanging run");
     assert_eq!(stderr, "oh dear\n");
-    let pid = seen.lines().find_map(|(_, line)| line.detail("pid")).expect("it was written");
+    let pid = seen.lines().find_map(|(_, line)| line.detail("pid")).expect("a written line");
     assert!(!Path::new("/proc").join(pid).exists(), "process {pid} is left");
     assert!(
         error

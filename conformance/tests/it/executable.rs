@@ -10,7 +10,7 @@ pub(crate) fn write(path: &Path, text: &str) {
     let mut shell = Command::new("sh");
     shell.args(["-c", "cat > \"$0\" && chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped());
     let mut writer = shell.spawn().expect("there is a shell");
-    let mut stdin = writer.stdin.take().expect("it was asked for");
+    let mut stdin = writer.stdin.take().expect("a pipe");
     stdin.write_all(text.as_bytes()).expect("the shell reads");
     drop(stdin);
     assert!(writer.wait().expect("our own child").success(), "{} was not written", path.display());

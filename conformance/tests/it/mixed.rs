@@ -70,7 +70,7 @@ fn our_primary_starts_node_workers() {
     let trace = stub.run(Side::Unix);
     let seen = trace.seen_by(Observer::Worker(1)).iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(seen, ["start script=recorder.cjs scenario=s.json"]);
-    let exit = trace.seen_by(Observer::Primary).last().expect("it forked");
+    let exit = trace.seen_by(Observer::Primary).last().expect("a line of the primary");
     assert_eq!((exit.what.as_str(), exit.detail("code")), ("exit", Some("4")), "{trace}");
 }
 

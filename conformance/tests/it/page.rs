@@ -33,7 +33,8 @@ async fn shown() -> Browser {
     let browser = Browser::start().await;
     let page = browser.path("run.html");
     let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
-    let output = command.arg("replay").arg(eventful()).arg("--html").arg(&page).output().expect("it runs");
+    let output =
+        command.arg("replay").arg(eventful()).arg("--html").arg(&page).output().expect("a running process");
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     browser.open(&page).await;
     browser
@@ -205,7 +206,7 @@ async fn page_escapes_text_and_loads_nothing() {
         faulty: vec![format!("The check fails: {evil}")],
         step: Some(world.steps()),
     };
-    let page = Diagram::of(about, world.trace().expect("it was asked for")).page();
+    let page = Diagram::of(about, world.trace().expect("a recorded trace")).page();
     fs::write(browser.path("run.html"), page).expect("a file");
     browser.open(&browser.path("run.html")).await;
     assert_eq!(browser.text("#description").await, evil);

@@ -53,7 +53,7 @@ fn replay(text: &str) -> Option<(Trace, bool)> {
 
 fn fresh(line: &str) -> Output {
     let command = Command::new(env!("CARGO_BIN_EXE_conformance")).args(["replay", "--", line]).output();
-    command.expect("it can be started")
+    command.expect("the program starts")
 }
 
 /// Random lines replay equally twice here and once in a fresh process.
@@ -63,7 +63,7 @@ fn line_replays_everywhere() {
     let same = |seed| {
         let line = random(seed);
         prop_assert_eq!(&random(seed), &line, "it was drawn twice");
-        let (trace, is_recorded) = replay(&line).expect("it was just written");
+        let (trace, is_recorded) = replay(&line).expect("a valid line");
         prop_assert!(is_recorded, "{}", line);
         prop_assert!(replay(&line).expect("as before").0 == trace, "{}", line);
         let output = fresh(&line);

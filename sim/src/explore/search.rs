@@ -432,7 +432,7 @@ mod tests {
         for (name, faults) in
             [("plan-2-0-.d1-s", Faults::none()), ("plan-1-1--cl", Faults::none()), ("plan-1-1-.d1-d", kill)]
         {
-            let scenario: Scenario<RandomProgram> = name.parse().expect("it is a name");
+            let scenario: Scenario<RandomProgram> = name.parse().expect("a name of a scenario");
             let world = scenario.world().with_faults(faults);
             let [reduced, whole] = [true, false].map(|uses_sleep_sets| {
                 let mut search =

@@ -24,7 +24,7 @@ impl Program for BlockedWorker {
         match event {
             Event::Message { message, .. } if message == "blocks" => {
                 process.observe("blocked");
-                primary.send(WORKER, json!("hello")).expect("it is connected");
+                primary.send(WORKER, json!("hello")).expect("a connected worker");
                 if self.killed {
                     primary.kill(WORKER, Signal::SIGKILL);
                 } else {

@@ -245,7 +245,7 @@ fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
         address,
         // A Unix socket has -1, which is no port; the descriptor of a Unix socket has null.
         port: match stream_port(fields)?.unwrap_or(0) {
-            port @ -1..=65_535 => i32::try_from(port).expect("it is small"),
+            port @ -1..=65_535 => i32::try_from(port).expect("a port below 65536"),
             _ => return Err(fields.violation(Field::Port)),
         },
         address_type: address_type(&fields.get(Field::AddressType)),

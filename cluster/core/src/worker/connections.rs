@@ -49,7 +49,7 @@ impl Servers {
         let Some(listener) = found.filter(|listener| !self.is_at_limit(*listener)) else {
             return peer.decline(seq, connection);
         };
-        let server = self.rows.get_mut(&listener).expect("it was just found");
+        let server = self.rows.get_mut(&listener).expect("the found entry");
         server.offered.push_back((seq, connection));
         self.serve(listener, peer);
     }

@@ -133,7 +133,7 @@ fn channel_closes_after_last_socket() {
     };
     assert_eq!(written(&mut worker), None);
     let passing = OutgoingHandle { socket: SocketId(77), kind: HandleType::Socket, keep_open: false };
-    worker.send_with(json!("last"), passing).expect("it is open");
+    worker.send_with(json!("last"), passing).expect("an open channel");
     assert_eq!(written(&mut worker), Some(passing.socket));
     deliver_line(&mut worker, LEAVE);
     assert_eq!(asked(&mut worker), None, "it waits for the answer");
@@ -149,10 +149,10 @@ fn channel_closes_after_last_socket() {
 fn socket_is_sent_with_first_byte() {
     let channel = ChannelId::PRIMARY;
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
-    asked(&mut worker).expect("it is online");
+    asked(&mut worker).expect("an online worker");
     worker.handle(OsEvent::Wrote { channel, rest: Vec::new() });
     let passing = OutgoingHandle { socket: SocketId(77), kind: HandleType::Socket, keep_open: false };
-    worker.send_with(json!("take it"), passing).expect("it is open");
+    worker.send_with(json!("take it"), passing).expect("an open channel");
     let mut offered = Vec::new();
     // The kernel accepts no byte of the line, then the first byte, then the rest.
     for taken in [0, 1, usize::MAX] {

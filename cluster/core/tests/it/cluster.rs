@@ -87,7 +87,7 @@ fn messages_pass_unless_reserved() {
 fn worker_command_acts_without_event() {
     let mut cluster = TestCluster::new(Settings::default());
     cluster.fork(1);
-    cluster.worker(ONE).send(json!("now")).expect("it is open");
+    cluster.worker(ONE).send(json!("now")).expect("an open channel");
     let Some(Call::Write { bytes, .. }) = cluster.worker(ONE).poll_call() else {
         unreachable!("it is written")
     };
@@ -193,7 +193,7 @@ fn disconnected_worker_drains_first() {
     cluster.primary.disconnect_worker(ONE);
     cluster.settle();
     assert!(cluster.os.calls.contains(&Call::Close { socket: BOUND }), "its listener closes at once");
-    let life = cluster.primary.worker(ONE).expect("it drains");
+    let life = cluster.primary.worker(ONE).expect("a draining worker");
     assert_eq!(
         (life.is_listed(), life.exited_after_disconnect(), life.is_connected()),
         (false, Some(true), true)

@@ -112,7 +112,7 @@ fn counters_number_retries_across_ends() {
         let options = ListenOptions { max_connections: Some(0), ..ListenOptions::default() };
         cluster.worker(worker).listen(options);
         cluster.settle();
-        let bound = cluster.os.last_bound().expect("it is bound");
+        let bound = cluster.os.last_bound().expect("a bound listener");
         cluster.connect(bound);
         let mut timers = BTreeSet::new();
         for _ in 0..20 {

@@ -22,7 +22,7 @@ const BOUND_OF_TIME: Duration = Duration::from_secs(3);
 fn within_bound<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(read()));
-    receiver.recv_timeout(BOUND_OF_TIME).expect("it ends within its bound")
+    receiver.recv_timeout(BOUND_OF_TIME).expect("an end within the bound")
 }
 
 /// Workers listening at one address.
@@ -82,7 +82,7 @@ fn disconnecting_ends_with_last_exit() {
 fn info_follows_the_end() {
     let mut cluster = serving(1);
     let state = |cluster: &TestCluster| {
-        let info = cluster.primary.worker(ONE).expect("it is known until its last event");
+        let info = cluster.primary.worker(ONE).expect("a worker before its last event");
         (info.is_connected(), info.is_dead())
     };
     assert_eq!(state(&cluster), (true, false));
@@ -204,16 +204,16 @@ fn reading_ends() {
         r#"{"a\ud800":["\\","\ud800"],"b":[[],{}]}"#,
         "[1,2.5,-3e2]",
     ] {
-        let message = Message::from_json_text(text).expect("it is JSON");
+        let message = Message::from_json_text(text).expect("JSON");
         let read = message.clone();
-        within_bound(move || read.json()).expect("it has JSON");
-        let structured = within_bound(move || message.structured()).expect("it is a structured clone");
+        within_bound(move || read.json()).expect("a JSON form");
+        let structured = within_bound(move || message.structured()).expect("a structured clone");
         let sparse = cluster_core::Structured::SparseArray(3, vec![("1".into(), structured.clone())]);
         for value in [structured, sparse] {
-            let message = Message::from_structured(&value).expect("it can be written");
+            let message = Message::from_structured(&value).expect("a writable value");
             let read = message.clone();
-            within_bound(move || read.json()).expect("it has JSON");
-            within_bound(move || message.json_text().map(|text| text.len())).expect("it has JSON");
+            within_bound(move || read.json()).expect("a JSON form");
+            within_bound(move || message.json_text().map(|text| text.len())).expect("a JSON form");
         }
     }
     for serialization in [Serialization::Json, Serialization::Advanced] {

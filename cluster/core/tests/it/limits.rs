@@ -67,7 +67,7 @@ fn longest_message_is_read() {
     settle(&mut primary);
     let sent = |length: usize, worker: &mut Worker| worker.send("x".repeat(length)).is_ok();
     let longest = (0..200).take_while(|length| sent(*length, &mut worker)).last().expect("some are short");
-    let line = settle(&mut worker).pop().expect("it was written");
+    let line = settle(&mut worker).pop().expect("a written line");
     assert_eq!(line.len(), longest + 3, "two quotation marks and the end of the line");
     assert_eq!(line.len(), limits.message_bytes);
     primary.handle(OsEvent::Read { channel: ChannelId::from(ONE), bytes: line, socket: None });

@@ -454,8 +454,8 @@ fn question(options: ListenOptions) -> Value {
     let process = TestProcess::new(worker);
     assert_eq!(process.events, [], "it waits for the answer");
     let written = process.os.written();
-    let question = written.iter().find(|line| line.contains("queryServer")).expect("it asks");
-    serde_json::from_str(question).expect("it is JSON")
+    let question = written.iter().find(|line| line.contains("queryServer")).expect("a question");
+    serde_json::from_str(question).expect("JSON")
 }
 
 /// The report of a listening server has the address family.

@@ -175,7 +175,7 @@ fn lines_are_in_proportion() {
     ] {
         let bytes = [line.as_bytes(), b"\n"].concat();
         let (cost, events) = cost(Serialization::Json, &bytes, None);
-        assert_eq!(message(&events).expect("it is a message").as_bytes(), line.as_bytes(), "{name}");
+        assert_eq!(message(&events).expect("a message").as_bytes(), line.as_bytes(), "{name}");
         println!("{name}: {:.1} bytes a byte", factor(cost, bytes.len()));
         assert!(cost <= RECEIVED * bytes.len() + PIECE, "{name}: {cost} bytes for {}", bytes.len());
     }
@@ -253,7 +253,7 @@ fn sparse_arrays_cost_their_limit() {
     primary.fork().expect("the settings are valid");
     drain(&mut primary);
     let holes = u32::try_from(64 * MIB).expect("32 bits");
-    let message = Message::from_structured(&Structured::SparseArray(holes, vec![])).expect("it is short");
+    let message = Message::from_structured(&Structured::SparseArray(holes, vec![])).expect("a short value");
     let mut sent = true;
     let cost = allocated(|| sent = primary.send(WorkerId(1), message).is_ok());
     assert!(!sent);

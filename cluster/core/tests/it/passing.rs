@@ -82,8 +82,8 @@ fn advanced_serialization_works() {
     cluster.fork(1);
     let listener = cluster.worker(ONE).listen(ListenOptions::default());
     cluster.worker(ONE).accept(listener);
-    cluster.worker(ONE).send_with(json!({"up": ["\u{fc}", -1.5, null]}), SOCKET).expect("it is open");
-    cluster.primary.send(ONE, json!("down")).expect("it is open");
+    cluster.worker(ONE).send_with(json!({"up": ["\u{fc}", -1.5, null]}), SOCKET).expect("an open channel");
+    cluster.primary.send(ONE, json!("down")).expect("an open channel");
     cluster.settle();
     let connection = cluster.connect(SocketId(1));
     let got = WorkerEvent::Connection { listener, connection };
@@ -103,7 +103,7 @@ fn advanced_serialization_works() {
         _ => None,
     });
     for frame in written {
-        let length = u32::try_from(frame.len() - 4).expect("it is short").to_be_bytes();
+        let length = u32::try_from(frame.len() - 4).expect("a short value").to_be_bytes();
         assert_eq!((&frame[..4], &frame[4..6]), (&length[..], &[0xFF, 15][..]));
     }
 }
@@ -113,12 +113,12 @@ fn advanced_serialization_works() {
 fn deep_messages_are_forwarded() {
     const DEPTH: usize = 10_000;
     let text = ["[".repeat(DEPTH), "7".into(), "]".repeat(DEPTH)].concat();
-    let deep = Message::from_json_text(&*text).expect("it is JSON");
+    let deep = Message::from_json_text(&*text).expect("JSON");
     for serialization in [Serialization::Json, Serialization::Advanced] {
         let mut cluster = TestCluster::new(Settings::default());
         cluster.primary.setup(SpawnOptions::new().serialization(serialization));
         cluster.fork(1);
-        cluster.primary.send_with(ONE, &deep, SOCKET).expect("it is open");
+        cluster.primary.send_with(ONE, &deep, SOCKET).expect("an open channel");
         cluster.settle();
         let [WorkerEvent::Message { message, .. }] = &cluster.processes[&ONE].events[..] else {
             unreachable!("{:?}", cluster.events)
@@ -129,7 +129,7 @@ fn deep_messages_are_forwarded() {
             (Err(MessageError::TooDeep), Ok(&*text))
         );
         let message = message.clone();
-        cluster.worker(ONE).send(message).expect("it is open");
+        cluster.worker(ONE).send(message).expect("an open channel");
         cluster.settle();
         let events = cluster.take_events();
         let Some(Event::Message { message, .. }) = events.last() else { unreachable!("{events:?}") };
@@ -168,7 +168,7 @@ fn handle_types_survive_the_wire() {
         ),
     ] {
         let mut cluster = cluster(1);
-        cluster.primary.send_with(ONE, json!(1), passing(kind)).expect("it is open");
+        cluster.primary.send_with(ONE, json!(1), passing(kind)).expect("an open channel");
         cluster.settle();
         assert_eq!(envelopes(&cluster), [envelope]);
         let handle = Some(IncomingHandle { socket: OWN, kind });
@@ -190,8 +190,8 @@ fn kept_socket_can_be_sent_again() {
     assert_eq!(envelopes(&cluster).len(), 3);
     assert_eq!(closed(&cluster), (0, 0));
     // The last send may be without `keep_open`; the socket is closed once every worker has a copy.
-    cluster.primary.send_with(ONE, json!(2), KEPT).expect("it is open");
-    cluster.primary.send_with(TWO, json!(2), SOCKET).expect("it is still ours");
+    cluster.primary.send_with(ONE, json!(2), KEPT).expect("an open channel");
+    cluster.primary.send_with(TWO, json!(2), SOCKET).expect("an owned socket");
     cluster.settle();
     assert_eq!(closed(&cluster), (1, 0));
 }
@@ -200,7 +200,7 @@ fn kept_socket_can_be_sent_again() {
 #[test]
 fn sent_socket_cannot_be_resent() {
     let mut cluster = cluster(2);
-    cluster.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
+    cluster.primary.send_with(ONE, json!(1), SOCKET).expect("an open channel");
     assert_eq!(cluster.primary.send_with(TWO, json!(1), SOCKET), Err(SendError::HandleAlreadySent));
     cluster.settle();
     assert_eq!((envelopes(&cluster).len(), closed(&cluster)), (1, (1, 0)));
@@ -234,8 +234,8 @@ fn second_blocked_message_is_congestion() {
 fn rejected_socket_is_sent_again() {
     let mut cluster = cluster(1);
     cluster.sockets_to_lose = 3;
-    cluster.primary.send_with(ONE, json!("first"), SOCKET).expect("it is open");
-    cluster.primary.send(ONE, json!("second")).expect("it is open");
+    cluster.primary.send_with(ONE, json!("first"), SOCKET).expect("an open channel");
+    cluster.primary.send(ONE, json!("second")).expect("an open channel");
     cluster.settle();
     let once = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"first"}"#;
     assert_eq!(envelopes(&cluster), [once; 4], "wrapped once each time");
@@ -251,8 +251,8 @@ fn rejected_socket_is_sent_again() {
 fn fourth_rejection_loses_socket() {
     let mut cluster = cluster(1);
     cluster.sockets_to_lose = 4;
-    cluster.primary.send_with(ONE, json!("first"), SOCKET).expect("it is open");
-    cluster.primary.send(ONE, json!("second")).expect("it is open");
+    cluster.primary.send_with(ONE, json!("first"), SOCKET).expect("an open channel");
+    cluster.primary.send(ONE, json!("second")).expect("an open channel");
     cluster.settle();
     assert_eq!((envelopes(&cluster).len(), closed(&cluster)), (4, (1, 0)));
     assert_eq!(cluster.take_events(), [Event::Error { worker: ONE, error: WorkerError::NotReceived }]);
@@ -266,7 +266,7 @@ fn bare_socket_is_not_resent() {
     for kind in [HandleType::Native, HandleType::DatagramNative] {
         let mut cluster = cluster(1);
         cluster.sockets_to_lose = 1;
-        cluster.worker(ONE).send_with(json!(1), passing(kind)).expect("it is open");
+        cluster.worker(ONE).send_with(json!(1), passing(kind)).expect("an open channel");
         cluster.settle();
         let error = WorkerEvent::Error { error: ChannelError::NotReceived };
         assert_eq!((cluster.processes[&ONE].events.clone(), closed(&cluster)), (vec![error], (0, 1)));
@@ -278,8 +278,8 @@ fn bare_socket_is_not_resent() {
 #[test]
 fn sockets_cross_in_flight() {
     let mut cluster = cluster(1);
-    cluster.primary.send_with(ONE, json!("down"), SOCKET).expect("it is open");
-    cluster.worker(ONE).send_with(json!("up"), KEPT).expect("it is open");
+    cluster.primary.send_with(ONE, json!("down"), SOCKET).expect("an open channel");
+    cluster.worker(ONE).send_with(json!("up"), KEPT).expect("an open channel");
     cluster.settle();
     assert_eq!(
         (cluster.events.len(), cluster.processes[&ONE].events.len(), closed(&cluster)),
@@ -291,9 +291,9 @@ fn sockets_cross_in_flight() {
 fn two_under_way() -> TestCluster {
     let mut cluster = cluster(1);
     cluster.processes.clear();
-    cluster.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
+    cluster.primary.send_with(ONE, json!(1), SOCKET).expect("an open channel");
     let second = OutgoingHandle { socket: SocketId(78), ..SOCKET };
-    cluster.primary.send_with(ONE, json!(2), second).expect("it is open");
+    cluster.primary.send_with(ONE, json!(2), second).expect("an open channel");
     cluster.settle();
     cluster
 }
@@ -323,7 +323,7 @@ fn retained_channel_leaks_no_socket() {
 fn broken_channel_gets_no_socket() {
     let mut cluster = cluster(1);
     let channel = ONE.into();
-    cluster.primary.send_with(ONE, json!(1), SOCKET).expect("it is open");
+    cluster.primary.send_with(ONE, json!(1), SOCKET).expect("an open channel");
     while let Some(output) = cluster.primary.poll() {
         if let cluster_core::Output::Call(Call::Write { .. }) = output {
             cluster.primary.handle(OsEvent::WriteFailed { channel, errno: cluster_core::Errno::EPIPE });
@@ -342,7 +342,7 @@ fn broken_channel_gets_no_socket() {
 #[test]
 fn disconnect_waits_for_last_socket() {
     let mut cluster = cluster(1);
-    cluster.worker(ONE).send_with(json!("last"), SOCKET).expect("it is open");
+    cluster.worker(ONE).send_with(json!("last"), SOCKET).expect("an open channel");
     cluster.worker(ONE).disconnect();
     cluster.settle();
     let handle = Some(IncomingHandle { socket: OWN, kind: HandleType::Socket });
@@ -365,7 +365,7 @@ fn forwarded_connection_leaves_server() {
         |cluster: &TestCluster| cluster.processes[&ONE].events.contains(&WorkerEvent::Closed { listener });
     assert!(!over(&cluster), "its connection is open");
     let passing = OutgoingHandle { socket: connection, ..SOCKET };
-    cluster.worker(ONE).send_with(json!("yours"), passing).expect("it is open");
+    cluster.worker(ONE).send_with(json!("yours"), passing).expect("an open channel");
     cluster.settle();
     assert!(over(&cluster));
     assert!(cluster.processes[&ONE].os.calls.contains(&Call::Close { socket: connection }));

@@ -174,7 +174,7 @@ fn bound(fields: &Value) -> BindAddress {
     let mut os = TestOs::withholding();
     drain(&mut primary, &mut os, |_| {});
     let is_bind = |call| if let Call::Bind { address, .. } = call { Some(address) } else { None };
-    os.calls.into_iter().find_map(is_bind).expect("it is bound")
+    os.calls.into_iter().find_map(is_bind).expect("a bound listener")
 }
 
 /// Node: `UV_UDP_IPV6ONLY` and `UV_UDP_REUSEADDR`. The second has no effect on TCP.
@@ -300,7 +300,7 @@ fn deep_data_is_refused() {
     assert_eq!(refusal(&wide), None);
     let nested = |levels| json!({ "data": (0..levels).fold(json!([]), |inner, _| json!([inner])) });
     assert_eq!(refusal(&nested(63)), None);
-    let refused = answer(&mut primary(Settings::default(), 1), ONE, &nested(64)).expect("it is refused");
+    let refused = answer(&mut primary(Settings::default(), 1), ONE, &nested(64)).expect("a refusal");
     assert_eq!(refused["errno"], -Errno::ENOBUFS.0);
     assert_eq!(refused.get("data"), Some(&Value::Null), "what is too deep is not echoed");
 }

@@ -351,7 +351,7 @@ fn bound_without_worker_is_closed() {
     let query = r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"port":0,"addressType":4,"address":null,"seq":0}"#;
     primary.read(worker.into(), query, None);
     let is_bind = |call: &Call| if let Call::Bind { handle, .. } = call { Some(*handle) } else { None };
-    let handle = primary.os.calls.iter().find_map(is_bind).expect("it was to be bound");
+    let handle = primary.os.calls.iter().find_map(is_bind).expect("a bind");
     primary.handle(OsEvent::ChannelClosed { channel: worker.into() });
     primary.handle(OsEvent::Exited { worker, status: ExitStatus::Code(0) });
     primary.os.take_calls();

@@ -79,7 +79,7 @@ fn primary_pause_grows_until_success() {
     let mut cluster = serving();
     for pause in PAUSES {
         let calls = calls_of(&mut cluster, failed(Errno::EMFILE));
-        let (timer, after_ms) = timer(&calls).expect("it rests");
+        let (timer, after_ms) = timer(&calls).expect("a timer of the pause");
         assert_eq!(after_ms, pause);
         assert!(calls.contains(&Call::PauseAccept { socket: BOUND }));
         assert_eq!(calls_of(&mut cluster, OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
@@ -94,7 +94,7 @@ fn primary_retries_when_descriptor_is_freed() {
     let mut cluster = serving();
     cluster.worker(ONE).withdraw(LISTENER);
     cluster.connect(BOUND);
-    let (timer_id, _) = timer(&calls_of(&mut cluster, failed(Errno::EMFILE))).expect("it rests");
+    let (timer_id, _) = timer(&calls_of(&mut cluster, failed(Errno::EMFILE))).expect("a timer of the pause");
     let before = cluster.os.calls.len();
     cluster.worker(ONE).accept(LISTENER);
     cluster.settle();
@@ -112,7 +112,7 @@ fn worker_pause_grows_until_success() {
     let mut own = Own::new();
     for pause in PAUSES {
         let calls = own.calls(failed(Errno::EMFILE));
-        let (timer, after_ms) = timer(&calls).expect("it rests");
+        let (timer, after_ms) = timer(&calls).expect("a timer of the pause");
         assert_eq!(after_ms, pause);
         assert!(calls.contains(&Call::PauseAccept { socket: BOUND }));
         assert_eq!(own.calls(OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
@@ -129,7 +129,7 @@ fn worker_retries_when_connection_is_released() {
     own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2) });
     own.0.machine.accept(LISTENER);
     own.drain();
-    let (timer, _) = timer(&own.calls(failed(Errno::EMFILE))).expect("it rests");
+    let (timer, _) = timer(&own.calls(failed(Errno::EMFILE))).expect("a timer of the pause");
     own.0.machine.release(SocketId(2));
     assert_eq!(own.drain(), [Call::ResumeAccept { socket: BOUND }]);
     assert_eq!(own.calls(OsEvent::Timer { timer }), []);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 /// A message with this value.
 fn message(value: &Structured) -> Message {
-    Message::from_structured(value).expect("it can be written")
+    Message::from_structured(value).expect("a writable value")
 }
 
 fn object(name: &str, value: Structured) -> Structured {
@@ -104,7 +104,10 @@ fn values_have_types_of_rust() {
     assert_eq!(message(&text("plain")).to(), Ok(Kind::Plain));
     assert_eq!(message(&object("of", Structured::Number(5.0))).to(), Ok(Kind::Of(5)));
     assert_eq!(message(&Structured::Undefined).to(), Ok(None::<u8>));
-    let error = values().into_iter().find(|it| matches!(it, Structured::Error(_))).expect("it is there");
+    let error = values()
+        .into_iter()
+        .find(|it| matches!(it, Structured::Error(_)))
+        .expect("an error among the values");
     assert_eq!(message(&error), json!({ "name": "RangeError", "message": "m", "stack": "s" }));
 }
 
@@ -148,7 +151,7 @@ fn value_beyond_bounds_is_refused() {
     assert!(message(&nested(128)).structured().is_ok());
     assert_eq!(Message::from_structured(&nested(129)), Err(MessageError::TooDeep));
     let text = ["[".repeat(10_000), "]".repeat(10_000)].concat();
-    let deep = Message::from_json_text(text).expect("it is JSON");
+    let deep = Message::from_json_text(text).expect("JSON");
     assert_eq!((deep.structured(), deep.json()), (Err(MessageError::TooDeep), Err(MessageError::TooDeep)));
     let doubling = (1..60).map(|object| {
         let before = if object == 1 { Structured::Null } else { Structured::Reference(object - 1) };
@@ -164,7 +167,7 @@ fn value_beyond_bounds_is_refused() {
 /// A JSON message has JSON values only, and keeps the values that no Rust string can hold.
 #[test]
 fn json_is_read_exactly() {
-    let message = Message::from_json_text(r#"{"b": -0.0, "a": "\ud800"}"#).expect("it is JSON");
+    let message = Message::from_json_text(r#"{"b": -0.0, "a": "\ud800"}"#).expect("JSON");
     let members = vec![
         ("b".into(), Structured::Number(-0.0)),
         ("a".into(), Structured::String(JsString::from_units(&[0xD800]))),

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
 fn message(value: &Structured) -> Message {
-    Message::from_structured(value).expect("it can be written")
+    Message::from_structured(value).expect("a writable value")
 }
 
 fn object(name: &str, value: Structured) -> Structured {
@@ -142,7 +142,7 @@ fn big_integers_are_whole_words() {
         let number = BigInt::from_le_bytes(true, &vec![1; digits]);
         let written = message(&Structured::BigInt(number.clone()));
         let bytes = [vec![1; digits], vec![0; words * 8 - digits]].concat();
-        let sign_and_length = u8::try_from(words * 16 + 1).expect("it is short");
+        let sign_and_length = u8::try_from(words * 16 + 1).expect("a short value");
         assert_eq!(written.as_bytes(), [&[0xFF, 15, b'Z', sign_and_length][..], &bytes].concat());
         assert_eq!(written.structured(), Ok(Structured::BigInt(number)));
     }
@@ -199,7 +199,7 @@ impl<'de> Deserialize<'de> for Announced {
 /// A type that reserves room for a sequence reserves the needed length.
 #[test]
 fn sequences_announce_their_length() {
-    let announced = |value| message(&value).to::<Announced>().expect("it is a sequence").0;
+    let announced = |value| message(&value).to::<Announced>().expect("a sequence").0;
     assert_eq!(announced(Structured::Array(vec![Structured::Null; 3], vec![])), Some(3));
     assert_eq!(announced(Structured::Set(vec![])), Some(0));
     let view = Structured::View(ViewKind::Int32Array, vec![0; 16].into());

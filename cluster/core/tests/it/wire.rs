@@ -163,7 +163,7 @@ fn payload() -> impl Strategy<Value = (Vec<u8>, bool)> {
 
 fn messages(events: Vec<Event>) -> Vec<Value> {
     let message = |event| if let Event::Message { message, .. } = event { Some(message) } else { None };
-    events.into_iter().filter_map(message).map(|message| message.json().expect("it has JSON")).collect()
+    events.into_iter().filter_map(message).map(|message| message.json().expect("a JSON form")).collect()
 }
 
 proptest! {
@@ -330,7 +330,8 @@ fn unacknowledged_questions_end_channel() {
         )
     };
     process.read(query("null", 1).as_bytes(), false);
-    let (listener, socket) = (*process.open().first().expect("it is bound"), process.inner.os.next_socket());
+    let (listener, socket) =
+        (*process.open().first().expect("a bound listener"), process.inner.os.next_socket());
     process.give(OsEvent::Accepted { listener, socket });
     let mut asked = 1;
     let mut seen = Vec::new();
@@ -406,6 +407,6 @@ fn failed_bind_frees_index() {
     process.inner.machine.listen(ListenOptions::default());
     process.drain();
     let written = process.inner.os.written();
-    let question: Value = serde_json::from_str(written.last().expect("it asks")).expect("it is JSON");
+    let question: Value = serde_json::from_str(written.last().expect("a question")).expect("JSON");
     assert_eq!((&question["act"], &question["index"]), (&"queryServer".into(), &0.into()));
 }

@@ -65,7 +65,7 @@ fn errnos_have_fitting_advice() {
             WorkerError::Delayed(errno).to_string(),
         ];
         for text in texts {
-            assert!(text.contains(errno.name().expect("it has one")), "{text}");
+            assert!(text.contains(errno.name().expect("the name of an errno")), "{text}");
             writeln!(table, "{text}").expect("there is room");
         }
     }
@@ -206,7 +206,7 @@ fn control_characters_are_escaped() {
 /// Addresses have their usual spelling.
 #[test]
 fn address_display_is_readable() {
-    let ip: std::net::SocketAddr = "[::1]:80".parse().expect("it is one");
+    let ip: std::net::SocketAddr = "[::1]:80".parse().expect("an address");
     assert_eq!(all(&[LocalAddress::from(ip), LocalAddress::Path("/run/it".into())]), ["[::1]:80", "/run/it"]);
 }
 

@@ -56,7 +56,7 @@ fn worker_repeats_failed_writes_in_order() {
     for errno in errnos() {
         let mut worker = worker();
         for text in ["one", "two"] {
-            worker.send(text).expect("it is open");
+            worker.send(text).expect("an open channel");
         }
         let outputs = drain(&mut worker, Some(errno));
         let errors: Vec<_> = outputs.iter().filter(|output| matches!(output, Output::Event(_))).collect();
@@ -69,7 +69,7 @@ fn worker_repeats_failed_writes_in_order() {
         let error = ChannelError::Delayed(errno);
         assert_eq!(errors, [&Output::Event(WorkerEvent::Error { error })], "{errno}");
         assert_eq!((lines(&outputs), worker.unwritten()), (vec!["\"one\"".to_owned()], Some(2)), "{errno}");
-        worker.handle(OsEvent::Timer { timer: timer(&outputs).expect("it is tried again") });
+        worker.handle(OsEvent::Timer { timer: timer(&outputs).expect("a timer of the retry") });
         let again = drain(&mut worker, None);
         assert_eq!((lines(&again), worker.unwritten()), (vec!["\"one\"".into(), "\"two\"".into()], Some(0)));
     }
@@ -82,8 +82,8 @@ fn unfit_sockets_hold_up_nothing() {
     for errno in errnos() {
         let mut worker = worker();
         let passing = OutgoingHandle { socket: CONNECTION, kind: HandleType::Socket, keep_open: false };
-        worker.send_with("with", passing).expect("it is open");
-        worker.send("behind").expect("it is open");
+        worker.send_with("with", passing).expect("an open channel");
+        worker.send("behind").expect("an open channel");
         let outputs = drain(&mut worker, Some(errno));
         let closed = outputs.contains(&Output::Call(Call::Close { socket: CONNECTION }));
         let refused =
@@ -121,7 +121,7 @@ fn failed_handoff_returns_to_ledger() {
         } else {
             let error = Event::Error { worker: ONE, error: WorkerError::Delayed(errno) };
             assert_eq!(errors, [&Output::Event(error)], "{errno}");
-            primary.handle(OsEvent::Timer { timer: timer(&outputs).expect("it is tried again") });
+            primary.handle(OsEvent::Timer { timer: timer(&outputs).expect("a timer of the retry") });
             let again = lines(&drain(&mut primary, None));
             assert!(again.iter().any(|line| line.contains("newconn")), "{errno}: {again:?}");
         }
@@ -146,7 +146,7 @@ fn broken_channel_is_offered_nothing() {
 fn loss_counts_program_messages() {
     let mut primary = serving().0;
     for text in ["one", "two", "three"] {
-        primary.send(ONE, text).expect("it is open");
+        primary.send(ONE, text).expect("an open channel");
     }
     let outputs = drain(&mut primary, Some(Errno::ECONNRESET));
     let error = WorkerError::Write { errno: Errno::ECONNRESET, lost: 3 };
@@ -162,7 +162,7 @@ fn hold_keeps_the_channel_open() {
     worker.hold();
     worker.handle(OsEvent::Read { channel: ChannelId::PRIMARY, bytes: leave, socket: None });
     assert!(!drain(&mut worker, None).contains(&close));
-    worker.send("last").expect("it is held open");
+    worker.send("last").expect("an open channel");
     worker.release_hold();
     let outputs = drain(&mut worker, None);
     assert_eq!(lines(&outputs), ["\"last\""]);

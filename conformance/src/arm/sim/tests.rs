@@ -200,7 +200,7 @@ fn impossible_orders_are_not_found() {
         let trace = sim.sample(seed).expect("no failure").trace;
         for (observer, lines) in &trace.observers {
             let mut wrong = trace.clone();
-            let swapped = wrong.observers.get_mut(observer).expect("it is a copy");
+            let swapped = wrong.observers.get_mut(observer).expect("the copied lines");
             swapped.swap(0, lines.len() - 1);
             let reach = sim.reaches(&wrong, 2_000);
             assert!(!matches!(reach, Reach::Yes(_)), "seed {seed}: {wrong}");

@@ -119,12 +119,12 @@ mod tests {
                 let regressions = Regressions::load(&path).expect("there is none yet");
                 scope.spawn(move || {
                     for n in first..first + 20 {
-                        regressions.add(&line(n)).expect("it can be written");
+                        regressions.add(&line(n)).expect("a writable file");
                     }
                 });
             }
         });
-        let text = fs::read_to_string(&path).expect("it was made");
+        let text = fs::read_to_string(&path).expect("a file");
         assert_eq!(text.matches(HEAD).count(), 1, "{text}");
         let mut kept: Vec<&str> = text.lines().filter(|line| is_run(line)).collect();
         kept.sort_unstable();
@@ -139,9 +139,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("regressions.txt");
         fs::write(&path, format!("\u{feff}# for people\n{0}\n{0}\n", line(1))).expect("a new file");
-        let regressions = Regressions::load(&path).expect("it is one");
+        let regressions = Regressions::load(&path).expect("a list of regressions");
         assert_eq!(regressions.of("hello").len(), 1);
-        File::create(&path).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("it is ours");
+        File::create(&path).and_then(|file| file.set_len(MOST_BYTES + 1)).expect("permission");
         assert!(Regressions::load(&path).is_err(), "it is too large");
     }
 }

@@ -35,7 +35,7 @@ impl Away {
     }
 
     fn run(&self, at: &str, args: &[&str]) -> Output {
-        self.command(at, args).output().expect("it can be started")
+        self.command(at, args).output().expect("the program starts")
     }
 }
 
@@ -71,14 +71,14 @@ fn program_works_in_empty_directory() {
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
         assert!(!text(&output).contains(env!("CARGO_MANIFEST_DIR")), "{args:?}: {}", text(&output));
     }
-    assert_eq!(fs::read_dir(away.path("here")).expect("it is there").count(), 0, "nothing is left");
+    assert_eq!(fs::read_dir(away.path("here")).expect("an existing path").count(), 0, "nothing is left");
 }
 
 /// The checkout is hidden behind an empty file system, where the machine permits a mount.
 #[test]
 fn program_works_without_its_checkout() {
     let away = Away::new();
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("it is in a workspace");
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
     let hide = "mount -t tmpfs none \"$0\" && exec \"$@\"";
     let hidden = |args: &[&str]| {
         let mut command = Command::new("unshare");
@@ -95,11 +95,11 @@ fn program_works_without_its_checkout() {
         return;
     }
     let program = away.path("program");
-    let program = program.to_str().expect("it is text");
+    let program = program.to_str().expect("UTF-8");
     for args in
         [&["list"][..], &["show", "worker_exit", "--arm", "unix"], &["show", "worker_exit", "--arm", "sim"]]
     {
-        let output = hidden(&[&[program], args].concat()).expect("it can be started");
+        let output = hidden(&[&[program], args].concat()).expect("the program starts");
         assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output));
     }
 }

@@ -185,7 +185,7 @@ fn report_passes_through_a_pipe() {
     let cli = CliFixture::new();
     let pipe = cli.path("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
-    let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("it is text"));
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).expect("UTF-8"));
     let printed = cli.run(&["run", "--arm", "sim", "--samples", "1", "--junit", "pipe"]);
     assert_eq!(printed.code, Some(0), "{printed}");
     assert!(reader.join().expect("no panic").ends_with("</testsuites>\n"));

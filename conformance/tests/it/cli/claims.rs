@@ -76,7 +76,7 @@ fn simulator_failures_can_be_replayed() {
     let output = cli.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
     let out = String::from_utf8(output.expect("the command can be started").stdout).expect("text");
     let (_, replay) = out.split_once("conformance replay '").expect("a line to replay");
-    let (line, _) = replay.split_once('\'').expect("it ends");
+    let (line, _) = replay.split_once('\'').expect("a closing quote");
     let printed = cli.run(&["replay", line]);
     assert_eq!(printed.code, Some(1), "{printed}");
     assert!(printed.out.contains("contract: expected 2 x `client 1: data text=hello`, found 1"), "{printed}");
@@ -115,7 +115,7 @@ fn search_with_hidden_lines_replays() {
     let output = cli.command(&["run", "--arm", "sim", "--scenario", "hello", "--samples", "1"]).output();
     let out = String::from_utf8(output.expect("the command can be started").stdout).expect("text");
     let (_, replay) = out.split_once("conformance replay '").expect("a line to replay");
-    let (line, _) = replay.split_once('\'').expect("it ends");
+    let (line, _) = replay.split_once('\'').expect("a closing quote");
     let printed = cli.run(&["replay", line]);
     assert_eq!(printed.code, Some(0), "{printed}");
     assert!(printed.out.contains("all disconnected") || printed.out.contains("AllDisconnected"), "{printed}");

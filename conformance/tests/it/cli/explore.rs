@@ -44,7 +44,7 @@ fn failure_is_shrunk_explained_and_kept() {
     let others = explore(&luck(), "luck", &["--jobs", "3"]);
     assert_eq!(others.out, printed.out, "the number of threads does not matter");
 
-    let kept = fs::read_to_string(cli.path("regressions.txt")).expect("it was made");
+    let kept = fs::read_to_string(cli.path("regressions.txt")).expect("a file");
     let line = kept.lines().last().expect("a line");
     let printed = cli.run(&["replay", line]);
     assert_eq!(printed.code, Some(1), "{printed}");
@@ -55,7 +55,7 @@ fn failure_is_shrunk_explained_and_kept() {
         printed.code == Some(1) && printed.out.starts_with("A regression: this run has failed before."),
         "{printed}"
     );
-    assert_eq!(fs::read_to_string(cli.path("regressions.txt")).expect("it is there"), kept);
+    assert_eq!(fs::read_to_string(cli.path("regressions.txt")).expect("an existing path"), kept);
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn fuzz_writes_shrunk_scenario() {
     ]);
     assert_eq!(printed.code, Some(1), "{printed}");
     assert!(printed.out.contains("fuzz_5_0.json"), "{printed}");
-    let scenario = std::fs::read_to_string(cli.path("out/fuzz_5_0.json")).expect("it was written");
+    let scenario = std::fs::read_to_string(cli.path("out/fuzz_5_0.json")).expect("a written file");
     assert!(scenario.contains("\"clients\": []"), "{scenario}");
 }
 

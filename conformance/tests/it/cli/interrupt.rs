@@ -27,10 +27,10 @@ fn interrupted_run_leaves_no_process() {
     let cli = CliFixture::new();
     let (pipe, node) = endless_node(&cli);
     let mut command = cli.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node]);
-    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
+    let command = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
     let played = fs::read_to_string(&pipe).expect("a process id");
-    kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
-    let output = command.wait_with_output().expect("it ends");
+    kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("a running process");
+    let output = command.wait_with_output().expect("an end");
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted: "), "{output:?}");
     let played = Pid::from_raw(played.trim().parse().expect("a number"));
@@ -41,14 +41,14 @@ fn interrupted_run_leaves_no_process() {
 fn interrupted_fuzz_prints_counts() {
     let cli = CliFixture::new();
     let mut command = cli.command(&["fuzz", "--runs", "1000000000", "--worlds", "1000", "--arm", "unix"]);
-    let mut fuzz = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    let mut lines = BufReader::new(fuzz.stderr.take().expect("it is piped")).lines();
-    lines.next().expect("something was run").expect("it is text");
-    kill(Pid::from_raw(fuzz.id().cast_signed()), Signal::SIGINT).expect("it runs");
-    let rest: Vec<String> = lines.map(|line| line.expect("it is text")).collect();
+    let mut fuzz = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(fuzz.stderr.take().expect("a pipe")).lines();
+    lines.next().expect("something was run").expect("UTF-8");
+    kill(Pid::from_raw(fuzz.id().cast_signed()), Signal::SIGINT).expect("a running process");
+    let rest: Vec<String> = lines.map(|line| line.expect("UTF-8")).collect();
     let mut tally = String::new();
-    fuzz.stdout.take().expect("it is piped").read_to_string(&mut tally).expect("it is text");
-    assert_eq!(fuzz.wait().expect("it ends").code(), Some(130));
+    fuzz.stdout.take().expect("a pipe").read_to_string(&mut tally).expect("UTF-8");
+    assert_eq!(fuzz.wait().expect("an end").code(), Some(130));
     assert!(rest.iter().any(|line| line.starts_with("ending: ")), "{rest:?}");
     assert!(
         tally.starts_with("unix: ") && !tally.contains("DIVERGE"),
@@ -70,33 +70,38 @@ fn second_signal_ends_at_once() {
     let mut command =
         cli.command(&["run", "--arm", "node", "--scenario", "code", "--node", &node.to_string_lossy()]);
     let command = command.env("TMPDIR", cli.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut command = command.spawn().expect("it can be started");
+    let mut command = command.spawn().expect("the program starts");
     let asked = fs::read_to_string(&pipe).expect("a process id");
-    assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 1, "the runs have one directory");
-    let mut lines = BufReader::new(command.stderr.take().expect("it is piped")).lines();
-    let interrupt = || kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("it runs");
+    assert_eq!(
+        fs::read_dir(cli.path("tmp")).expect("an existing path").count(),
+        1,
+        "the runs have one directory"
+    );
+    let mut lines = BufReader::new(command.stderr.take().expect("a pipe")).lines();
+    let interrupt =
+        || kill(Pid::from_raw(command.id().cast_signed()), Signal::SIGINT).expect("a running process");
     interrupt();
     assert!(lines.any(|line| line.is_ok_and(|line| line.starts_with("ending: "))));
     interrupt();
-    assert_eq!(command.wait().expect("it ends").code(), Some(130));
-    assert_eq!(fs::read_dir(cli.path("tmp")).expect("it is there").count(), 0);
+    assert_eq!(command.wait().expect("an end").code(), Some(130));
+    assert_eq!(fs::read_dir(cli.path("tmp")).expect("an existing path").count(), 0);
     // The process was still running, so the command waited.
-    kill(Pid::from_raw(asked.trim().parse().expect("a number")), Signal::SIGKILL).expect("it is ours");
+    kill(Pid::from_raw(asked.trim().parse().expect("a number")), Signal::SIGKILL).expect("permission");
 }
 
 /// Sends a command a signal after a line with this text on standard error, and waits for the exit.
 fn end_by(signal: Signal, command: &mut Command, begun: &str) -> (Option<i32>, String) {
     let mut command =
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it can be started");
-    let mut lines = BufReader::new(command.stderr.take().expect("it is piped")).lines();
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut lines = BufReader::new(command.stderr.take().expect("a pipe")).lines();
     let mut seen = String::new();
     while !seen.contains(begun) {
         let line = lines.next().expect(begun);
-        seen += &(line.expect("it is text") + "\n");
+        seen += &(line.expect("UTF-8") + "\n");
     }
-    kill(Pid::from_raw(command.id().cast_signed()), signal).expect("it runs");
-    seen.extend(lines.map(|line| line.expect("it is text") + "\n"));
-    (command.wait().expect("it ends").code(), seen)
+    kill(Pid::from_raw(command.id().cast_signed()), signal).expect("a running process");
+    seen.extend(lines.map(|line| line.expect("UTF-8") + "\n"));
+    (command.wait().expect("an end").code(), seen)
 }
 
 const SIGNALS: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
@@ -126,10 +131,10 @@ fn record_ends_at_a_signal() {
         let (pipe, node) = endless_node(&cli);
         let mut command = cli.command(&["record", "--scenario", "code", "--node", &node]);
         let mut command =
-            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it can be started");
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
         let played = fs::read_to_string(&pipe).expect("its number is text");
-        kill(Pid::from_raw(command.id().cast_signed()), signal).expect("it runs");
-        assert_eq!(command.wait().expect("it ends").code(), Some(130), "{signal}");
+        kill(Pid::from_raw(command.id().cast_signed()), signal).expect("a running process");
+        assert_eq!(command.wait().expect("an end").code(), Some(130), "{signal}");
         let played = Pid::from_raw(played.trim().parse().expect("a number"));
         assert!(kill(played, None).is_err(), "the node of the run still runs");
     }

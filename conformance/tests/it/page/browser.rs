@@ -90,7 +90,7 @@ impl Browser {
     }
 
     pub(crate) async fn close(self) {
-        self.client.close().await.expect("it ends");
+        self.client.close().await.expect("an end");
     }
 }
 

@@ -259,7 +259,7 @@ fn shared_port_has_several_receivers() {
         command(&mut kernel, client, ClientAction::Connect(port(4000)));
         assert_eq!(kernel.candidates(client), 2);
         kernel.act(client, &mut Schedule::replay(choices));
-        let waits = sockets.map(|socket| waiting(&kernel, socket.expect("it is shared")));
+        let waits = sockets.map(|socket| waiting(&kernel, socket.expect("a shared socket")));
         assert_eq!(waits, [chosen == 0, chosen == 1]);
         let late = kernel.network.clients.add();
         command(&mut kernel, late, ClientAction::Connect(port(4000)));

@@ -133,7 +133,7 @@ fn first_udp_reader_wins() {
     write(&mut kernel, PRIMARY, "take it", Some(socket));
     let there = received(&mut kernel);
     let client = kernel.network.clients.add();
-    let to = address.ip().expect("it is UDP");
+    let to = address.ip().expect("an IP address");
     act(&mut kernel, client, ClientAction::SendTo(to, b"ping".to_vec()));
     for step in [Step::Receive(PRIMARY, socket), Step::Receive(WORKER, there)] {
         assert_eq!(kernel.readiness(step), Readiness::Enabled);

@@ -18,7 +18,7 @@ fn stringified(payload: &[u8]) -> Result<String, NoJson> {
 }
 
 fn value(payload: &[u8]) -> Result<Value, NoJson> {
-    stringified(payload).map(|text| serde_json::from_str(&text).expect("it is JSON"))
+    stringified(payload).map(|text| serde_json::from_str(&text).expect("JSON"))
 }
 
 fn written(value: &Value) -> Vec<u8> {
@@ -95,7 +95,7 @@ fn json_is_converted_exactly() {
         (r#" {"x" : [ [ ] , [1 , [2]] , { } ] } "#, r#"{"x":[[],[1,[2]],{}]}"#),
     ] {
         let payload = from_json(json);
-        outline(&payload).expect("it is V8's");
+        outline(&payload).expect("a payload of V8");
         assert_eq!(stringified(&payload).as_deref(), Ok(back));
     }
 }
@@ -167,16 +167,16 @@ fn enveloped_payload_is_detached_again() {
     let cyclic = bytes("ff0f41036f22017849027b015e015e00240003");
     for (payload, _) in recorded().chain([(cyclic, Value::Null)]) {
         let enveloped = enveloped(&texts, &payload).expect("Node wrote it");
-        let outline = outline(&enveloped).expect("it is V8's");
+        let outline = outline(&enveloped).expect("a payload of V8");
         assert_eq!(outline.cmd.as_deref(), Some("NODE_HANDLE"));
-        let detached =
-            detached(&enveloped, &outline.msg.expect("it is inside")).expect("it refers to itself");
+        let detached = detached(&enveloped, &outline.msg.expect("the member `msg`"))
+            .expect("a payload with a reference to itself");
         let padding = usize::from(detached[2] == 0);
         assert_eq!(detached[2 + padding..], payload[2..]);
     }
     // A value with a reference to the envelope.
     let escaping = bytes("ff0f6f2203636d64220b4e4f44455f48414e444c4522036d736741015e002400017b02");
-    let msg = outline(&escaping).expect("it is V8's").msg.expect("it has one");
+    let msg = outline(&escaping).expect("a payload of V8").msg.expect("the member `msg`");
     assert_eq!(detached(&escaping, &msg), Err(Violation::Malformed));
 }
 
@@ -263,7 +263,7 @@ fn read_every_way(payload: &[u8]) {
     assert!(is_whole || text.is_err(), "{text:?}");
     if let Ok(text) = text {
         assert!(text.len() <= LIMIT);
-        serde_json::from_str::<serde::de::IgnoredAny>(&text).expect("it is JSON");
+        serde_json::from_str::<serde::de::IgnoredAny>(&text).expect("JSON");
     }
     let fields = to_json(payload, Rules::Fields);
     assert_eq!(is_whole, matches!(fields, Ok(_) | Err(NoJson::Nothing)), "{fields:?}");

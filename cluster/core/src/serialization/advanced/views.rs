@@ -76,5 +76,5 @@ pub(crate) fn half(bits: u16) -> f64 {
 
 /// A power of two between 2^-24 and 2^5.
 fn exp2(exponent: i32) -> f64 {
-    f64::from_bits(u64::try_from(exponent + 1023).expect("it is positive") << 52)
+    f64::from_bits(u64::try_from(exponent + 1023).expect("a positive exponent") << 52)
 }

@@ -44,9 +44,9 @@ fn conversions_end() {
     for text in texts {
         let payload = within_bound(move || from_json(text));
         let read = payload.clone();
-        within_bound(move || outline(&read)).expect("it is V8's");
-        let json = within_bound(move || stringified(&payload)).expect("it has JSON");
-        serde_json::from_str::<serde::de::IgnoredAny>(&json).expect("it is JSON");
+        within_bound(move || outline(&read)).expect("a payload of V8");
+        let json = within_bound(move || stringified(&payload)).expect("a JSON form");
+        serde_json::from_str::<serde::de::IgnoredAny>(&json).expect("JSON");
     }
     // Padding zeros may precede the end of an object.
     let padded = payload(b"o\"\x01a0\0\0{\x01");
@@ -71,7 +71,7 @@ fn views_are_json_of_node() {
     ];
     for (kind, bytes, json) in cases {
         let mut out = String::new();
-        views::put_view(kind, bytes, LIMIT, &mut out).expect("it is short");
+        views::put_view(kind, bytes, LIMIT, &mut out).expect("a short value");
         assert_eq!(out, json, "kind {kind}");
     }
 }
@@ -97,7 +97,7 @@ fn half_floats_are_exact() {
 fn limit_counts_every_byte() {
     let recorded = recorded().map(|(_, value)| written(&value));
     for payload in recorded.chain([sparse(b"I\x02")]) {
-        let text = stringified(&payload).expect("it has JSON");
+        let text = stringified(&payload).expect("a JSON form");
         assert_eq!(to_json(&payload, Rules::Stringify(text.len())).as_ref(), Ok(&text));
         assert_eq!(to_json(&payload, Rules::Stringify(text.len() - 1)), Err(NoJson::TooLong), "{text}");
     }
@@ -163,7 +163,7 @@ fn rare_tags_are_read() {
 /// The value of a member is never read as a name.
 #[test]
 fn outline_has_names_alone() {
-    let outline = |json| outline(&from_json(json)).expect("it is V8's");
+    let outline = |json| outline(&from_json(json)).expect("a payload of V8");
     assert_eq!(outline(r#"{"a":"cmd","NODE_A":1}"#), Outline::default());
     assert_eq!(outline(r#"{"a":{"cmd":"NODE_A"},"b":["cmd","NODE_A"]}"#), Outline::default());
     assert_eq!(outline(r#"{"a":1,"cmd":"NODE_A"}"#).cmd.as_deref(), Some("NODE_A"));
@@ -178,7 +178,7 @@ fn wide_names_are_names() {
         out.into_iter().skip_while(|byte| *byte == 0).collect::<Vec<u8>>()
     };
     let object = |name: &str| payload(&[&b"o"[..], &wide(name), b"\"\x06NODE_A{\x01"].concat());
-    assert_eq!(outline(&object("cmd")).expect("it is V8's").cmd.as_deref(), Some("NODE_A"));
+    assert_eq!(outline(&object("cmd")).expect("a payload of V8").cmd.as_deref(), Some("NODE_A"));
     for other in ["cmx", "xmd", "cm", "cmdd", "\u{163}md"] {
         assert_eq!(outline(&object(other)), Ok(Outline::default()), "{other}");
     }
@@ -232,9 +232,9 @@ fn wide_texts_stand_at_even_places() {
             let text = r"\ud800".repeat(units);
             let payload = from_json(&std::format!(r#"["{before}","{text}"]"#));
             assert!(is_even(&payload), "{units} units behind {length} bytes");
-            outline(&payload).expect("it is V8's");
+            outline(&payload).expect("a payload of V8");
         }
-        let enveloped = enveloped(&[("a", &before)], &payload(b"c\x02\0\xD8")).expect("it is V8's");
+        let enveloped = enveloped(&[("a", &before)], &payload(b"c\x02\0\xD8")).expect("a payload of V8");
         assert!(is_even(&enveloped), "in an envelope, behind {length} bytes");
     }
 }
