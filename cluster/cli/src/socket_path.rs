@@ -1,8 +1,9 @@
 //! The paths of control sockets: one directory per user, one socket per service.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fs, io};
 
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
@@ -43,6 +44,11 @@ pub(crate) fn of_service(name: &str) -> PathBuf {
     directory().join(name).with_extension(EXTENSION)
 }
 
+/// Whether the service of a socket was killed.
+fn is_stale(path: &Path) -> bool {
+    UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
 /// The only socket of this user's services.
 ///
 /// # Errors
@@ -52,12 +58,12 @@ pub(crate) fn only() -> anyhow::Result<PathBuf> {
     let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
     let sockets = entries
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|found| found == EXTENSION));
+        .filter(|path| path.extension().is_some_and(|found| found == EXTENSION) && !is_stale(path));
     let mut sockets: Vec<PathBuf> = sockets.collect();
     sockets.sort();
     match &sockets[..] {
         [] => Err(Coded::not_running(format!(
-            "no service runs: {} has no socket; start one with `cluster run`",
+            "no service runs: {} has no open socket; start one with `cluster run`",
             directory.display()
         ))),
         [socket] => Ok(socket.clone()),

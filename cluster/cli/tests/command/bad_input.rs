@@ -67,11 +67,14 @@ fn wrong_settings_are_named() {
     assert!(run("program = 'app.js'\nsurge = 0").contains("`surge` and `max_unavailable`"));
 }
 
+/// The socket of a killed service is replaced by a service of the same name, and counts as no service.
 #[test]
 fn stale_control_socket_is_replaced() {
     let directory = tempfile::tempdir().expect("a directory");
     fs::create_dir(directory.path().join("cluster")).expect("a directory");
-    drop(UnixListener::bind(directory.path().join("cluster/app.sock")).expect("a socket"));
+    for name in ["app", "other"] {
+        drop(UnixListener::bind(directory.path().join(format!("cluster/{name}.sock"))).expect("a socket"));
+    }
     fs::write(directory.path().join("app.js"), SERVER).expect("a file");
     let service = Service::start(directory, &["-n", "1", "app.js"]);
     service.line("slot 0: worker 1 is ready");
