@@ -149,7 +149,7 @@ async fn send_request(target: &Target, request: &Request) -> anyhow::Result<Repl
 fn socket(target: &Target) -> anyhow::Result<PathBuf> {
     match (&target.control, &target.name) {
         (Some(path), _) => Ok(path.clone()),
-        (None, Some(name)) => Ok(socket_path::of_service(name)),
+        (None, Some(name)) => socket_path::of_running(name),
         (None, None) => socket_path::only(),
     }
 }

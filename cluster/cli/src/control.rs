@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
@@ -20,6 +21,9 @@ use crate::service::Service;
 
 /// The longest request in bytes.
 const LONGEST_REQUEST: u64 = 4_096;
+
+/// The pause after a failed accept: without free descriptors, each accept fails at once.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A bound control socket; the file is removed at the end.
 #[derive(Debug)]
@@ -59,7 +63,10 @@ impl Control {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(answer(stream, service.clone()))),
-                Err(error) => tracing::warn!(%error, "the control socket cannot accept"),
+                Err(error) => {
+                    tracing::warn!(%error, "the control socket cannot accept");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }

@@ -113,7 +113,8 @@ impl Program {
         let command = package["scripts"][script].as_str();
         let command =
             command.with_context(|| format!("{} has no script `{script}`", file.display()))?.to_owned();
-        let name = package["name"].as_str().unwrap_or(script).replace('/', "-");
+        let name =
+            package["name"].as_str().filter(|name| !name.is_empty()).unwrap_or(script).replace('/', "-");
         let further = rest.iter().filter(|argument| *argument != "--").cloned();
         let line = format!("{command} \"$@\"");
         let args = ["-c".into(), line.into(), "sh".into()].into_iter().chain(further).collect();

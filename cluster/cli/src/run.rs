@@ -62,8 +62,9 @@ fn control_path(plan: &Plan) -> anyhow::Result<PathBuf> {
     if let Some(path) = &plan.options.control {
         return Ok(path.clone());
     }
+    let path = socket_path::of_service(&plan.name)?;
     socket_path::make(&socket_path::directory())?;
-    Ok(socket_path::of_service(&plan.name))
+    Ok(path)
 }
 
 /// Starts the log, on standard error. The variable `CLUSTER_LOG` filters the levels.

@@ -29,8 +29,15 @@ pub(crate) fn directory() -> PathBuf {
 pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.with_context(|| format!("cannot make {}; set `--control`", directory.display()))?;
+    check(directory)
+}
+
+/// Checks that only this user can put a socket into the directory: in the temporary directory every user can make the directory, or
+/// a link to a directory, first.
+fn check(directory: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(directory)?;
-    if metadata.uid() != geteuid().as_raw() {
+    let owners = [fs::symlink_metadata(directory)?.uid(), metadata.uid()];
+    if owners.iter().any(|owner| *owner != geteuid().as_raw()) {
         bail!("{} belongs to another user; set `--control`", directory.display());
     }
     if metadata.permissions().mode() & 0o022 != 0 {
@@ -40,8 +47,26 @@ pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
 }
 
 /// The socket of a service by name.
-pub(crate) fn of_service(name: &str) -> PathBuf {
-    directory().join(name).with_extension(EXTENSION)
+///
+/// # Errors
+/// The name is no name of a file.
+pub(crate) fn of_service(name: &str) -> anyhow::Result<PathBuf> {
+    if name.is_empty() || name.contains('/') || name.contains(char::is_control) {
+        bail!("the name {name:?} is not valid: a name has no `/` and no control characters; set `--name`");
+    }
+    Ok(directory().join(format!("{name}.{EXTENSION}")))
+}
+
+/// The socket of a running service by name, in a directory that another user cannot have made.
+///
+/// # Errors
+/// The name is no name of a file, or the directory belongs to another user or is open to others.
+pub(crate) fn of_running(name: &str) -> anyhow::Result<PathBuf> {
+    let (directory, path) = (directory(), of_service(name)?);
+    if directory.exists() {
+        check(&directory)?;
+    }
+    Ok(path)
 }
 
 /// Whether the service of a socket was killed.
@@ -52,9 +77,12 @@ fn is_stale(path: &Path) -> bool {
 /// The only socket of this user's services.
 ///
 /// # Errors
-/// There is none, or there are several.
+/// There is none, or there are several, or the directory belongs to another user or is open to others.
 pub(crate) fn only() -> anyhow::Result<PathBuf> {
     let directory = directory();
+    if directory.exists() {
+        check(&directory)?;
+    }
     let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
     let sockets = entries
         .map(|entry| entry.path())

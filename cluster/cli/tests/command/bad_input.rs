@@ -4,8 +4,9 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixListener;
-use std::process::Stdio;
+use std::os::unix::fs::{chown, lchown, symlink};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 
@@ -99,7 +100,7 @@ fn nonsense_request_is_refused() {
     service.line("slot 0: worker 1 is ready");
     let socket = service.directory.path().join("cluster/app.sock");
     for request in ["GET / HTTP/1.1\n", "\n", "{\"command\":\"dance\"}\n", &"x".repeat(10_000)] {
-        let mut stream = std::os::unix::net::UnixStream::connect(&socket).expect("a service");
+        let mut stream = UnixStream::connect(&socket).expect("a service");
         // The service may have refused before the end of a long request.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = String::new();
@@ -107,6 +108,66 @@ fn nonsense_request_is_refused() {
         assert!(answer.contains("the request is not valid") || request.len() > 4_096, "{answer}");
     }
     text(&service.command("status", &[]));
+}
+
+/// A name never leads out of the directory of the sockets, and never means the socket of a different name.
+#[test]
+fn name_is_one_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    for name in ["../evil", "a/b", "..\n", ""] {
+        let run = command(directory.path(), "run").args(["--name", name, "app.js"]).output();
+        assert!(error(&run.expect("a command")).contains("is not valid"), "{name}");
+        let stop = command(directory.path(), "stop").args(["--name", name]).output();
+        assert!(error(&stop.expect("a command")).contains("is not valid"), "{name}");
+    }
+    let service = Service::start(directory, &["-n", "1", "--name", "web.v1", "app.js"]);
+    service.line("slot 0: worker 1 is ready");
+    assert!(error(&service.command("stop", &["--name", "web.v2"])).contains("no service runs at"));
+    text(&service.command("stop", &["--name", "web.v1"]));
+}
+
+/// A different user made the directory of the sockets first, or a link to a directory: a service there may be false. Needs root.
+#[test]
+fn directory_of_another_user_is_refused() {
+    const OTHER: Option<u32> = Some(65_534);
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: no root");
+    }
+    let (owned, linked) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    fs::create_dir(owned.path().join("cluster")).expect("a directory");
+    chown(owned.path().join("cluster"), OTHER, OTHER).expect("root");
+    symlink(owned.path(), linked.path().join("cluster")).expect("a link");
+    lchown(linked.path().join("cluster"), OTHER, OTHER).expect("root");
+    for directory in [&owned, &linked] {
+        fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+        for line in [["run", "app.js"].as_slice(), &["status"], &["stop", "--name", "app"]] {
+            let output = command(directory.path(), line[0]).args(&line[1..]).output().expect("a command");
+            assert!(error(&output).contains("belongs to another user"), "{line:?}");
+        }
+    }
+}
+
+/// Idle clients take every descriptor of the service: the log has a line a second, not a line for each attempt.
+#[test]
+fn full_descriptor_table_floods_no_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let program = command(directory.path(), "run").get_program().to_owned();
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 64 && exec \"$0\" run -n 1 app.js"]).arg(program);
+    limited.current_dir(directory.path()).env("XDG_RUNTIME_DIR", directory.path());
+    let mut service = Service::of_command(directory, limited);
+    service.line("slot 0: worker 1 is ready");
+    let socket = service.directory.path().join("cluster/app.sock");
+    let clients = [(); 100].map(|()| UnixStream::connect(&socket).expect("a service"));
+    service.line("the control socket cannot accept");
+    drop(clients);
+    text(&service.command("stop", &[]));
+    assert_eq!(service.code(), Some(0));
+    let failures = service.rest().iter().filter(|line| line.contains("cannot accept")).count();
+    assert!(failures < 100, "{failures} lines");
 }
 
 /// The reader of the output stops: the workers serve on, and the number of lost lines is reported.

@@ -108,6 +108,12 @@ impl Service {
         kill(Pid::from_raw(self.running.child.id().cast_signed()), signal).expect("the service runs");
     }
 
+    /// The lines that no call has returned, until the end of the service.
+    pub(crate) fn rest(&self) -> Vec<String> {
+        let earlier = self.running.earlier.take();
+        earlier.into_iter().chain(self.running.lines.iter()).collect()
+    }
+
     /// The exit code of the service, after the end.
     pub(crate) fn code(&mut self) -> Option<i32> {
         self.running.child.wait().expect("a child").code()
