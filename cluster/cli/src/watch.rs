@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cluster::SupervisorHandle;
-use notify_debouncer_mini::notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_mini::{Debouncer, new_debouncer};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher, recommended_watcher};
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::timeout;
 
 /// The time without a further change before the reload: editors and compilers write in several steps.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// Reports changes until dropped.
 #[derive(Debug)]
-pub(crate) struct Watch(#[expect(dead_code, reason = "dropped at the end")] Debouncer<RecommendedWatcher>);
+pub(crate) struct Watch(#[expect(dead_code, reason = "dropped at the end")] RecommendedWatcher);
 
 /// Reloads after each change of the paths; a directory includes its content.
 ///
@@ -22,23 +22,58 @@ pub(crate) struct Watch(#[expect(dead_code, reason = "dropped at the end")] Debo
 /// A path cannot be watched.
 pub(crate) fn watch(paths: &[PathBuf], supervisor: SupervisorHandle) -> anyhow::Result<Watch> {
     let (sender, changes) = channel(1);
-    let mut debouncer = new_debouncer(QUIET, move |result| match result {
+    let watcher = watcher(paths, move |_| {
         // A full queue: a reload is already due.
-        Ok(_) => drop(sender.try_send(())),
+        let _ = sender.try_send(());
+    })?;
+    tokio::spawn(reload(changes, supervisor));
+    Ok(Watch(watcher))
+}
+
+/// Calls `changed` with each change. Reading is none: each new worker reads its program.
+fn watcher(
+    paths: &[PathBuf],
+    mut changed: impl FnMut(Event) + Send + 'static,
+) -> anyhow::Result<RecommendedWatcher> {
+    let mut watcher = recommended_watcher(move |event: notify::Result<Event>| match event {
+        Ok(event) if event.kind.is_access() => {}
+        Ok(event) => changed(event),
         Err(error) => tracing::warn!(%error, "a change of the watched files may be lost"),
     })
     .context("cannot watch files")?;
     for path in paths {
-        let watched = debouncer.watcher().watch(path, RecursiveMode::Recursive);
-        watched.with_context(|| format!("cannot watch {}", path.display()))?;
+        let result = watcher.watch(path, RecursiveMode::Recursive);
+        result.with_context(|| format!("cannot watch {}", path.display()))?;
     }
-    tokio::spawn(reload(changes, supervisor));
-    Ok(Watch(debouncer))
+    Ok(watcher)
 }
 
 async fn reload(mut changes: Receiver<()>, supervisor: SupervisorHandle) {
     while changes.recv().await.is_some() {
+        while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {}
         // The log has the reason of an abandoned reload. The next change starts another.
         let _ = supervisor.reload().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn reading_is_no_change() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("app.js");
+        fs::write(&file, "old").expect("a file");
+        let (sender, changes) = mpsc::channel();
+        let send = move |event| drop(sender.send(event));
+        let _watcher = watcher(&[directory.path().to_owned()], send).expect("a watcher");
+        assert_eq!(fs::read(&file).expect("a file"), b"old");
+        fs::write(&file, "new").expect("a file");
+        let first = changes.recv_timeout(Duration::from_mins(1)).expect("a change");
+        assert!(first.kind.is_modify(), "{first:?}");
     }
 }
