@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -140,8 +141,11 @@ pub(crate) struct RestartArguments {
 }
 
 /// Prints the completions of a shell to standard output.
-pub(crate) fn print_completions(shell: Shell) {
-    clap_complete::generate(shell, &mut Arguments::command(), "cluster", &mut std::io::stdout());
+pub(crate) fn print_completions(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    // The generator panics when the reader closes the pipe; a vector cannot fail.
+    clap_complete::generate(shell, &mut Arguments::command(), "cluster", &mut script);
+    Ok(io::stdout().write_all(&script)?)
 }
 
 #[cfg(test)]
@@ -160,5 +164,15 @@ mod tests {
             unreachable!("the command is `run`")
         };
         assert_eq!(run.program, ["server.js", "--workers", "9"]);
+    }
+
+    #[test]
+    fn no_preload_leaves_the_program() {
+        let line = ["cluster", "run", "--no-preload", "server.js"];
+        let Command::Run(run) = Arguments::try_parse_from(line).expect("valid").command else {
+            unreachable!("the command is `run`")
+        };
+        assert_eq!(run.options.no_preload, Some(true));
+        assert_eq!(run.program, ["server.js"]);
     }
 }

@@ -50,10 +50,7 @@ async fn main() -> ExitCode {
         Command::Top(target) => top::top(target).await,
         Command::Logs(logs) => client::logs(logs).await,
         Command::Events(events) => client::events(events).await,
-        Command::Completions { shell } => {
-            args::print_completions(shell);
-            Ok(())
-        }
+        Command::Completions { shell } => args::print_completions(shell),
         Command::Init(arguments) => init::init(&arguments),
         Command::Adapter(arguments) => adapter::run(arguments).await,
         Command::Exec(arguments) => adapter::exec(&arguments),

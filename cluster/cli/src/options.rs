@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::builder::BoolishValueParser;
 use clap::{Args, Command, ValueEnum};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -133,7 +134,7 @@ pub(crate) struct Options {
     pub(crate) log_format: Option<LogFormat>,
 
     /// Run Node.js programs without the preload: no lame duck, no pings.
-    #[arg(long, env = "CLUSTER_NO_PRELOAD", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, env = "CLUSTER_NO_PRELOAD", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub(crate) no_preload: Option<bool>,
 
     /// Reload after a change of a file or directory; may be repeated. For development.

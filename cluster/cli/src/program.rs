@@ -9,6 +9,8 @@ use std::{env, fs};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
+use crate::report::Coded;
+
 /// The command of each worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
@@ -44,6 +46,10 @@ impl Program {
         let Some((first, rest)) = line.split_first() else {
             bail!("there is no program; write `cluster run server.js`, or set `program` in cluster.toml")
         };
+        if first.to_string_lossy().starts_with('-') {
+            let text = format!("there is no option `{}`; `cluster run --help` lists all", first.display());
+            return Err(Coded::wrong_line(text));
+        }
         let path = Path::new(first);
         if path.extension().and_then(OsStr::to_str).is_some_and(|found| NODE_EXTENSIONS.contains(&found)) {
             let script = directory.join(path);

@@ -4,6 +4,9 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+/// The exit code of a wrong command line.
+const WRONG_LINE: u8 = 2;
+
 /// The exit code of a command without a running service.
 const NOT_RUNNING: u8 = 3;
 
@@ -18,6 +21,11 @@ impl Coded {
     /// No service runs.
     pub(crate) fn not_running(text: String) -> anyhow::Error {
         Coded { code: NOT_RUNNING, text }.into()
+    }
+
+    /// The command line is wrong.
+    pub(crate) fn wrong_line(text: String) -> anyhow::Error {
+        Coded { code: WRONG_LINE, text }.into()
     }
 }
 

@@ -1,8 +1,10 @@
 //! `cluster top`: the workers on the whole terminal. The rates are differences of two statuses.
 
+use std::io::{self, IsTerminal};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use anyhow::ensure;
 use bytesize::ByteSize;
 use cluster::SlotState;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
@@ -17,6 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::args::Target;
 use crate::client;
 use crate::protocol::Request;
+use crate::report::Coded;
 use crate::status::{SlotStatus, Status, name, time};
 use crate::units::Scale;
 
@@ -35,7 +38,15 @@ const KEYS: &str = "q quit   r reload   + - scale";
 /// # Errors
 /// No service runs, or the service ends, or there is no terminal.
 pub(crate) async fn top(target: Target) -> anyhow::Result<()> {
+    if target.json {
+        let text = "`cluster top` draws on a terminal; `cluster status --json` prints JSON".to_owned();
+        return Err(Coded::wrong_line(text));
+    }
     let status = client::ask_status(&target).await?;
+    ensure!(
+        io::stdout().is_terminal(),
+        "`cluster top` needs a terminal; `cluster status` prints the workers"
+    );
     let mut terminal = ratatui::try_init()?;
     let result = show(&mut terminal, target, View::of(status)).await;
     ratatui::restore();

@@ -46,6 +46,26 @@ fn wrong_commands_are_errors() {
     assert!(error(&service.command("scale", &["0"])).contains("`workers` is 0"));
     assert!(error(&service.command("run", &["app.js"])).contains("a service already runs"));
     assert!(error(&service.command("status", &["--name", "other"])).contains("no service runs at"));
+    let wrong_lines: [(&str, &[&str], &str); 2] = [
+        ("run", &["--drian", "5s", "app.js"], "there is no option `--drian`"),
+        ("top", &["--json"], "`cluster status --json` prints JSON"),
+    ];
+    for (name, arguments, expected) in wrong_lines {
+        let output = service.command(name, arguments);
+        assert!(error(&output).contains(expected));
+        assert_eq!(output.status.code(), Some(2));
+    }
+    assert!(error(&service.command("top", &[])).contains("needs a terminal"));
+}
+
+/// As by `cluster completions bash | head -1`.
+#[test]
+fn closed_pipe_ends_completions() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let directory = tempfile::tempdir().expect("a directory");
+    let status = command(directory.path(), "completions").arg("bash").stdout(writer).status();
+    assert!(status.expect("a command").success());
 }
 
 #[test]
