@@ -1,16 +1,20 @@
 //! `cluster run`: the service in the foreground.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use cluster::Supervisor;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::args::RunArguments;
 use crate::control::Control;
-use crate::feed::Feed;
+use crate::feed::{self, Feed};
 use crate::options::LogFormat;
 use crate::output::Output;
 use crate::plan::{Plan, Prepared};
@@ -71,8 +75,27 @@ fn control_path(plan: &Plan) -> anyhow::Result<PathBuf> {
 pub(crate) fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("CLUSTER_LOG").unwrap_or_else(|_| "info".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(io::stderr);
+    let log = log.with_timer(Milliseconds);
     match format {
-        LogFormat::Text => log.init(),
+        LogFormat::Text => log.fmt_fields(debug_fn(write_field)).init(),
         LogFormat::Json => log.json().init(),
+    }
+}
+
+/// The time of the log, as of the workers' output.
+struct Milliseconds;
+
+impl FormatTime for Milliseconds {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.write_str(&feed::now())
+    }
+}
+
+/// Writes the message, and the fields that no message repeats.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    match field.name() {
+        "message" => write!(writer, "{value:?}"),
+        "slot" | "worker" | "status" => Ok(()),
+        name => write!(writer, " {name}={value:?}"),
     }
 }

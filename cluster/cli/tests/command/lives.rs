@@ -27,7 +27,8 @@ fn commands_change_a_service() {
 #[test]
 fn signal_stops_a_service() {
     let mut service = Service::of_script(SERVER, &["-n", "1"]);
-    service.line("slot 0: worker 1 is ready");
+    let line = service.line("slot 0: worker 1 is ready");
+    assert!(line.ends_with("Z  INFO slot 0: worker 1 is ready"), "{line}");
     service.signal(Signal::SIGTERM);
     service.line("the shutdown finished");
     assert_eq!(service.code(), Some(0));
