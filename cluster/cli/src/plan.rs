@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use cluster::SupervisorSettings;
+use cluster::{Supervisor, SupervisorSettings};
 use tempfile::TempDir;
 
 use crate::adapter::{self, Ready};
@@ -57,6 +57,19 @@ impl Plan {
         let name = options.name.clone().unwrap_or_else(|| program.name.clone());
         let line: Vec<_> = line.iter().map(|part| part.to_string_lossy()).collect();
         Ok(Plan { options, program, name, line: line.join(" ") })
+    }
+
+    /// Checks the settings, without a run.
+    ///
+    /// # Errors
+    /// An option is invalid, or the options do not fit together.
+    pub(crate) fn validate(mut self) -> anyhow::Result<()> {
+        for listen in self.options.listen.iter_mut().flatten() {
+            // The port may belong to the running service.
+            listen.address.set_port(0);
+        }
+        Supervisor::new(self.prepare(&[])?.settings)?;
+        Ok(())
     }
 
     /// Prepares a run: writes the preload of a Node.js program, and binds the sockets of a foreign program.

@@ -27,7 +27,9 @@ use crate::{health, report, socket_path};
 pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let plan = Plan::of(&arguments)?;
     if arguments.dry_run {
-        return Ok(report::line(plan.text()?.trim_end())?);
+        let text = plan.text()?;
+        plan.validate()?;
+        return Ok(report::line(text.trim_end())?);
     }
     let format = plan.options.log_format.unwrap_or_default();
     start_log(format);

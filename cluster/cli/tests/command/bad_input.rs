@@ -66,6 +66,15 @@ fn wrong_settings_are_named() {
     fs::write(directory.path().join("app.js"), SERVER).expect("a file");
     assert!(run("program = 'app.js'\nworkers = 0").contains("`workers` is 0"));
     assert!(run("program = 'app.js'\nsurge = 0").contains("`surge` and `max_unavailable`"));
+    let dry_run = |settings: &str| {
+        fs::write(&file, settings).expect("a file");
+        command(directory.path(), "run").arg("--dry-run").output().expect("a command")
+    };
+    assert!(error(&dry_run("program = 'app.js'\nworkers = 0")).contains("`workers` is 0"));
+    assert!(error(&dry_run("program = 'app.js'\nready = 'soon'")).contains("`ready` is `soon`"));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    text(&dry_run(&format!("program = 'app.js'\nlisten = ['{address}']")));
 }
 
 /// The socket of a killed service is replaced by a service of the same name, and counts as no service.
