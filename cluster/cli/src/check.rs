@@ -23,10 +23,10 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     plan.options.give_up = Some(GiveUp::Exit);
     let format = plan.options.log_format.unwrap_or_default();
     run::start_log(format);
-    let Prepared { settings, addresses, resources } = plan.prepare(&[])?;
+    let Prepared { settings, has_preload, addresses, resources } = plan.prepare(&[])?;
     let mut supervisor = Supervisor::new(settings)?;
     let feed = Feed::new();
-    let service = Service::new(plan.name, plan.line, supervisor.handle(), feed.clone());
+    let service = Service::new(&plan, has_preload, supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);
     let mut found = Found::default();
     found.addresses.extend(addresses.iter().map(ToString::to_string));

@@ -29,6 +29,7 @@ mod run;
 mod service;
 mod settings;
 mod socket_path;
+mod statistics;
 mod status;
 mod systemd;
 mod top;

@@ -142,20 +142,37 @@ fn record_slots(slots: &[SlotStatus]) {
         "cluster_worker_connections_total",
         "Connections acknowledged by the worker of the slot."
     );
-    describe_gauge!("cluster_worker_open_connections", "Open connections, as reported with the last pong.");
+    describe_gauge!("cluster_worker_open_connections", "Open connections, as the worker has reported last.");
     describe_gauge!(
         "cluster_worker_resident_memory_bytes",
         "Resident memory of the worker and its children."
     );
     describe_counter!("cluster_worker_cpu_seconds_total", "Processor time of the worker and its children.");
-    for SlotStatus { info, usage } in slots {
+    describe_gauge!(
+        "cluster_worker_event_loop_delay_max_seconds",
+        "The longest delay since the last scrape (Node.js)."
+    );
+    describe_gauge!(
+        "cluster_worker_event_loop_utilization",
+        "The busy share of the time since the last scrape (Node.js)."
+    );
+    describe_gauge!("cluster_worker_heap_used_bytes", "The used heap of the worker (Node.js).");
+    for status in slots {
+        let SlotStatus { info, usage, statistics } = status;
         let slot = info.slot.0.to_string();
         let is_ready = u8::from(info.state == SlotState::Ready);
         gauge!("cluster_slot_ready", "slot" => slot.clone()).set(is_ready);
         counter!("cluster_worker_connections_total", "slot" => slot.clone())
             .absolute(info.acknowledged_connections);
-        if let Some(open) = info.open_connections {
+        if let Some(open) = status.open_connections() {
             gauge!("cluster_worker_open_connections", "slot" => slot.clone()).set(float(open));
+        }
+        if let Some(statistics) = statistics {
+            gauge!("cluster_worker_event_loop_delay_max_seconds", "slot" => slot.clone())
+                .set(statistics.delay_max / 1_000.0);
+            gauge!("cluster_worker_event_loop_utilization", "slot" => slot.clone())
+                .set(statistics.utilization);
+            gauge!("cluster_worker_heap_used_bytes", "slot" => slot.clone()).set(float(statistics.heap_used));
         }
         if let Some(usage) = usage {
             gauge!("cluster_worker_resident_memory_bytes", "slot" => slot.clone())

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) settings: SupervisorSettings,
+    /// Whether Node.js loads the preload before the program.
+    pub(crate) has_preload: bool,
     /// The bound addresses.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) resources: Resources,
@@ -82,11 +84,12 @@ impl Plan {
         let notify = (ready == Some(Ready::Notify)).then(tempfile::tempdir).transpose()?;
         let adapted = ready.map(|ready| self.adapted(&ready, notify.as_ref(), &sockets)).transpose()?;
         let program = adapted.as_ref().unwrap_or(&self.program);
-        let wants_preload = program.is_node && !self.options.no_preload.unwrap_or(false);
-        let preload = wants_preload.then(write_preload).transpose()?;
+        let has_preload = program.is_node && !self.options.no_preload.unwrap_or(false);
+        let preload = has_preload.then(write_preload).transpose()?;
         let settings = settings::settings(&self.options, program, preload.as_deref(), &sockets)?;
         Ok(Prepared {
             settings,
+            has_preload,
             addresses: sockets.addresses.clone(),
             resources: Resources { _sockets: sockets, _notify: notify },
         })

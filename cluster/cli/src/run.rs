@@ -34,7 +34,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let format = plan.options.log_format.unwrap_or_default();
     start_log(format);
     let activated = systemd::activated()?;
-    let Prepared { settings, addresses, resources } = plan.prepare(&activated)?;
+    let Prepared { settings, has_preload, addresses, resources } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
     plan.program.prepare(&plan.options.directory()?)?;
     let mut supervisor = Supervisor::new(settings)?;
@@ -44,7 +44,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let notifications = Notifications::start();
     tokio::spawn(notifications.clone().watch(supervisor.handle()));
     let feed = Feed::new();
-    let service = Arc::new(Service::new(plan.name, plan.line, supervisor.handle(), feed.clone()));
+    let service = Arc::new(Service::new(&plan, has_preload, supervisor.handle(), feed.clone()));
     service.serves(&addresses);
     health::start(&plan.options, &service).await?;
     let _watch = plan.options.watch.map(|paths| watch(&paths, supervisor.handle())).transpose()?;

@@ -6,13 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use cluster::{
-    Event, HandleError, SlotId, SlotState, Supervisor, SupervisorEvent, SupervisorHandle, WorkerId,
+    Event, HandleError, SlotId, SlotInfo, SlotState, Supervisor, SupervisorEvent, SupervisorHandle, WorkerId,
 };
 
 use crate::feed::{Feed, Record, Stream, record};
 use crate::metrics::Metrics;
 use crate::output::Output;
+use crate::plan::Plan;
 use crate::protocol::{Reply, Request};
+use crate::statistics::{self, Answers};
 use crate::status::{SlotStatus, Status};
 use crate::usage;
 
@@ -26,12 +28,16 @@ pub(crate) struct Service {
     supervisor: SupervisorHandle,
     addresses: Mutex<BTreeSet<String>>,
     metrics: Metrics,
+    /// `None`: the workers have no preload.
+    statistics: Option<Answers>,
 }
 
 impl Service {
-    pub(crate) fn new(name: String, program: String, supervisor: SupervisorHandle, feed: Feed) -> Self {
+    pub(crate) fn new(plan: &Plan, has_preload: bool, supervisor: SupervisorHandle, feed: Feed) -> Self {
         let (started, addresses, metrics) = (Instant::now(), Mutex::default(), Metrics::default());
-        Service { feed, name, program, started, supervisor, addresses, metrics }
+        let (name, program) = (plan.name.clone(), plan.line.clone());
+        let statistics = has_preload.then(Answers::default);
+        Service { feed, name, program, started, supervisor, addresses, metrics, statistics }
     }
 
     /// Adds addresses that the service itself has bound.
@@ -62,6 +68,9 @@ impl Service {
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
             addresses.insert(address.to_string());
         }
+        if let Some(statistics) = &self.statistics {
+            statistics.observe(event);
+        }
     }
 
     /// Carries out a command other than [`Request::Records`]; returns the last reply.
@@ -88,7 +97,7 @@ impl Service {
 
     /// The figures for Prometheus.
     pub(crate) async fn metrics(&self) -> Result<String, HandleError> {
-        let slots: Vec<_> = self.supervisor.status().await?.into_iter().map(SlotStatus::from).collect();
+        let slots = self.slots().await?;
         Ok(self.metrics.render(&slots, self.supervisor.connections().await?))
     }
 
@@ -108,8 +117,20 @@ impl Service {
         Ok(())
     }
 
+    /// The slots, with what is known of each process. Asks for the statistics of the next call.
+    async fn slots(&self) -> Result<Vec<SlotStatus>, HandleError> {
+        let slots = self.supervisor.status().await?;
+        let statistics =
+            |slot: &SlotInfo| self.statistics.as_ref().and_then(|answers| answers.of(slot.worker));
+        let found = slots.iter().map(|slot| SlotStatus::of(*slot, statistics(slot))).collect();
+        if self.statistics.is_some() {
+            statistics::ask(&self.supervisor, &slots).await;
+        }
+        Ok(found)
+    }
+
     async fn status(&self) -> Reply {
-        let slots = match self.supervisor.status().await {
+        let slots = match self.slots().await {
             Ok(slots) => slots,
             Err(error) => return failed(&error),
         };
@@ -120,7 +141,7 @@ impl Service {
             program: self.program.clone(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             addresses: addresses.iter().cloned().collect(),
-            slots: slots.into_iter().map(SlotStatus::from).collect(),
+            slots,
         })
     }
 }

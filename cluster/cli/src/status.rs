@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use cluster::{SlotInfo, SlotState};
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::Statistics;
 use crate::usage::{self, Usage};
 
 /// The state of a service.
@@ -30,11 +31,18 @@ pub(crate) struct SlotStatus {
     pub(crate) info: SlotInfo,
     /// `None`: there is no process, or the system has no `/proc`.
     pub(crate) usage: Option<Usage>,
+    /// `None`: the worker has no preload, or was not asked before.
+    pub(crate) statistics: Option<Statistics>,
 }
 
-impl From<SlotInfo> for SlotStatus {
-    fn from(info: SlotInfo) -> Self {
-        SlotStatus { info, usage: info.pid.and_then(usage::of) }
+impl SlotStatus {
+    pub(crate) fn of(info: SlotInfo, statistics: Option<Statistics>) -> Self {
+        SlotStatus { info, usage: info.pid.and_then(usage::of), statistics }
+    }
+
+    /// The open connections that the worker has reported.
+    pub(crate) fn open_connections(&self) -> Option<u64> {
+        self.statistics.map(|statistics| statistics.connections).or(self.info.open_connections)
     }
 }
 
@@ -118,7 +126,7 @@ mod tests {
             program: "app.js".to_owned(),
             uptime_ms: 3_600_000,
             addresses: vec!["127.0.0.1:8000".to_owned()],
-            slots: vec![SlotStatus { info, usage }],
+            slots: vec![SlotStatus { info, usage, statistics: None }],
         };
         let lines = [
             "app: app.js, process 3999, up 1h",

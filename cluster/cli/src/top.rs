@@ -26,10 +26,11 @@ use crate::units::Scale;
 /// The time between two statuses.
 const REFRESH: Duration = Duration::from_secs(1);
 
-const HEAD: [&str; 9] =
-    ["slot", "state", "process", "cpu", "memory", "connections/s", "open", "restarts", "age"];
+/// The delay is the longest of the event loop since the last status; Node.js workers report delays.
+const HEAD: [&str; 10] =
+    ["slot", "state", "process", "cpu", "memory", "connections/s", "open", "delay", "restarts", "age"];
 
-const WIDTHS: [u16; 9] = [5, 12, 9, 6, 11, 14, 6, 9, 14];
+const WIDTHS: [u16; 10] = [5, 12, 9, 6, 11, 14, 6, 8, 9, 14];
 
 const KEYS: &str = "q quit   r reload   + - scale";
 
@@ -194,7 +195,8 @@ fn row(slot: &SlotStatus, rates: Rates) -> Row<'static> {
         rates.cpu_percent.map_or_else(dash, |percent| format!("{percent:.0} %")),
         slot.usage.map_or_else(dash, |usage| ByteSize(usage.memory_bytes).to_string()),
         rates.connections_per_second.map_or_else(dash, |rate| format!("{rate:.0}")),
-        info.open_connections.map_or_else(dash, |open| open.to_string()),
+        slot.open_connections().map_or_else(dash, |open| open.to_string()),
+        slot.statistics.map_or_else(dash, |statistics| format!("{:.0} ms", statistics.delay_max)),
         info.restarts.to_string(),
         slot.usage.map_or_else(dash, |usage| time(usage.age_ms)),
     ];
@@ -213,7 +215,7 @@ mod tests {
         let slot = json!({
             "slot": 0, "state": "ready", "worker": 3, "pid": 4_000, "successor": null, "restarts": 1, "failures": 0,
             "acknowledged_connections": connections, "open_connections": 7,
-            "usage": { "memory_bytes": 50_331_648, "cpu_ms": cpu_ms, "age_ms": 63_000 }
+            "usage": { "memory_bytes": 50_331_648, "cpu_ms": cpu_ms, "age_ms": 63_000 }, "statistics": null
         });
         let service = json!({
             "name": "app", "pid": 1, "program": "app.js", "uptime_ms": 60_000, "addresses": ["127.0.0.1:80"],

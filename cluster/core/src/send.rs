@@ -23,7 +23,7 @@ pub enum SendError {
     /// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) are waiting for a peer that does not read.
     Full,
     /// An object with a `cmd` that begins with `NODE_`: the peer would take the message for an internal message and
-    /// deliver nothing.
+    /// deliver nothing. Allowed is `{"cmd":"NODE_CLUSTER_STATS"}`, which the preload of the command `cluster` answers.
     Reserved,
     /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a peer with
     /// the same limits would reject it.

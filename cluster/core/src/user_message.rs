@@ -20,6 +20,9 @@ use crate::structured::{self, Structured};
 
 mod value;
 
+/// Asks the preload of the command `cluster` in a Node.js worker for statistics.
+const STATISTICS_REQUEST: &str = r#"{"cmd":"NODE_CLUSTER_STATS"}"#;
+
 /// The payload of one user message. Node: the argument of `process.send` and of `'message'`.
 ///
 /// A message holds the bytes of its sender: JSON text, or a structured clone on a channel of
@@ -190,9 +193,11 @@ impl Message {
         self.bytes
     }
 
-    /// A peer would take the message for an internal message of Node, and deliver nothing.
+    /// A peer would take the message for an internal message of Node, and deliver nothing. The request to the preload of the
+    /// command `cluster` is such a message, for which programs have no other way.
     pub(crate) fn is_reserved(&self) -> bool {
         match self.serialization {
+            Serialization::Json if &*self.bytes == STATISTICS_REQUEST.as_bytes() => false,
             Serialization::Json => {
                 json::may_be_reserved(&self.bytes) && json::reserved(self.checked_text()).is_some()
             }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::node_clients::{Client, Script, nodes};
 use super::support::{SERVER, Service, text};
 
@@ -287,4 +289,18 @@ fn shared_policy_drains() {
         text(&service.command("reload", &[]));
         assert_eq!(unused.rest(), "", "{node}");
     }
+}
+
+/// A status asks for statistics, and the next status has them.
+#[test]
+fn status_has_statistics() {
+    let service = Service::of_script(SERVER, &["-n", "1"]);
+    let _client = Client::connect(service.ready_port());
+    let statistics = || {
+        let status: Value =
+            serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
+        status["slots"][0]["statistics"].clone()
+    };
+    while statistics()["connections"] != 1 {}
+    assert!(statistics()["heap_used"].as_u64() > Some(1_000_000));
 }

@@ -72,6 +72,8 @@ fn messages_pass_unless_reserved() {
     assert_eq!(cluster.primary.send(ONE, json!({"hello": [1, null, "\n"]})), Ok(Sent::Buffered));
     assert_eq!(cluster.worker(ONE).send(json!("back")), Ok(Sent::Buffered));
     assert_eq!(cluster.primary.send(ONE, json!({"cmd": "NODE_CLUSTER"})), Err(SendError::Reserved));
+    // The request to the preload is the only exception.
+    assert!(cluster.primary.send(ONE, json!({"cmd": "NODE_CLUSTER_STATS"})).is_ok());
     assert_eq!(cluster.primary.send(TWO, json!(1)), Err(SendError::UnknownWorker));
     cluster.settle();
     assert_eq!(
