@@ -30,22 +30,39 @@ pub(crate) fn watch(paths: &[PathBuf], supervisor: SupervisorHandle) -> anyhow::
     Ok(Watch(watcher))
 }
 
-/// Calls `changed` with each change. Reading is none: each new worker reads its program.
+/// Calls `changed` with each change. Reading is no change: each new worker reads its program.
 fn watcher(
     paths: &[PathBuf],
     mut changed: impl FnMut(Event) + Send + 'static,
 ) -> anyhow::Result<RecommendedWatcher> {
+    let found = paths.iter().map(|path| {
+        path.canonicalize().with_context(|| format!("cannot watch {}; correct `--watch`", path.display()))
+    });
+    let mut roots: Vec<PathBuf> = found.collect::<anyhow::Result<_>>()?;
+    // A directory may contain a watched file, and the last mode of a directory is valid.
+    roots.sort_by_key(|root| root.is_dir());
+    let wanted = roots.clone();
     let mut watcher = recommended_watcher(move |event: notify::Result<Event>| match event {
-        Ok(event) if event.kind.is_access() => {}
+        Ok(event) if event.kind.is_access() || !concerns(&event, &wanted) => {}
         Ok(event) => changed(event),
         Err(error) => tracing::warn!(%error, "a change of the watched files may be lost"),
     })
     .context("cannot watch files")?;
-    for path in paths {
-        let result = watcher.watch(path, RecursiveMode::Recursive);
-        result.with_context(|| format!("cannot watch {}", path.display()))?;
+    for root in &roots {
+        // Editors replace a file, and a watch of the file would end with the old file.
+        let (directory, mode) = match root.parent() {
+            Some(parent) if !root.is_dir() => (parent, RecursiveMode::NonRecursive),
+            _ => (root.as_path(), RecursiveMode::Recursive),
+        };
+        let result = watcher.watch(directory, mode);
+        result.with_context(|| format!("cannot watch {}", directory.display()))?;
     }
     Ok(watcher)
+}
+
+/// An event without a path: events are lost.
+fn concerns(event: &Event, roots: &[PathBuf]) -> bool {
+    event.paths.is_empty() || event.paths.iter().any(|path| roots.iter().any(|root| path.starts_with(root)))
 }
 
 async fn reload(mut changes: Receiver<()>, supervisor: SupervisorHandle) {
@@ -61,6 +78,9 @@ mod tests {
     use std::fs;
     use std::sync::mpsc;
 
+    use notify::EventKind;
+    use notify::event::ModifyKind;
+
     use super::*;
 
     #[test]
@@ -75,5 +95,20 @@ mod tests {
         fs::write(&file, "new").expect("a file");
         let first = changes.recv_timeout(Duration::from_mins(1)).expect("a change");
         assert!(first.kind.is_modify(), "{first:?}");
+    }
+
+    #[test]
+    fn replaced_file_stays_watched() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [file, other] = ["app.js", "other.js"].map(|name| directory.path().join(name));
+        fs::write(&file, "old").expect("a file");
+        fs::write(&other, "new").expect("a file");
+        let (sender, changes) = mpsc::channel();
+        let send = move |event| drop(sender.send(event));
+        let _watcher = watcher(std::slice::from_ref(&file), send).expect("a watcher");
+        fs::rename(&other, &file).expect("a file");
+        fs::write(&file, "newer").expect("a file");
+        let next = || changes.recv_timeout(Duration::from_mins(1)).expect("a change").kind;
+        while !matches!(next(), EventKind::Modify(ModifyKind::Data(_))) {}
     }
 }
