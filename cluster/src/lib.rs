@@ -67,7 +67,7 @@
 //! [`serve_connection()`] drains a connection of hyper, for a server that accepts by itself, with TLS for example. A server without
 //! hyper closes connections by [`Worker::became_lame_duck`] and [`lame_duck_ended()`].
 
-// Allowed in examples and integration tests, whose programs react to some events only.
+// Allowed in examples and integration tests: their programs react to some events only.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 #[cfg(not(unix))]

@@ -160,7 +160,6 @@ impl Primary {
     /// options only, not for those in `env`.
     ///
     /// # Errors
-    ///
     /// As [`fork`](Primary::fork).
     pub fn fork_with_env<N: Into<OsBytes>, V: Into<OsBytes>>(
         &mut self,
