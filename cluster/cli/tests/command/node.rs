@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::node_clients::{Client, Script, nodes};
-use super::support::{SERVER, Service, text};
+use super::support::{SERVER, Service, text, until};
 
 /// A service with one worker; no time ends a drain.
 fn service(node: &str, script: &str, options: &[&str]) -> Service {
@@ -301,6 +301,6 @@ fn status_has_statistics() {
             serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
         status["slots"][0]["statistics"].clone()
     };
-    while statistics()["connections"] != 1 {}
+    until("the connection is reported", || statistics()["connections"] == 1);
     assert!(statistics()["heap_used"].as_u64() > Some(1_000_000));
 }
