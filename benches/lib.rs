@@ -1,9 +1,12 @@
-//! A primary and its workers, connected in memory without an operating system: the benches of the core measure nothing else.
+//! For benches and measurements: a primary and workers in memory, a load generator, and figures of processes.
+
+pub mod load;
+pub mod processes;
 
 use cluster_core::testing::TestCluster;
 use cluster_core::{ListenOptions, Settings, SocketId, WorkerEvent, WorkerId};
 
-/// A primary and workers that serve one port. A written message is read at once.
+/// A primary and workers that serve one port, without an operating system. A written message is read at once.
 #[derive(Debug)]
 pub struct InMemoryCluster {
     cluster: TestCluster,

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -12,6 +11,7 @@ use cluster::{
     Event, HandleError, SlotState, SpawnOptions, Supervisor, SupervisorEvent, SupervisorHandle,
     SupervisorSettings, WorkerId,
 };
+use cluster_benches::load::{Amount, under_load};
 use nix::sys::signal::{Signal, kill as send_signal};
 use nix::unistd::Pid;
 use procfs::net::TcpState;
@@ -21,8 +21,7 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::load::{self, Counts};
-use crate::{Amount, server};
+use crate::server;
 
 /// A cluster with a worker per core, driven by a task.
 struct Cluster {
@@ -103,7 +102,7 @@ pub(crate) async fn reload(amount: Amount) -> anyhow::Result<ExitCode> {
         }
     };
     let counts = under_load(&cluster.url()?, &amount, &reloads, disturbance).await?;
-    Ok(verdict("reloads", reloads.get(), counts, 0))
+    Ok(counts.verdict("reloads", reloads.get(), 0))
 }
 
 /// Reloads with a failing program: each new worker exits at its start. No request may fail.
@@ -127,7 +126,7 @@ pub(crate) async fn abandoned(amount: Amount) -> anyhow::Result<ExitCode> {
         }
     };
     let counts = under_load(&cluster.url()?, &amount, &reloads, disturbance).await?;
-    Ok(verdict("abandoned reloads", reloads.get(), counts, 0))
+    Ok(counts.verdict("abandoned reloads", reloads.get(), 0))
 }
 
 /// Kills a random worker every 200 ms. Only requests on accepted connections of killed workers may fail.
@@ -147,7 +146,7 @@ pub(crate) async fn kill(amount: Amount) -> anyhow::Result<ExitCode> {
         }
     };
     let counts = under_load(&url, &amount, &kills, disturbance).await?;
-    Ok(verdict("kills", kills.get(), counts, accepted.get()))
+    Ok(counts.verdict("kills", kills.get(), accepted.get()))
 }
 
 /// Starts the next worker at once, and never gives up.
@@ -157,38 +156,6 @@ fn impatient(workers: u32) -> SupervisorSettings {
         .min_uptime(instant)
         .backoff(instant, instant)
         .intensity(u32::MAX, Duration::from_secs(1))
-}
-
-/// Puts load on a cluster until both numbers are reached: answered requests, and disturbances.
-pub(crate) async fn under_load(
-    url: &str,
-    amount: &Amount,
-    times: &Cell<u64>,
-    disturbance: impl Future<Output = anyhow::Result<Infallible>>,
-) -> anyhow::Result<Counts> {
-    let rounds = async {
-        let mut counts = Counts::default();
-        while counts.answered < amount.requests || times.get() < amount.times {
-            counts += load::round(url).await?;
-            eprintln!("{} requests, {} times, {} failed", counts.answered, times.get(), counts.failed());
-        }
-        Ok(counts)
-    };
-    tokio::select! {
-        counts = rounds => counts,
-        never = disturbance => match never? {},
-    }
-}
-
-/// Prints the counts. More broken requests than `allowed` are a failure.
-pub(crate) fn verdict(name: &str, times: u64, counts: Counts, allowed: u64) -> ExitCode {
-    let Counts { answered, refused, broken, late, status } = counts;
-    println!("{answered} requests answered, {times} {name}");
-    println!("failed: {refused} refused, {broken} broken, {late} late, {status} with another status");
-    if allowed > 0 {
-        println!("connections that the killed workers had accepted: {allowed}");
-    }
-    if counts.failed() == broken && broken <= allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Stops a worker, counts the accepted connections, and kills the worker.

@@ -1,0 +1,58 @@
+//! The processor time and the memory of processes.
+
+use procfs::process::Process;
+
+/// The memory of one process, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Every resident page (RSS).
+    pub resident: u64,
+    /// A page in several processes counts in equal parts (PSS).
+    pub proportional: u64,
+}
+
+/// The memory of a process.
+///
+/// # Errors
+/// The process has ended.
+pub fn memory(pid: i32) -> anyhow::Result<Memory> {
+    let rollup = Process::new(pid)?.smaps_rollup()?.memory_map_rollup;
+    let of = |name: &str| rollup.iter().filter_map(|map| map.extension.map.get(name)).sum();
+    Ok(Memory { resident: of("Rss"), proportional: of("Pss") })
+}
+
+/// The children of a process.
+///
+/// # Errors
+/// The process has ended.
+pub fn children(pid: i32) -> anyhow::Result<Vec<i32>> {
+    let mut children = Vec::new();
+    for task in Process::new(pid)?.tasks()? {
+        children.extend(task?.children()?.into_iter().map(u32::cast_signed));
+    }
+    Ok(children)
+}
+
+/// The processor time of all threads of the processes, in seconds.
+///
+/// # Errors
+/// A process has ended.
+pub fn processor_time(pids: &[i32]) -> anyhow::Result<f64> {
+    let mut ticks = 0;
+    for &pid in pids {
+        let stat = Process::new(pid)?.stat()?;
+        ticks += stat.utime + stat.stime;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "the ticks of some seconds are far below 2^52")]
+    Ok(ticks as f64 / procfs::ticks_per_second() as f64)
+}
+
+/// The middle of the values in ascending order.
+///
+/// # Panics
+/// If there is no value.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
