@@ -141,7 +141,7 @@ pub use socket::{NotSent, Socket};
 pub use supervisor::{HandleError, RunError, Supervisor, SupervisorError, SupervisorHandle, cores};
 pub use transport::Transport;
 pub use udp::UdpSocket;
-pub use unix::Pipe;
+pub use unix::{Pipe, raise_descriptor_limit};
 pub use worker::{Hold, Worker, WorkerEvents};
 
 #[cfg(doctest)]

@@ -5,6 +5,7 @@ pub(crate) mod bind;
 mod channel;
 mod child;
 pub(crate) mod descriptor;
+mod descriptor_limit;
 mod ending;
 #[cfg(target_os = "linux")]
 mod exclusive;
@@ -43,6 +44,7 @@ use cluster_core::{
 use tracing::{debug, trace};
 
 use channel::{Channel, ChannelEvent, LingeringClose};
+pub use descriptor_limit::raise_descriptor_limit;
 #[cfg(target_os = "linux")]
 use exclusive::Waiter;
 use fair_map::FairMap;
@@ -379,6 +381,7 @@ impl Unix {
             listen::listen(bound, backlog)?;
             let bound = self.sockets.open.remove(&socket).expect("the found entry");
             let listening = self.watch(bound, is_shared)?;
+            let listening = if self.is_of_primary() { listening.with_reserve() } else { listening };
             self.listeners.insert(socket, listening);
         }
         Ok(address)

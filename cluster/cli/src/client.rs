@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
+use tokio::time::timeout;
 
 use crate::args::{
     EventsArguments, LogsArguments, RestartArguments, ScaleArguments, StatusArguments, Target,
@@ -46,9 +47,9 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 pub(crate) async fn ask_status(target: &Target) -> anyhow::Result<Status> {
     let mut replies = send_request(target, &Request::Status).await?;
     loop {
-        match next(&mut replies).await? {
+        match replies.next().await? {
             Reply::Status(status) => return Ok(status),
-            Reply::Progress { .. } | Reply::Lost { .. } => {}
+            Reply::Progress { .. } | Reply::Lost { .. } | Reply::Alive => {}
             Reply::Done => bail!("the service has sent no status"),
             Reply::Failed { error } => bail!(error),
         }
@@ -68,7 +69,12 @@ pub(crate) async fn events(arguments: EventsArguments) -> anyhow::Result<()> {
 }
 
 async fn print_records(target: &Target, request: &Request) -> anyhow::Result<()> {
-    await_end(target, request, |record| print(record, target)).await
+    let end = await_end(target, request, |record| print(record, target));
+    tokio::select! {
+        result = end => result,
+        // As by `cluster logs -f | head`, also while no record arrives.
+        () = report::output_closed() => Ok(()),
+    }
 }
 
 /// `cluster reload`.
@@ -121,29 +127,80 @@ async fn await_end(
 ) -> anyhow::Result<()> {
     let mut replies = send_request(target, request).await?;
     loop {
-        match next(&mut replies).await? {
+        match replies.next().await? {
             Reply::Progress { record } => observe(record)?,
             Reply::Lost { records } => {
                 eprintln!("cluster: {records} records are missing: the reader is slow");
             }
-            Reply::Status(_) => {}
+            Reply::Status(_) | Reply::Alive => {}
             Reply::Done => return Ok(()),
             Reply::Failed { error } => bail!(error),
         }
     }
 }
 
-type Replies = Lines<BufReader<OwnedReadHalf>>;
+/// The longest wait for a reply: a working service sends a sign of life each second.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The replies to a request.
+#[derive(Debug)]
+struct Replies {
+    lines: Lines<BufReader<OwnedReadHalf>>,
+    path: PathBuf,
+    /// The process id of the service.
+    pid: Option<i32>,
+}
 
 async fn send_request(target: &Target, request: &Request) -> anyhow::Result<Replies> {
     let path = socket(target)?;
     let stream = UnixStream::connect(&path).await.map_err(|error| not_connected(&path, &error))?;
+    let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (reader, mut writer) = stream.into_split();
     let line = serde_json::to_string(request).expect("texts and numbers") + "\n";
-    writer.write_all(line.as_bytes()).await.context("cannot write to the control socket")?;
+    // An error: the service has closed the connection; the reply has the reason.
+    let _ = writer.write_all(line.as_bytes()).await;
     // The writing half is kept open by the reading half; the service reads one line.
     writer.forget();
-    Ok(BufReader::new(reader).lines())
+    Ok(Replies { lines: BufReader::new(reader).lines(), path, pid })
+}
+
+impl Replies {
+    async fn next(&mut self) -> anyhow::Result<Reply> {
+        let line = timeout(SILENCE, self.lines.next_line()).await;
+        let line = line.map_err(|_| silent(&self.path, self.pid))?;
+        let line = line.context("cannot read from the control socket")?;
+        let line =
+            line.context("the service has ended before the command was complete; its log has the reason")?;
+        serde_json::from_str(&line).context(
+            "the service has sent an unknown reply; use the version of the command that runs the service",
+        )
+    }
+}
+
+/// The error for a running service without an answer.
+fn silent(path: &Path, pid: Option<i32>) -> anyhow::Error {
+    let path = path.display();
+    let Some(pid) = pid else {
+        return Coded::silent(format!("the service of {path} does not answer"));
+    };
+    let advice = if is_stopped(pid) {
+        format!("the process is stopped: `kill -CONT {pid}` continues the process")
+    } else {
+        format!("`kill -KILL {pid}` ends the service and its workers")
+    };
+    Coded::silent(format!("the service of {path}, process {pid}, has not answered for {SILENCE:?}; {advice}"))
+}
+
+/// Whether a signal has stopped a process.
+#[cfg(target_os = "linux")]
+fn is_stopped(pid: i32) -> bool {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| stat.state == 'T')
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_stopped(_: i32) -> bool {
+    false
 }
 
 fn socket(target: &Target) -> anyhow::Result<PathBuf> {
@@ -163,15 +220,8 @@ fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
         io::ErrorKind::ConnectionRefused => {
             Coded::not_running(format!("the service of {path} has ended; start one with `cluster run`"))
         }
+        // The queue of connections is full.
+        io::ErrorKind::WouldBlock => silent(Path::new(&path.to_string()), None),
         _ => anyhow!("cannot connect to {path}: {error}; run the command as the user of the service"),
     }
-}
-
-async fn next(replies: &mut Replies) -> anyhow::Result<Reply> {
-    let line = replies.next_line().await.context("cannot read from the control socket")?;
-    let line =
-        line.context("the service has ended before the command was complete; its log has the reason")?;
-    serde_json::from_str(&line).context(
-        "the service has sent an unknown reply; use the version of the command that runs the service",
-    )
 }

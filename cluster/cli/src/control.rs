@@ -14,13 +14,24 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{interval, timeout};
 
 use crate::feed::Record;
-use crate::protocol::{RecordKind, Reply, Request};
+use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE};
 use crate::service::Service;
 
 /// The longest request in bytes.
 const LONGEST_REQUEST: u64 = 4_096;
+
+/// The time of a command for the request.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// The time of a command to read a reply.
+const REPLY_TIME: Duration = Duration::from_mins(1);
+
+/// The most commands at once.
+const COMMANDS: usize = 32;
 
 /// The pause after a failed accept: without free descriptors, each accept fails at once.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,6 +54,11 @@ impl Control {
                 "a service already runs with the control socket {}; stop it, or choose another `--name`",
                 path.display()
             ),
+            // The queue of a stopped service is full.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
+                "a service that does not answer has the control socket {}; choose another `--name`",
+                path.display()
+            ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => remove_stale(path)?,
             Err(error) => {
@@ -60,9 +76,13 @@ impl Control {
 
     /// Answers requests until the future is dropped.
     pub(crate) async fn serve(self, service: Arc<Service>) {
+        let places = Arc::new(Semaphore::new(COMMANDS));
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(answer(stream, service.clone()))),
+                Ok((stream, _)) => match places.clone().try_acquire_owned() {
+                    Ok(place) => drop(tokio::spawn(answer(stream, service.clone(), place))),
+                    Err(_) => refuse(&stream),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "the control socket cannot accept");
                     tokio::time::sleep(PAUSE).await;
@@ -90,7 +110,16 @@ impl Drop for Control {
     }
 }
 
-async fn answer(stream: UnixStream, service: Arc<Service>) {
+/// Refuses a command beyond the bound. A new connection has room for the text.
+fn refuse(stream: &UnixStream) {
+    let error = format!(
+        "{COMMANDS} commands are connected to this service; end one of them, such as `cluster logs -f`"
+    );
+    let _ = stream.try_write(encode(&Reply::Failed { error }).as_bytes());
+}
+
+/// Answers a command. The command has a place until the end.
+async fn answer(stream: UnixStream, service: Arc<Service>, _place: OwnedSemaphorePermit) {
     let result = converse(stream, &service).await;
     if let Err(error) = result {
         tracing::debug!(%error, "a command has disconnected");
@@ -108,6 +137,11 @@ async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
     }
     match read_request(&mut reader).await {
         Ok(Request::Records { kind, slot, follow }) => {
+            if let Some(slot) = slot
+                && let Err(error) = service.check_slot(slot).await
+            {
+                return send(&mut writer, &Reply::Failed { error }).await;
+            }
             let wants = |record: &Record| match record {
                 Record::Event(event) => kind == RecordKind::Event && (slot.is_none() || event.slot == slot),
                 Record::Output(line) => {
@@ -128,7 +162,9 @@ async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
 
 async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<Request> {
     let mut line = String::new();
-    reader.take(LONGEST_REQUEST).read_line(&mut line).await?;
+    let mut limited = reader.take(LONGEST_REQUEST);
+    let read = timeout(REQUEST_TIME, limited.read_line(&mut line)).await;
+    read.with_context(|| format!("the request is not complete after {REQUEST_TIME:?}"))??;
     serde_json::from_str(&line)
         .context("the request is not valid; use the version of the command that runs the service")
 }
@@ -156,8 +192,16 @@ async fn follow_records(
     later: &mut Receiver<Arc<Record>>,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
+    let mut signs = interval(SIGN_OF_LIFE);
     loop {
-        match later.recv().await {
+        let record = tokio::select! {
+            record = later.recv() => record,
+            _ = signs.tick() => {
+                send(writer, &Reply::Alive).await?;
+                continue;
+            }
+        };
+        match record {
             Ok(record) if wants(&record) => {
                 send(writer, &Reply::Progress { record: Record::clone(&record) }).await?;
             }
@@ -172,11 +216,13 @@ async fn follow_records(
 async fn carry_out(request: Request, service: &Service, writer: &mut OwnedWriteHalf) -> io::Result<()> {
     let mut records = service.feed.subscribe();
     let mut work = std::pin::pin!(service.carry_out(request));
+    let mut signs = interval(SIGN_OF_LIFE);
     let reply = loop {
         tokio::select! {
             biased;
             record = records.recv() => progress(record, writer).await?,
             reply = &mut work => break reply,
+            _ = signs.tick() => send(writer, &Reply::Alive).await?,
         }
     };
     while let Ok(record) = records.try_recv() {
@@ -193,6 +239,9 @@ async fn progress(record: Result<Arc<Record>, RecvError>, writer: &mut OwnedWrit
 }
 
 async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
-    let line = serde_json::to_string(reply).expect("texts and numbers") + "\n";
-    writer.write_all(line.as_bytes()).await
+    timeout(REPLY_TIME, writer.write_all(encode(reply).as_bytes())).await?
+}
+
+fn encode(reply: &Reply) -> String {
+    serde_json::to_string(reply).expect("texts and numbers") + "\n"
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use cluster::{Event, SlotId, SupervisorEvent, WorkerId};
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ const READER_RECORDS: usize = 1_024;
 
 /// The bytes of recent records kept for new readers.
 const RECENT_BYTES: usize = 1 << 20;
+
+/// The pause between two records of failed accepts.
+const ACCEPT_FAILURES: Duration = Duration::from_secs(10);
 
 /// An event, or a line of output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,9 +105,21 @@ pub(crate) struct Feed {
 struct Recent {
     records: VecDeque<Arc<Record>>,
     bytes: usize,
+    /// The time of the last record of a failed accept.
+    accept_failed: Option<Instant>,
 }
 
 impl Recent {
+    /// Without descriptors each attempt to accept fails: a record stands for the failures of some seconds.
+    fn is_repeated(&mut self, event: &SupervisorEvent) -> bool {
+        let SupervisorEvent::Primary(Event::AcceptFailed { .. }) = event else { return false };
+        let is_repeated = self.accept_failed.is_some_and(|last| last.elapsed() < ACCEPT_FAILURES);
+        if !is_repeated {
+            self.accept_failed = Some(Instant::now());
+        }
+        is_repeated
+    }
+
     fn push(&mut self, record: Arc<Record>) {
         self.bytes += record.bytes();
         self.records.push_back(record);
@@ -129,6 +144,14 @@ impl Feed {
         let _ = self.sender.send(record);
     }
 
+    /// Publishes the record of an event.
+    pub(crate) fn publish_event(&self, event: &SupervisorEvent) {
+        let is_repeated = self.recent.lock().unwrap_or_else(PoisonError::into_inner).is_repeated(event);
+        if let Some(record) = record(event).filter(|_| !is_repeated) {
+            self.publish(Record::Event(record));
+        }
+    }
+
     /// All later records.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
         self.sender.subscribe()
@@ -147,7 +170,7 @@ pub(crate) fn now() -> String {
 }
 
 /// The record of an event. `None`: an event that changes nothing visible, such as a message of a worker.
-pub(crate) fn record(event: &SupervisorEvent) -> Option<EventRecord> {
+fn record(event: &SupervisorEvent) -> Option<EventRecord> {
     let (name, slot, worker) = describe(event)?;
     let (slot, worker) = (slot.map(|slot| slot.0), worker.map(|worker| worker.0));
     Some(EventRecord { time: now(), event: name.to_owned(), slot, worker, text: event.to_string() })

@@ -1,5 +1,6 @@
 //! The endpoints for machines, over HTTP: `/metrics`, `/healthz` and `/readyz`.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +11,27 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::options::Options;
 use crate::service::Service;
 
 /// The interval of the memory samples for `max-rss`.
 const SAMPLES: Duration = Duration::from_secs(1);
+
+/// The most open connections of peers.
+const CONNECTIONS: usize = 16;
+
+/// The longest time of a peer for a request and the answer.
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
+
+/// The pause after a failed accept: without free descriptors, each accept fails at once.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The media type of Prometheus.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -27,7 +42,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The address cannot be bound.
 pub(crate) async fn start(options: &Options, service: &Arc<Service>) -> anyhow::Result<()> {
     if let Some(address) = options.metrics {
-        tokio::spawn(serve(bind(address).await?, service.clone()));
+        tokio::spawn(serve(bind(address).await?, routes(service.clone())));
     }
     if options.max_rss.is_some() {
         tokio::spawn(sample(service.clone()));
@@ -42,15 +57,40 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Answers until the future is dropped.
-async fn serve(listener: TcpListener, service: Arc<Service>) {
-    let app = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(service);
-    // Never ends without a signal for the shutdown.
-    let _ = axum::serve(listener, app).await;
+fn routes(service: Arc<Service>) -> Router {
+    let routes = Router::new().route("/metrics", get(metrics));
+    routes.route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(service)
+}
+
+/// Answers until the future is dropped. Beyond the bound of connections the oldest is closed: idle peers keep no new peer out.
+async fn serve(listener: TcpListener, routes: Router) {
+    let mut open = VecDeque::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                open.retain(|connection: &AbortHandle| !connection.is_finished());
+                if open.len() >= CONNECTIONS
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
+                open.push_back(tokio::spawn(answer(stream, routes.clone())).abort_handle());
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the address of metrics and health checks cannot accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers a single request.
+async fn answer(stream: TcpStream, routes: Router) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    // An error: the peer is slow, has disconnected, or has sent no HTTP.
+    let _ = timeout(CONNECTION_TIME, connection).await;
 }
 
 async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {

@@ -19,6 +19,7 @@ function removeFromNodeOptions() {
 function observe() {
   const diagnostics = require('node:diagnostics_channel');
   const { performance, monitorEventLoopDelay } = require('node:perf_hooks');
+  const { getHeapStatistics } = require('node:v8');
 
   /** The least time, in milliseconds, of a client to send a request or to read that the connection closes. */
   const GRACE = 500;
@@ -205,7 +206,8 @@ function observe() {
     const now = performance.eventLoopUtilization();
     const since = utilization ? performance.eventLoopUtilization(now, utilization) : now;
     utilization = now;
-    const { heapUsed, heapTotal } = process.memoryUsage();
+    // `process.memoryUsage` opens a file, and throws without descriptors.
+    const { used_heap_size: heapUsed, total_heap_size: heapTotal } = getHeapStatistics();
     const connections = openSockets().length;
     return { cmd: 'CLUSTER_STATS', connections, heapUsed, heapTotal, delayMean, delayMax, utilization: since.utilization };
   }

@@ -1,5 +1,7 @@
 //! The messages of commands and services on the control socket: one line of JSON each.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::feed::Record;
@@ -36,11 +38,16 @@ pub(crate) enum RecordKind {
     Output,
 }
 
+/// The time between two signs of life of a service at work.
+pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 /// One line of an answer. `Done` and `Failed` are the last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reply")]
 pub(crate) enum Reply {
     Status(Status),
+    /// The service carries out the request, and has nothing to report.
+    Alive,
     /// A record: an event of the command, or a record of the requested kind.
     Progress {
         record: Record,

@@ -2,13 +2,22 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::thread;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tokio::sync::oneshot;
 
 /// The exit code of a wrong command line.
 const WRONG_LINE: u8 = 2;
 
 /// The exit code of a command without a running service.
 const NOT_RUNNING: u8 = 3;
+
+/// The exit code of a command without an answer of the service.
+const SILENT: u8 = 4;
 
 /// A failure with an exit code other than 1.
 #[derive(Debug)]
@@ -21,6 +30,11 @@ impl Coded {
     /// No service runs.
     pub(crate) fn not_running(text: String) -> anyhow::Error {
         Coded { code: NOT_RUNNING, text }.into()
+    }
+
+    /// The service runs, and does not answer.
+    pub(crate) fn silent(text: String) -> anyhow::Error {
+        Coded { code: SILENT, text }.into()
     }
 
     /// The command line is wrong.
@@ -40,6 +54,20 @@ impl std::error::Error for Coded {}
 /// Prints a line to standard output.
 pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
+}
+
+/// Waits until the reader of standard output has closed the pipe. A file or a terminal has no such reader. The waiting thread ends
+/// with the process.
+pub(crate) async fn output_closed() {
+    let (closed, wait) = oneshot::channel();
+    thread::spawn(move || {
+        let output = io::stdout();
+        // Errors and the end of the reader are reported without a request.
+        let mut polled = [PollFd::new(output.as_fd(), PollFlags::empty())];
+        while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        let _ = closed.send(());
+    });
+    let _ = wait.await;
 }
 
 /// Prints a failure and its causes to standard error, and returns the exit code.

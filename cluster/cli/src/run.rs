@@ -37,6 +37,10 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let Prepared { settings, has_preload, addresses, resources } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
     plan.program.prepare(&plan.options.directory()?)?;
+    // After the script before the program: the script keeps the limit.
+    if let Err(error) = cluster::raise_descriptor_limit() {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
     let mut supervisor = Supervisor::new(settings)?;
     for own in activated {
         supervisor.adopt_listener(own.descriptor).context("cannot use a socket of the service manager")?;

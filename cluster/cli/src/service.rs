@@ -9,7 +9,7 @@ use cluster::{
     Event, HandleError, SlotId, SlotInfo, SlotState, Supervisor, SupervisorEvent, SupervisorHandle, WorkerId,
 };
 
-use crate::feed::{Feed, Record, Stream, record};
+use crate::feed::{Feed, Stream};
 use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::plan::Plan;
@@ -52,9 +52,7 @@ impl Service {
             self.observe_primary(supervisor, event, output);
         }
         self.metrics.observe(event);
-        if let Some(record) = record(event) {
-            self.feed.publish(Record::Event(record));
-        }
+        self.feed.publish_event(event);
     }
 
     fn observe_primary(&self, supervisor: &mut Supervisor, event: &Event, output: &mut Output) {
@@ -85,7 +83,10 @@ impl Service {
                 }
                 Err(error) => Err(error),
             },
-            Request::Restart { slot } => self.supervisor.restart(SlotId(slot)).await,
+            Request::Restart { slot } => match self.check_slot(slot).await {
+                Ok(()) => self.supervisor.restart(SlotId(slot)).await,
+                Err(error) => return Reply::Failed { error },
+            },
             Request::Stop => self.supervisor.shutdown().await,
             Request::Records { .. } => unreachable!("records need no supervisor"),
         };
@@ -93,6 +94,19 @@ impl Service {
             Ok(()) => Reply::Done,
             Err(error) => failed(&error),
         }
+    }
+
+    /// Checks that a slot exists.
+    ///
+    /// # Errors
+    /// There is no such slot; the text names the slots.
+    pub(crate) async fn check_slot(&self, slot: u32) -> Result<(), String> {
+        let slots = self.supervisor.status().await.map_err(|error| error.to_string())?;
+        if slots.iter().any(|found| found.slot.0 == slot) {
+            return Ok(());
+        }
+        let numbers: Vec<_> = slots.iter().map(|slot| slot.slot.to_string()).collect();
+        Err(format!("there is no slot {slot}; the slots are {}", numbers.join(", ")))
     }
 
     /// The figures for Prometheus.

@@ -1,12 +1,12 @@
 //! The paths of control sockets: one directory per user, one socket per service.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::report::Coded;
 
@@ -69,9 +69,14 @@ pub(crate) fn of_running(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Whether the service of a socket was killed.
+/// Whether the service of a socket was killed. A stopped service with a full queue makes no command wait.
 fn is_stale(path: &Path) -> bool {
-    UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// The only socket of this user's services.

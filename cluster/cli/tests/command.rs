@@ -6,6 +6,7 @@ mod command {
     mod foreign;
     mod health;
     mod init;
+    mod limits;
     mod lives;
     mod nginx;
     mod node;

@@ -2,6 +2,7 @@
 //! appears once.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use cluster_core::{
     AbandonReason, Event, RestartReason, SlotId, StartFailure, SupervisorEvent, WorkerError, WorkerId,
@@ -15,7 +16,12 @@ pub(crate) struct EventLog {
     disconnected: BTreeSet<WorkerId>,
     /// The last start that the operating system has refused, until a worker is ready.
     refused: Option<StartFailure>,
+    /// The last warning about a failed accept: without descriptors, each attempt fails.
+    accept_failed: Option<Instant>,
 }
+
+/// The time between two warnings about failed accepts.
+const ACCEPT_WARNINGS: Duration = Duration::from_secs(10);
 
 impl EventLog {
     /// Logs an event, with slot, worker and exit status as fields where the event has them.
@@ -82,7 +88,12 @@ impl EventLog {
             // No warning, because the event of the restart has the reason.
             Event::Error { error: WorkerError::Spawn { .. }, .. } => debug!("{event}"),
             Event::Error { worker, .. } => warn!(worker = worker.0, "{event}"),
-            Event::AcceptFailed { .. } => warn!("{event}"),
+            Event::AcceptFailed { .. }
+                if self.accept_failed.is_none_or(|last| last.elapsed() >= ACCEPT_WARNINGS) =>
+            {
+                self.accept_failed = Some(Instant::now());
+                warn!("{event}; clients wait");
+            }
             Event::Exit { worker, status, .. } if self.disconnected.remove(worker) => {
                 warn!(worker = worker.0, %status, "{event}");
             }
@@ -93,6 +104,7 @@ impl EventLog {
             | Event::Message { .. }
             | Event::Disconnect { .. }
             | Event::Exit { .. }
+            | Event::AcceptFailed { .. }
             | Event::AllDisconnected => debug!("{event}"),
         }
     }

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::unistd::{self, Gid, Uid};
 
 use super::stdio::{Layout, Pipes};
-use super::{group, parent_death, signals};
+use super::{descriptor_limit, group, parent_death, signals};
 
 /// The kernel's directory of the descriptors of the calling process.
 const DESCRIPTORS: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
@@ -32,6 +32,9 @@ pub(super) fn prepare(
         signals::restore_child_signal()?;
         if ignores_signals { signals::ignore_in_child() } else { Ok(()) }
     });
+    if let Some(former) = descriptor_limit::former() {
+        before_exec(program, move || descriptor_limit::restore(former));
+    }
     let user = User::new(command);
     before_exec(program, move || user.assume());
     if let Some(signal) = command.parent_death_signal {

@@ -2,7 +2,7 @@
 //! connection to a worker or delivers the connection to the application.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,6 +11,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::descriptor_limit::Reserve;
 #[cfg(target_os = "linux")]
 use super::exclusive::{SharedSocket, Waiter};
 
@@ -19,6 +20,8 @@ use super::exclusive::{SharedSocket, Waiter};
 pub(super) struct Listening {
     socket: Source,
     paused: bool,
+    /// The descriptors that no connection may use. `None`: a connection may use the last descriptor.
+    reserve: Option<Reserve>,
 }
 
 #[derive(Debug)]
@@ -36,13 +39,18 @@ impl Listening {
         #[expect(unsafe_code, reason = "tokio's safe listeners register each connection")]
         // SAFETY: an `OwnedFd` is the same open descriptor for the whole lifetime.
         let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
-        Ok(Listening { socket: Source::Own(socket), paused: true })
+        Ok(Listening { socket: Source::Own(socket), paused: true, reserve: None })
     }
 
     /// Takes a listening socket shared with other processes.
     #[cfg(target_os = "linux")]
     pub(super) fn shared(socket: OwnedFd, waiter: Arc<Waiter>) -> Self {
-        Listening { socket: Source::Shared(SharedSocket::new(socket, waiter)), paused: true }
+        Listening { socket: Source::Shared(SharedSocket::new(socket, waiter)), paused: true, reserve: None }
+    }
+
+    /// Leaves the last descriptors of the process to other uses.
+    pub(super) fn with_reserve(self) -> Self {
+        Listening { reserve: Some(Reserve::new()), ..self }
     }
 
     /// Whether to leave connections in the kernel.
@@ -71,17 +79,18 @@ impl Listening {
         if self.paused {
             return Poll::Pending;
         }
+        let reserve = &mut self.reserve;
         match &mut self.socket {
             Source::Own(socket) => loop {
                 let mut ready = ready!(socket.poll_read_ready(cx))?;
-                if let Ok(accepted) = ready.try_io(|socket| try_accept(socket.get_ref())) {
+                if let Ok(accepted) = ready.try_io(|socket| try_accept(socket.get_ref(), reserve)) {
                     return Poll::Ready(accepted);
                 }
             },
             #[cfg(target_os = "linux")]
             Source::Shared(socket) => loop {
                 ready!(socket.poll_ready(cx))?;
-                let accepted = try_accept(socket.socket());
+                let accepted = try_accept(socket.socket(), reserve);
                 // Another process has accepted the connection.
                 let is_missed =
                     accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
@@ -99,8 +108,14 @@ pub(super) fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
     SockRef::from(socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
-fn try_accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
+fn try_accept(listener: &OwnedFd, reserve: &mut Option<Reserve>) -> io::Result<OwnedFd> {
+    if let Some(reserve) = reserve {
+        reserve.check(listener.as_fd())?;
+    }
     let accepted = accept(listener);
+    if let (Some(reserve), Ok(connection)) = (reserve, &accepted) {
+        reserve.accepted(connection);
+    }
     #[cfg(all(test, target_os = "linux"))]
     tests::count(&accepted);
     accepted

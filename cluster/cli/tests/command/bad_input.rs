@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{chown, lchown, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
@@ -156,27 +156,6 @@ fn directory_of_another_user_is_refused() {
             assert!(error(&output).contains("belongs to another user"), "{line:?}");
         }
     }
-}
-
-/// Idle clients take every descriptor of the service: the log has a line a second, not a line for each attempt.
-#[test]
-fn full_descriptor_table_floods_no_log() {
-    let directory = tempfile::tempdir().expect("a directory");
-    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
-    let program = command(directory.path(), "run").get_program().to_owned();
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 64 && exec \"$0\" run -n 1 app.js"]).arg(program);
-    limited.current_dir(directory.path()).env("XDG_RUNTIME_DIR", directory.path());
-    let mut service = Service::of_command(directory, limited);
-    service.line("slot 0: worker 1 is ready");
-    let socket = service.directory.path().join("cluster/app.sock");
-    let clients = [(); 100].map(|()| UnixStream::connect(&socket).expect("a service"));
-    service.line("the control socket cannot accept");
-    drop(clients);
-    text(&service.command("stop", &[]));
-    assert_eq!(service.code(), Some(0));
-    let failures = service.rest().iter().filter(|line| line.contains("cannot accept")).count();
-    assert!(failures < 100, "{failures} lines");
 }
 
 /// The reader of the output stops: the workers serve on, and the number of lost lines is reported.

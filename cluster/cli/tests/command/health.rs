@@ -8,14 +8,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::support::{Running, SERVER, Service, error, exists, get, request, text, until};
-
-/// Asks the service to choose a port, and returns the port.
-fn metrics_port(service: &Service) -> u16 {
-    let line = service.line("metrics and health checks on http://127.0.0.1:");
-    let address = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
-    address.and_then(|port| port.parse().ok()).expect("a port")
-}
+use super::support::{Running, SERVER, Service, error, exists, get, metrics_port, request, text, until};
 
 #[test]
 fn metrics_count_and_are_clean() {

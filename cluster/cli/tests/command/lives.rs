@@ -43,7 +43,9 @@ fn signal_stops_a_service() {
 fn wrong_commands_are_errors() {
     let service = Service::of_script(SERVER, &["-n", "1"]);
     service.line("slot 0: worker 1 is ready");
-    assert!(error(&service.command("restart", &["7"])).contains("no slot has the number 7"));
+    for name in ["restart", "logs"] {
+        assert!(error(&service.command(name, &["7"])).contains("there is no slot 7; the slots are 0"));
+    }
     assert!(error(&service.command("scale", &["0"])).contains("`workers` is 0"));
     assert!(error(&service.command("run", &["app.js"])).contains("a service already runs"));
     assert!(error(&service.command("status", &["--name", "other"])).contains("no service runs at"));

@@ -194,6 +194,14 @@ pub(crate) fn request(port: u16, path: &str) -> io::Result<String> {
     Ok(answer)
 }
 
+/// The port of metrics and health checks, chosen by the kernel.
+#[track_caller]
+pub(crate) fn metrics_port(service: &Service) -> u16 {
+    let line = service.line("metrics and health checks on http://127.0.0.1:");
+    let address = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next());
+    address.and_then(|port| port.parse().ok()).expect("a port")
+}
+
 /// Whether a program exists.
 pub(crate) fn exists(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output();
