@@ -3,11 +3,13 @@
 use alloc::string::String;
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::os::fmt_path;
 use crate::os_bytes::Escaped;
 
 /// The address of a worker's server. Node: the argument of `'listening'`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ListeningAddress {
     /// The host or the path, as requested; `None` for every address, and for a descriptor.
     pub address: Option<String>,
@@ -34,7 +36,7 @@ impl fmt::Display for ListeningAddress {
 }
 
 /// The kind of an address on the wire. Node: `addressType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AddressType {
     /// TCP over IPv4, or any address: 4.
     V4,

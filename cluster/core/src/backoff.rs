@@ -1,6 +1,8 @@
 //! The pauses before a retry. For a listening socket, the pause grows with each failed accept in a row. The machines
 //! set the timers.
 
+use serde::{Deserialize, Serialize};
+
 /// The pause of a worker that has refused a connection, and of a failed write, in milliseconds. Node has no pause: a
 /// full worker and its primary pass a connection back and forth, which uses a third of a core.
 pub(crate) const RETRY_MS: u64 = 20;
@@ -12,7 +14,7 @@ const FIRST_MS: u64 = 1;
 const DOUBLINGS: u32 = 6;
 
 /// The failed accepts in a row of one listening socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct Backoff {
     failures: u32,
 }

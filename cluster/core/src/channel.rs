@@ -4,6 +4,8 @@
 //! for them; `sending` queues messages, and its documentation proves that reading never waits for the peer's reading;
 //! `failing` handles failed writes.
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::Frame;
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::{InFlightHandles, OutgoingHandle};
@@ -27,7 +29,7 @@ use reading::FrameReader;
 use sending::SendQueue;
 pub(crate) use step::{ChannelEvent, ChannelStep, MachineStep, Queue};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Link {
     Open,
     /// Closes once everything is sent. Node: `connected` is false, the channel still exists.
@@ -35,7 +37,7 @@ enum Link {
     Closed,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Channel {
     id: ChannelId,
     link: Link,

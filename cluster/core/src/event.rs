@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::address::ListeningAddress;
 use crate::advice::{Advice, Failed, Reason};
 use crate::listen::ListenAddress;
@@ -22,7 +24,7 @@ pub enum Output<E> {
 }
 
 /// The events of a primary. Node: the events of `cluster`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum Event {
     /// Spawn options have been applied, by `setup` or by a fork. Node: `'setup'`, one tick later.
@@ -39,6 +41,7 @@ pub enum Event {
     /// The worker has sent a message. Node: `'message'`.
     Message {
         worker: WorkerId,
+        #[serde(with = "crate::user_message::whole")]
         message: Message,
         /// The socket that was sent with the message.
         handle: Option<IncomingHandle>,
@@ -102,7 +105,7 @@ impl fmt::Display for Event {
 }
 
 /// A failure of one worker. No other worker is affected.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum WorkerError {
     /// The worker's process could not be started. No [`Event::Exit`] follows.

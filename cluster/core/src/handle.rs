@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::backoff::Backoff;
 use crate::message::{Data, HandleKey};
 use crate::os::{LocalAddress, SocketId, WorkerId};
@@ -14,13 +16,13 @@ use round_robin::RoundRobin;
 use shared::Shared;
 
 /// The policy of a handle.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Sharing {
     RoundRobin(RoundRobin),
     Shared(Shared),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Handle {
     pub(crate) key: HandleKey,
     /// The listening (round robin) or bound (shared) socket and its address, once bound.

@@ -4,10 +4,13 @@
 
 use alloc::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
+use crate::claims::first_false;
 use crate::os::{HandleId, SocketId, WorkerId};
 
 /// The state of a connection that is neither owned by a worker nor closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// Queued at this handle.
     Queued(HandleId),
@@ -25,7 +28,7 @@ impl ConnectionState {
 }
 
 /// The reason for closing a queued connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CloseReason {
     /// No worker listens at the handle.
@@ -33,7 +36,7 @@ pub enum CloseReason {
 }
 
 /// The accounts of every accepted connection.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Ledger {
     open: BTreeMap<SocketId, ConnectionState>,
     accepted: u64,
@@ -117,6 +120,14 @@ impl Ledger {
     fn balance(&self) {
         let ended = self.owned + self.closed.values().sum::<u64>();
         assert_eq!(self.accepted, self.open.len() as u64 + ended, "a connection is nowhere");
+    }
+
+    /// The first field on which a later move could panic.
+    pub(crate) fn contradiction(&self) -> Option<&'static str> {
+        let open = self.open.len() as u64;
+        let mut places = [self.owned, open].into_iter().chain(self.closed.values().copied());
+        let accepted = places.try_fold(0_u64, u64::checked_add);
+        first_false([("ledger.accepted", accepted == Some(self.accepted))])
     }
 }
 

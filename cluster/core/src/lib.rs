@@ -69,7 +69,9 @@ extern crate alloc;
 mod address;
 mod advice;
 mod backoff;
+mod byte_form;
 mod channel;
+mod claims;
 mod errno;
 mod event;
 mod handle;
@@ -88,6 +90,7 @@ mod send;
 mod serialization;
 mod settings;
 mod spawn_options;
+mod state;
 #[cfg(feature = "std")]
 mod std_types;
 mod steps;
@@ -121,6 +124,7 @@ pub use send::{SendError, Sent};
 pub use serialization::Serialization;
 pub use settings::{Limits, SchedulingPolicy, Settings};
 pub use spawn_options::{ProcessGroup, SpawnFields, SpawnOptions, Stdio};
+pub use state::{StateError, SupervisorState};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use supervisor::{
     AbandonReason, GiveUp, GiveUpReason, Readiness, RecycleReason, ReloadId, ReloadScope, RestartPolicy,

@@ -4,6 +4,8 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 
+use serde::{Deserialize, Serialize};
+
 use crate::address::{AddressType, ListeningAddress};
 use crate::os::{Errno, LocalAddress};
 use crate::user_message::Message;
@@ -20,7 +22,7 @@ pub(crate) use decode::{ADDRESS, decode, decode_advanced};
 pub(crate) use encode::{encode, encode_ack};
 
 /// One frame of the channel.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Frame {
     /// A message without a descriptor.
     Message(ChannelMessage),
@@ -33,7 +35,7 @@ pub(crate) enum Frame {
 }
 
 /// A message with a descriptor, and the description of the descriptor.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Envelope {
     pub(crate) message: ChannelMessage,
     /// The type of the descriptor. Node: `type`.
@@ -45,7 +47,7 @@ pub(crate) struct Envelope {
 /// The type of a socket for its receiver. Node: the `type` of `NODE_HANDLE`.
 ///
 /// A Node receiver wraps the socket by this type, whatever the socket is in the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HandleType {
     /// A bare stream socket, listening or connected. Node: `net.Native`.
     Native,
@@ -62,10 +64,10 @@ pub enum HandleType {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum ChannelMessage {
     /// A user's message. Node: any message without a `cmd` that begins with `NODE_`.
-    User(Message),
+    User(#[serde(with = "crate::user_message::whole")] Message),
     /// An internal message of the cluster.
     Cluster(Box<ClusterMessage>),
     /// A count of connections that were sent to another process.
@@ -84,7 +86,7 @@ impl From<ClusterMessage> for ChannelMessage {
 
 /// Questions about the connections of a server that were sent to another process, by the server's key, and their
 /// answers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum SocketCount {
     /// The question for the number of open connections. Node: `NODE_SOCKET_GET_COUNT`.
     GetCount(String),
@@ -98,7 +100,7 @@ pub(crate) enum SocketCount {
 
 /// The messages of a supervisor. An unmodified Node program ignores these messages, because their `cmd` is unknown to
 /// Node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Supervision {
     /// The worker gets no further connection, and its clients should connect elsewhere: `NODE_CLUSTER_LAME_DUCK`.
     LameDuck,
@@ -109,7 +111,7 @@ pub(crate) enum Supervision {
 }
 
 /// An internal message of the cluster. Node: `NODE_CLUSTER`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct ClusterMessage {
     /// The number of the message in the sending process.
     pub(crate) seq: u64,
@@ -119,7 +121,7 @@ pub(crate) struct ClusterMessage {
     pub(crate) request: Option<Request>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Request {
     Online,
     QueryServer(QueryServer),
@@ -131,7 +133,7 @@ pub(crate) enum Request {
 }
 
 /// Two workers with equal keys share a socket. Node: `address:port:addressType:fd:index`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct HandleKey(pub(crate) String);
 
 impl HandleKey {
@@ -146,7 +148,7 @@ pub(crate) const IPV6_ONLY: u64 = 1;
 pub(crate) const REUSE_ADDRESS: u64 = 4;
 
 /// A worker's query for a socket. Each field is coerced as in Node's primary.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct QueryServer {
     /// The key, from the fields as written. A worker gets the key in the reply.
     pub(crate) key: HandleKey,
@@ -168,7 +170,7 @@ pub(crate) struct QueryServer {
 }
 
 /// The answer to a `QueryServer`, a `NewConn` or an `ExitedAfterDisconnect`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct Reply {
     /// The `seq` of the message that is answered.
     pub(crate) ack: u64,

@@ -33,7 +33,7 @@ impl From<WorkerId> for u64 {
 }
 
 /// One end of an IPC channel, as numbered in its own process: 0 leads to the primary, `n` to worker `n`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChannelId(pub u64);
 
 impl ChannelId {
@@ -48,19 +48,19 @@ impl From<WorkerId> for ChannelId {
 }
 
 /// A socket of a process, numbered by the operating system in order of appearance. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
 /// The purpose of a [`Call::Bind`]: a distribution object of the primary, or an exclusive server of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HandleId(pub u64);
 
 /// A timer, numbered by the machine that sets the timer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TimerId(pub u64);
 
 /// The socket that a [`Call::Bind`] creates.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum BindAddress {
     /// A TCP socket.
@@ -124,7 +124,7 @@ pub enum BindAddress {
 }
 
 /// The local address of a socket.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LocalAddress {
     /// TCP or UDP, with the port the kernel chose.
     Ip(SocketAddr),
@@ -191,7 +191,7 @@ pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 /// The end of a process: a code or a signal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ExitStatus {
     /// The process exited with this code.
     Code(i32),
@@ -215,7 +215,7 @@ impl fmt::Display for ExitStatus {
 }
 
 /// A request of a machine to the operating system.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum Call {
     /// Start a worker process with a channel. Answer: [`OsEvent::Spawned`] or [`OsEvent::SpawnFailed`].
@@ -235,6 +235,7 @@ pub enum Call {
     Write {
         channel: ChannelId,
         /// Never empty.
+        #[serde(with = "crate::byte_form")]
         bytes: Vec<u8>,
         /// Sent with the first byte. The sender keeps a copy.
         socket: Option<SocketId>,

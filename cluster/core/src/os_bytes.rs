@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
+use serde::{Deserialize, Serialize};
+
 /// A path, an argument or a variable of an environment: bytes, usually UTF-8.
 ///
 /// Converts from texts and bytes, and with the feature `std` on Unix from `OsString` and `PathBuf`.
@@ -16,8 +18,8 @@ use core::fmt::{self, Write};
 /// assert_eq!(path, "/srv/app");
 /// assert_eq!(OsBytes::from(vec![b'a', 0xff]).to_string(), "a\u{fffd}");
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct OsBytes(Vec<u8>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct OsBytes(#[serde(with = "crate::byte_form")] Vec<u8>);
 
 impl OsBytes {
     /// The bytes.

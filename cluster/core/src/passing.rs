@@ -4,11 +4,13 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::{HandleType, SocketCount};
 use crate::os::{ChannelId, SocketId};
 
 /// A socket that was received with a message, owned by the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IncomingHandle {
     /// The program closes the socket after use, and reports the close to the machine by `release`.
     pub socket: SocketId,
@@ -28,10 +30,10 @@ pub struct OutgoingHandle {
 }
 
 /// Sockets in flight to peers. A socket with `keep_open` may be in flight several times at once.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct InFlightHandles(BTreeMap<SocketId, InFlight>);
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct InFlight {
     copies: usize,
     keep_open: bool,
@@ -62,7 +64,7 @@ impl InFlightHandles {
 }
 
 /// Received connections that the sender counts as connections of its own server. Node: `SocketListReceive`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct CountedHandles {
     open: BTreeMap<SocketId, CountKey>,
     /// The counts with a pending notification at zero.

@@ -5,18 +5,20 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::backoff::RETRY_MS;
 use crate::channel::{Channel, ChannelEvent, MachineStep, Queue};
 use crate::event::{Event, Output, WorkerError};
 use crate::ledger::Ledger;
 use crate::message::{ChannelMessage, ClusterMessage, Envelope, Reply, Request};
-use crate::os::{Call, Errno, ExitStatus, HandleId, OsEvent, Signal, SocketId, WorkerId};
+use crate::os::{Call, ExitStatus, OsEvent, Signal, SocketId, WorkerId};
 use crate::os_bytes::OsBytes;
 use crate::passing::IncomingHandle;
 use crate::pump::Machine;
 use crate::settings::{SchedulingPolicy, Settings};
 use crate::spawn_options::SpawnOptions;
-use crate::steps::{self, IsCall, Stepper};
+use crate::steps::{self, Stepper};
 
 mod bind_address;
 mod counters;
@@ -24,7 +26,9 @@ mod distribution;
 mod handles;
 mod inspector;
 mod messages;
+mod own_step;
 mod peers;
+pub(crate) mod primary_claims;
 mod retained_channels;
 mod setup;
 mod supervised;
@@ -32,50 +36,15 @@ mod timer_actions;
 mod worker_info;
 
 use distribution::Distribution;
+pub(crate) use own_step::Step;
 use peers::Peers;
 use setup::Setup;
 pub use setup::{ForkError, PolicyFrozen};
 use timer_actions::TimerAction;
 pub use worker_info::{WorkerInfo, WorkerState};
 
-/// Pending work of the primary.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Step {
-    Emit(Event),
-    /// Emit an event one tick later.
-    Later(Event),
-    /// Remove the worker from the list: its process has exited and its channel is closed.
-    Remove(WorkerId),
-    /// The bind of a socket has succeeded or failed: answer the waiting workers.
-    AnswerQueries(HandleId, Result<(), Errno>),
-    /// Let a listening socket accept, unless the queue is full by now.
-    ResumeAccept(SocketId),
-    /// The process has exited: settle the exit intent and emit.
-    Exited(WorkerId, ExitStatus),
-    /// The channel is closed: settle the exit intent and emit.
-    Disconnected(WorkerId),
-    /// Every event was emitted: drop the entry.
-    Forget(WorkerId),
-}
-
-impl IsCall for Step {
-    fn is_call(&self) -> bool {
-        match self {
-            // The step defers an event without an output. Run together with the calls, the step keeps the order of
-            // the ticks.
-            Step::Later(_) | Step::ResumeAccept(_) => true,
-            Step::Emit(_)
-            | Step::Remove(_)
-            | Step::AnswerQueries(..)
-            | Step::Exited(..)
-            | Step::Disconnected(_)
-            | Step::Forget(_) => false,
-        }
-    }
-}
-
 /// The primary of a cluster. Node: the `cluster` module in the primary process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Primary {
     setup: Setup,
     peers: Peers,

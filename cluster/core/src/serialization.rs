@@ -2,12 +2,14 @@
 //! detection of Node's internal messages. `message` has the content of a frame, `user_message` and `structured` the values of a
 //! program.
 
+use serde::{Deserialize, Serialize};
+
 pub(crate) mod advanced;
 pub(crate) mod json;
 pub(crate) mod surrogates;
 
 /// The encoding of messages on a channel. Node: the `serialization` of `cluster.settings`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Serialization {
     /// One JSON text per line. Node: `'json'`.
     #[default]

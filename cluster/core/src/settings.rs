@@ -4,10 +4,12 @@
 use alloc::string::String;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::spawn_options::SpawnOptions;
 
 /// The assignment of connections to workers. Node: `cluster.schedulingPolicy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum SchedulingPolicy {
     /// The primary accepts, and hands each connection to the worker that has waited longest. Node: `SCHED_RR`.
     #[default]
@@ -21,7 +23,7 @@ pub enum SchedulingPolicy {
 }
 
 /// The bounds of every queue and buffer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// The longest message accepted from a peer, in bytes. A longer message ends the peer's channel. Default: 64 MiB.
     pub message_bytes: usize,
@@ -62,7 +64,7 @@ impl Default for Limits {
 }
 
 /// The settings of a primary. Node: `cluster.settings`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Settings {
     /// The options of later forks; [`Primary::setup`](crate::Primary::setup) changes these options.
     pub spawn: SpawnOptions,

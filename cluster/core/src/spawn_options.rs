@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Deref;
 
+use serde::{Deserialize, Serialize};
+
 use crate::errno::Signal;
 use crate::os_bytes::OsBytes;
 use crate::serialization::Serialization;
@@ -23,11 +25,12 @@ use crate::serialization::Serialization;
 /// assert_eq!(options.args.as_deref().unwrap_or_default(), ["server.js", "--verbose"]);
 /// assert_eq!((options.silent, options.cwd.as_ref()), (Some(true), None));
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "SpawnFields", into = "SpawnFields")]
 pub struct SpawnOptions(Arc<SpawnFields>);
 
 /// The values of [`SpawnOptions`]. `None`: not set.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SpawnFields {
     /// See [`exec`](SpawnOptions::exec).
@@ -60,6 +63,18 @@ pub struct SpawnFields {
     pub serialization: Option<Serialization>,
     /// See [`inspect_port`](SpawnOptions::inspect_port).
     pub inspect_port: Option<u16>,
+}
+
+impl From<SpawnFields> for SpawnOptions {
+    fn from(fields: SpawnFields) -> Self {
+        SpawnOptions(Arc::new(fields))
+    }
+}
+
+impl From<SpawnOptions> for SpawnFields {
+    fn from(options: SpawnOptions) -> Self {
+        Arc::unwrap_or_clone(options.0)
+    }
 }
 
 impl Deref for SpawnOptions {
@@ -284,7 +299,7 @@ impl SpawnOptions {
 }
 
 /// The process group of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum ProcessGroup {
     /// The group of the primary.
     #[default]
@@ -296,7 +311,7 @@ pub enum ProcessGroup {
 }
 
 /// One of a worker's first descriptors. Node: an element of `stdio`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stdio {
     /// The primary's descriptor of the same number. Node: `'inherit'`.
     Inherit,

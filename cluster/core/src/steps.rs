@@ -7,10 +7,12 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::Output;
 use crate::os::Call;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Steps<S> {
     /// The steps to run now, the next step last. Above the start of the current scope: the steps of the scope, first
     /// step first.

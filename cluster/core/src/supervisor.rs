@@ -5,6 +5,8 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Event, Output, WorkerError};
 use crate::os::{Call, OsEvent, TimerId, WorkerId};
 use crate::primary::Primary;
@@ -22,6 +24,7 @@ mod scale;
 mod shutdown;
 mod slot_info;
 mod slots;
+pub(crate) mod supervisor_claims;
 mod supervisor_settings;
 mod timers;
 mod transitions;
@@ -46,7 +49,7 @@ use transitions::End;
 /// that exits, and ends all workers.
 ///
 /// The workers start with the first [`Machine::poll`]. The last event is [`SupervisorEvent::Finished`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Supervisor {
     settings: SupervisorSettings,
     lifecycle: Lifecycle,

@@ -19,6 +19,7 @@ use crate::serialization::{Serialization, json, surrogates};
 use crate::structured::{self, Structured};
 
 mod value;
+pub(crate) mod whole;
 
 /// Asks the preload of the command `cluster` in a Node.js worker for statistics.
 const STATISTICS_REQUEST: &str = r#"{"cmd":"NODE_CLUSTER_STATS"}"#;

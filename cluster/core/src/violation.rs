@@ -1,9 +1,13 @@
 //! Violations of the channel protocol by a peer. The decoder detects them.
 
+use alloc::string::String;
 use core::fmt;
 
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+
 /// A violation of the protocol by a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum Violation {
@@ -18,7 +22,8 @@ pub enum Violation {
     StrayDescriptor,
     /// A field of an internal message has a value that no version of Node writes.
     BadFields {
-        field: &'static str,
+        #[serde(deserialize_with = "known_field")]
+        field: FieldName,
         /// The kind of the value.
         found: FieldKind,
     },
@@ -27,8 +32,43 @@ pub enum Violation {
     Unacknowledged,
 }
 
+/// The name of a field. An alias, because serde would borrow a plain `&str` from its input.
+type FieldName = &'static str;
+
+/// The fields of internal messages that a cluster reads.
+pub(crate) const FIELDS: [FieldName; 22] = [
+    "cmd",
+    "act",
+    "msg",
+    "seq",
+    "ack",
+    "accepted",
+    "errno",
+    "key",
+    "data",
+    "sockname",
+    "index",
+    "address",
+    "port",
+    "addressType",
+    "fd",
+    "flags",
+    "backlog",
+    "readableAll",
+    "writableAll",
+    "type",
+    "dgramType",
+    "count",
+];
+
+fn known_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldName, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known = FIELDS.into_iter().find(|field| **field == *name);
+    known.ok_or_else(|| D::Error::unknown_variant(&name, &FIELDS))
+}
+
 /// The kind of a value in a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FieldKind {
     /// The message does not have the field.
     Absent,

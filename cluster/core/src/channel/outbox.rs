@@ -4,10 +4,12 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::outgoing::OutgoingFrame;
 use crate::os::SocketId;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Outbox {
     /// The unwritten frames in order; a part of the first frame may be written already.
     frames: VecDeque<OutgoingFrame>,

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::message::{self, ChannelMessage, HandleType, Request, Supervision};
 use crate::os::SocketId;
@@ -22,7 +23,7 @@ const PIECE: usize = 64 << 10;
 const RETRANSMISSIONS: u8 = 3;
 
 /// The cause of a frame; `sending` explains the distinction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Source {
     /// A message of the program. Counted until written completely.
     Program,
@@ -53,7 +54,7 @@ impl Source {
 }
 
 /// A message to send.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Outgoing {
     pub(crate) message: ChannelMessage,
     /// The socket to send along. The owner's copy stays open until the owner closes the copy.
@@ -136,7 +137,7 @@ impl Outgoing {
 }
 
 /// An encoded message.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct OutgoingFrame {
     text: FrameText,
     /// The number of written bytes.
@@ -151,11 +152,11 @@ pub(super) struct OutgoingFrame {
 }
 
 /// The bytes of a frame.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum FrameText {
-    Encoded(Vec<u8>),
+    Encoded(#[serde(with = "crate::byte_form")] Vec<u8>),
     /// A program's message in JSON, with the bytes of the message. The newline follows.
-    Line(Bytes),
+    Line(#[serde(with = "crate::byte_form")] Bytes),
 }
 
 impl FrameText {
@@ -198,7 +199,7 @@ impl OutgoingFrame {
 }
 
 /// The encoding of a channel, and the longest frame that a peer with the same limits accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Encoder {
     serialization: Serialization,
     message_bytes: usize,

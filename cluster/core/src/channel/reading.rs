@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::message::{self, Frame};
 use crate::os::SocketId;
@@ -12,12 +13,13 @@ use crate::settings::Limits;
 use crate::violation::Violation;
 
 /// Splits bytes into frames.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct FrameReader {
     serialization: Serialization,
     /// The longest message.
     message_bytes: usize,
     /// The beginning of an incomplete frame.
+    #[serde(with = "crate::byte_form")]
     partial: Vec<u8>,
     /// A descriptor that arrived before the end of its envelope.
     pending_fd: Option<SocketId>,

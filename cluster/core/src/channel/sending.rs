@@ -37,6 +37,8 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::outbox::{Outbox, take_if};
 use super::outgoing::{Encoder, Outgoing, OutgoingFrame};
 use super::unsent::Unsent;
@@ -49,7 +51,7 @@ use crate::settings::Limits;
 use crate::user_message::Message;
 use crate::violation::Violation;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct SendQueue {
     pub(super) id: ChannelId,
     encoder: Encoder,

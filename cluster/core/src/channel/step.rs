@@ -2,6 +2,8 @@
 
 use alloc::boxed::Box;
 
+use serde::{Deserialize, Serialize};
+
 use super::outgoing::Outgoing;
 use crate::message::{ChannelMessage, Envelope, Frame};
 use crate::os::{Call, ChannelId, Errno, SocketId};
@@ -9,7 +11,7 @@ use crate::steps::{IsCall, Steps};
 use crate::violation::Violation;
 
 /// Pending work of a machine with channels.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum MachineStep<T> {
     Call(Call),
     Channel(ChannelId, ChannelStep),
@@ -21,7 +23,7 @@ pub(crate) enum MachineStep<T> {
 pub(crate) type Queue<T> = Steps<MachineStep<T>>;
 
 /// Pending work of a channel.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum ChannelStep {
     /// Write the next frame.
     Write,
@@ -34,7 +36,7 @@ pub(crate) enum ChannelStep {
 }
 
 /// The report of a channel to its owner.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum ChannelEvent {
     Call(Call),
     Received(ChannelMessage),

@@ -1,6 +1,8 @@
 //! The account of unsent bytes, by source: when `send` is congested or full, and when reading pauses. `sending` proves
 //! that these limits block no peer.
 
+use serde::{Deserialize, Serialize};
+
 use super::outgoing::OutgoingFrame;
 use crate::settings::Limits;
 
@@ -12,7 +14,7 @@ const LINE: usize = 64;
 /// The lower bound of the limit of frames, however low the limit of bytes is.
 const LINES: usize = 64;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Unsent {
     /// [`Limits::congested_bytes`], [`Limits::unsent_bytes`] and [`Limits::answer_bytes`].
     congestion: usize,

@@ -3,6 +3,8 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use crate::os::{SocketId, WorkerId};
 
 /// The decision to hand a connection to a worker.
@@ -12,7 +14,7 @@ pub(crate) struct Handoff {
     pub(crate) connection: SocketId,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct RoundRobin {
     /// The workers that listen here.
     all: BTreeSet<WorkerId>,

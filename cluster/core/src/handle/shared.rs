@@ -2,10 +2,12 @@
 
 use alloc::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::message::HandleType;
 use crate::os::WorkerId;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Shared {
     all: BTreeSet<WorkerId>,
     /// The type of the socket in the answer to a query.

@@ -3,7 +3,8 @@
 
 use alloc::boxed::Box;
 
-use serde::ser::{Error, Serialize, Serializer};
+use serde::ser::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The longest data, in bytes: kept for every socket, and echoed to every worker. Node sends 107 bytes for TLS.
@@ -13,14 +14,14 @@ pub(super) const LONGEST: usize = 16 << 10;
 const DEEPEST: usize = 64;
 
 /// A JavaScript value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) enum Data {
     #[default]
     Undefined,
     /// Of every server without TLS, so without memory of its own.
     Null,
     /// Any other value, as JSON.
-    Json(Box<str>),
+    Json(#[serde(deserialize_with = "checked")] Box<str>),
 }
 
 impl Data {
@@ -57,13 +58,22 @@ fn depth(json: &str) -> usize {
     depths.max().unwrap_or(0)
 }
 
-impl Serialize for Data {
+/// The value inside an internal message. [`Data`] itself is serialized as part of a machine.
+pub(super) struct AsValue<'a>(pub(super) &'a Data);
+
+impl Serialize for AsValue<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
+        match self.0 {
             Data::Undefined | Data::Null => serializer.serialize_unit(),
             Data::Json(json) => {
                 serde_json::from_str::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
             }
         }
     }
+}
+
+fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {
+    let json = Box::<str>::deserialize(deserializer)?;
+    serde_json::from_str::<&RawValue>(&json).map_err(serde::de::Error::custom)?;
+    Ok(json)
 }

@@ -8,9 +8,10 @@ use core::net::SocketAddr;
 
 use serde::Serialize;
 
+use super::data::AsValue;
 use super::decode::{ACK, HANDLE, LAME_DUCK, PING, PONG};
 use super::{
-    ChannelMessage, ClusterMessage, Data, HandleType, QueryServer, Reply, Request, SocketCount, Supervision,
+    ChannelMessage, ClusterMessage, HandleType, QueryServer, Reply, Request, SocketCount, Supervision,
 };
 use crate::address::AddressType;
 use crate::os::LocalAddress;
@@ -82,7 +83,7 @@ struct ClusterOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Data>,
+    data: Option<AsValue<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sockname: Option<Sockname>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,7 +250,7 @@ fn request_out(request: &Request) -> ClusterOut<'_> {
         },
         Request::QueryServer(query) => ClusterOut {
             index: Some(query.index),
-            data: query.data.as_ref(),
+            data: query.data.as_ref().map(AsValue),
             address: Some(query.address.as_deref().into()),
             port: port_out(query),
             address_type: Some(address_type_out(query.address_type)),
@@ -270,7 +271,7 @@ fn reply_out(reply: &Reply) -> ClusterOut<'_> {
         errno: reply.errno.map(|errno| -errno.0),
         key: reply.key.as_ref().map(|key| key.0.as_str()),
         // A Node worker that serves TLS needs `data` in every answer to its query.
-        data: Some(&reply.data).filter(|data| reply.key.is_some() && !data.is_undefined()),
+        data: Some(AsValue(&reply.data)).filter(|data| reply.key.is_some() && !data.0.is_undefined()),
         sockname: reply.sockname.as_ref().and_then(sockname_out),
         ..ClusterOut::default()
     }

@@ -9,7 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::js::Js;
-use crate::violation::{FieldKind, Violation};
+use crate::violation::{FIELDS, FieldKind, Violation};
 
 /// A field that a cluster reads. A value is found by index instead of by name, because several fields of each message
 /// are read.
@@ -43,30 +43,7 @@ pub(super) enum Field {
 }
 
 /// The names, in the order of [`Field`].
-const NAMES: [&str; Field::Unknown as usize] = [
-    "cmd",
-    "act",
-    "msg",
-    "seq",
-    "ack",
-    "accepted",
-    "errno",
-    "key",
-    "data",
-    "sockname",
-    "index",
-    "address",
-    "port",
-    "addressType",
-    "fd",
-    "flags",
-    "backlog",
-    "readableAll",
-    "writableAll",
-    "type",
-    "dgramType",
-    "count",
-];
+const NAMES: [&str; Field::Unknown as usize] = FIELDS;
 
 impl Field {
     fn name(self) -> &'static str {

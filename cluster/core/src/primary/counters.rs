@@ -2,8 +2,10 @@
 //!
 //! 64 bits last half a million years at a million numbers per second.
 
+use serde::{Deserialize, Serialize};
+
 /// The last number; 0 initially.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Counter(u64);
 
 impl Counter {

@@ -3,6 +3,8 @@
 
 use alloc::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::Step;
 use super::bind_address::{bind_address, is_udp};
 use super::handles::Handles;
@@ -24,7 +26,7 @@ use crate::settings::{SchedulingPolicy, Settings};
 /// The kernel's queue of connections if the worker gives none. Node: 511.
 const BACKLOG: u32 = 511;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Distribution {
     pub(super) handles: Handles,
     pub(super) ledger: Ledger,

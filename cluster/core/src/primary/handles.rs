@@ -4,12 +4,14 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::counters::Counter;
 use crate::handle::{Handle, Sharing};
 use crate::message::HandleKey;
 use crate::os::{HandleId, SocketId, WorkerId};
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Handles {
     last: Counter,
     /// Boxed, because a map node has room for eleven values.

@@ -5,6 +5,8 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::worker_info::WorkerEntry;
 use super::{Step, WorkerInfo, WorkerState};
 use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing, Queue};
@@ -22,7 +24,7 @@ use crate::spawn_options::SpawnOptions;
 use crate::user_message::Message;
 use crate::violation::Violation;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Peers {
     /// Boxed, because a map node has room for eleven values.
     workers: BTreeMap<WorkerId, Box<WorkerEntry>>,

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::counters::Counter;
 use crate::os::WorkerId;
 use crate::send::SendError;
@@ -9,7 +11,7 @@ use crate::settings::{SchedulingPolicy, Settings};
 use crate::spawn_options::{SpawnOptions, Stdio};
 
 /// The reason why a fork was rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ForkError {
     /// `stdio` contains no channel. Node: `ERR_CHILD_PROCESS_IPC_REQUIRED`.
@@ -73,7 +75,7 @@ impl fmt::Display for PolicyFrozen {
 impl core::error::Error for PolicyFrozen {}
 
 /// The settings, and the numbers of forks.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) settings: Settings,
     /// The scheduling policy is fixed.

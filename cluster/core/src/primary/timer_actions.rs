@@ -3,11 +3,13 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::counters::Counter;
 use crate::os::{HandleId, SocketId, TimerId, WorkerId};
 
 /// The action of a timer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum TimerAction {
     Worker(HandleId, WorkerId),
     Accept(SocketId),
@@ -16,7 +18,7 @@ pub(super) enum TimerAction {
     RetainedChannel(WorkerId),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct TimerActions {
     last: Counter,
     actions: BTreeMap<TimerId, TimerAction>,

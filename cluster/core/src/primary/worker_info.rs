@@ -1,12 +1,14 @@
 //! The state of one worker in the primary: for the program, and beside the channel. The primary updates both.
 
+use serde::{Deserialize, Serialize};
+
 use crate::channel::Channel;
 use crate::message::Supervision;
 use crate::spawn_options::{ProcessGroup, SpawnOptions};
 
 /// The last change of a worker's state. Node: `worker.state`. The connection and the process are separate: see
 /// [`WorkerInfo`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WorkerState {
     /// Forked; no message has arrived.
     None,
@@ -21,7 +23,7 @@ pub enum WorkerState {
 }
 
 /// The state of one worker.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that change independently")]
 pub struct WorkerInfo {
     pub(super) state: WorkerState,
@@ -106,7 +108,7 @@ impl WorkerInfo {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct WorkerEntry {
     pub(super) info: WorkerInfo,
     pub(super) channel: Channel,

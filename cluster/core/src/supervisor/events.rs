@@ -3,6 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::reload::{ReloadId, ReloadScope};
 use super::restart::GiveUpReason;
 use super::slot_info::SlotId;
@@ -11,7 +13,7 @@ use crate::os::{Errno, ExitStatus, TimerId, WorkerId};
 use crate::primary::ForkError;
 
 /// The events of a [`Supervisor`](super::Supervisor).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum SupervisorEvent {
@@ -86,7 +88,7 @@ pub enum SupervisorEvent {
 }
 
 /// The reason why a worker did not become ready.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StartFailure {
     /// The spawn options are impossible.
@@ -139,7 +141,7 @@ impl fmt::Display for StartFailure {
 }
 
 /// The reason why a slot needs another worker.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RestartReason {
     /// The worker did not become ready.
@@ -153,7 +155,7 @@ pub enum RestartReason {
 }
 
 /// The reason why a reload was abandoned.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum AbandonReason {

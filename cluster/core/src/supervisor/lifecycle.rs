@@ -5,6 +5,8 @@ use alloc::collections::BTreeSet;
 use alloc::string::ToString;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::age::age_of;
 use super::process::{Disconnect, Phase, Process};
 use super::processes::Processes;
@@ -18,7 +20,7 @@ use crate::primary::{ForkError, Primary, WorkerInfo};
 /// The variable with the number of the slot in the environment of a worker.
 pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Lifecycle {
     primary: Primary,
     timeouts: Timeouts,

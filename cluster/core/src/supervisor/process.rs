@@ -3,11 +3,13 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::restart::Pauses;
 use super::slot_info::{SlotId, SlotState};
 
 /// The phase of a process, in this order; a process skips phases and never returns to one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Phase {
     Starting,
     Ready,
@@ -30,7 +32,7 @@ impl From<Phase> for SlotState {
 }
 
 /// The cause of an exit. The first cause is final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum ExitCause {
     /// The supervisor replaces or ends the process.
     Requested,
@@ -39,7 +41,7 @@ pub(super) enum ExitCause {
 }
 
 /// Whether the program waits for replies of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Work {
     Idle,
     Busy,
@@ -57,7 +59,7 @@ pub(super) enum Disconnect {
     Never,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Process {
     slot: SlotId,
     phase: Phase,

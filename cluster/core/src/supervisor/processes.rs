@@ -3,11 +3,13 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use super::process::{Phase, Process};
 use super::slot_info::SlotId;
 use crate::os::WorkerId;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Processes(BTreeMap<WorkerId, Process>);
 
 impl Processes {

@@ -3,6 +3,8 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
+
 use super::process::Process;
 use super::processes::Processes;
 use super::slot_info::SlotId;
@@ -11,11 +13,11 @@ use super::supervisor_settings::SupervisorSettings;
 use crate::os::WorkerId;
 
 /// The number of a reload or a recycle, ascending from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReloadId(pub u64);
 
 /// The slots of a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum ReloadScope {
     /// All slots.
@@ -25,7 +27,7 @@ pub enum ReloadScope {
 }
 
 /// The reason for a recycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum RecycleReason {
@@ -44,7 +46,7 @@ pub enum RecycleReason {
 }
 
 /// A requested recycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Recycle {
     id: ReloadId,
     slot: SlotId,
@@ -55,7 +57,7 @@ struct Recycle {
 }
 
 /// A reload or a recycle in progress.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Replacement {
     id: ReloadId,
     scope: ReloadScope,
@@ -78,7 +80,7 @@ pub(super) enum ReplacementStep {
 }
 
 /// The replacement in progress and the requested replacements.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Replacements {
     last: u64,
     current: Option<Replacement>,

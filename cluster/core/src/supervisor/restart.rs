@@ -2,10 +2,12 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::supervisor_settings::SupervisorSettings;
 
 /// The reason why the supervisor has given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum GiveUpReason {
@@ -24,7 +26,7 @@ pub enum GiveUpReason {
 }
 
 /// The failures in a row of one slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Pauses {
     failures: u32,
 }
@@ -56,7 +58,7 @@ impl Pauses {
 }
 
 /// The restarts of the cluster that still count.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Intensity {
     counted: u32,
     gave_up: bool,

@@ -2,12 +2,14 @@
 
 use alloc::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::processes::Processes;
 use super::slots::Slots;
 use crate::os::WorkerId;
 
 /// The change in progress, until every process has followed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Scaling {
     is_changing: bool,
     /// The workers of removed slots.

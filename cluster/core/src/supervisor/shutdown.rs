@@ -3,11 +3,13 @@
 
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::lifecycle::Lifecycle;
 use super::timers::ShutdownTimer;
 
 /// The stage of the shutdown, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 enum Stage {
     #[default]
     Running,
@@ -39,7 +41,7 @@ pub(super) enum ShutdownStep {
     Finish(i32),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct StagedShutdown {
     stage: Stage,
     /// The code at the end.

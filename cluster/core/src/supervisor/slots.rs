@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use core::mem;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::lifecycle::Lifecycle;
 use super::processes::Processes;
 use super::restart::Pauses;
@@ -14,13 +16,13 @@ use crate::message::HandleKey;
 use crate::os::WorkerId;
 
 /// The state of a slot without a holder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Vacancy {
     BackingOff,
     Suspended,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Slot {
     holder: Result<WorkerId, Vacancy>,
     /// A starting process that replaces the holder when ready.
@@ -32,7 +34,7 @@ pub(super) struct Slot {
 }
 
 /// The slots, in order of their numbers.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Slots(BTreeMap<SlotId, Slot>);
 
 impl Slot {

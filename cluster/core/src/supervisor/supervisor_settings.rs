@@ -4,6 +4,8 @@ use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::os::ExitStatus;
 use crate::primary::ForkError;
 use crate::settings::Settings;
@@ -12,7 +14,7 @@ use crate::settings::Settings;
 const MAX_WORKERS: u32 = 65_536;
 
 /// The condition for a ready worker.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Readiness {
     /// The worker listens on every key that the last ready worker of the slot served. In a new slot, and after a failed
@@ -26,7 +28,7 @@ pub enum Readiness {
 }
 
 /// The exits of a worker that cause a restart. An exit at the request of the supervisor never does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum RestartPolicy {
     /// Every exit. The replacement of a ready worker starts when its channel closes, before the process exits.
     #[default]
@@ -49,7 +51,7 @@ impl RestartPolicy {
 }
 
 /// The reaction to more restarts than [`SupervisorSettings::intensity`] or [`SupervisorSettings::failed_starts`] allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum GiveUp {
     /// Restart nothing further and keep the workers that run.
     #[default]
@@ -72,7 +74,7 @@ pub enum GiveUp {
 /// let error = Supervisor::new(SupervisorSettings::new(0)).unwrap_err();
 /// assert!(error.to_string().contains("workers"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SupervisorSettings {
     pub(super) primary: Settings,
     pub(super) workers: u32,
@@ -110,7 +112,7 @@ pub struct SupervisorSettings {
 }
 
 /// The times in the life of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Timeouts {
     pub(super) ready: Duration,
     pub(super) lame_duck: Duration,

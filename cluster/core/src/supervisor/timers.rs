@@ -4,11 +4,13 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::slot_info::SlotId;
 use crate::os::{Call, TimerId, WorkerId, timer_ms};
 
 /// The time that a timer ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Deadline {
     /// The time in which a worker becomes ready.
     Ready(WorkerId),
@@ -42,7 +44,7 @@ pub(super) enum Deadline {
 }
 
 /// The times of a shutdown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum ShutdownTimer {
     /// The time for acknowledgements at the beginning.
     Emptying,
@@ -62,7 +64,7 @@ pub(super) fn report_after(time: Duration) -> Duration {
     time.saturating_sub(REPORT).max(time / 2)
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Timers {
     deadlines: BTreeMap<TimerId, Deadline>,
     calls: VecDeque<Call>,

@@ -1,0 +1,43 @@
+//! Pending work of the primary, beside the steps of its channels.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::Event;
+use crate::os::{Errno, ExitStatus, HandleId, SocketId, WorkerId};
+use crate::steps::IsCall;
+
+/// Pending work of the primary.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Step {
+    Emit(Event),
+    /// Emit an event one tick later.
+    Later(Event),
+    /// Remove the worker from the list: its process has exited and its channel is closed.
+    Remove(WorkerId),
+    /// The bind of a socket has succeeded or failed: answer the waiting workers.
+    AnswerQueries(HandleId, Result<(), Errno>),
+    /// Let a listening socket accept, unless the queue is full by now.
+    ResumeAccept(SocketId),
+    /// The process has exited: settle the exit intent and emit.
+    Exited(WorkerId, ExitStatus),
+    /// The channel is closed: settle the exit intent and emit.
+    Disconnected(WorkerId),
+    /// Every event was emitted: drop the entry.
+    Forget(WorkerId),
+}
+
+impl IsCall for Step {
+    fn is_call(&self) -> bool {
+        match self {
+            // The step defers an event without an output. Run together with the calls, the step keeps the order of
+            // the ticks.
+            Step::Later(_) | Step::ResumeAccept(_) => true,
+            Step::Emit(_)
+            | Step::Remove(_)
+            | Step::AnswerQueries(..)
+            | Step::Exited(..)
+            | Step::Disconnected(_)
+            | Step::Forget(_) => false,
+        }
+    }
+}
