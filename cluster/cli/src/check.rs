@@ -43,7 +43,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-/// What the worker has done so far.
+/// The progress of the worker.
 #[derive(Debug, Default)]
 struct Found {
     addresses: Vec<String>,

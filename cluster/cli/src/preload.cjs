@@ -4,9 +4,63 @@
 // closes idle connections last. The program observes nothing else: no listener for its messages, no handle that keeps the
 // process running, no option in its children. Before the lame duck, no object of Node.js and of the program is changed.
 
-removeFromNodeOptions();
 // A thread, and a child of the program, have no channel to the primary.
-if (process.connected && require('node:cluster').isWorker) observe();
+const isWorker = process.connected && require('node:cluster').isWorker;
+if (isWorker && isWrapper()) passOnChannel();
+else {
+  removeFromNodeOptions();
+  if (isWorker) observe();
+}
+
+/** Whether this process only starts the program: with variables, by a script of `package.json`, or with a loader. */
+function isWrapper() {
+  const wrappers = /\/(?:node_modules|nodejs)\/(?:@dotenvx\/dotenvx|cross-env|dotenv|dotenv-cli|env-cmd|npm|npm-run-all2?\/bin\/run-s|pnpm|corepack|yarn|tsx)\//;
+  try {
+    return wrappers.test(require('node:fs').realpathSync(process.argv[1]));
+  } catch {
+    // No script, or a name without the extension.
+    return false;
+  }
+}
+
+/** Children of a wrapper get the channel and this file. The wrapper is no worker, and reads no message. */
+function passOnChannel() {
+  const children = require('node:child_process');
+  const cluster = require('node:cluster');
+  const { id } = cluster.worker;
+  // A server of the wrapper, such as the Unix socket of `tsx` for its child, is none of the service.
+  cluster.isPrimary = true;
+  cluster.isWorker = false;
+  const { fd } = process.channel;
+  const key = Object.getOwnPropertySymbols(process).find((symbol) => symbol.description === 'kChannelHandle');
+  process[key].readStop();
+
+  /** The streams of a child, with the channel to the primary in place of a channel to the wrapper, and variables. */
+  function share(stdio = 'pipe') {
+    const streams = typeof stdio === 'string' ? [stdio, stdio, stdio] : [...stdio];
+    while (streams.length < 3) streams.push('pipe');
+    const own = streams.indexOf('ipc');
+    const number = own < 0 ? streams.length : own;
+    streams[number] = fd;
+    return [streams, { NODE_CHANNEL_FD: `${number}`, NODE_UNIQUE_ID: `${id}` }];
+  }
+
+  // `spawn`, `fork`, `exec` and `execFile` call this method.
+  const { spawn } = children.ChildProcess.prototype;
+  children.ChildProcess.prototype.spawn = function (options) {
+    const [stdio, variables] = share(options.stdio);
+    const own = Object.entries(variables).map((pair) => pair.join('='));
+    return Reflect.apply(spawn, this, [{ ...options, stdio, envPairs: [...options.envPairs, ...own] }]);
+  };
+  const { spawnSync } = children;
+  children.spawnSync = (file, ...rest) => {
+    const args = Array.isArray(rest[0]) ? rest.shift() : [];
+    const [options = {}] = rest;
+    const [stdio, variables] = share(options.stdio);
+    return spawnSync(file, args, { ...options, stdio, env: { ...(options.env ?? process.env), ...variables } });
+  };
+  require('node:module').syncBuiltinESMExports();
+}
 
 /** Children of the program are no workers, and do not load this file. */
 function removeFromNodeOptions() {
@@ -159,9 +213,21 @@ function observe() {
     if (isDraining) return;
     isDraining = true;
     becomeLameDuck();
+    acceptSecondClose();
     closeIdle();
     setInterval(closeIdle, GRACE / 5).unref();
     process.once('disconnect', () => setTimeout(endProgram, EXIT).unref());
+  }
+
+  /** At SIGTERM, many programs close all servers: an error would end the program in the middle. */
+  function acceptSecondClose() {
+    const { Server } = require('node:net');
+    const { close } = Server.prototype;
+    Server.prototype.close = function (callback) {
+      if (this.listening || typeof callback !== 'function') return Reflect.apply(close, this, [callback]);
+      this.once('close', () => callback());
+      return Reflect.apply(close, this, []);
+    };
   }
 
   function closeIdle() {

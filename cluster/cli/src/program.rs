@@ -1,4 +1,4 @@
-//! The program of a service, started for each worker.
+//! The program of a service, started for each worker. `package` has the programs of `package.json`.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
@@ -7,9 +7,10 @@ use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, bail, ensure};
-use serde_json::Value;
 
 use crate::report::Coded;
+
+mod package;
 
 /// The command of each worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +31,6 @@ pub(crate) struct Program {
 
 /// Extensions of Node.js scripts.
 const NODE_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
-
-/// The package managers: each runs the scripts of `package.json`.
-const MANAGERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
 
 /// Shells: Node.js may run in a worker.
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "env"];
@@ -56,20 +54,15 @@ impl Program {
             fs::metadata(&script).with_context(|| format!("there is no script {}", script.display()))?;
             return Ok(Program::new(node, line.to_vec(), stem(path)).with_node(true));
         }
-        if let (Some(manager), Some((script, rest))) = (manager(first), script_of(rest)) {
-            return Program::of_package(manager, script, rest, directory);
-        }
-        if let ("npx", [binary, rest @ ..]) = (first.to_str().unwrap_or_default(), rest) {
-            return Program::of_binary(binary, rest, node, directory);
-        }
-        if path == Path::new("tsx") {
-            return Program::of_binary(first, rest, node, directory);
+        refuse_watcher(path, rest)?;
+        if let Some(program) = package::program(first, rest, node, directory)? {
+            return Ok(program);
         }
         let runs_node = path.file_name() == node.file_name();
         let script = rest.iter().map(Path::new).find(|argument| !argument.to_string_lossy().starts_with('-'));
         let name = if runs_node { script.map_or_else(|| stem(path), stem) } else { stem(path) };
-        let is_shell = first.to_str().is_some_and(|name| SHELLS.contains(&name));
-        let is_node = runs_node || is_shell || names_node(&directory.join(path));
+        let is_known = first.to_str().is_some_and(|name| SHELLS.contains(&name) || package::is_manager(name));
+        let is_node = runs_node || is_known || names_node(&file_of(path, directory));
         Ok(Program::new(first, rest.to_vec(), name).with_node(is_node))
     }
 
@@ -80,63 +73,6 @@ impl Program {
 
     fn with_node(self, is_node: bool) -> Program {
         Program { is_node, ..self }
-    }
-
-    /// A binary of an installed package, without the process of `npx`. Node.js loads `tsx`: the binary of `tsx` starts another
-    /// process, without the channel.
-    fn of_binary(
-        binary: &OsStr,
-        rest: &[OsString],
-        node: &Path,
-        directory: &Path,
-    ) -> anyhow::Result<Program> {
-        let path = bin_directories(directory)?;
-        if let ("tsx", Some(script)) = (binary.to_str().unwrap_or_default(), rest.first()) {
-            let import = ["--import", "tsx"].map(OsString::from);
-            let args = import.into_iter().chain(rest.iter().cloned()).collect();
-            return Ok(Program::new(node, args, stem(Path::new(script))).with_node(true));
-        }
-        let file = path.iter().map(|bin| bin.join(binary)).find(|file| file.exists());
-        let binary = binary.to_string_lossy();
-        let file = file.with_context(|| format!("no package has installed `{binary}`; run `npm install`"))?;
-        let program = Program::new(file, rest.to_vec(), binary.into_owned()).with_node(true);
-        Ok(Program { path, ..program })
-    }
-
-    /// A script of `package.json`, run by the shell as the manager runs it, but without the process of the manager: a
-    /// manager is a Node.js program, and would take the channel of the worker.
-    fn of_package(
-        manager: &str,
-        script: &str,
-        rest: &[OsString],
-        directory: &Path,
-    ) -> anyhow::Result<Program> {
-        let file = directory.join("package.json");
-        let text = fs::read_to_string(&file)
-            .with_context(|| format!("`{manager} {script}` needs {}", file.display()))?;
-        let package: Value =
-            serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
-        let command = package["scripts"][script].as_str();
-        let command =
-            command.with_context(|| format!("{} has no script `{script}`", file.display()))?.to_owned();
-        let name =
-            package["name"].as_str().filter(|name| !name.is_empty()).unwrap_or(script).replace('/', "-");
-        let further = rest.iter().filter(|argument| *argument != "--").cloned();
-        let line = format!("{command} \"$@\"");
-        let args = ["-c".into(), line.into(), "sh".into()].into_iter().chain(further).collect();
-        let before = package["scripts"][format!("pre{script}")].as_str().map(str::to_owned);
-        let text_of = |field: &str| package[field].as_str().unwrap_or_default().into();
-        let variables: [(&str, OsString); 6] = [
-            ("npm_lifecycle_event", script.into()),
-            ("npm_lifecycle_script", command.into()),
-            ("npm_package_name", text_of("name")),
-            ("npm_package_version", text_of("version")),
-            ("npm_package_json", file.canonicalize()?.into()),
-            ("INIT_CWD", directory.canonicalize()?.into()),
-        ];
-        let variables = variables.map(|(name, value)| (name.into(), value)).into();
-        let program = Program::new("sh", args, name).with_node(true);
-        Ok(Program { path: bin_directories(directory)?, variables, before, ..program })
     }
 
     /// Runs the line `before` to the end.
@@ -161,10 +97,29 @@ impl Program {
     }
 }
 
-/// The directories with the binaries of installed packages, from the nearest to the root, as of `npm start`.
-fn bin_directories(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let directory = directory.canonicalize()?;
-    Ok(directory.ancestors().map(|directory| directory.join("node_modules/.bin")).collect())
+/// The file of an executable: a path, or a name in `PATH`.
+fn file_of(program: &Path, directory: &Path) -> PathBuf {
+    if program.components().count() > 1 {
+        return directory.join(program);
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut files = env::split_paths(&path).map(|folder| folder.join(program));
+    files.find(|file| file.is_file()).unwrap_or_else(|| directory.join(program))
+}
+
+/// Refuses a program with a restart of Node.js: after a restart, the service has no worker.
+fn refuse_watcher(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
+    let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
+    let mut words = words.map(|word| stem(Path::new(word))).skip_while(|word| word == "npx");
+    let (name, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let is_watcher = ["nodemon", "node-dev", "ts-node-dev", "tsnd"].contains(&name.as_str())
+        || (name == "node" && first.starts_with("--watch"))
+        || (name == "tsx" && first == "watch");
+    ensure!(
+        !is_watcher,
+        "`{name}` restarts the program itself; write `cluster run --watch DIR` before the program alone"
+    );
+    Ok(())
 }
 
 /// Whether the first line of a script names Node.js.
@@ -174,20 +129,6 @@ fn names_node(file: &Path) -> bool {
         fs::File::open(file).and_then(|file| BufReader::new(file.take(256)).read_until(b'\n', &mut line));
     let line = String::from_utf8_lossy(&line);
     read.is_ok() && line.starts_with("#!") && line.contains("node")
-}
-
-fn manager(program: &OsStr) -> Option<&str> {
-    program.to_str().filter(|name| MANAGERS.contains(name))
-}
-
-/// The script in the arguments of a manager (`start`, `run serve`), and the arguments of the script.
-fn script_of(args: &[OsString]) -> Option<(&str, &[OsString])> {
-    let (first, rest) = args.split_first()?;
-    let (script, rest) = match first.to_str()? {
-        "run" | "run-script" => rest.split_first()?,
-        _ => (first, rest),
-    };
-    Some((script.to_str()?, rest))
 }
 
 /// The name of a file without the extension.
@@ -216,24 +157,23 @@ mod tests {
     }
 
     #[test]
-    fn shell_runs_package_script() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let package = r#"{"name": "@shop/web", "scripts": {"start": "PORT=1 node app.js"}}"#;
-        fs::write(directory.path().join("package.json"), package).expect("a file");
-        for line in [["npm", "start", "--", "-v"].as_slice(), &["npm", "run", "start", "-v"]] {
-            let found = program(line, directory.path()).expect("the script exists");
-            assert_eq!((found.exec, found.name.as_str()), ("sh".into(), "@shop-web"));
-            assert_eq!(found.args, ["-c", "PORT=1 node app.js \"$@\"", "sh", "-v"]);
-        }
-        let error = program(&["npm", "run", "serve"], directory.path()).expect_err("no script").to_string();
-        assert!(error.contains("no script `serve`"), "{error}");
-    }
-
-    #[test]
     fn executable_is_started_itself() {
         let found = program(&["./server", "--flag"], Path::new("/")).expect("any executable");
         assert_eq!((found.exec, found.name.as_str(), found.is_node), ("./server".into(), "server", false));
         let found = program(&["node", "--inspect", "web/app.js"], Path::new("/")).expect("any executable");
         assert_eq!((found.name.as_str(), found.is_node), ("app", true));
+    }
+
+    #[test]
+    fn watcher_is_refused() {
+        for line in [
+            &["nodemon", "app.js"][..],
+            &["node", "--watch", "app.js"],
+            &["npx", "tsx", "watch", "a.ts"],
+            &["npx", "nodemon", "a.js"],
+        ] {
+            let error = program(line, Path::new("/")).expect_err("restarts itself").to_string();
+            assert!(error.contains("cluster run --watch"), "{error}");
+        }
     }
 }

@@ -6,12 +6,24 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::support::LIMIT;
+use super::support::{LIMIT, command};
 
 /// The executables of Node.js under test: `CLUSTER_TEST_NODES`, separated by colons. Default: `node`.
 pub(crate) fn nodes() -> Vec<String> {
     let list = env::var("CLUSTER_TEST_NODES").unwrap_or_else(|_| "node".to_owned());
     list.split(':').map(str::to_owned).collect()
+}
+
+/// `cluster run` with an executable of Node.js as `node` in `PATH`, for programs that a shell or `#!` starts.
+pub(crate) fn with_node(node: &str, directory: &Path, arguments: &[&str]) -> Command {
+    let mut run = command(directory, "run");
+    run.args(arguments);
+    if let Some(own) = Path::new(node).parent().filter(|own| own.is_absolute()) {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let all = std::iter::once(own.to_path_buf()).chain(env::split_paths(&path));
+        run.env("PATH", env::join_paths(all).expect("no colon in a name"));
+    }
+    run
 }
 
 /// The major and the minor version of an executable of Node.js.

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::node_clients::{Script, nodes};
-use super::support::{Service, text};
+use super::node_clients::{Client, Script, nodes, with_node};
+use super::support::{Service, is_present, text};
 
 /// The folder of the servers with the installed packages. `None`: there is no registry.
 fn installed() -> Option<&'static Path> {
@@ -33,7 +33,9 @@ fn install() -> Option<PathBuf> {
         npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
         let output = npm.output().expect("npm is installed");
         if !output.status.success() {
-            eprintln!("skipped: `npm ci` has failed: {}", String::from_utf8_lossy(&output.stderr));
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        if !is_present("packages of npm: `npm ci` has failed", output.status.success()) {
             return None;
         }
         fs::write(folder.join("installed"), lock).expect("a file");
@@ -41,13 +43,18 @@ fn install() -> Option<PathBuf> {
     Some(folder)
 }
 
+fn in_folder(folder: &Path, node: &str, arguments: &[&str]) -> Service {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cwd = ["--node", node, "--cwd", folder.to_str().expect("a name in UTF-8")];
+    let run = with_node(node, directory.path(), &[&cwd, arguments].concat());
+    Service::of_command(directory, run)
+}
+
 /// Serves a client through two reloads and a scale, then a client from the moment of a crash.
 fn loses_nothing(server: &str, kind: &str) {
     let Some(folder) = installed() else { return };
     for node in nodes() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let cwd = folder.to_str().expect("a name in UTF-8");
-        let service = Service::start(directory, &["-n", "2", "--node", &node, "--cwd", cwd, server]);
+        let service = in_folder(folder, &node, &["-n", "2", server]);
         let port = service.ready_port();
         let run = format!("require('./client.js').run('{kind}', process.argv[1])");
         let mut client = Script::start("node", folder, &run, port);
@@ -95,6 +102,47 @@ fn http2_loses_nothing() {
 #[test]
 fn ws_loses_nothing() {
     loses_nothing("ws.js", "ws");
+}
+
+#[test]
+fn pino_loses_nothing() {
+    loses_nothing("pino.js", "http");
+}
+
+/// The shutdown of the program runs to its end, after the drain has closed the servers.
+#[test]
+fn shutdown_of_packages_completes() {
+    let Some(folder) = installed() else { return };
+    for node in nodes() {
+        for package in ["http-terminator", "stoppable", "@godaddy/terminus", "http-graceful-shutdown"] {
+            let service = in_folder(folder, &node, &["-n", "1", "shutdown.js", package]);
+            service.ready_port();
+            text(&service.command("reload", &[]));
+            service.line("the program ends itself");
+        }
+    }
+}
+
+/// Wrappers start the program as a child.
+#[test]
+fn wrappers_of_packages_are_served() {
+    let Some(folder) = installed() else { return };
+    for node in nodes() {
+        for arguments in [
+            &["npx", "cross-env", "X=1", "node", "express.js"][..],
+            &["npx", "dotenv", "--", "node", "express.js"],
+            &["npx", "tsx", "express.js"],
+            &["npx", "cross-env", "X=1", "tsx", "express.js"],
+            &["npx", "run-s", "express"],
+            &["npx", "yarn", "express"],
+        ] {
+            let service = in_folder(folder, &node, &[&["-n", "1"], arguments].concat());
+            let port = service.ready_port();
+            let mut unused = Client::connect(port);
+            text(&service.command("reload", &[]));
+            assert_eq!(unused.rest(), "", "{node}: {arguments:?}");
+        }
+    }
 }
 
 /// Only over WebSocket: long polling needs sticky sessions.

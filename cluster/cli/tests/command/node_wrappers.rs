@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use tempfile::TempDir;
 
-use super::support::{SERVER, Service, get, text};
+use super::node_clients::{Client, nodes, with_node};
+use super::support::{SERVER, Service, exists, get, text};
 
 /// A server that answers with the variables of `npm start`.
 const REPORTER: &str = "
@@ -30,13 +31,14 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
 }
 
 /// Starts and reloads a program: the preload must be in the process of the server. Returns an answer.
-fn answer(directory: TempDir, arguments: &[&str]) -> String {
+fn answer(node: &str, directory: TempDir, arguments: &[&str]) -> String {
     let own = ["-n", "1", "--drain", "1h", "--lame-duck", "1ms"];
-    let service = Service::start(directory, &[&own, arguments].concat());
+    let run = with_node(node, directory.path(), &[&own, arguments].concat());
+    let service = Service::of_command(directory, run);
     let port = service.ready_port();
-    let mut unused = super::node_clients::Client::connect(port);
+    let mut unused = Client::connect(port);
     text(&service.command("reload", &[]));
-    assert_eq!(unused.rest(), "");
+    assert_eq!(unused.rest(), "", "{node}");
     get(port)
 }
 
@@ -47,12 +49,16 @@ fn package_scripts_run_as_npm() {
     }}"#;
     let binary = format!("#!/usr/bin/env node\n{REPORTER}");
     let files = [("package.json", package), ("node_modules/.bin/report", &binary), ("app.js", REPORTER)];
-    let root = directory(&files);
-    let path = root.path().canonicalize().expect("a path").display().to_string();
-    assert_eq!(answer(root, &["npm", "start", "--", "-v"]), format!("start shop 1.2.3 {path} 1 -v"));
-    let root = directory(&files);
-    let path = root.path().canonicalize().expect("a path").display().to_string();
-    assert_eq!(answer(root, &["yarn", "serve", "a b"]), format!("serve shop 1.2.3 {path} - a b"));
+    for node in nodes() {
+        let root = directory(&files);
+        let path = root.path().canonicalize().expect("a path").display().to_string();
+        let expected = format!("start shop 1.2.3 {path} 1 -v");
+        assert_eq!(answer(&node, root, &["npm", "start", "--", "-v"]), expected, "{node}");
+        let root = directory(&files);
+        let path = root.path().canonicalize().expect("a path").display().to_string();
+        let expected = format!("serve shop 1.2.3 {path} - a b");
+        assert_eq!(answer(&node, root, &["yarn", "serve", "a b"]), expected, "{node}");
+    }
 }
 
 /// The script before the program runs once, not once per worker; a failure starts nothing.
@@ -70,12 +76,29 @@ fn script_before_runs_once() {
     assert_eq!(service.code(), Some(1));
 }
 
+/// Arguments of a program, and the end of the answer.
+fn answers_end(files: &[(&str, &str)], cases: &[(&[&str], &str)]) {
+    for node in nodes() {
+        for (arguments, end) in cases {
+            let found = answer(&node, directory(files), arguments);
+            assert!(found.ends_with(end), "{node}: {arguments:?}: {found}");
+        }
+    }
+}
+
+/// A step before the program, in Node.js as well, takes the channel only for its own time.
 #[test]
 fn shell_and_shebang_are_served() {
     let script = format!("#!/usr/bin/env node\n{REPORTER}");
     let files = [("app.js", REPORTER), ("serve", &script)];
-    assert!(answer(directory(&files), &["sh", "-c", "exec node app.js shell"]).ends_with(" shell"));
-    assert!(answer(directory(&files), &["./serve", "shebang"]).ends_with(" shebang"));
+    answers_end(
+        &files,
+        &[
+            (&["sh", "-c", "exec node app.js shell"], " shell"),
+            (&["sh", "-c", "node -e 1 && node app.js second"], " second"),
+            (&["./serve", "shebang"], " shebang"),
+        ],
+    );
 }
 
 /// `npx` runs an installed binary, and Node.js loads `tsx`.
@@ -89,8 +112,47 @@ fn installed_binaries_are_served() {
         ("node_modules/tsx/index.mjs", "process.env.PORT = 'tsx';"),
         ("app.js", REPORTER),
     ];
-    assert!(answer(directory(&files), &["npx", "serve", "binary"]).ends_with(" binary"));
-    assert!(answer(directory(&files), &["npx", "tsx", "app.js"]).ends_with(" tsx"));
+    let cases: [(&[&str], _); 2] =
+        [(&["npx", "serve", "binary"], " binary"), (&["npx", "tsx", "app.js"], " tsx")];
+    answers_end(&files, &cases);
+}
+
+/// A wrapper starts the program as a child, with any function of Node.js, and may have a server or a channel for the child.
+#[test]
+fn wrappers_pass_the_channel_on() {
+    let wrapper = "
+        const { fork, spawn, spawnSync } = require('child_process');
+        const [, , way, ...rest] = process.argv;
+        const end = (code) => process.exit(code);
+        const inherit = { stdio: 'inherit' };
+        const ways = {
+          spawn: () => spawn(process.execPath, rest, inherit).on('exit', end),
+          channel: () => spawn(process.execPath, rest, { stdio: [0, 1, 2, 'ipc'] }).on('exit', end),
+          fork: () => fork(rest[0], rest.slice(1)).on('exit', end),
+          sync: () => end(spawnSync(process.execPath, rest, inherit).status),
+          server: () => require('net').createServer().listen(`${process.pid}.sock`, ways.spawn),
+          nested: () => spawn(process.execPath, [__filename, 'channel', ...rest], inherit).on('exit', end),
+        };
+        ways[way]();
+    ";
+    let file = "node_modules/cross-env/bin.js";
+    let files = [(file, wrapper), ("app.js", REPORTER)];
+    for way in ["spawn", "channel", "fork", "sync", "server", "nested"] {
+        answers_end(&files, &[(&["node", file, way, "app.js", "wrapped"], " wrapped")]);
+    }
+}
+
+/// Forms that only the manager knows run through the manager.
+#[test]
+fn workspace_is_served_by_npm() {
+    if !exists("npm") {
+        return;
+    }
+    let root = r#"{"name": "root", "version": "1.0.0", "workspaces": ["web"]}"#;
+    let web = r#"{"name": "web", "version": "1.0.0", "scripts": {"start": "node app.js"}}"#;
+    let files = [("package.json", root), ("web/package.json", web), ("web/app.js", REPORTER)];
+    let found = answer("node", directory(&files), &["npm", "run", "start", "-w", "web"]);
+    assert!(found.starts_with("start web 1.0.0 "), "{found}");
 }
 
 /// `--import` and its module, and a script below the working directory of the workers.
@@ -98,7 +160,10 @@ fn installed_binaries_are_served() {
 fn options_and_directory_are_kept() {
     let module = "process.env.PORT = 'imported';";
     let files = [("web/app.mjs", "import './app.cjs';"), ("web/app.cjs", REPORTER), ("web/x.mjs", module)];
-    let arguments = ["--cwd", "web", "node", "--import", "./x.mjs", "app.mjs", "-v"];
-    assert!(answer(directory(&files), &arguments).ends_with(" imported -v"));
-    assert!(answer(directory(&files), &["--cwd", "web", "app.cjs", "-v"]).ends_with(" - -v"));
+    let cases: [(&[&str], _); 3] = [
+        (&["--cwd", "web", "node", "--import", "./x.mjs", "app.mjs", "-v"], " imported -v"),
+        (&["--cwd", "web", "node", "-r", "./app.cjs", "x.mjs"], " -"),
+        (&["--cwd", "web", "app.cjs", "-v"], " - -v"),
+    ];
+    answers_end(&files, &cases);
 }

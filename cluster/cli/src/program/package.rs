@@ -1,0 +1,187 @@
+//! The programs of a `package.json`: scripts, and binaries of installed packages. A script runs as under the package manager, but
+//! without the process of the manager: one process of Node.js less per worker. Forms for the manager alone, such as
+//! workspaces, run through the manager.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::{Program, stem};
+
+/// The package managers: each runs the scripts of `package.json`.
+const MANAGERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
+
+pub(super) fn is_manager(name: &str) -> bool {
+    MANAGERS.contains(&name) || name == "npx"
+}
+
+/// The program of a manager's command line, of `npx`, or of `node --run`. `None`: another program, or a form for the manager.
+///
+/// # Errors
+/// There is no such script, or no such binary.
+pub(super) fn program(
+    first: &OsStr,
+    rest: &[OsString],
+    node: &Path,
+    directory: &Path,
+) -> anyhow::Result<Option<Program>> {
+    let Some(name) = first.to_str() else { return Ok(None) };
+    Ok(match (name, rest) {
+        ("npx", [binary, rest @ ..]) if !is_option(binary) => Some(of_binary(binary, rest, node, directory)?),
+        ("tsx", _) => Some(of_binary(first, rest, node, directory)?),
+        (_, [option, script, rest @ ..])
+            if option == "--run" && Path::new(first).file_name() == node.file_name() =>
+        {
+            let program = of_script("node --run", &script.to_string_lossy(), rest, directory)?;
+            Some(Program { before: None, ..program })
+        }
+        _ if MANAGERS.contains(&name) => match script_of(name, rest) {
+            Some((script, rest)) => Some(of_script(name, script, rest, directory)?),
+            None => None,
+        },
+        _ => None,
+    })
+}
+
+/// The script in the arguments of a manager (`start`, `run serve`), and the arguments of the script. `None`: the manager has to
+/// read options.
+fn script_of<'a>(manager: &str, args: &'a [OsString]) -> Option<(&'a str, &'a [OsString])> {
+    let (first, rest) = args.split_first()?;
+    let (script, rest) = match first.to_str()? {
+        "run" | "run-script" => rest.split_first()?,
+        "exec" | "dlx" | "x" | "workspace" | "workspaces" => return None,
+        _ => (first, rest),
+    };
+    // `npm` reads all options before `--`.
+    let mut own = rest.iter().take_while(|argument| *argument != "--");
+    let has_options = is_option(script) || (manager == "npm" && own.any(|argument| is_option(argument)));
+    (!has_options).then_some((script.to_str()?, rest))
+}
+
+fn is_option(argument: &OsStr) -> bool {
+    argument.to_string_lossy().starts_with('-')
+}
+
+/// A script of `package.json`, run by the shell.
+fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -> anyhow::Result<Program> {
+    let file = directory.join("package.json");
+    let text = fs::read_to_string(&file)
+        .with_context(|| format!("`{manager} {script}` needs {}", file.display()))?;
+    let package: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is no JSON", file.display()))?;
+    let default = (script == "start" && directory.join("server.js").exists()).then_some("node server.js");
+    let command = package["scripts"][script].as_str().or(default);
+    let command = command.with_context(|| format!("{} has no script `{script}`", file.display()))?;
+    let name = package["name"].as_str().filter(|name| !name.is_empty()).unwrap_or(script).replace('/', "-");
+    let line = format!("{command} \"$@\"");
+    // The first `--` ends the options of the manager.
+    let end = rest.iter().position(|argument| argument == "--");
+    let further = rest.iter().enumerate().filter(|(index, _)| Some(*index) != end);
+    let further = further.map(|(_, argument)| argument.clone());
+    let args = ["-c".into(), line.into(), "sh".into()].into_iter().chain(further).collect();
+    let before = package["scripts"][format!("pre{script}")].as_str().map(str::to_owned);
+    let variables = variables(&package, script, command, &file)?;
+    let program = Program::new("sh", args, name).with_node(true);
+    Ok(Program { path: bin_directories(directory)?, variables, before, ..program })
+}
+
+/// The variables of a script, as of `npm`.
+fn variables(
+    package: &Value,
+    script: &str,
+    command: &str,
+    file: &Path,
+) -> anyhow::Result<Vec<(OsString, OsString)>> {
+    let text_of = |field: &str| package[field].as_str().unwrap_or_default().into();
+    let file = file.canonicalize()?;
+    let directory = file.parent().unwrap_or(&file).to_owned();
+    let own: [(&str, OsString); 6] = [
+        ("npm_lifecycle_event", script.into()),
+        ("npm_lifecycle_script", command.into()),
+        ("npm_package_name", text_of("name")),
+        ("npm_package_version", text_of("version")),
+        ("npm_package_json", file.into()),
+        ("INIT_CWD", directory.into()),
+    ];
+    let config = package["config"].as_object().into_iter().flatten().map(|(key, value)| {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        (format!("npm_package_config_{key}").into(), text.into())
+    });
+    Ok(own.map(|(name, value)| (name.into(), value)).into_iter().chain(config).collect())
+}
+
+/// A binary of an installed package. Node.js loads `tsx`: the binary of `tsx` starts another process.
+fn of_binary(binary: &OsStr, rest: &[OsString], node: &Path, directory: &Path) -> anyhow::Result<Program> {
+    let path = bin_directories(directory)?;
+    if let ("tsx", Some(script)) = (binary.to_str().unwrap_or_default(), rest.first()) {
+        let import = ["--import", "tsx"].map(OsString::from);
+        let args = import.into_iter().chain(rest.iter().cloned()).collect();
+        return Ok(Program::new(node, args, stem(Path::new(script))).with_node(true));
+    }
+    let file = path.iter().map(|bin| bin.join(binary)).find(|file| file.exists());
+    let binary = binary.to_string_lossy();
+    let file = file.with_context(|| format!("no package has installed `{binary}`; run `npm install`"))?;
+    let program = Program::new(file, rest.to_vec(), binary.into_owned()).with_node(true);
+    Ok(Program { path, ..program })
+}
+
+/// The directories with the binaries of installed packages, from the nearest to the root.
+fn bin_directories(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let directory = directory.canonicalize()?;
+    Ok(directory.ancestors().map(|directory| directory.join("node_modules/.bin")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(line: &[&str], directory: &Path) -> anyhow::Result<Option<Program>> {
+        let line: Vec<OsString> = line.iter().map(Into::into).collect();
+        program(&line[0], &line[1..], Path::new("node"), directory)
+    }
+
+    fn directory() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a directory");
+        let package =
+            r#"{"name": "@shop/web", "config": {"port": 1}, "scripts": {"serve": "PORT=1 node app.js"}}"#;
+        fs::write(directory.path().join("package.json"), package).expect("a file");
+        directory
+    }
+
+    #[test]
+    fn shell_runs_package_script() {
+        let directory = directory();
+        for line in [
+            &["npm", "run", "serve", "--", "-v", "--"][..],
+            &["pnpm", "serve", "-v", "--", "--"],
+            &["node", "--run", "serve", "--", "-v", "--"],
+        ] {
+            let found = package(line, directory.path()).expect("the script exists").expect("a script");
+            assert_eq!((found.exec, found.name.as_str()), ("sh".into(), "@shop-web"));
+            assert_eq!(found.args, ["-c", "PORT=1 node app.js \"$@\"", "sh", "-v", "--"]);
+            assert!(found.variables.contains(&("npm_package_config_port".into(), "1".into())));
+        }
+        let error = package(&["npm", "run", "start"], directory.path()).expect_err("no script").to_string();
+        assert!(error.contains("no script `start`"), "{error}");
+        fs::write(directory.path().join("server.js"), "").expect("a file");
+        let found = package(&["npm", "start"], directory.path()).expect("a default").expect("a script");
+        assert_eq!(found.args[1], "node server.js \"$@\"");
+    }
+
+    #[test]
+    fn manager_reads_its_options() {
+        let directory = directory();
+        for line in [
+            &["npm", "run", "serve", "-w", "web"][..],
+            &["npm", "-w", "web", "run", "serve"],
+            &["pnpm", "--filter", "web", "serve"],
+            &["yarn", "workspace", "web", "serve"],
+            &["npx", "--yes", "serve"],
+        ] {
+            assert_eq!(package(line, directory.path()).expect("a form for the manager"), None);
+        }
+    }
+}
