@@ -21,8 +21,8 @@ use crate::units::{Time, Workers};
 /// The time in which the restarts of `max-restarts` count.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
-/// The settings of the supervisor. `preload` is the file that Node.js loads before a program; `sockets` are inherited by a program
-/// that knows nothing of clusters.
+/// The settings of the supervisor. `preload` is the file that Node.js loads before a program; `sockets` are inherited by a foreign
+/// program.
 ///
 /// # Errors
 /// The value of `ready` is unknown, or a directory of `PATH` has a colon in its name.

@@ -122,7 +122,7 @@ fn silent_program_is_not_ready() {
     }
 }
 
-/// The probe requires a good answer of the new program itself.
+/// The probe requires a good answer of the new program.
 #[test]
 fn answered_request_makes_ready() {
     let refusing =
@@ -176,7 +176,7 @@ fn address_in_use_is_an_error() {
     assert_eq!(service.code(), Some(1));
 }
 
-/// The program and the process that the program has started are killed.
+/// The program and the child of the program are killed.
 #[test]
 fn deaf_program_is_killed() {
     let script = "

@@ -14,7 +14,7 @@ pub(crate) fn nodes() -> Vec<String> {
     list.split(':').map(str::to_owned).collect()
 }
 
-/// `cluster run` with an executable of Node.js as `node` in `PATH`, for programs that a shell or `#!` starts.
+/// `cluster run` with an executable of Node.js as `node` in `PATH`, for programs behind a shell or `#!`.
 pub(crate) fn with_node(node: &str, directory: &Path, arguments: &[&str]) -> Command {
     let mut run = command(directory, "run");
     run.args(arguments);

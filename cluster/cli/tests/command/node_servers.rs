@@ -109,7 +109,7 @@ fn pino_loses_nothing() {
     loses_nothing("pino.js", "http");
 }
 
-/// The shutdown of the program runs to its end, after the drain has closed the servers.
+/// The shutdown of the program runs to the end, after the drain has closed the servers.
 #[test]
 fn shutdown_of_packages_completes() {
     let Some(folder) = installed() else { return };

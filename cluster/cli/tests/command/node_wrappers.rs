@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::node_clients::{Client, nodes, with_node};
 use super::support::{SERVER, Service, exists, get, text};
 
-/// A server that answers with the variables of `npm start`.
+/// A server: answers with the variables of `npm start`.
 const REPORTER: &str = "
 const names = ['npm_lifecycle_event', 'npm_package_name', 'npm_package_version', 'INIT_CWD', 'PORT'];
 const values = names.map((name) => process.env[name] ?? '-');
@@ -86,7 +86,7 @@ fn answers_end(files: &[(&str, &str)], cases: &[(&[&str], &str)]) {
     }
 }
 
-/// A step before the program, in Node.js as well, takes the channel only for its own time.
+/// A step before the program, in Node.js as well, takes the channel until the end of the step.
 #[test]
 fn shell_and_shebang_are_served() {
     let script = format!("#!/usr/bin/env node\n{REPORTER}");
@@ -142,7 +142,7 @@ fn wrappers_pass_the_channel_on() {
     }
 }
 
-/// Forms that only the manager knows run through the manager.
+/// Forms for the manager alone run through the manager.
 #[test]
 fn workspace_is_served_by_npm() {
     if !exists("npm") {
@@ -155,7 +155,7 @@ fn workspace_is_served_by_npm() {
     assert!(found.starts_with("start web 1.0.0 "), "{found}");
 }
 
-/// `--import` and its module, and a script below the working directory of the workers.
+/// `--import` with a module, and a script below the working directory of the workers.
 #[test]
 fn options_and_directory_are_kept() {
     let module = "process.env.PORT = 'imported';";

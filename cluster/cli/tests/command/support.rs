@@ -208,7 +208,7 @@ pub(crate) fn exists(program: &str) -> bool {
     is_present(program, found.is_ok_and(|output| output.status.success()))
 }
 
-/// Whether the means of a test are present; else the test prints that it is skipped. With `CLUSTER_TEST_ALL`, as in `.ci/run`, the
+/// Whether the means of a test are present; else the test prints a line and is skipped. With `CLUSTER_TEST_ALL`, as in `.ci/run`, the
 /// test fails instead.
 pub(crate) fn is_present(means: &str, found: bool) -> bool {
     if !found {
