@@ -3,11 +3,13 @@
 use anyhow::bail;
 use cluster::{Event, Supervisor, SupervisorEvent};
 
+use crate::adapter::StopSignal;
 use crate::args::RunArguments;
 use crate::feed::Feed;
 use crate::options::{GiveUp, Restart};
 use crate::output::Output;
 use crate::plan::{Plan, Prepared};
+use crate::processes;
 use crate::service::Service;
 use crate::units::Workers;
 use crate::{report, run};
@@ -28,7 +30,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let feed = Feed::new();
     let service = Service::new(&plan, has_preload, supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);
-    let mut found = Found::default();
+    let mut found = Found { signal: plan.stop_signal(), ..Found::default() };
     found.addresses.extend(addresses.iter().map(ToString::to_string));
     let result = supervisor.run_with(|supervisor, event| {
         service.observe(supervisor, event, &mut output);
@@ -50,6 +52,9 @@ struct Found {
     failure: Option<String>,
     is_ready: bool,
     is_cut: bool,
+    /// The signal for the end of a foreign program, and whether the program has a handler. `None`: unknown.
+    signal: Option<StopSignal>,
+    has_handler: Option<bool>,
 }
 
 impl Found {
@@ -59,8 +64,9 @@ impl Found {
             SupervisorEvent::Primary(Event::Listening { address, .. }) => {
                 self.addresses.push(address.to_string());
             }
-            SupervisorEvent::SlotReady { .. } => {
+            SupervisorEvent::SlotReady { worker, .. } => {
                 self.is_ready = true;
+                self.has_handler = self.signal.and_then(|signal| processes::handles(*worker, signal.0));
                 return true;
             }
             SupervisorEvent::StartFailed { failure, .. } => self.failure = Some(failure.to_string()),
@@ -80,6 +86,12 @@ impl Found {
         let place =
             if self.addresses.is_empty() { "no address".to_owned() } else { self.addresses.join(", ") };
         report::line(format!("ready, and listening on {place}"))?;
+        if let (Some(signal), Some(false)) = (self.signal, self.has_handler) {
+            bail!(
+                "the program has no handler of {signal}, and dies of the signal at each reload, with its open requests: \
+                 handle the signal by a graceful shutdown, or name another signal with `--stop-signal`"
+            );
+        }
         if self.is_cut {
             bail!("the worker did not exit by itself: `--drain` was over, or a signal was needed");
         }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use cluster::{Supervisor, SupervisorSettings};
 use tempfile::TempDir;
 
-use crate::adapter::{self, Ready};
+use crate::adapter::{self, Ready, StopSignal};
 use crate::args::RunArguments;
 use crate::listen::Sockets;
 use crate::options::{FILE, Options};
@@ -93,6 +93,13 @@ impl Plan {
             addresses: sockets.addresses.clone(),
             resources: Resources { _sockets: sockets, _notify: notify },
         })
+    }
+
+    /// The signal for the end of a foreign program. `None`: the program is no foreign program.
+    pub(crate) fn stop_signal(&self) -> Option<StopSignal> {
+        let has_sockets = self.options.listen.iter().flatten().next().is_some();
+        let ready = self.options.ready.as_ref().and_then(|ready| ready.parse::<Ready>().ok());
+        (has_sockets || ready.is_some()).then(|| self.options.stop_signal.unwrap_or_default())
     }
 
     fn adapted(&self, ready: &Ready, notify: Option<&TempDir>, sockets: &Sockets) -> anyhow::Result<Program> {

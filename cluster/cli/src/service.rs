@@ -10,6 +10,7 @@ use cluster::{
 };
 
 use crate::feed::{Feed, Stream};
+use crate::hint::Hints;
 use crate::metrics::Metrics;
 use crate::output::Output;
 use crate::plan::Plan;
@@ -30,6 +31,7 @@ pub(crate) struct Service {
     metrics: Metrics,
     /// `None`: the workers have no preload.
     statistics: Option<Answers>,
+    hints: Hints,
 }
 
 impl Service {
@@ -37,7 +39,8 @@ impl Service {
         let (started, addresses, metrics) = (Instant::now(), Mutex::default(), Metrics::default());
         let (name, program) = (plan.name.clone(), plan.line.clone());
         let statistics = has_preload.then(Answers::default);
-        Service { feed, name, program, started, supervisor, addresses, metrics, statistics }
+        let hints = Hints::of(plan);
+        Service { feed, name, program, started, supervisor, addresses, metrics, statistics, hints }
     }
 
     /// Adds addresses that the service itself has bound.
@@ -51,6 +54,7 @@ impl Service {
         if let SupervisorEvent::Primary(event) = event {
             self.observe_primary(supervisor, event, output);
         }
+        self.hints.observe(event);
         self.metrics.observe(event);
         self.feed.publish_event(event);
     }

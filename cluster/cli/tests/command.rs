@@ -4,7 +4,9 @@ mod command {
     mod bad_input;
     mod container;
     mod foreign;
+    mod foreign_c;
     mod health;
+    mod hints;
     mod init;
     mod limits;
     mod lives;

@@ -11,10 +11,13 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 use procfs::net::TcpState;
 #[cfg(target_os = "linux")]
-use procfs::process::{FDTarget, Process};
+use procfs::process::{FDInfo, FDTarget, Process};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+
+#[cfg(target_os = "linux")]
+use crate::processes;
 
 /// The pause between two reads of the table of connections.
 const TABLE_PAUSE: Duration = Duration::from_millis(10);
@@ -127,25 +130,9 @@ fn is_polled() -> bool {
     false
 }
 
-/// The descriptors of the processes below the adapter, with the process ids. Reading all processes
-/// of a busy machine takes too long.
+/// The descriptors of the processes below the adapter, with the process ids.
 #[cfg(target_os = "linux")]
-fn descriptors_below() -> impl Iterator<Item = (i32, procfs::process::FDInfo)> {
-    let mut processes = Vec::new();
-    if let Ok(own) = Process::myself() {
-        add_children(&own, &mut processes);
-    }
-    let listed = processes.into_iter().filter_map(|process| Some((process.pid, process.fd().ok()?)));
-    listed.flat_map(|(pid, descriptors)| descriptors.flatten().map(move |descriptor| (pid, descriptor)))
-}
-
-#[cfg(target_os = "linux")]
-fn add_children(process: &Process, found: &mut Vec<Process>) {
-    let tasks = process.tasks().into_iter().flatten().flatten();
-    for child in tasks.filter_map(|task| task.children().ok()).flatten() {
-        if let Ok(child) = Process::new(child.cast_signed()) {
-            add_children(&child, found);
-            found.push(child);
-        }
-    }
+fn descriptors_below() -> impl Iterator<Item = (i32, FDInfo)> {
+    let own = Process::myself().ok();
+    processes::descriptors(own.as_ref().map(processes::below).unwrap_or_default())
 }

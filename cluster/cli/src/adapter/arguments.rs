@@ -110,7 +110,7 @@ impl fmt::Display for Ready {
 /// A signal by name: `TERM`, `SIGTERM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) struct StopSignal(pub(super) Signal);
+pub(crate) struct StopSignal(pub(crate) Signal);
 
 impl Default for StopSignal {
     fn default() -> Self {

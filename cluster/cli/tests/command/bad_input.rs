@@ -141,7 +141,7 @@ fn name_is_one_file() {
 fn directory_of_another_user_is_refused() {
     const OTHER: Option<u32> = Some(65_534);
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("skipped: no root");
+        return;
     }
     let (owned, linked) =
         (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));

@@ -6,7 +6,7 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::support::{Service, get};
+use super::support::{Service, get, is_present};
 
 /// The program waits until its orphan has been reaped by process 1, and prints so.
 const SCRIPT: &str = "
@@ -31,10 +31,7 @@ fn namespace() -> Option<Vec<&'static str>> {
     let found = candidates.into_iter().find(|options| {
         Command::new("unshare").args(options).arg("true").output().is_ok_and(|output| output.status.success())
     });
-    if found.is_none() {
-        eprintln!("skipped: no PID namespace");
-    }
-    found
+    is_present("PID namespace", found.is_some()).then_some(found)?
 }
 
 /// As process 1: orphans are reaped, and SIGTERM drains an open request and ends with code 0.

@@ -53,14 +53,14 @@ fn run(files: &[(&str, &str)], options: &[&str], program: &[&str]) -> Service {
 }
 
 /// The port of the only address, from the status.
-fn port(service: &Service) -> u16 {
+pub(crate) fn port(service: &Service) -> u16 {
     let status = text(&service.command("status", &[]));
     let line = status.lines().find(|line| line.starts_with("listens on ")).expect("an address");
     line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
 /// Reloads `reloads` times under fresh connections. Returns the number of requests; none may be lost.
-fn reload_under_load(service: &Service, port: u16, reloads: usize) -> u64 {
+pub(crate) fn reload_under_load(service: &Service, port: u16, reloads: usize) -> u64 {
     let (is_over, answered, lost) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         for _ in 0..2 {

@@ -1,0 +1,130 @@
+//! The processes of a worker, from `/proc`. Reading all processes of a busy machine takes too long.
+
+use std::net::SocketAddr;
+
+use cluster::WorkerId;
+use nix::sys::signal::Signal;
+#[cfg(target_os = "linux")]
+use procfs::{
+    FromBufReadSI, current_system_info,
+    net::{TcpNetEntries, TcpNetEntry},
+    process::{FDInfo, FDTarget, Process},
+};
+#[cfg(target_os = "linux")]
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
+
+/// A process with a listening socket of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnListener {
+    pub(crate) pid: i32,
+    /// The command line.
+    pub(crate) command: String,
+    pub(crate) address: SocketAddr,
+}
+
+/// The processes below a process.
+#[cfg(target_os = "linux")]
+pub(crate) fn below(process: &Process) -> Vec<Process> {
+    let mut found = Vec::new();
+    add_children(process, &mut found);
+    found
+}
+
+#[cfg(target_os = "linux")]
+fn add_children(process: &Process, found: &mut Vec<Process>) {
+    let tasks = process.tasks().into_iter().flatten().flatten();
+    for child in tasks.filter_map(|task| task.children().ok()).flatten() {
+        if let Ok(child) = Process::new(child.cast_signed()) {
+            add_children(&child, found);
+            found.push(child);
+        }
+    }
+}
+
+/// The descriptors of processes, with the process ids.
+#[cfg(target_os = "linux")]
+pub(crate) fn descriptors(processes: Vec<Process>) -> impl Iterator<Item = (i32, FDInfo)> {
+    let listed = processes.into_iter().filter_map(|process| Some((process.pid, process.fd().ok()?)));
+    listed.flat_map(|(pid, descriptors)| descriptors.flatten().map(move |descriptor| (pid, descriptor)))
+}
+
+/// The process of a worker and all processes below; empty after the exit.
+#[cfg(target_os = "linux")]
+fn of_worker(worker: WorkerId) -> Vec<Process> {
+    let Ok(own) = Process::myself() else { return Vec::new() };
+    let has_id = |process: &Process| {
+        let variables = process.environ().unwrap_or_default();
+        let id = variables.get("NODE_UNIQUE_ID".as_ref() as &std::ffi::OsStr);
+        id.is_some_and(|id| *id == *worker.to_string())
+    };
+    let all = below(&own);
+    let Some(first) = all.iter().find(|process| is_child(process, own.pid) && has_id(process)) else {
+        return Vec::new();
+    };
+    let mut found = below(first);
+    found.extend(Process::new(first.pid));
+    found
+}
+
+#[cfg(target_os = "linux")]
+fn is_child(process: &Process, parent: i32) -> bool {
+    process.stat().is_ok_and(|stat| stat.ppid == parent)
+}
+
+/// A listening socket of TCP that a process of the worker has opened: this process does not have the socket.
+#[cfg(target_os = "linux")]
+pub(crate) fn own_listener(worker: WorkerId) -> Option<OwnListener> {
+    let inode = |descriptor: &FDInfo| match descriptor.target {
+        FDTarget::Socket(inode) => Some(inode),
+        _ => None,
+    };
+    let own: Vec<u64> = descriptors(Process::myself().into_iter().collect())
+        .filter_map(|(_, descriptor)| inode(&descriptor))
+        .collect();
+    let table: Vec<_> = ["tcp", "tcp6"].into_iter().flat_map(listening).collect();
+    descriptors(of_worker(worker)).find_map(|(pid, descriptor)| {
+        let inode = inode(&descriptor).filter(|inode| !own.contains(inode))?;
+        let entry = table.iter().find(|entry| entry.inode == inode)?;
+        let command = Process::new(pid).and_then(|process| process.cmdline()).unwrap_or_default().join(" ");
+        Some(OwnListener { pid, command, address: entry.local_address })
+    })
+}
+
+/// The listening sockets in a table: the first lines. A busy machine has thousands of connections below.
+#[cfg(target_os = "linux")]
+fn listening(table: &str) -> Vec<TcpNetEntry> {
+    let Ok(file) = File::open(Path::new("/proc/self/net").join(table)) else { return Vec::new() };
+    // The column `st`.
+    let is_listening =
+        |line: &str| line.split_whitespace().nth(3).is_none_or(|state| state == "st" || state == "0A");
+    let lines = BufReader::new(file).lines().map_while(Result::ok).take_while(|line| is_listening(line));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    TcpNetEntries::from_buf_read(text.as_bytes(), current_system_info())
+        .map(|entries| entries.0)
+        .unwrap_or_default()
+}
+
+/// Whether a process of the worker, other than the first, has a handler of a signal.
+#[cfg(target_os = "linux")]
+pub(crate) fn handles(worker: WorkerId, signal: Signal) -> Option<bool> {
+    let mut processes = of_worker(worker);
+    processes.pop()?;
+    let caught = processes.iter().filter_map(|process| process.status().ok()).map(|status| status.sigcgt);
+    Some(caught.fold(0, |all, one| all | one) & (1 << (signal as i32 - 1)) != 0)
+}
+
+/// Known on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn own_listener(_: WorkerId) -> Option<OwnListener> {
+    None
+}
+
+/// Known on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn handles(_: WorkerId, _: Signal) -> Option<bool> {
+    None
+}

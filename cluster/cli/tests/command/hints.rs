@@ -1,0 +1,92 @@
+//! The hint for a worker that is late, and what `cluster check` finds.
+
+use super::foreign::SERVER as PYTHON;
+use super::support::{SERVER, Service, command, error, text};
+
+/// A service with a limit of 10 s: the hint follows after 5 s.
+fn late(files: &[(&str, &str)], arguments: &[&str]) -> Service {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).expect("a file");
+    }
+    let own = ["-n", "1", "--name", "app", "--ready-timeout", "10s"];
+    Service::start(directory, &[&own, arguments].concat())
+}
+
+/// A server in Python with a port of its own.
+const OWN_PORT: &str = "
+import http.server
+http.server.HTTPServer(('127.0.0.1', 0), http.server.BaseHTTPRequestHandler).serve_forever()
+";
+
+#[test]
+#[cfg(target_os = "linux")]
+fn hint_names_the_own_port() {
+    let python = ["python3", "app.py"];
+    let service = late(&[("app.py", OWN_PORT)], &python);
+    let foreign = late(&[("app.py", OWN_PORT)], &[&["--listen", "127.0.0.1:0"][..], &python].concat());
+    // Another process of Node.js takes the channel.
+    let parent = "require('child_process').spawn('node', ['app.js'], { stdio: 'inherit' })";
+    let wrapped = late(&[("app.js", SERVER), ("wrap.js", parent)], &["wrap.js"]);
+    let line = service.line("worker 1 is not ready after 5s");
+    assert!(line.contains("app.py`) listens on 127.0.0.1:"), "{line}");
+    assert!(line.contains(" itself: write `--listen 127.0.0.1:"), "{line}");
+    let line = foreign.line("worker 1 is not ready after 5s");
+    assert!(line.contains("has to take the inherited socket (`LISTEN_FDS`"), "{line}");
+    let line = wrapped.line("worker 1 is not ready after 5s");
+    assert!(line.contains("(`node app.js`) listens on 127.0.0.1:"), "{line}");
+    assert!(line.contains("without the channel of the worker"), "{line}");
+}
+
+#[test]
+fn hint_names_the_condition() {
+    let cases = [
+        (
+            &["app.js"][..],
+            "listens on no port of the service; a program without a port is ready with `--ready online`",
+        ),
+        (
+            &["sleep", "1000"],
+            "listens on no port of the service; a program in another language needs `--listen ADDR`",
+        ),
+        (&["--ready", "notify", "sleep", "1000"], "has not sent READY=1 to the socket NOTIFY_SOCKET"),
+        (&["--ready", "message:up", "app.js"], "has not sent the message up"),
+        (&["--listen", "127.0.0.1:0", "sleep", "1000"], "has accepted no connection from descriptor 3"),
+        (
+            &["--listen", "127.0.0.1:0", "--ready", "http:/up", "sleep", "1000"],
+            "no request of /up was answered",
+        ),
+    ];
+    let script = [("app.js", "setInterval(() => {}, 1000)")];
+    let services = cases.map(|(arguments, missing)| (late(&script, arguments), missing));
+    for (service, missing) in services {
+        service.line(missing);
+    }
+}
+
+/// A ready worker gets no hint: the old worker of the reload runs longer than the time of the hint.
+#[test]
+fn ready_worker_gets_no_hint() {
+    let service = late(&[("app.js", SERVER)], &["--lame-duck", "6s", "app.js"]);
+    service.line("worker 1 is ready");
+    text(&service.command("reload", &[]));
+    text(&service.command("stop", &[]));
+    assert!(service.rest().iter().all(|line| !line.contains("is not ready")));
+}
+
+/// A program without a handler of the signal would lose its open requests at each reload.
+#[test]
+#[cfg(target_os = "linux")]
+fn check_names_the_missing_handler() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let without =
+        PYTHON.lines().filter(|line| !line.contains("signal.signal(")).collect::<Vec<_>>().join("\n");
+    let check = |script: &str| {
+        std::fs::write(directory.path().join("app.py"), script).expect("a file");
+        let arguments = ["--listen", "127.0.0.1:0", "python3", "app.py"];
+        command(directory.path(), "check").args(arguments).output().expect("the command starts")
+    };
+    let failure = error(&check(&without));
+    assert!(failure.contains("the program has no handler of SIGTERM"), "{failure}");
+    assert!(text(&check(PYTHON)).contains("ready, and listening on 127.0.0.1:"));
+}
