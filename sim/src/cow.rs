@@ -20,18 +20,31 @@ pub(crate) fn fingerprint(value: &(impl Hash + ?Sized)) -> Fingerprint {
 }
 
 fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
-    let mut printer = FingerprintHasher(SEEDS);
+    let mut printer = FingerprintHasher { halves: SEEDS, small: EMPTY };
     value.hash(&mut printer);
-    printer.0
+    printer.complete()
 }
 
 /// Digits of pi. The factors are odd.
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
+/// No small number, and a full word of small numbers. The bit above the numbers counts them.
+const EMPTY: u64 = 1;
+const FULL: u64 = 1 << 56;
+
+/// Before the end of a word of small numbers: a large number, folded on its own.
+const LARGE: u8 = 0xFF;
+
 /// Computes both halves of a fingerprint at once: each word, and each pair of words of an inner fingerprint, is
 /// folded into each half by its own multiplication.
-struct FingerprintHasher([u64; 2]);
+///
+/// Most parts of a world are flags, discriminants and small numbers: seven of them are folded as one word, with the factors
+/// exchanged.
+struct FingerprintHasher {
+    halves: [u64; 2],
+    small: u64,
+}
 
 /// A product, the upper half folded onto the lower.
 fn fold(word: u64, factor: u64) -> u64 {
@@ -43,29 +56,53 @@ fn half(number: u128, from: u32) -> u64 {
     u64::try_from(number >> from & u128::from(u64::MAX)).expect("64 bits")
 }
 
-impl Hasher for FingerprintHasher {
-    fn finish(&self) -> u64 {
-        self.0[0]
+impl FingerprintHasher {
+    #[inline]
+    fn fold_word(&mut self, word: u64) {
+        let [one, other] = self.halves;
+        self.halves = [fold(one ^ word, FACTORS[0]), fold(other ^ word, FACTORS[1])];
     }
 
-    fn write_u64(&mut self, word: u64) {
-        let FingerprintHasher([one, other]) = *self;
-        self.0 = [fold(one ^ word, FACTORS[0]), fold(other ^ word, FACTORS[1])];
+    /// Both halves, with the last small numbers.
+    fn complete(&self) -> [u64; 2] {
+        let [one, other] = self.halves;
+        [fold(one ^ self.small, FACTORS[1]), fold(other ^ self.small, FACTORS[0])]
+    }
+}
+
+impl Hasher for FingerprintHasher {
+    fn finish(&self) -> u64 {
+        self.complete()[0]
+    }
+
+    #[inline]
+    fn write_u8(&mut self, number: u8) {
+        self.small = self.small << 8 | u64::from(number);
+        if self.small >= FULL {
+            (self.halves, self.small) = (self.complete(), EMPTY);
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        match u8::try_from(number) {
+            Ok(small) if small < LARGE => self.write_u8(small),
+            Ok(_) | Err(_) => {
+                self.fold_word(number);
+                self.write_u8(LARGE);
+            }
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();
         for word in words {
-            self.write_u64(u64::from_le_bytes(*word));
+            self.fold_word(u64::from_le_bytes(*word));
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
         last[7] = u8::try_from(rest.len()).expect("fewer than 8");
-        self.write_u64(u64::from_le_bytes(last));
-    }
-
-    fn write_u8(&mut self, number: u8) {
-        self.write_u64(number.into());
+        self.fold_word(u64::from_le_bytes(last));
     }
 
     fn write_u16(&mut self, number: u16) {
@@ -77,9 +114,9 @@ impl Hasher for FingerprintHasher {
     }
 
     fn write_u128(&mut self, number: u128) {
-        let FingerprintHasher([one, other]) = *self;
+        let [one, other] = self.halves;
         let [low, high] = [0, 64].map(|from| half(number, from));
-        self.0 = [fold(one ^ high, FACTORS[0] ^ low), fold(other ^ low, FACTORS[1] ^ high)];
+        self.halves = [fold(one ^ high, FACTORS[0] ^ low), fold(other ^ low, FACTORS[1] ^ high)];
     }
 
     fn write_usize(&mut self, number: usize) {
