@@ -49,6 +49,18 @@ impl ObservationLog {
         self.lines.push(LogEntry::Notice(author, text));
     }
 
+    /// Appends lines of another run of the same hook.
+    pub(crate) fn extend(&mut self, lines: &[LogEntry]) {
+        if !lines.is_empty() {
+            self.lines.extend_from_slice(lines);
+        }
+    }
+
+    /// The lines from a position on.
+    pub(crate) fn lines_since(&self, position: usize) -> &[LogEntry] {
+        &self.lines[position - self.dropped..]
+    }
+
     /// The observations from a position on that are not discarded.
     pub(crate) fn since(&self, position: usize) -> impl Iterator<Item = &Observation> {
         self.lines[position.saturating_sub(self.dropped)..].iter().filter_map(|line| match line {

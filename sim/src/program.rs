@@ -12,13 +12,17 @@ use cluster_core::{Event, Primary, SocketId, Supervisor, SupervisorEvent, Worker
 use crate::event::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 
 mod driver;
+mod kernel_access;
 mod process;
 mod run_tasks;
 
 pub use driver::Driver;
+pub(crate) use kernel_access::KernelAccess;
 pub use process::Process;
 
 /// One executable. A hook runs to completion before its process does anything else. Each hook has a default.
+///
+/// The effect of a hook depends only on its arguments: a search runs a hook once for equal programs, machines and events.
 #[expect(unused_variables, reason = "the names are the documentation of the hooks that do nothing")]
 pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// Runs when the primary starts.

@@ -10,7 +10,8 @@ mod running_processes;
 mod transition_cache;
 
 pub(crate) use running_processes::RunningProcesses;
-use transition_cache::TransitionCache;
+pub(crate) use transition_cache::HookKey;
+use transition_cache::{HookLines, TransitionCache};
 
 /// The state of a running process outside the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -10,9 +10,7 @@ use cluster_core::{
 use serde_json::Value;
 
 use super::Actor;
-use crate::check::Checks;
-use crate::cow::CowArc;
-use crate::kernel::Kernel;
+use super::kernel_access::KernelAccess;
 use crate::kernel::socket::Flow;
 use crate::observations::ObservationLog;
 use crate::step::Pid;
@@ -21,9 +19,8 @@ use crate::step::Pid;
 #[derive(Debug)]
 pub struct Process<'a> {
     pub(crate) pid: Pid,
-    pub(crate) kernel: &'a mut Kernel,
+    pub(crate) access: KernelAccess<'a>,
     pub(crate) log: &'a mut ObservationLog,
-    pub(crate) checks: &'a mut CowArc<Checks>,
     pub(crate) exit: &'a mut Option<ExitStatus>,
     pub(crate) released: Vec<SocketId>,
 }
@@ -53,13 +50,13 @@ impl Process<'_> {
 
     /// The environment that the primary passed. Node: `process.env`, the part passed to `cluster.fork(env)`.
     pub fn env(&self) -> &[(OsBytes, OsBytes)] {
-        &self.kernel.processes.get(self.pid).env
+        &self.access.kernel().processes.get(self.pid).env
     }
 
     /// The options with which the primary spawned this process; the primary's own is the default. Node: `process.argv`, `process.cwd()`
     /// and the rest of `cluster.settings`.
     pub fn spawn_options(&self) -> &SpawnOptions {
-        &self.kernel.processes.get(self.pid).options
+        &self.access.kernel().processes.get(self.pid).options
     }
 
     // ---- messages
@@ -80,8 +77,9 @@ impl Process<'_> {
             Actor::Worker(worker) => worker.into(),
             Actor::Primary | Actor::Client(_) => Pid::PRIMARY,
         };
-        let outcome = send(&self.checks.messages.next(self.pid, to))?;
-        self.checks.messages.sent(self.pid, to);
+        let checks = self.access.checks();
+        let outcome = send(&checks.messages.next(self.pid, to))?;
+        checks.messages.sent(self.pid, to);
         Ok(outcome)
     }
 
@@ -89,29 +87,33 @@ impl Process<'_> {
 
     /// Sends bytes to the client of a connection.
     pub fn write(&mut self, connection: SocketId, bytes: &[u8]) {
-        if let Some(client) = self.kernel.program_sockets(self.pid).client(connection) {
-            self.kernel.network.clients.write(client, bytes, &mut self.kernel.ready);
+        let kernel = self.access.kernel_mut();
+        if let Some(client) = kernel.program_sockets(self.pid).client(connection) {
+            kernel.network.clients.write(client, bytes, &mut kernel.ready);
         }
     }
 
     /// Whether the client has reset the connection: a write fails. Node: `socket.write()` destroys the socket then, and the
     /// unread bytes with it.
     pub fn is_reset(&mut self, connection: SocketId) -> bool {
-        let client = self.kernel.program_sockets(self.pid).client(connection);
-        client.is_some_and(|client| self.kernel.network.clients.get(client).outgoing.flow == Flow::Reset)
+        let kernel = self.access.kernel_mut();
+        let client = kernel.program_sockets(self.pid).client(connection);
+        client.is_some_and(|client| kernel.network.clients.get(client).outgoing.flow == Flow::Reset)
     }
 
     /// Ends the server's side: the client receives an end. Node: `socket.end()`.
     pub fn end(&mut self, connection: SocketId) {
-        if let Some(client) = self.kernel.program_sockets(self.pid).client(connection) {
-            self.kernel.network.clients.finish(client, Flow::Ended, &mut self.kernel.ready);
+        let kernel = self.access.kernel_mut();
+        if let Some(client) = kernel.program_sockets(self.pid).client(connection) {
+            kernel.network.clients.finish(client, Flow::Ended, &mut kernel.ready);
         }
     }
 
     /// Resets and closes the connection. Node: `socket.resetAndDestroy()`.
     pub fn reset(&mut self, connection: SocketId) {
-        if let Some(client) = self.kernel.program_sockets(self.pid).client(connection) {
-            self.kernel.network.clients.finish(client, Flow::Reset, &mut self.kernel.ready);
+        let kernel = self.access.kernel_mut();
+        if let Some(client) = kernel.program_sockets(self.pid).client(connection) {
+            kernel.network.clients.finish(client, Flow::Reset, &mut kernel.ready);
             self.close(connection);
         }
     }
@@ -119,8 +121,9 @@ impl Process<'_> {
     /// Closes this process's descriptor of a socket of the program. The client receives an end once no process has a
     /// descriptor. Node: `socket.destroy()`, `server.close()`.
     pub fn close(&mut self, socket: SocketId) {
-        if self.kernel.processes.is_owned_by_program(self.pid, socket) {
-            self.kernel.close(self.pid, socket);
+        let kernel = self.access.kernel_mut();
+        if kernel.processes.is_owned_by_program(self.pid, socket) {
+            kernel.close(self.pid, socket);
             self.released.push(socket);
         }
     }
@@ -140,7 +143,7 @@ impl Process<'_> {
         address: &BindAddress,
         backlog: Option<u32>,
     ) -> Result<(SocketId, LocalAddress), Errno> {
-        self.kernel.program_sockets(self.pid).open(address, backlog)
+        self.access.kernel_mut().program_sockets(self.pid).open(address, backlog)
     }
 
     /// Makes a socket that the program has bound or received listen and accept. Node: `server.listen(handle)`.
@@ -150,47 +153,48 @@ impl Process<'_> {
     /// `EADDRINUSE`: another socket listens there. `EINVAL`: the socket is a connection. `EBADF`: the program does
     /// not own the socket.
     pub fn listen(&mut self, socket: SocketId, backlog: u32) -> Result<LocalAddress, Errno> {
-        self.kernel.program_sockets(self.pid).listen(socket, backlog)
+        self.access.kernel_mut().program_sockets(self.pid).listen(socket, backlog)
     }
 
     /// The local address of a socket; `None` for a connection. Node: `server.address()`.
     pub fn address(&self, socket: SocketId) -> Option<LocalAddress> {
-        self.kernel.network.sockets.address(self.kernel.processes.socket(self.pid, socket)?)
+        let kernel = self.access.kernel();
+        kernel.network.sockets.address(kernel.processes.socket(self.pid, socket)?)
     }
 
     /// The descriptor number of a socket of the primary, for `ListenAddress::Descriptor` of a worker. Node:
     /// `server._handle.fd`.
     pub fn descriptor(&self, socket: SocketId) -> Option<u32> {
-        self.kernel.processes.get(self.pid).number_of(socket)
+        self.access.kernel().processes.get(self.pid).number_of(socket)
     }
 
     /// Sends a datagram from a UDP socket of the program. Node: `socket.send()`.
     pub fn send_to(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
-        self.kernel.program_sockets(self.pid).send_to(socket, to, bytes);
+        self.access.kernel_mut().program_sockets(self.pid).send_to(socket, to, bytes);
     }
 
     /// The program keeps a socket without reading. Node: a handle that is only bound.
     pub fn mute(&mut self, socket: SocketId) {
-        self.kernel.processes.mute(self.pid, socket);
+        self.access.kernel_mut().processes.mute(self.pid, socket);
     }
 
     /// Stops reading and accepting from a socket that was sent with a message: the machine closes the socket once the
     /// peer has received the socket. Otherwise both processes continue. Node: the effect of `send` without
     /// `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
-        self.kernel.processes.give_to_machine(self.pid, socket);
+        self.access.kernel_mut().processes.give_to_machine(self.pid, socket);
     }
 
     /// The mode bits of a Unix socket's file; `None`: no such file.
     pub fn mode(&self, path: &str) -> Option<u32> {
-        self.kernel.system().mode(path)
+        self.access.kernel().system().mode(path)
     }
 
     /// Starts a child of this worker that inherits its channel and does nothing: after the worker's death the channel
     /// stays open until the client of this connection has ended. A worker has at most one such child. Node: a channel
     /// among the `stdio` of `child_process.spawn()`.
     pub fn leave_child(&mut self, connection: SocketId) {
-        self.kernel.program_sockets(self.pid).leave_child(connection);
+        self.access.kernel_mut().program_sockets(self.pid).leave_child(connection);
     }
 
     // ---- broken programs
@@ -198,14 +202,15 @@ impl Process<'_> {
     /// Writes to a worker's channel without its machine, as a broken or hostile program does. The commands of this hook
     /// follow. Node: `fs.writeSync(3, ...)`.
     pub fn write_raw(&mut self, bytes: &[u8]) {
-        self.kernel.write_raw(self.pid, bytes);
+        self.access.kernel_mut().write_raw(self.pid, bytes);
     }
 
     /// Blocks the worker in this hook, forever or until `path` exists, once the commands of the program have reached
     /// the kernel. Only a signal reaches a blocked worker. Node: a loop.
     pub fn block(&mut self, worker: &Worker, path: Option<&str>) {
         let (calls, until) = (commanded(worker), path.map(str::to_owned));
-        self.kernel.processes.block(self.pid, calls, until, &mut self.kernel.ready);
+        let kernel = self.access.kernel_mut();
+        kernel.processes.block(self.pid, calls, until, &mut kernel.ready);
     }
 
     // ---- limits and ends
@@ -213,19 +218,19 @@ impl Process<'_> {
     /// Limits this process to `more` sockets and channels above the present number; `None` removes the limit. Beyond
     /// the limit calls fail with `EMFILE`, and a descriptor that arrives with a message is lost.
     pub fn limit_descriptors(&mut self, more: Option<usize>) {
-        self.kernel.limit(self.pid, more);
+        self.access.kernel_mut().limit(self.pid, more);
     }
 
     /// Whether this process has other work, as with a repeating timer in Node. A worker with other work continues to
     /// run after its channel is closed and its connections have ended.
     pub fn keep_alive(&mut self, on: bool) {
-        self.kernel.processes.get_mut(self.pid).kept_alive = on;
+        self.access.kernel_mut().processes.get_mut(self.pid).kept_alive = on;
     }
 
     /// Continues the socket numbers of the process after `last`.
     #[cfg(feature = "testing")]
     pub fn count_sockets_after(&mut self, last: SocketId) {
-        self.kernel.processes.get_mut(self.pid).count_sockets_after(last);
+        self.access.kernel_mut().processes.get_mut(self.pid).count_sockets_after(last);
     }
 
     /// Ends the process after the hook, once the commands have reached the kernel. Node: `process.exit(code)`.

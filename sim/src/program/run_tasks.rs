@@ -14,7 +14,7 @@ impl Process<'_> {
     /// Those of [`Pool::run`].
     pub fn run_task(&mut self, pool: &mut Pool, payload: &Message) -> Result<TaskId, NotAccepted> {
         let task = pool.run(payload)?;
-        self.checks.tasks.accepted(task, pool.delivery(), pool.time_limit());
+        self.access.checks().tasks.accepted(task, pool.delivery(), pool.time_limit());
         Ok(task)
     }
 
@@ -25,24 +25,23 @@ impl Process<'_> {
     }
 
     pub(crate) fn record_cancelled_task(&mut self, task: TaskId) {
-        self.checks.tasks.cancelled(task);
+        self.access.checks().tasks.cancelled(task);
     }
 
     /// Performs the outputs of a pool up to the next event: call until `None`, after each event of the supervisor and each command.
     pub fn drive_pool(&mut self, pool: &mut Pool, supervisor: &mut Supervisor) -> Option<PoolEvent> {
         let event = pool.drive(supervisor)?;
-        let now = self.kernel.clock.now_ms();
+        let (now, is_even) = (self.access.kernel().clock.now_ms(), self.access.kernel().clock.is_even());
+        let checks = self.access.checks();
         match &event {
             PoolEvent::Completed { task, outcome } => {
-                task_checks::completed(&mut self.checks.tasks, *task, outcome);
+                task_checks::completed(&mut checks.tasks, *task, outcome);
             }
             PoolEvent::Started { task, worker } if pool.time_limit().is_some() => {
-                self.checks.tasks.started(*worker, *task, now);
+                checks.tasks.started(*worker, *task, now);
             }
-            PoolEvent::Killed { task, worker, reason: KillReason::TimeLimit }
-                if self.kernel.clock.is_even() =>
-            {
-                task_checks::killed(&mut self.checks.tasks, *worker, *task, now);
+            PoolEvent::Killed { task, worker, reason: KillReason::TimeLimit } if is_even => {
+                task_checks::killed(&mut checks.tasks, *worker, *task, now);
             }
             PoolEvent::Started { .. } | PoolEvent::Killed { .. } | PoolEvent::Empty => {}
         }

@@ -5,9 +5,11 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use cluster_core::{Call, OsEvent, Primary, Supervisor};
 use foldhash::fast::FixedState;
 
-use super::{EitherMachine, NextAction, RunningProcess, TransitionCache};
+use super::{EitherMachine, HookKey, HookLines, NextAction, RunningProcess, TransitionCache};
 use crate::cow::CowArc;
+use crate::event::SocketEvent;
 use crate::kernel::object_set::ObjectSet;
+use crate::observations::LogEntry;
 use crate::program::Program;
 use crate::step::{Pid, Step};
 
@@ -122,5 +124,26 @@ impl<P: Program> RunningProcesses<P> {
             Some(_) | None => running.react(event),
         }
         Some(running)
+    }
+
+    /// The identity of a hook in a search. The next action of a process is the input of most hooks; another input is
+    /// `event`.
+    pub(crate) fn hook_key(&self, pid: Pid, event: Option<&SocketEvent>) -> Option<HookKey> {
+        self.transitions.as_ref()?;
+        let running = self.get(pid)?;
+        running.is_shared().then(|| HookKey::new(running, &event))
+    }
+
+    /// Repeats the effect of a hook on its process. Returns the logged lines; `None`: the hook has to run.
+    pub(crate) fn repeat_hook(&mut self, pid: Pid, key: HookKey) -> Option<HookLines> {
+        let running = self.table.get_mut(pid.index())?.as_mut()?;
+        self.transitions.as_ref()?.repeat(running, key)
+    }
+
+    /// Keeps the effect of a hook that has used neither the kernel nor the checks.
+    pub(crate) fn keep_hook(&mut self, pid: Pid, key: HookKey, lines: &[LogEntry]) {
+        if let (Some(transitions), Some(running)) = (&self.transitions, self.get(pid)) {
+            transitions.keep(key, running, lines);
+        }
     }
 }

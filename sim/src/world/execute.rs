@@ -8,13 +8,14 @@ use cluster_core::{
 use super::enabled::can_receive;
 use super::{Start, State};
 use crate::check::{Check, Checks, descriptors, ledger};
+use crate::cow::CowArc;
 use crate::event::{Actor, ClientAction, ClientId, SocketEvent};
 use crate::fault::Fault;
 use crate::kernel::Kernel;
 use crate::kernel::process_table::Phase;
 use crate::observations::{LogEntry, Observation};
-use crate::program::{Driver, Process, Program};
-use crate::running_process::{EitherMachine, NextAction};
+use crate::program::{Driver, KernelAccess, Process, Program};
+use crate::running_process::{EitherMachine, HookKey, NextAction, RunningProcess};
 use crate::schedule::Point;
 use crate::step::Pid;
 use crate::step::Step;
@@ -105,7 +106,8 @@ impl<P: Program> State<P> {
 
     fn begin(&mut self, pid: Pid) {
         self.history.note(pid.into(), || Crossing::Begins);
-        self.within(pid, |program, machine, process| match machine {
+        let key = self.running.hook_key(pid, None);
+        self.within(pid, key, |program, machine, process| match machine {
             EitherMachine::Primary(primary) => program.primary_start(primary, process),
             EitherMachine::Supervisor(supervisor) => program.supervisor_start(supervisor, process),
             EitherMachine::Worker(worker) => program.worker_start(worker, process),
@@ -225,7 +227,8 @@ impl<P: Program> State<P> {
         if let Some((primary, _)) = self.running.primary() {
             self.checks.primary_event(&event, primary, &self.kernel)?;
         }
-        self.within(Pid::PRIMARY, |program, machine, process| match machine {
+        let key = self.running.hook_key(Pid::PRIMARY, None);
+        self.within(Pid::PRIMARY, key, |program, machine, process| match machine {
             EitherMachine::Primary(primary) => program.primary_event(primary, process, event),
             EitherMachine::Supervisor(supervisor) => {
                 program.supervisor_event(supervisor, process, SupervisorEvent::Primary(event));
@@ -240,7 +243,8 @@ impl<P: Program> State<P> {
         if let Some(supervisor) = self.running.supervisor() {
             self.checks.supervisor_event(&event, supervisor, &self.kernel)?;
         }
-        self.within(Pid::PRIMARY, |program, machine, process| {
+        let key = self.running.hook_key(Pid::PRIMARY, None);
+        self.within(Pid::PRIMARY, key, |program, machine, process| {
             if let EitherMachine::Supervisor(supervisor) = machine {
                 program.supervisor_event(supervisor, process, event);
             }
@@ -263,7 +267,8 @@ impl<P: Program> State<P> {
             self.kernel.processes.give_to_program(pid, *socket, &mut self.kernel.ready);
         }
         Checks::worker_event(&mut self.checks, pid, &event, &self.kernel)?;
-        self.within(pid, |program, machine, process| {
+        let key = self.running.hook_key(pid, None);
+        self.within(pid, key, |program, machine, process| {
             if let EitherMachine::Worker(worker) = machine {
                 program.worker_event(worker, process, event);
             }
@@ -278,7 +283,8 @@ impl<P: Program> State<P> {
             let crossing = self.crossing(pid, event.clone());
             self.history.note(pid.into(), || crossing);
         }
-        self.within(pid, |program, machine, process| match machine {
+        let key = self.running.hook_key(pid, Some(&event));
+        self.within(pid, key, |program, machine, process| match machine {
             EitherMachine::Primary(primary) => program.primary_socket(primary, process, event),
             EitherMachine::Supervisor(supervisor) => {
                 program.primary_socket(supervisor.primary_mut(), process, event);
@@ -298,37 +304,54 @@ impl<P: Program> State<P> {
         Crossing::Arrived { connection, client: self.kernel.client_behind(pid, connection), what }
     }
 
-    /// Runs a hook and everything that follows from it.
-    fn within(&mut self, pid: Pid, hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>)) {
+    /// Runs a hook and everything that follows from it. In a search, a hook that uses neither the kernel nor the checks
+    /// runs once.
+    fn within(
+        &mut self,
+        pid: Pid,
+        key: Option<HookKey>,
+        hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>),
+    ) {
         if pid == Pid::PRIMARY && self.start.supervision.is_some() {
             Checks::supervised_program_runs(&mut self.checks);
         }
+        match key.and_then(|key| self.running.repeat_hook(pid, key)) {
+            Some(lines) => self.log.extend(&lines),
+            None => self.run_hook(pid, key, hook),
+        }
+        self.wake_driver();
+        if let Some(running) = self.running.get_mut(pid) {
+            settle(&mut self.kernel, pid, running);
+        }
+    }
+
+    #[inline]
+    fn run_hook(
+        &mut self,
+        pid: Pid,
+        key: Option<HookKey>,
+        hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>),
+    ) {
         let Some(running) = self.running.get_mut(pid) else { return };
         let running = &mut **running;
-        let (kernel, log) = (&mut self.kernel, &mut self.log);
-        let (exit, checks) = (&mut running.exit, &mut self.checks);
-        let mut process = Process { pid, kernel, log, checks, exit, released: Vec::new() };
+        let written = self.log.len();
+        let access = KernelAccess::new(&mut self.kernel, &mut self.checks);
+        let (log, exit) = (&mut self.log, &mut running.exit);
+        let mut process = Process { pid, access, log, exit, released: Vec::new() };
         hook(&mut running.program, &mut running.machine, &mut process);
-        let released = process.released;
+        let Process { access, released, .. } = process;
+        let key = key.filter(|_| !access.is_used());
         running.release(&released);
-        self.wake_driver();
-        self.react(pid, None);
+        running.react(None);
+        if let Some(key) = key {
+            self.running.keep_hook(pid, key, self.log.lines_since(written));
+        }
     }
 
     /// Lets a process react to an event. Its next action precedes other steps, unless the schedule decides otherwise.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
-        self.kernel.processes.mark_changed(pid);
-        let Some(running) = self.running.react(pid, event) else { return };
-        if running.next.is_none() && has_nothing_left(&self.kernel, pid) {
-            running.next = Some(NextAction::Exit(ExitStatus::Code(0)));
-        }
-        let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
-        if is_exit && pid != Pid::PRIMARY && self.kernel.channels.has_open(pid, ChannelId::PRIMARY) {
-            // A worker closes the channel before the exit, so that the primary receives every message.
-            running.next = Some(NextAction::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
-        }
-        if running.next.is_some() {
-            self.kernel.ready.first(Step::Run(pid));
+        if let Some(running) = self.running.react(pid, event) {
+            settle(&mut self.kernel, pid, running);
         }
     }
 
@@ -376,6 +399,23 @@ impl<P: Program> State<P> {
             Some(supervisor) => self.checks.supervised_at_rest(&self.kernel, supervisor),
             None => Ok(()),
         }
+    }
+}
+
+/// Prepares the next action of a process after its reaction.
+#[inline]
+fn settle<P: Clone>(kernel: &mut Kernel, pid: Pid, running: &mut CowArc<RunningProcess<P>>) {
+    kernel.processes.mark_changed(pid);
+    if running.next.is_none() && has_nothing_left(kernel, pid) {
+        running.next = Some(NextAction::Exit(ExitStatus::Code(0)));
+    }
+    let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
+    if is_exit && pid != Pid::PRIMARY && kernel.channels.has_open(pid, ChannelId::PRIMARY) {
+        // A worker closes the channel before the exit, so that the primary receives every message.
+        running.next = Some(NextAction::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
+    }
+    if running.next.is_some() {
+        kernel.ready.first(Step::Run(pid));
     }
 }
 
