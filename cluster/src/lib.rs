@@ -138,7 +138,9 @@ pub use serve::{Serve, serve};
 #[cfg(feature = "axum")]
 pub use serve_connection::serve_connection;
 pub use socket::{NotSent, Socket};
-pub use supervisor::{HandleError, RunError, Supervisor, SupervisorError, SupervisorHandle, cores};
+pub use supervisor::{
+    HandleError, RestartReasons, RunError, Supervisor, SupervisorError, SupervisorHandle, cores,
+};
 pub use transport::Transport;
 pub use udp::UdpSocket;
 pub use unix::{Pipe, raise_descriptor_limit};

@@ -18,6 +18,7 @@ use crate::requests::OpenRequests;
 use crate::unix::{Pipes, Unix};
 
 mod logging;
+mod restart_reasons;
 mod sending;
 mod signal_commands;
 mod supervisor_error;
@@ -25,6 +26,7 @@ mod supervisor_handle;
 mod waiting;
 
 pub(crate) use logging::EventLog;
+pub use restart_reasons::RestartReasons;
 use signal_commands::{SignalCommand, SignalCommands};
 pub use supervisor_error::{HandleError, RunError, SupervisorError};
 pub use supervisor_handle::SupervisorHandle;

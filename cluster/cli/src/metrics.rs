@@ -1,13 +1,14 @@
 //! The figures of a service in the text format of Prometheus. Events are counted at once; everything else is read
-//! at a scrape. Each scrape renders a new recorder: no metric of a removed slot remains, and there is no global state.
+//! at a scrape. Each scrape renders a new registry: no metric of a removed slot remains, and there is no global state. The order of
+//! the lines is the order of the names. An unknown value is absent.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cluster::{ConnectionCounts, RestartReason, SlotState, SupervisorEvent};
-use metrics::{counter, describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use prometheus::core::Collector;
+use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 
 use crate::status::SlotStatus;
 
@@ -55,15 +56,72 @@ impl Metrics {
     }
 
     /// The text of a scrape.
-    pub(crate) fn render(&self, slots: &[SlotStatus], connections: ConnectionCounts) -> String {
-        let recorder = PrometheusBuilder::new().build_recorder();
-        metrics::with_local_recorder(&recorder, || {
-            record_connections(connections);
-            record_slots(slots);
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).record();
-        });
-        recorder.handle().render()
+    ///
+    /// # Errors
+    /// None: the names are valid and different.
+    pub(crate) fn render(
+        &self,
+        slots: &[SlotStatus],
+        connections: ConnectionCounts,
+    ) -> prometheus::Result<String> {
+        let scrape = Scrape::default();
+        record_connections(&scrape, slots, connections)?;
+        record_slots(&scrape, slots)?;
+        record_node(&scrape, slots)?;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).record(&scrape)?;
+        TextEncoder::new().encode_to_string(&scrape.0.gather())
     }
+}
+
+/// The metrics of one scrape.
+#[derive(Debug, Default)]
+struct Scrape(Registry);
+
+/// The values of a metric by labels. A metric without values is not written.
+type Values<const LABELS: usize> = Vec<([String; LABELS], f64)>;
+
+impl Scrape {
+    fn counter<const LABELS: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; LABELS],
+        values: Values<LABELS>,
+    ) -> prometheus::Result<()> {
+        let counters = CounterVec::new(Opts::new(name, help), &labels)?;
+        for (labels, value) in values {
+            counters.with_label_values(&labels).inc_by(value);
+        }
+        self.add(counters)
+    }
+
+    fn gauge<const LABELS: usize>(
+        &self,
+        name: &str,
+        help: &str,
+        labels: [&str; LABELS],
+        values: Values<LABELS>,
+    ) -> prometheus::Result<()> {
+        let gauges = GaugeVec::new(Opts::new(name, help), &labels)?;
+        for (labels, value) in values {
+            gauges.with_label_values(&labels).set(value);
+        }
+        self.add(gauges)
+    }
+
+    fn add(&self, metric: impl Collector + 'static) -> prometheus::Result<()> {
+        self.0.register(Box::new(metric))
+    }
+}
+
+/// The value of a metric without labels.
+fn only(value: u64) -> Values<0> {
+    vec![([], float(value))]
+}
+
+/// The known values of the slots.
+fn by_slot(slots: &[SlotStatus], value: impl Fn(&SlotStatus) -> Option<f64>) -> Values<1> {
+    slots.iter().filter_map(|slot| Some(([slot.info.slot.to_string()], value(slot)?))).collect()
 }
 
 impl Counts {
@@ -72,31 +130,29 @@ impl Counts {
         self.last_reload = self.reload_started.take().map(|start| start.elapsed());
     }
 
-    fn record(&self) {
-        describe_counter!("cluster_restarts_total", "Restarts by slot and reason.");
-        for ((slot, reason), count) in &self.restarts {
-            counter!("cluster_restarts_total", "slot" => slot.to_string(), "reason" => *reason)
-                .absolute(*count);
-        }
-        describe_counter!("cluster_reloads_total", "Reloads by result, those of one slot included.");
-        for result in ["finished", "abandoned"] {
-            let count = self.reloads.get(result).copied().unwrap_or_default();
-            counter!("cluster_reloads_total", "result" => result).absolute(count);
-        }
-        if let Some(time) = self.last_reload {
-            describe_gauge!("cluster_last_reload_duration_seconds", "The duration of the last reload.");
-            gauge!("cluster_last_reload_duration_seconds").set(time.as_secs_f64());
-        }
-        describe_counter!(
-            "cluster_cut_workers_total",
-            "Workers that a deadline has ended before their requests."
-        );
-        counter!("cluster_cut_workers_total").absolute(self.cut_workers);
-        describe_counter!(
-            "cluster_cut_connections_total",
-            "Connections cut by a deadline, as far as reported."
-        );
-        counter!("cluster_cut_connections_total").absolute(self.cut_connections);
+    fn record(&self, scrape: &Scrape) -> prometheus::Result<()> {
+        let restarts = self.restarts.iter();
+        let restarts =
+            restarts.map(|((slot, reason), count)| ([slot.to_string(), (*reason).to_owned()], float(*count)));
+        let labels = ["slot", "reason"];
+        scrape.counter(
+            "cluster_restarts_total",
+            "Restarts by slot and reason.",
+            labels,
+            restarts.collect(),
+        )?;
+        let reloads = ["finished", "abandoned"].map(|result| {
+            ([result.to_owned()], float(self.reloads.get(result).copied().unwrap_or_default()))
+        });
+        let help = "Reloads by result, those of one slot included.";
+        scrape.counter("cluster_reloads_total", help, ["result"], reloads.into())?;
+        let last = self.last_reload.map(|time| ([], time.as_secs_f64()));
+        let help = "The duration of the last reload.";
+        scrape.gauge("cluster_last_reload_duration_seconds", help, [], last.into_iter().collect())?;
+        let help = "Workers that a deadline has ended before their requests.";
+        scrape.counter("cluster_cut_workers_total", help, [], only(self.cut_workers))?;
+        let help = "Connections cut by a deadline, as far as reported.";
+        scrape.counter("cluster_cut_connections_total", help, [], only(self.cut_connections))
     }
 }
 
@@ -112,75 +168,71 @@ fn name(reason: &RestartReason) -> &'static str {
     }
 }
 
-fn record_connections(connections: ConnectionCounts) {
+/// The connections of the primary. Nothing is recorded while all connections pass the primary by: of foreign programs, and
+/// under the shared policy.
+fn record_connections(
+    scrape: &Scrape,
+    slots: &[SlotStatus],
+    connections: ConnectionCounts,
+) -> prometheus::Result<()> {
     let ConnectionCounts { accepted, queued, handed_off, owned, closed, requeued, .. } = connections;
-    describe_counter!("cluster_connections_accepted_total", "Connections accepted by the primary.");
-    counter!("cluster_connections_accepted_total").absolute(accepted);
-    describe_counter!(
-        "cluster_connections_owned_total",
-        "Connections handed off and acknowledged by a worker."
-    );
-    counter!("cluster_connections_owned_total").absolute(owned);
-    describe_counter!("cluster_connections_requeued_total", "Hand-offs that ended in the queue again.");
-    counter!("cluster_connections_requeued_total").absolute(requeued);
-    describe_counter!(
-        "cluster_connections_lost_total",
-        "Connections closed by the primary without a worker."
-    );
-    counter!("cluster_connections_lost_total").absolute(closed);
-    describe_gauge!("cluster_connections_queued", "Connections in the queue of the primary.");
-    gauge!("cluster_connections_queued").set(float(queued));
-    describe_gauge!("cluster_connections_handed_off", "Connections on the way to a worker.");
-    gauge!("cluster_connections_handed_off").set(float(handed_off));
+    if accepted == 0 && slots.iter().all(|slot| slot.info.acknowledged_connections.is_none()) {
+        return Ok(());
+    }
+    let counters = [
+        ("cluster_connections_accepted_total", "Connections accepted by the primary.", accepted),
+        ("cluster_connections_owned_total", "Connections handed off and acknowledged by a worker.", owned),
+        ("cluster_connections_requeued_total", "Hand-offs that ended in the queue again.", requeued),
+        ("cluster_connections_lost_total", "Connections closed by the primary without a worker.", closed),
+    ];
+    for (name, help, count) in counters {
+        scrape.counter(name, help, [], only(count))?;
+    }
+    scrape.gauge(
+        "cluster_connections_queued",
+        "Connections in the queue of the primary.",
+        [],
+        only(queued),
+    )?;
+    scrape.gauge(
+        "cluster_connections_handed_off",
+        "Connections on the way to a worker.",
+        [],
+        only(handed_off),
+    )
 }
 
-fn record_slots(slots: &[SlotStatus]) {
-    describe_gauge!("cluster_slots", "The number of slots: the workers that should run.");
-    gauge!("cluster_slots").set(float(slots.len() as u64));
-    describe_gauge!("cluster_slot_ready", "1 if the worker of the slot is ready.");
-    describe_counter!(
-        "cluster_worker_connections_total",
-        "Connections acknowledged by the worker of the slot."
-    );
-    describe_gauge!("cluster_worker_open_connections", "Open connections, as the worker has reported last.");
-    describe_gauge!(
-        "cluster_worker_resident_memory_bytes",
-        "Resident memory of the worker and its children."
-    );
-    describe_counter!("cluster_worker_cpu_seconds_total", "Processor time of the worker and its children.");
-    describe_gauge!(
-        "cluster_worker_event_loop_delay_max_seconds",
-        "The longest delay since the last scrape (Node.js)."
-    );
-    describe_gauge!(
-        "cluster_worker_event_loop_utilization",
-        "The busy share of the time since the last scrape (Node.js)."
-    );
-    describe_gauge!("cluster_worker_heap_used_bytes", "The used heap of the worker (Node.js).");
-    for status in slots {
-        let SlotStatus { info, usage, statistics } = status;
-        let slot = info.slot.0.to_string();
-        let is_ready = u8::from(info.state == SlotState::Ready);
-        gauge!("cluster_slot_ready", "slot" => slot.clone()).set(is_ready);
-        counter!("cluster_worker_connections_total", "slot" => slot.clone())
-            .absolute(info.acknowledged_connections);
-        if let Some(open) = status.open_connections() {
-            gauge!("cluster_worker_open_connections", "slot" => slot.clone()).set(float(open));
-        }
-        if let Some(statistics) = statistics {
-            gauge!("cluster_worker_event_loop_delay_max_seconds", "slot" => slot.clone())
-                .set(statistics.delay_max / 1_000.0);
-            gauge!("cluster_worker_event_loop_utilization", "slot" => slot.clone())
-                .set(statistics.utilization);
-            gauge!("cluster_worker_heap_used_bytes", "slot" => slot.clone()).set(float(statistics.heap_used));
-        }
-        if let Some(usage) = usage {
-            gauge!("cluster_worker_resident_memory_bytes", "slot" => slot.clone())
-                .set(float(usage.memory_bytes));
-            // A counter has whole numbers.
-            counter!("cluster_worker_cpu_seconds_total", "slot" => slot).absolute(usage.cpu_ms / 1_000);
-        }
-    }
+fn record_slots(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()> {
+    let help = "The number of slots: the workers that should run.";
+    scrape.gauge("cluster_slots", help, [], only(slots.len() as u64))?;
+    let is_ready = |slot: &SlotStatus| Some(float(u64::from(slot.info.state == SlotState::Ready)));
+    let help = "1 if the worker of the slot is ready.";
+    scrape.gauge("cluster_slot_ready", help, ["slot"], by_slot(slots, is_ready))?;
+    let acknowledged = |slot: &SlotStatus| slot.info.acknowledged_connections.map(float);
+    let help = "Connections acknowledged by the worker of the slot.";
+    scrape.counter("cluster_worker_connections_total", help, ["slot"], by_slot(slots, acknowledged))?;
+    let open = |slot: &SlotStatus| slot.open_connections().map(float);
+    let help = "Open connections, as the worker has reported last.";
+    scrape.gauge("cluster_worker_open_connections", help, ["slot"], by_slot(slots, open))?;
+    let memory = |slot: &SlotStatus| Some(float(slot.usage?.memory_bytes));
+    let help = "Resident memory of the worker and its children.";
+    scrape.gauge("cluster_worker_resident_memory_bytes", help, ["slot"], by_slot(slots, memory))?;
+    let cpu = |slot: &SlotStatus| Some(float(slot.usage?.cpu_ms) / 1_000.0);
+    let help = "Processor time of the worker and its children.";
+    scrape.counter("cluster_worker_cpu_seconds_total", help, ["slot"], by_slot(slots, cpu))
+}
+
+/// The statistics of the preload.
+fn record_node(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()> {
+    let delay = |slot: &SlotStatus| Some(slot.statistics?.delay_max / 1_000.0);
+    let help = "The longest delay since the last scrape (Node.js).";
+    scrape.gauge("cluster_worker_event_loop_delay_max_seconds", help, ["slot"], by_slot(slots, delay))?;
+    let busy = |slot: &SlotStatus| Some(slot.statistics?.utilization);
+    let help = "The busy share of the time since the last scrape (Node.js).";
+    scrape.gauge("cluster_worker_event_loop_utilization", help, ["slot"], by_slot(slots, busy))?;
+    let used = |slot: &SlotStatus| Some(float(slot.statistics?.heap_used));
+    let help = "The used heap of the worker (Node.js).";
+    scrape.gauge("cluster_worker_heap_used_bytes", help, ["slot"], by_slot(slots, used))
 }
 
 /// Exact up to 2^53.
@@ -205,15 +257,17 @@ mod tests {
             reason: RestartReason::Disconnected,
             after: Duration::ZERO,
         });
-        let text = metrics.render(&[], ConnectionCounts::default());
+        let text = metrics.render(&[], ConnectionCounts::default()).expect("valid names");
         for line in [
-            "cluster_restarts_total{slot=\"1\",reason=\"hung\"} 1",
-            "cluster_restarts_total{slot=\"1\",reason=\"disconnected\"} 1",
+            "cluster_restarts_total{reason=\"hung\",slot=\"1\"} 1",
+            "cluster_restarts_total{reason=\"disconnected\",slot=\"1\"} 1",
             "cluster_reloads_total{result=\"finished\"} 0",
-            "cluster_connections_lost_total 0",
         ] {
             assert!(text.lines().any(|found| found == line), "no {line} in:\n{text}");
         }
+        assert!(!text.contains("cluster_connections"), "no connection passes the primary:\n{text}");
+        let names = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+        assert!(names.is_sorted(), "the order is stable:\n{text}");
         assert!(!metrics.is_shutting_down());
         metrics.observe(&SupervisorEvent::ShutdownStarted);
         assert!(metrics.is_shutting_down());

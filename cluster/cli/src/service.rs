@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use cluster::{
-    Event, HandleError, SlotId, SlotInfo, SlotState, Supervisor, SupervisorEvent, SupervisorHandle, WorkerId,
+    Event, HandleError, RestartReasons, SlotId, SlotInfo, SlotState, Supervisor, SupervisorEvent,
+    SupervisorHandle, WorkerId,
 };
 
 use crate::feed::{Feed, Stream};
@@ -29,6 +30,7 @@ pub(crate) struct Service {
     supervisor: SupervisorHandle,
     addresses: Mutex<BTreeSet<String>>,
     metrics: Metrics,
+    reasons: Mutex<RestartReasons>,
     /// `None`: the workers have no preload.
     statistics: Option<Answers>,
     hints: Hints,
@@ -39,8 +41,8 @@ impl Service {
         let (started, addresses, metrics) = (Instant::now(), Mutex::default(), Metrics::default());
         let (name, program) = (plan.name.clone(), plan.line.clone());
         let statistics = has_preload.then(Answers::default);
-        let hints = Hints::of(plan);
-        Service { feed, name, program, started, supervisor, addresses, metrics, statistics, hints }
+        let (hints, reasons) = (Hints::of(plan), Mutex::default());
+        Service { feed, name, program, started, supervisor, addresses, metrics, reasons, statistics, hints }
     }
 
     /// Adds addresses that the service itself has bound.
@@ -55,8 +57,11 @@ impl Service {
             self.observe_primary(supervisor, event, output);
         }
         self.hints.observe(event);
-        self.metrics.observe(event);
-        self.feed.publish_event(event);
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        reasons.observe(event, |event| {
+            self.metrics.observe(event);
+            self.feed.publish_event(event);
+        });
     }
 
     fn observe_primary(&self, supervisor: &mut Supervisor, event: &Event, output: &mut Output) {
@@ -114,9 +119,9 @@ impl Service {
     }
 
     /// The figures for Prometheus.
-    pub(crate) async fn metrics(&self) -> Result<String, HandleError> {
+    pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
         let slots = self.slots().await?;
-        Ok(self.metrics.render(&slots, self.supervisor.connections().await?))
+        Ok(self.metrics.render(&slots, self.supervisor.connections().await?)?)
     }
 
     /// Whether a worker is ready, and no shutdown has started.

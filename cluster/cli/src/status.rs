@@ -79,7 +79,7 @@ impl SlotStatus {
             or_dash(pid),
             or_dash(self.usage.map(|usage| time(usage.age_ms))),
             restarts.to_string(),
-            acknowledged_connections.to_string(),
+            or_dash(acknowledged_connections),
             or_dash(self.usage.map(|usage| ByteSize(usage.memory_bytes))),
         ]
     }

@@ -128,7 +128,7 @@ struct View {
     note: String,
 }
 
-/// The rates of a slot. `None`: another worker has the slot, or this is the first status.
+/// The rates of a slot. `None`: unknown, another worker has the slot, or this is the first status.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Rates {
     cpu_percent: Option<f64>,
@@ -173,11 +173,11 @@ impl View {
 
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn rates(old: &SlotStatus, new: &SlotStatus, seconds: f64) -> Rates {
-    let connections = new.info.acknowledged_connections.saturating_sub(old.info.acknowledged_connections);
+    let connections = old.info.acknowledged_connections.zip(new.info.acknowledged_connections);
     let cpu = old.usage.zip(new.usage).map(|(old, new)| new.cpu_ms.saturating_sub(old.cpu_ms));
     Rates {
         cpu_percent: cpu.map(|ms| ms as f64 / (10.0 * seconds)),
-        connections_per_second: Some(connections as f64 / seconds),
+        connections_per_second: connections.map(|(old, new)| new.saturating_sub(old) as f64 / seconds),
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) use own_step::Step;
 use peers::Peers;
 use setup::Setup;
 pub use setup::{ForkError, PolicyFrozen};
+pub(crate) use supervised::shares_sockets;
 use timer_actions::TimerAction;
 pub use worker_info::{WorkerInfo, WorkerState};
 

@@ -1,7 +1,7 @@
 //! The events of a supervisor in the log. Events that need attention are warnings, and each mistake
 //! appears once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use cluster_core::{
@@ -9,11 +9,26 @@ use cluster_core::{
 };
 use tracing::{debug, error, info, warn};
 
+use super::restart_reasons::RestartReasons;
+
 /// Logs the events of one supervisor.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    /// Workers that were replaced when the channel closed. The exit status, which is the reason, follows later.
+    /// The exit status of a worker as the reason of a restart, where the status follows at once.
+    reasons: RestartReasons,
+    /// The events with their reasons.
+    lines: Lines,
+}
+
+/// Writes the lines of the log.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Workers that were lost when the channel closed. The exit status, which is the reason, follows later.
     disconnected: BTreeSet<WorkerId>,
+    /// The slots of ready workers.
+    slots: BTreeMap<WorkerId, SlotId>,
+    /// The reasons for the end of the last worker of a slot, until another event has the reason.
+    ends: BTreeMap<SlotId, String>,
     /// The last start that the operating system has refused, until a worker is ready.
     refused: Option<StartFailure>,
     /// The last warning about a failed accept: without descriptors, each attempt fails.
@@ -24,15 +39,25 @@ pub(crate) struct EventLog {
 const ACCEPT_WARNINGS: Duration = Duration::from_secs(10);
 
 impl EventLog {
-    /// Logs an event, with slot, worker and exit status as fields where the event has them.
+    /// Logs an event. A restart after a closed channel waits for the exit status.
     pub(crate) fn log(&mut self, event: &SupervisorEvent) {
+        let EventLog { reasons, lines } = self;
+        reasons.observe(event, |event| lines.log(event));
+    }
+}
+
+impl Lines {
+    /// Logs an event, with slot, worker and exit status as fields where the event has them.
+    fn log(&mut self, event: &SupervisorEvent) {
         match event {
             SupervisorEvent::Primary(event) => self.log_primary(event),
             // No warning, because the reason appears again in the restart, the abandoned reload or the last error.
-            SupervisorEvent::StartFailed { slot, worker, .. } => {
+            SupervisorEvent::StartFailed { slot, worker, failure } => {
+                self.ends.insert(*slot, format!("the worker {failure}"));
                 debug!(slot = slot.0, worker = id(*worker), "{event}");
             }
             SupervisorEvent::Restarting { slot, worker, reason, .. } => {
+                self.ends.remove(slot);
                 let status = if let RestartReason::Exited(status) = reason { Some(status) } else { None };
                 let status = status.map(tracing::field::display);
                 if self.is_repeated(reason) {
@@ -44,7 +69,10 @@ impl EventLog {
                     self.disconnected.extend(*worker);
                 }
             }
-            SupervisorEvent::GaveUp { slot, .. } => error!(slot = slot.0, "{event}"),
+            SupervisorEvent::GaveUp { slot, .. } => {
+                self.ends.remove(slot);
+                error!(slot = slot.0, "{event}");
+            }
             SupervisorEvent::ReloadAbandoned { reason: AbandonReason::Shutdown, .. } => info!("{event}"),
             SupervisorEvent::ReloadAbandoned { .. } => warn!("{event}"),
             SupervisorEvent::Hung { slot, worker }
@@ -55,10 +83,12 @@ impl EventLog {
             | SupervisorEvent::Withdrawn { slot, worker } => {
                 if let SupervisorEvent::SlotReady { .. } = event {
                     self.refused = None;
+                    self.ends.remove(slot);
+                    self.slots.insert(*worker, *slot);
                 }
                 info!(slot = slot.0, worker = worker.0, "{event}");
             }
-            SupervisorEvent::SlotSuspended { slot: SlotId(slot) } => info!(slot, "{event}"),
+            SupervisorEvent::SlotSuspended { slot } => self.log_suspended(*slot, event),
             // The program has set the timer.
             SupervisorEvent::Timer { .. } => debug!("{event}"),
             SupervisorEvent::ReloadStarted { .. }
@@ -68,6 +98,17 @@ impl EventLog {
             | SupervisorEvent::Finished { .. }
             | _ => info!("{event}"),
         }
+    }
+
+    /// Without a restart no other event has the reason.
+    fn log_suspended(&mut self, slot: SlotId, event: &SupervisorEvent) {
+        if let Some(end) = self.ends.remove(&slot) {
+            warn!(slot = slot.0, "{event}: {end}");
+            return;
+        }
+        // The channel has closed before the exit.
+        self.disconnected.extend(self.slots.iter().filter(|(_, of)| **of == slot).map(|(worker, _)| *worker));
+        info!(slot = slot.0, "{event}");
     }
 
     /// The operating system has refused the last start for the same reason.
@@ -94,8 +135,15 @@ impl EventLog {
                 self.accept_failed = Some(Instant::now());
                 warn!("{event}; clients wait");
             }
-            Event::Exit { worker, status, .. } if self.disconnected.remove(worker) => {
-                warn!(worker = worker.0, %status, "{event}");
+            Event::Exit { worker, status, .. } => {
+                if let Some(slot) = self.slots.remove(worker) {
+                    self.ends.insert(slot, format!("the worker exited: {status}"));
+                }
+                if self.disconnected.remove(worker) {
+                    warn!(worker = worker.0, %status, "{event}");
+                } else {
+                    debug!("{event}");
+                }
             }
             Event::Setup { .. }
             | Event::Fork { .. }
@@ -103,7 +151,6 @@ impl EventLog {
             | Event::Listening { .. }
             | Event::Message { .. }
             | Event::Disconnect { .. }
-            | Event::Exit { .. }
             | Event::AcceptFailed { .. }
             | Event::AllDisconnected => debug!("{event}"),
         }

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::foreign::SERVER as FOREIGN_SERVER;
 use super::support::{Running, SERVER, Service, error, exists, get, metrics_port, request, text, until};
 
 #[test]
@@ -21,7 +22,7 @@ fn metrics_count_and_are_clean() {
     }
     let pid: i32 = get(port).parse().expect("a process id");
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("a worker");
-    service.line("restarts");
+    service.line("restarts at once: the worker exited: signal: SIGKILL");
     text(&service.command("reload", &[]));
     let answer = request(metrics, "/metrics").expect("an answer");
     assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
@@ -36,8 +37,12 @@ fn metrics_count_and_are_clean() {
     ] {
         assert!(body.lines().any(|found| found == line), "no {line} in:\n{body}");
     }
-    assert!(body.contains("cluster_restarts_total{slot="), "{body}");
+    assert!(body.contains("cluster_restarts_total{reason=\"exited\",slot="), "{body}");
     assert!(body.contains("cluster_worker_resident_memory_bytes{slot=\"1\"}"), "{body}");
+    let cpu =
+        body.lines().find_map(|line| line.strip_prefix("cluster_worker_cpu_seconds_total{slot=\"0\"} "));
+    let cpu: f64 = cpu.and_then(|cpu| cpu.parse().ok()).expect("a number");
+    assert!(cpu > 0.0 && cpu.fract() > 0.0, "fractions of seconds: {cpu}");
     if exists("promtool") {
         let mut check = Command::new("promtool")
             .args(["check", "metrics"])
@@ -49,6 +54,25 @@ fn metrics_count_and_are_clean() {
         check.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("promtool reads");
         let output = check.wait_with_output().expect("an end");
         assert_eq!(text(&output) + &String::from_utf8_lossy(&output.stderr), "");
+    }
+}
+
+/// The connections of a foreign program do not pass through the service: absent, not zero.
+#[test]
+fn foreign_connections_are_unknown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.py"), FOREIGN_SERVER).expect("a file");
+    let options = ["-n", "1", "--listen", "127.0.0.1:0", "--heartbeat", "100ms", "--metrics", "127.0.0.1:0"];
+    let program = ["--name", "app", "/usr/bin/env", "python3", "app.py"];
+    let service = Service::start(directory, &[&options[..], &program].concat());
+    let metrics = metrics_port(&service);
+    service.line("slot 0: worker 1 is ready");
+    let status = text(&service.command("status", &["--json"]));
+    assert!(status.contains("\"acknowledged_connections\":null,\"open_connections\":null"), "{status}");
+    let answer = request(metrics, "/metrics").expect("an answer");
+    assert!(answer.contains("cluster_slot_ready{slot=\"0\"} 1"), "{answer}");
+    for name in ["cluster_connections", "cluster_worker_connections", "cluster_worker_open_connections"] {
+        assert!(!answer.contains(name), "{answer}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The life of a service: start, status, reload, scale, restart, stop.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::support::{SERVER, Service, command, error, get, text};
@@ -15,7 +16,8 @@ fn commands_change_a_service() {
     assert!(reload.starts_with("reload 1 started\n") && reload.ends_with("reload 1 finished\n"), "{reload}");
     assert_ne!(before, get(port), "another process answers");
     assert!(text(&service.command("scale", &["+1"])).ends_with("scaled to 3 workers\n"));
-    text(&service.command("restart", &["1"]));
+    let restart = text(&service.command("restart", &["1"]));
+    assert!(restart.starts_with("restart 2 of slot 1 started\n"), "{restart}");
     let status: Value = serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
     let slots = status["slots"].as_array().expect("slots").iter();
     assert_eq!(slots.map(|slot| slot["state"].as_str()).collect::<Vec<_>>(), [Some("ready"); 3]);
@@ -59,6 +61,18 @@ fn wrong_commands_are_errors() {
         assert_eq!(output.status.code(), Some(2));
     }
     assert!(error(&service.command("top", &[])).contains("needs a terminal"));
+}
+
+/// The first line about the end of a worker has the reason, also without a restart.
+#[test]
+fn lines_name_the_reason() {
+    let service = Service::of_script(SERVER, &["-n", "1", "--restart", "never"]);
+    let worker = get(service.ready_port()).parse().expect("a process id");
+    kill(Pid::from_raw(worker), Signal::SIGKILL).expect("a worker");
+    service.line("signal: SIGKILL");
+    let service = Service::of_script("process.exit(3)", &["-n", "1", "--restart", "never"]);
+    service
+        .line("slot 0 is suspended, without a worker: the worker exited before it was ready: exit status: 3");
 }
 
 /// As by `cluster completions bash | head -1`.

@@ -13,6 +13,7 @@ use crate::ledger::ConnectionState;
 use crate::message::{ChannelMessage, HandleKey, Supervision};
 use crate::os::{TimerId, WorkerId};
 use crate::primary::ForkError;
+use crate::settings::SchedulingPolicy;
 
 /// A primary under a supervisor.
 pub(crate) struct Supervised<'a> {
@@ -25,6 +26,11 @@ impl Primary {
     pub(crate) fn supervised(&mut self) -> Supervised<'_> {
         Supervised { setup: &self.setup, peers: &mut self.peers, distribution: &mut self.distribution }
     }
+}
+
+/// Workers accept by themselves, from shared sockets.
+pub(crate) fn shares_sockets(primary: &Primary) -> bool {
+    primary.setup.settings.policy == SchedulingPolicy::Shared
 }
 
 impl Supervised<'_> {

@@ -62,15 +62,18 @@ impl fmt::Display for SupervisorEvent {
     }
 }
 
-/// A reload or a recycle, as the subject of a sentence.
+/// A reload or a recycle, as the subject of a sentence. The user's word for a requested recycle is *restart*.
 struct Numbered(ReloadId, ReloadScope);
 
 impl fmt::Display for Numbered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.1 {
             ReloadScope::All => write!(f, "reload {}", self.0.0),
+            ReloadScope::Slot { slot, reason: RecycleReason::Command } => {
+                write!(f, "restart {} of slot {slot}", self.0.0)
+            }
             ReloadScope::Slot { slot, reason } => {
-                write!(f, "recycle {} of slot {slot} ({reason})", self.0.0)
+                write!(f, "replacement {} of slot {slot} ({reason})", self.0.0)
             }
         }
     }

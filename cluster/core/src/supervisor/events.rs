@@ -61,7 +61,8 @@ pub enum SupervisorEvent {
     },
     /// A worker has not answered a ping in time; SIGKILL was sent, and a restart follows the exit.
     Hung { slot: SlotId, worker: WorkerId },
-    /// A worker that was asked to exit has answered every request, and has exited by itself.
+    /// A worker that was asked to exit has answered every request, and has exited by itself: before the first signal, with code 0 or
+    /// an unknown status.
     Drained { slot: SlotId, worker: WorkerId },
     /// A worker that was asked to exit has exited with open connections, or was ended by a signal.
     Cut {

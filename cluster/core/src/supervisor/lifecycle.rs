@@ -15,7 +15,7 @@ use super::supervisor_settings::Timeouts;
 use super::timers::{Deadline, Timers, report_after};
 use crate::message::HandleKey;
 use crate::os::{Call, Signal, TimerId, WorkerId};
-use crate::primary::{ForkError, Primary, WorkerInfo};
+use crate::primary::{ForkError, Primary, WorkerInfo, shares_sockets};
 
 /// The variable with the number of the slot in the environment of a worker.
 pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
@@ -55,9 +55,17 @@ impl Lifecycle {
         self.primary.worker(worker).map_or(0, WorkerInfo::acknowledged_connections)
     }
 
-    /// The open connections that a worker reported last.
-    pub(super) fn reported_connections(&self, worker: WorkerId) -> Option<u64> {
-        self.primary.worker(worker)?.open_connections()
+    /// The connections that a worker has acknowledged. `None`: the connections of the worker do not pass through the primary.
+    pub(super) fn known_connections(&self, worker: WorkerId) -> Option<u64> {
+        let has_listened = self.processes.get(worker).is_some_and(Process::has_listened);
+        (has_listened && !shares_sockets(&self.primary)).then(|| self.acknowledged_by(worker))
+    }
+
+    /// The open connections that a worker reported last. A report of none from a worker without servers is unknown: the program may
+    /// have the connections from elsewhere.
+    pub(super) fn reported_connections(&self, worker: WorkerId, process: &Process) -> Option<u64> {
+        let reported = self.primary.worker(worker)?.open_connections();
+        reported.filter(|count| *count > 0 || process.has_listened())
     }
 
     // ---- start

@@ -101,6 +101,11 @@ impl Process {
         self.was_ready
     }
 
+    /// The process has reported a server.
+    pub(super) fn has_listened(&self) -> bool {
+        self.listening > 0
+    }
+
     /// The process was ready or has reported a server, so it may have connections.
     pub(super) fn may_have_served(&self) -> bool {
         self.was_ready || self.listening > 0

@@ -55,10 +55,11 @@ pub struct SlotInfo {
     pub restarts: u64,
     /// The failures in a row, failed starts included, that determine the next pause.
     pub failures: u32,
-    /// The number of connections that `worker` has acknowledged since the start, also those that have ended. Zero without a
-    /// worker, and under the shared policy.
-    pub acknowledged_connections: u64,
+    /// The number of connections that `worker` has acknowledged since the start, also those that have ended. `None`: there is no
+    /// worker, the worker has not listened, or the policy is shared, so that the connections do not pass through the primary.
+    pub acknowledged_connections: Option<u64>,
     /// The open connections, as `worker` has reported them last. `None`: the worker has not answered a ping, see
-    /// [`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat), or there is no worker.
+    /// [`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat), has reported none without a server, or there is no
+    /// worker.
     pub open_connections: Option<u64>,
 }

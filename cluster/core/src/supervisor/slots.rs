@@ -121,8 +121,10 @@ impl Slots {
                 successor: slot.successor,
                 restarts: slot.restarts,
                 failures: slot.failures(),
-                acknowledged_connections: worker.map_or(0, |worker| lifecycle.acknowledged_by(worker)),
-                open_connections: worker.and_then(|worker| lifecycle.reported_connections(worker)),
+                acknowledged_connections: worker.and_then(|worker| lifecycle.known_connections(worker)),
+                open_connections: worker.and_then(|worker| {
+                    lifecycle.reported_connections(worker, lifecycle.processes().get(worker)?)
+                }),
             }
         })
     }

@@ -97,8 +97,10 @@ impl Supervisor {
                 RestartReason::StartFailed(failure)
             }
             End::Exited(status) if is_requested => {
-                let connections = self.lifecycle.reported_connections(worker);
-                let is_drained = process.phase() <= Phase::Draining && status == ExitStatus::Code(0);
+                let connections = self.lifecycle.reported_connections(worker, &process);
+                // Before the first signal, an unknown status is not the status of a killed process.
+                let is_unforced = [ExitStatus::Code(0), ExitStatus::ReapedElsewhere].contains(&status);
+                let is_drained = process.phase() <= Phase::Draining && is_unforced;
                 self.events.push_back(if !process.may_have_served() {
                     SupervisorEvent::Withdrawn { slot, worker }
                 } else if is_drained {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::story::{Story, serving, settings};
 use cluster_core::testing::Answer;
-use cluster_core::{Errno, Readiness, Supervisor, SupervisorSettings};
+use cluster_core::{Errno, ExitStatus, Readiness, Supervisor, SupervisorSettings};
 
 fn reload(story: &mut Story) -> Vec<String> {
     story.command(|supervisor| {
@@ -40,6 +40,18 @@ fn lame_duck_gets_no_connection() {
     reload(&mut story);
     story.serves(2);
     assert_eq!(story.connect(), ["connection -> 2"]);
+}
+
+/// No signal was sent, so the worker has exited by itself.
+#[test]
+fn unknown_status_counts_as_drained() {
+    let mut story = serving(settings(1), 1);
+    reload(&mut story);
+    story.serves(2);
+    story.wait(500);
+    story.closes(1);
+    let lines = story.is_reaped(1, ExitStatus::ReapedElsewhere);
+    assert_eq!(lines, ["0: worker 1 drained", "reload 1 finished"]);
 }
 
 /// A predecessor that does not exit in time gets SIGTERM, then SIGKILL; only then the next slot begins.

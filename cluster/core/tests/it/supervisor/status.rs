@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::story::{Story, serving, settings};
-use cluster_core::SlotInfo;
+use cluster_core::{Readiness, SlotInfo};
 
 fn status(story: &Story) -> Vec<SlotInfo> {
     story.supervisor.slots().collect()
@@ -18,7 +18,7 @@ fn status_has_json() -> Result<(), serde_json::Error> {
     let json = serde_json::to_value(status(&story))?;
     let waiting = json!({
         "slot": 0, "state": "backing_off", "worker": null, "pid": null, "successor": null, "restarts": 2, "failures": 2,
-        "acknowledged_connections": 0, "open_connections": null
+        "acknowledged_connections": null, "open_connections": null
     });
     assert_eq!(json[0], waiting);
     assert_eq!((&json[1]["state"], &json[1]["worker"]), (&json!("ready"), &json!(2)));
@@ -38,6 +38,22 @@ fn restarts_count_failures_alone() {
     assert_eq!(status(&story)[0].restarts, 0);
     story.dies(2);
     assert_eq!(status(&story)[0].restarts, 1);
+}
+
+/// Connections that do not pass through the primary are unknown, not zero.
+#[test]
+fn connections_of_others_are_unknown() {
+    let heartbeat = std::time::Duration::from_secs(1);
+    let options = settings(1).heartbeat(heartbeat, heartbeat).readiness(Readiness::Online);
+    let mut story = Story::new(options);
+    story.online(1);
+    story.says(1, r#"{"cmd":"NODE_CLUSTER_PONG","seq":9,"count":0}"#);
+    assert_eq!(
+        (status(&story)[0].acknowledged_connections, status(&story)[0].open_connections),
+        (None, None)
+    );
+    let story = serving(settings(1), 1);
+    assert_eq!(status(&story)[0].acknowledged_connections, Some(0));
 }
 
 /// The number of open connections is from the last report.

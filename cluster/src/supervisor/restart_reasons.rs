@@ -1,0 +1,87 @@
+//! The reason of a restart after a closed channel: the exit status of the worker, where the status follows at once.
+
+use cluster_core::{Event, ExitStatus, RestartReason, SupervisorEvent, WorkerId};
+
+/// Completes events for a reader. A killed worker is replaced when its channel closes, a moment before the exit status is known: the
+/// event [`Restarting`](SupervisorEvent::Restarting) is kept for the reader, and has the status in place of
+/// [`Disconnected`](RestartReason::Disconnected). The replacement does not wait. Where the process does not exit, the event follows
+/// unchanged, before the next event of the supervisor.
+#[derive(Debug, Default)]
+pub struct RestartReasons {
+    kept: Vec<SupervisorEvent>,
+}
+
+impl RestartReasons {
+    /// Calls `report` with the events that are complete, in order.
+    pub fn observe(&mut self, event: &SupervisorEvent, mut report: impl FnMut(&SupervisorEvent)) {
+        if let SupervisorEvent::Primary(event) = event {
+            if let Event::Exit { worker, status, .. } = event {
+                for kept in self.kept.extract_if(.., |kept| is_of(kept, *worker)) {
+                    report(&with_status(kept, *status));
+                }
+            }
+        } else {
+            self.kept.drain(..).for_each(|kept| report(&kept));
+        }
+        if let SupervisorEvent::Restarting { worker: Some(_), reason: RestartReason::Disconnected, .. } =
+            event
+        {
+            self.kept.push(event.clone());
+        } else {
+            report(event);
+        }
+    }
+}
+
+fn is_of(event: &SupervisorEvent, exited: WorkerId) -> bool {
+    matches!(event, SupervisorEvent::Restarting { worker, .. } if *worker == Some(exited))
+}
+
+fn with_status(event: SupervisorEvent, status: ExitStatus) -> SupervisorEvent {
+    let SupervisorEvent::Restarting { slot, worker, after, .. } = event else { return event };
+    SupervisorEvent::Restarting { slot, worker, reason: RestartReason::Exited(status), after }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use cluster_core::{Signal, SlotId};
+
+    use super::*;
+
+    const WORKER: WorkerId = WorkerId(1);
+
+    fn restarting() -> SupervisorEvent {
+        let (slot, reason) = (SlotId(0), RestartReason::Disconnected);
+        SupervisorEvent::Restarting { slot, worker: Some(WORKER), reason, after: Duration::ZERO }
+    }
+
+    fn texts(events: &[SupervisorEvent]) -> Vec<String> {
+        let (mut reasons, mut texts) = (RestartReasons::default(), Vec::new());
+        for event in events {
+            reasons.observe(event, |event| texts.push(event.to_string()));
+        }
+        texts
+    }
+
+    #[test]
+    fn status_is_the_reason() {
+        let fork = SupervisorEvent::Primary(Event::Fork { worker: WorkerId(2) });
+        let exit = SupervisorEvent::Primary(Event::Exit {
+            worker: WORKER,
+            status: ExitStatus::Signal(Signal::SIGKILL),
+            exited_after_disconnect: false,
+        });
+        let [fork_text, exit_text] = [&fork, &exit].map(ToString::to_string);
+        let restart = "slot 0 restarts at once: the worker exited: signal: SIGKILL".to_owned();
+        assert_eq!(texts(&[restarting(), fork, exit]), [fork_text, restart, exit_text]);
+    }
+
+    #[test]
+    fn closed_channel_is_reported_later() {
+        let ready = SupervisorEvent::SlotReady { slot: SlotId(0), worker: WorkerId(2) };
+        let [first, second] = [&restarting(), &ready].map(ToString::to_string);
+        assert_eq!(texts(&[restarting(), ready]), [first, second]);
+    }
+}
