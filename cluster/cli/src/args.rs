@@ -1,15 +1,17 @@
 //! The command line.
 
+use std::env;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::adapter::{AdapterArguments, ExecArguments};
 use crate::init::InitArguments;
 use crate::options::Options;
+use crate::report;
 use crate::units::Scale;
 
 /// Runs any program as a cluster of workers, and reloads without losing a request.
@@ -60,9 +62,13 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "FILE", env = "CLUSTER_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Print the settings with the values of `[env]`, and run nothing.
+    /// Print the settings as a file, and run nothing. The values of `[env]` are hidden.
     #[arg(long)]
     pub(crate) dry_run: bool,
+
+    /// Print JSON: the result of a check, the settings of a dry run, and errors.
+    #[arg(long)]
+    pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) options: Options,
@@ -83,7 +89,7 @@ pub(crate) struct Target {
     #[arg(long, env = "CLUSTER_NAME")]
     pub(crate) name: Option<String>,
 
-    /// Print JSON.
+    /// Print JSON: an object a line; an error as `{"error": TEXT, "code": N}` on standard error.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -140,11 +146,103 @@ pub(crate) struct RestartArguments {
     pub(crate) slot: u32,
 }
 
+/// The headings of the settings in the help of `run` and `check`.
+const HEADINGS: [(&str, &[&str]); 6] = [
+    ("Start", &["workers", "name", "cwd", "policy", "node", "no_preload", "ready", "ready_timeout"]),
+    ("Programs that know nothing of clusters", &["listen", "stop_signal"]),
+    ("Restart after a crash", &["restart", "min_uptime", "max_restarts", "give_up"]),
+    ("Reload and shutdown", &["surge", "max_unavailable", "lame_duck", "drain", "term", "shutdown", "watch"]),
+    ("Replacement of a worker", &["max_rss", "max_age", "max_connections", "heartbeat"]),
+    ("Operation", &["metrics", "control", "log_format"]),
+];
+
+/// The arguments without an effect on `check`: the only worker starts once, without a control socket.
+const NOT_FOR_CHECK: [&str; 16] = [
+    "workers",
+    "name",
+    "dry_run",
+    "restart",
+    "min_uptime",
+    "max_restarts",
+    "give_up",
+    "surge",
+    "max_unavailable",
+    "watch",
+    "max_rss",
+    "max_age",
+    "max_connections",
+    "heartbeat",
+    "metrics",
+    "control",
+];
+
+/// The command line, as shown by the help. A command accepts the settings of `run` also where the help leaves them out.
+fn command() -> clap::Command {
+    Arguments::command()
+        .mut_subcommand("run", |run| run.mut_args(with_heading))
+        .mut_subcommand("check", |check| {
+            check.mut_args(|argument| {
+                let is_hidden = NOT_FOR_CHECK.contains(&argument.get_id().as_str());
+                with_heading(argument).hide(is_hidden)
+            })
+        })
+        .mut_subcommand("init", |init| {
+            init.mut_args(|argument| match heading(&argument) {
+                Some(_) => argument.hide(true),
+                None => argument,
+            })
+        })
+}
+
+fn heading(argument: &Arg) -> Option<&'static str> {
+    let id = argument.get_id().as_str();
+    HEADINGS.iter().find(|(_, ids)| ids.contains(&id)).map(|(heading, _)| *heading)
+}
+
+fn with_heading(argument: Arg) -> Arg {
+    let heading = heading(&argument);
+    if heading.is_some() { argument.help_heading(heading) } else { argument }
+}
+
+/// The command line of this process. Ends the process after `--help`, and with an error of the line.
+pub(crate) fn parse() -> Arguments {
+    let mut command = command();
+    let parsed = command.try_get_matches_from_mut(env::args_os()).and_then(|matches| {
+        Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    });
+    parsed.unwrap_or_else(|error| {
+        if error.use_stderr() && env::args_os().any(|argument| argument == "--json") {
+            report::print_json_failure(error.render().to_string().trim_end(), report::WRONG_LINE);
+            std::process::exit(report::WRONG_LINE.into());
+        }
+        error.exit()
+    })
+}
+
+impl Command {
+    /// Whether results and errors are printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        match self {
+            Command::Run(run) | Command::Check(run) => run.json,
+            Command::Status(StatusArguments { target, .. })
+            | Command::Reload(target)
+            | Command::Scale(ScaleArguments { target, .. })
+            | Command::Restart(RestartArguments { target, .. })
+            | Command::Stop(target)
+            | Command::Top(target)
+            | Command::Logs(LogsArguments { target, .. })
+            | Command::Events(EventsArguments { target, .. }) => target.json,
+            Command::Init(init) => init.json,
+            Command::Completions { .. } | Command::Adapter(_) | Command::Exec(_) => false,
+        }
+    }
+}
+
 /// Prints the completions of a shell to standard output.
 pub(crate) fn print_completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
     // The generator panics when the reader closes the pipe; a vector cannot fail.
-    clap_complete::generate(shell, &mut Arguments::command(), "cluster", &mut script);
+    clap_complete::generate(shell, &mut command(), "cluster", &mut script);
     Ok(io::stdout().write_all(&script)?)
 }
 
@@ -154,7 +252,30 @@ mod tests {
 
     #[test]
     fn arguments_are_consistent() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_has_a_heading() {
+        let settings = Options::augment_args(clap::Command::new("run"));
+        let ids: Vec<_> = settings.get_arguments().collect();
+        assert!(ids.iter().all(|argument| heading(argument).is_some()), "{ids:?}");
+        let known: Vec<_> = ids.iter().map(|argument| argument.get_id().as_str()).collect();
+        let named = HEADINGS.iter().flat_map(|(_, ids)| ids.iter());
+        assert!(named.copied().all(|id| known.contains(&id)), "{HEADINGS:?}");
+    }
+
+    #[test]
+    fn help_shows_what_applies() {
+        let mut command = command();
+        command.build();
+        let mut help = |name| {
+            let of = command.find_subcommand_mut(name).expect("a command");
+            of.render_help().to_string()
+        };
+        assert!(help("run").contains("Restart after a crash:"));
+        assert!(!help("check").contains("--max-restarts") && help("check").contains("--ready-timeout"));
+        assert!(!help("init").contains("--max-restarts") && help("init").contains("--write"));
     }
 
     #[test]

@@ -10,9 +10,10 @@ use crate::options::{GiveUp, Restart};
 use crate::output::Output;
 use crate::plan::{Plan, Prepared};
 use crate::processes;
+use crate::report::{self, Coded};
+use crate::run;
 use crate::service::Service;
 use crate::units::Workers;
-use crate::{report, run};
 
 /// Starts one worker, and stops the worker when ready.
 ///
@@ -20,6 +21,12 @@ use crate::{report, run};
 /// The worker does not become ready, or does not exit by itself.
 pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let mut plan = Plan::of(&arguments)?;
+    if arguments.dry_run {
+        return Err(Coded::wrong_line(
+            "`cluster check` has no `--dry-run`; write `cluster run --dry-run`".into(),
+        ));
+    }
+    plan.clone().validate()?;
     plan.options.workers = Some(Workers::Count(1));
     plan.options.restart = Some(Restart::Never);
     plan.options.give_up = Some(GiveUp::Exit);
@@ -41,7 +48,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let result = result.await;
     output.finish().await;
     drop(resources);
-    found.report()?;
+    found.report(arguments.json)?;
     Ok(result?)
 }
 
@@ -76,7 +83,7 @@ impl Found {
         false
     }
 
-    fn report(self) -> anyhow::Result<()> {
+    fn report(self, is_json: bool) -> anyhow::Result<()> {
         if let Some(failure) = self.failure {
             bail!("the worker {failure}");
         }
@@ -85,7 +92,11 @@ impl Found {
         }
         let place =
             if self.addresses.is_empty() { "no address".to_owned() } else { self.addresses.join(", ") };
-        report::line(format!("ready, and listening on {place}"))?;
+        if is_json {
+            report::line(serde_json::json!({ "ready": true, "addresses": self.addresses }))?;
+        } else {
+            report::line(format!("ready, and listening on {place}"))?;
+        }
         if let (Some(signal), Some(false)) = (self.signal, self.has_handler) {
             bail!(
                 "the program has no handler of {signal}, and dies of the signal at each reload, with its open requests: \

@@ -129,6 +129,9 @@ async fn await_end(
     loop {
         match replies.next().await? {
             Reply::Progress { record } => observe(record)?,
+            Reply::Lost { records } if target.json => {
+                report::line(serde_json::json!({ "record": "lost", "records": records }))?;
+            }
             Reply::Lost { records } => {
                 eprintln!("cluster: {records} records are missing: the reader is slow");
             }
@@ -205,7 +208,7 @@ fn is_stopped(_: i32) -> bool {
 
 fn socket(target: &Target) -> anyhow::Result<PathBuf> {
     match (&target.control, &target.name) {
-        (Some(path), _) => Ok(path.clone()),
+        (Some(path), _) => socket_path::check_length(path).map(|()| path.clone()),
         (None, Some(name)) => socket_path::of_running(name),
         (None, None) => socket_path::only(),
     }

@@ -20,6 +20,7 @@ use tokio::time::{interval, timeout};
 use crate::feed::Record;
 use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE};
 use crate::service::Service;
+use crate::socket_path;
 
 /// The longest request in bytes.
 const LONGEST_REQUEST: u64 = 4_096;
@@ -49,6 +50,7 @@ impl Control {
     /// # Errors
     /// Another service uses the path, the path is no socket, or the socket cannot be bound.
     pub(crate) async fn bind(path: &Path) -> anyhow::Result<Control> {
+        socket_path::check_length(path)?;
         match UnixStream::connect(path).await {
             Ok(_) => bail!(
                 "a service already runs with the control socket {}; stop it, or choose another `--name`",

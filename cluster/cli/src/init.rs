@@ -35,10 +35,15 @@ pub(crate) struct InitArguments {
     #[arg(long, default_value_t = 8000)]
     pub(crate) port: u16,
 
+    /// Print JSON: the files as objects with name and text, and errors.
+    #[arg(long)]
+    pub(crate) json: bool,
+
     #[command(flatten)]
     pub(crate) options: Options,
 
-    /// The program and its arguments, as for `cluster run`.
+    /// The program and its arguments, as for `cluster run`. Settings of `cluster run`, such as `--workers 4`, may precede the program
+    /// and are written to `cluster.toml`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }
@@ -84,6 +89,10 @@ pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
     }];
     if is_new && arguments.system != System::Nginx {
         files.push(File { name: FILE.to_owned(), text: toml::to_string(&options)? });
+    }
+    if arguments.json && arguments.write.is_none() {
+        let files = files.iter().map(|file| serde_json::json!({ "name": file.name, "text": file.text }));
+        return Ok(report::line(files.collect::<serde_json::Value>())?);
     }
     for file in &files {
         if let Some(directory) = &arguments.write {

@@ -4,8 +4,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Arguments, Command};
 
 mod adapter;
@@ -41,7 +39,8 @@ mod watch;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Arguments { command } = Arguments::parse();
+    let Arguments { command } = args::parse();
+    let is_json = command.is_json();
     let result = match command {
         Command::Run(run) => run::run(*run).await,
         Command::Check(run) => check::check(*run).await,
@@ -60,6 +59,6 @@ async fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::failure(&error),
+        Err(error) => report::failure(&error, is_json),
     }
 }

@@ -133,7 +133,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, env = "CLUSTER_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// Run Node.js programs without the preload: no lame duck, no pings.
+    /// Run Node.js programs without the preload: no lame duck, no pings [default: false].
     #[arg(long, env = "CLUSTER_NO_PRELOAD", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub(crate) no_preload: Option<bool>,
 
@@ -263,6 +263,56 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// The table of the settings, from their help.
+    fn table() -> String {
+        let mut rows = vec!["| key | flag | variable | value | default | meaning |".to_owned()];
+        rows.push("|---|---|---|---|---|---|".to_owned());
+        let command = Options::augment_args(Command::new("run"));
+        for argument in command.get_arguments() {
+            let key = argument.get_long().expect("a flag");
+            let short = argument.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
+            let variable = argument.get_env().expect("a variable").to_string_lossy();
+            let mut values = argument.get_possible_values();
+            values.retain(|value| !value.is_hide_set());
+            let value = if values.is_empty() {
+                argument.get_value_names().unwrap_or_default().join(" ").replace('|', " or ")
+            } else {
+                values.iter().map(clap::builder::PossibleValue::get_name).collect::<Vec<_>>().join(" or ")
+            };
+            let help = argument.get_long_help().or(argument.get_help()).expect("a meaning").to_string();
+            let (before, rest) = help.split_once(" [default: ").unwrap_or((&help, "none]"));
+            let (default, after) = rest.split_once(']').unwrap_or((rest, ""));
+            let meaning = format!("{before}{after}").replace('|', " or ");
+            let meaning = meaning.trim_end_matches('.');
+            rows.push(format!(
+                "| `{key}` | {short}`--{key}` | `{variable}` | {value} | {default} | {meaning} |"
+            ));
+        }
+        for (key, value, meaning) in [
+            ("program", "TEXT", "The program"),
+            ("args", "list of TEXT", "The arguments of the program"),
+            ("env", "table of TEXT", "Further variables of the workers"),
+        ] {
+            rows.push(format!("| `{key}` |  |  | {value} | none | {meaning} |"));
+        }
+        rows.join("\n") + "\n"
+    }
+
+    /// Each setting stands in the table of the README. `UPDATE_README=1` writes the table.
+    #[test]
+    fn readme_has_every_setting() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let start = text.find("| key | flag |").expect("a table");
+        let length = text[start..].find("\n\n").expect("the end of the table") + 1;
+        if env::var_os("UPDATE_README").is_some() {
+            let text = format!("{}{}{}", &text[..start], table(), &text[start + length..]);
+            std::fs::write(&path, text).expect("a writable file");
+        } else {
+            assert_eq!(&text[start..start + length], table(), "`UPDATE_README=1` writes the table");
+        }
+    }
 
     #[test]
     fn unknown_key_names_the_nearest() {

@@ -1,6 +1,6 @@
 //! The plan of `run` and `check`: the options, the program, and the settings of the supervisor.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::systemd::Activated;
 use crate::{preload, settings, socket_path};
 
 /// A program, with options.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) options: Options,
     pub(crate) program: Program,
@@ -81,12 +81,14 @@ impl Plan {
     pub(crate) fn prepare(&self, activated: &[Activated]) -> anyhow::Result<Prepared> {
         let sockets = Sockets::bind(self.options.listen.as_deref().unwrap_or_default(), activated)?;
         let ready = Ready::of(self.options.ready.as_deref(), &sockets)?;
-        let notify = (ready == Some(Ready::Notify)).then(tempfile::tempdir).transpose()?;
-        let adapted = ready.map(|ready| self.adapted(&ready, notify.as_ref(), &sockets)).transpose()?;
+        let notify = (ready == Some(Ready::Notify)).then(socket_path::make_notify_directory).transpose()?;
+        let adapted =
+            ready.as_ref().map(|ready| self.adapted(ready, notify.as_ref(), &sockets)).transpose()?;
         let program = adapted.as_ref().unwrap_or(&self.program);
         let has_preload = program.is_node && !self.options.no_preload.unwrap_or(false);
         let preload = has_preload.then(write_preload).transpose()?;
-        let settings = settings::settings(&self.options, program, preload.as_deref(), &sockets)?;
+        let settings =
+            settings::settings(&self.options, program, preload.as_deref(), &sockets, ready.is_some())?;
         Ok(Prepared {
             settings,
             has_preload,
@@ -111,9 +113,35 @@ impl Plan {
     /// The set options, and the command of a worker as a comment: a file of settings.
     pub(crate) fn text(&self) -> anyhow::Result<String> {
         let Program { exec, args, .. } = &self.program;
-        let command: Vec<_> = [exec].into_iter().chain(args).map(|part| part.to_string_lossy()).collect();
-        Ok(format!("# {}: {}\n{}", self.name, command.join(" "), toml::to_string(&self.options)?))
+        let command: Vec<_> = [exec].into_iter().chain(args).map(|part| quoted(part)).collect();
+        Ok(format!("# {}: {}\n{}", self.name, command.join(" "), toml::to_string(&self.shown_options())?))
     }
+
+    /// As [`Plan::text`], as an object.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let Program { exec, args, .. } = &self.program;
+        let command: Vec<_> = [exec].into_iter().chain(args).map(|part| part.to_string_lossy()).collect();
+        serde_json::json!({ "name": self.name, "command": command, "settings": self.shown_options() })
+    }
+
+    /// The set options without the values of variables: a value may be a secret.
+    fn shown_options(&self) -> Options {
+        let mut options = self.options.clone();
+        for value in options.env.iter_mut().flat_map(|env| env.values_mut()) {
+            "(hidden)".clone_into(value);
+        }
+        options
+    }
+}
+
+/// A word of a command, as written in a shell.
+fn quoted(part: &OsStr) -> String {
+    let text = part.to_string_lossy();
+    let is_plain = |character: char| character.is_alphanumeric() || "-_./:=@%+,{}".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The options of the command line and the environment, completed by the file.

@@ -49,6 +49,10 @@ impl Program {
             return Err(Coded::wrong_line(text));
         }
         let path = Path::new(first);
+        refuse_line(first, directory)?;
+        if directory.join(path).is_dir() {
+            return package::of_directory(path, rest, node, directory);
+        }
         if path.extension().and_then(OsStr::to_str).is_some_and(|found| NODE_EXTENSIONS.contains(&found)) {
             let script = directory.join(path);
             fs::metadata(&script).with_context(|| format!("there is no script {}", script.display()))?;
@@ -95,6 +99,23 @@ impl Program {
         env::join_paths(own.chain(env::split_paths(rest)))
             .context("cannot set PATH: a directory has a colon in its name; rename the directory")
     }
+}
+
+/// Refuses a program with its arguments in one word, such as `program = "npm start"`.
+fn refuse_line(program: &OsStr, directory: &Path) -> anyhow::Result<()> {
+    let text = program.to_string_lossy();
+    let mut words = text.split_whitespace();
+    if let (Some(first), Some(second)) = (words.next(), words.next())
+        && !directory.join(program).exists()
+    {
+        let args: Vec<_> = [second].into_iter().chain(words).collect();
+        bail!(
+            "there is no program `{text}`: write each argument apart, as `cluster run {first} {}`; in cluster.toml: \
+             program = {first:?}, args = {args:?}",
+            args.join(" ")
+        );
+    }
+    Ok(())
 }
 
 /// The file of an executable: a path, or a name in `PATH`.

@@ -10,8 +10,11 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::oneshot;
 
+/// The exit code of a failed command.
+const FAILURE: u8 = 1;
+
 /// The exit code of a wrong command line.
-const WRONG_LINE: u8 = 2;
+pub(crate) const WRONG_LINE: u8 = 2;
 
 /// The exit code of a command without a running service.
 const NOT_RUNNING: u8 = 3;
@@ -71,13 +74,23 @@ pub(crate) async fn output_closed() {
 }
 
 /// Prints a failure and its causes to standard error, and returns the exit code.
-pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn failure(error: &anyhow::Error, is_json: bool) -> ExitCode {
     let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     if io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         // The reader has closed the pipe, as in `cluster logs | head`.
         return ExitCode::SUCCESS;
     }
-    eprintln!("cluster: {error:#}");
     let coded = error.chain().find_map(|cause| cause.downcast_ref::<Coded>());
-    coded.map_or(ExitCode::FAILURE, |coded| ExitCode::from(coded.code))
+    let code = coded.map_or(FAILURE, |coded| coded.code);
+    if is_json {
+        print_json_failure(&format!("{error:#}"), code);
+    } else {
+        eprintln!("cluster: {error:#}");
+    }
+    ExitCode::from(code)
+}
+
+/// Prints a failure to standard error, as an object.
+pub(crate) fn print_json_failure(error: &str, code: u8) {
+    eprintln!("{}", serde_json::json!({ "error": error, "code": code }));
 }

@@ -27,7 +27,7 @@ use crate::{health, report, socket_path};
 pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let plan = Plan::of(&arguments)?;
     if arguments.dry_run {
-        let text = plan.text()?;
+        let text = if arguments.json { plan.json().to_string() } else { plan.text()? };
         plan.validate()?;
         return Ok(report::line(text.trim_end())?);
     }

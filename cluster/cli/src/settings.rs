@@ -11,7 +11,7 @@ use cluster::{
     SupervisorSettings,
 };
 
-use crate::adapter::{self, Ready};
+use crate::adapter;
 use crate::listen::Sockets;
 use crate::options::{GiveUp, Options, Policy, Restart};
 use crate::preload;
@@ -31,6 +31,7 @@ pub(crate) fn settings(
     program: &Program,
     preload: Option<&Path>,
     sockets: &Sockets,
+    is_foreign: bool,
 ) -> anyhow::Result<SupervisorSettings> {
     let workers = options.workers.unwrap_or(Workers::Auto).count();
     let mut settings = SupervisorSettings::new(workers).primary(Settings {
@@ -41,9 +42,10 @@ pub(crate) fn settings(
         },
         ..Settings::default()
     });
-    settings = settings.readiness(match Ready::of(options.ready.as_deref(), sockets)? {
-        Some(_) => Readiness::Message(adapter::READY.to_owned()),
-        None => readiness(options.ready.as_deref())?,
+    settings = settings.readiness(if is_foreign {
+        Readiness::Message(adapter::READY.to_owned())
+    } else {
+        readiness(options.ready.as_deref())?
     });
     settings = settings.restart(match options.restart.unwrap_or(Restart::Always) {
         Restart::Always => RestartPolicy::Always,

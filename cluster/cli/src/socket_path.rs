@@ -1,12 +1,16 @@
 //! The paths of control sockets: one directory per user, one socket per service.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 use anyhow::{Context, bail};
-use nix::unistd::geteuid;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::{Pid, geteuid};
 use socket2::{Domain, SockAddr, Socket, Type};
+use tempfile::TempDir;
 
 use crate::report::Coded;
 
@@ -46,6 +50,24 @@ fn check(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The longest path of a socket in bytes.
+const LONGEST: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
+
+/// Checks the length of the path of a control socket.
+///
+/// # Errors
+/// The kernel binds no path of this length.
+pub(crate) fn check_length(path: &Path) -> anyhow::Result<()> {
+    let length = path.as_os_str().len();
+    if length > LONGEST {
+        bail!(
+            "the path of the control socket has {length} bytes, and {LONGEST} are possible: {}; set a shorter `--name` or `--control`",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// The socket of a service by name.
 ///
 /// # Errors
@@ -54,7 +76,9 @@ pub(crate) fn of_service(name: &str) -> anyhow::Result<PathBuf> {
     if name.is_empty() || name.contains('/') || name.contains(char::is_control) {
         bail!("the name {name:?} is not valid: a name has no `/` and no control characters; set `--name`");
     }
-    Ok(directory().join(format!("{name}.{EXTENSION}")))
+    let path = directory().join(format!("{name}.{EXTENSION}"));
+    check_length(&path)?;
+    Ok(path)
 }
 
 /// The socket of a running service by name, in a directory that another user cannot have made.
@@ -67,6 +91,34 @@ pub(crate) fn of_running(name: &str) -> anyhow::Result<PathBuf> {
         check(&directory)?;
     }
     Ok(path)
+}
+
+/// The first part of the name of a directory for `sd_notify`; the process id of the service follows.
+const NOTIFY: &str = "notify-";
+
+/// Makes a directory of sockets for `sd_notify`, and removes the directories of killed services.
+///
+/// # Errors
+/// The directory cannot be made, or belongs to another user or is open to others.
+pub(crate) fn make_notify_directory() -> anyhow::Result<TempDir> {
+    let parent = directory();
+    make(&parent)?;
+    let entries = fs::read_dir(&parent)?.filter_map(Result::ok).map(|entry| entry.path());
+    for old in entries.filter(|path| is_abandoned(path)) {
+        // An error: another service has removed the directory.
+        let _ = fs::remove_dir_all(old);
+    }
+    Ok(tempfile::Builder::new().prefix(&format!("{NOTIFY}{}-", std::process::id())).tempdir_in(parent)?)
+}
+
+/// Whether a path is a directory for `sd_notify` of a process that does not exist, without a bound socket.
+fn is_abandoned(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(NOTIFY));
+    let pid = name.and_then(|name| name.split('-').next()?.parse().ok());
+    let has_ended = pid.is_some_and(|pid| kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH));
+    let is_bound = |path: PathBuf| UnixDatagram::unbound().and_then(|socket| socket.connect(path)).is_ok();
+    let mut sockets = fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+    has_ended && !sockets.any(|entry| is_bound(entry.path()))
 }
 
 /// Whether the service of a socket was killed. A stopped service with a full queue makes no command wait.
@@ -101,8 +153,9 @@ pub(crate) fn only() -> anyhow::Result<PathBuf> {
         ))),
         [socket] => Ok(socket.clone()),
         several => {
-            let names = several.iter().filter_map(|path| path.file_stem()).map(|name| name.to_string_lossy());
-            bail!("several services run ({}): choose one with `--name`", names.collect::<Vec<_>>().join(", "))
+            let names = several.iter().filter_map(|path| path.file_stem());
+            let choices: Vec<_> = names.map(|name| format!("`--name {}`", name.to_string_lossy())).collect();
+            bail!("{} services run, and none is named: add {}", several.len(), choices.join(" or "))
         }
     }
 }

@@ -43,16 +43,29 @@ impl FromStr for Size {
     }
 }
 
-/// The exact number of bytes.
+/// The exact number of bytes, in the unit with the shortest text.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}B", self.0)
+        let texts = UNITS.iter().filter(|(_, bytes)| self.0.is_multiple_of(*bytes));
+        let texts = texts.map(|(unit, bytes)| format!("{}{unit}", self.0 / bytes));
+        f.write_str(&texts.min_by_key(String::len).unwrap_or_default())
     }
 }
 
+/// The units of sizes. Every size is a multiple of the first.
+const UNITS: [(&str, u64); 7] = [
+    ("B", 1),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+];
+
 /// A number of workers, or one for each core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "TextOrNumber", into = "String")]
+#[serde(try_from = "TextOrNumber", into = "TextOrNumber")]
 pub(crate) enum Workers {
     Auto,
     Count(u32),
@@ -119,7 +132,7 @@ impl FromStr for Scale {
 }
 
 /// A value of the file that may be a number: `workers = 4`, `workers = "auto"`.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum TextOrNumber {
     Number(u32),
@@ -137,9 +150,12 @@ impl TryFrom<TextOrNumber> for Workers {
     }
 }
 
-impl From<Workers> for String {
-    fn from(workers: Workers) -> String {
-        workers.to_string()
+impl From<Workers> for TextOrNumber {
+    fn from(workers: Workers) -> TextOrNumber {
+        match workers {
+            Workers::Auto => TextOrNumber::Text("auto".to_owned()),
+            Workers::Count(count) => TextOrNumber::Number(count),
+        }
     }
 }
 
@@ -178,6 +194,13 @@ mod tests {
             ["4", "+1", "-2"].map(str::parse),
             [Ok(Scale::To(4)), Ok(Scale::By(1)), Ok(Scale::By(-2))]
         );
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        for text in ["512MiB", "2GB", "1GiB", "100B", "7B"] {
+            assert_eq!(text.parse::<Size>().expect("a size").to_string(), text);
+        }
     }
 
     #[test]

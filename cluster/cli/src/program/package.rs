@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::Value;
 
 use super::{Program, stem};
@@ -63,6 +63,41 @@ fn script_of<'a>(manager: &str, args: &'a [OsString]) -> Option<(&'a str, &'a [O
 
 fn is_option(argument: &OsStr) -> bool {
     argument.to_string_lossy().starts_with('-')
+}
+
+/// The main program of a directory, as of `node DIR`; otherwise, in the working directory, the script `start`.
+///
+/// # Errors
+/// The directory has neither.
+pub(super) fn of_directory(
+    path: &Path,
+    rest: &[OsString],
+    node: &Path,
+    directory: &Path,
+) -> anyhow::Result<Program> {
+    let found = directory.join(path).canonicalize()?;
+    let text = fs::read(found.join("package.json")).unwrap_or_default();
+    let package: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let main = package["main"].as_str().unwrap_or("index");
+    let files = [main.to_owned(), format!("{main}.js"), format!("{main}/index.js"), "index.js".to_owned()];
+    if files.iter().any(|file| found.join(file).is_file()) {
+        let name =
+            package["name"].as_str().filter(|name| !name.is_empty()).map(|name| name.replace('/', "-"));
+        let name = name.unwrap_or_else(|| stem(&found));
+        let args = [path.into()].into_iter().chain(rest.iter().cloned()).collect();
+        return Ok(Program::new(node, args, name).with_node(true));
+    }
+    let has_start = package["scripts"]["start"].is_string();
+    if has_start && found == directory.canonicalize()? {
+        return of_script("npm", "start", rest, directory);
+    }
+    let path = path.display();
+    if has_start {
+        bail!(
+            "{path} is a directory without a main program; `cluster run --cwd {path} npm start` runs its script `start`"
+        );
+    }
+    bail!("{path} is a directory without a main program: write the script, such as `cluster run server.js`")
 }
 
 /// A script of `package.json`, run by the shell.

@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{chown, lchown, symlink};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
-use super::support::{Running, SERVER, Service, command, error, get, is_present, text};
+use super::support::{Running, SERVER, Service, command, error, get, is_present, text, until};
 
 /// The output of `cluster run` for an impossible script.
 fn failure(script: &str, options: &[&str]) -> String {
@@ -65,6 +66,18 @@ fn wrong_settings_are_named() {
     assert!(run("program = 'app.js'\ndrain = '10'").contains("a time is written as"));
     fs::write(directory.path().join("app.js"), SERVER).expect("a file");
     assert!(run("program = 'app.js'\nworkers = 0").contains("`workers` is 0"));
+    let hint = run("program = 'npm start'");
+    assert!(hint.contains("program = \"npm\", args = [\"start\"]"), "{hint}");
+    let check = command(directory.path(), "check").args(["-n", "0", "app.js"]).output().expect("a command");
+    assert!(error(&check).contains("`workers` is 0"));
+    let run_one = |program: &str| {
+        let output = command(directory.path(), "run").args(["--dry-run", program]).output();
+        output.expect("a command")
+    };
+    assert!(error(&run_one(".")).contains("is a directory without a main program"));
+    fs::write(directory.path().join("package.json"), r#"{"name": "shop", "main": "app"}"#).expect("a file");
+    assert!(text(&run_one(".")).contains("# shop: node ."));
+    fs::remove_file(directory.path().join("package.json")).expect("a file");
     assert!(run("program = 'app.js'\nsurge = 0").contains("`surge` and `max_unavailable`"));
     let dry_run = |settings: &str| {
         fs::write(&file, settings).expect("a file");
@@ -89,6 +102,23 @@ fn stale_control_socket_is_replaced() {
     let service = Service::start(directory, &["-n", "1", "app.js"]);
     service.line("slot 0: worker 1 is ready");
     text(&service.command("stop", &[]));
+}
+
+/// A killed service leaves a directory of sockets for `sd_notify`; the directory of a living process is kept.
+#[test]
+fn abandoned_notify_directory_is_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let sockets = directory.path().join("cluster");
+    let living = format!("notify-{}-a", std::process::id());
+    // The kernel assigns smaller numbers alone.
+    let [old, living] = ["notify-4194305-a", &living].map(|name| sockets.join(name));
+    for path in [&old, &living] {
+        fs::create_dir_all(path).expect("a directory");
+        drop(UnixDatagram::bind(path.join("1")).expect("a socket"));
+    }
+    let _service = Service::start(directory, &["-n", "1", "--ready", "notify", "sleep", "1000"]);
+    until("the end of the directory", || !old.exists());
+    assert!(living.exists());
 }
 
 #[test]
@@ -117,6 +147,65 @@ fn nonsense_request_is_refused() {
         assert!(answer.contains("the request is not valid") || request.len() > 4_096, "{answer}");
     }
     text(&service.command("status", &[]));
+}
+
+/// The values of variables are no part of a dry run.
+#[test]
+fn dry_run_hides_variables() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("an app.js"), SERVER).expect("a file");
+    fs::write(directory.path().join("cluster.toml"), "program = 'an app.js'\n[env]\nTOKEN = 'secret'")
+        .expect("a file");
+    for json in [&[][..], &["--json"]] {
+        let run = command(directory.path(), "run").arg("--dry-run").args(json).output().expect("a command");
+        let shown = text(&run);
+        assert!(shown.contains("TOKEN") && !shown.contains("secret"), "{shown}");
+        assert!(shown.contains("node 'an app.js'") || shown.contains("[\"node\",\"an app.js\"]"), "{shown}");
+    }
+}
+
+/// Errors have a form for programs, too.
+#[test]
+fn errors_have_json() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let long = "x".repeat(200);
+    let lines: [(&[&str], &str, i32); 6] = [
+        (&["status", "--json"], "no service runs", 3),
+        (&["restart", "--json", "many"], "invalid value 'many'", 2),
+        (&["top", "--json"], "draws on a terminal", 2),
+        (&["check", "--json", "none.js"], "there is no script", 1),
+        (&["init", "--json", "docker", "none.js"], "there is no script", 1),
+        (&["stop", "--json", "--name", &long], "the path of the control socket has", 1),
+    ];
+    for (line, expected, code) in lines {
+        let output = command(directory.path(), line[0]).args(&line[1..]).output().expect("a command");
+        let found: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+        assert!(found["error"].as_str().is_some_and(|text| text.contains(expected)), "{line:?}: {found}");
+        assert_eq!((&found["code"], output.status.code()), (&Value::from(code), Some(code)));
+    }
+}
+
+#[test]
+fn unnamed_services_are_a_choice() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let running = ["app", "shop"].map(|name| {
+        let mut line = command(directory.path(), "run");
+        Running::start(line.args(["-n", "1", "--name", name, "app.js"]))
+    });
+    for service in &running {
+        service.line("slot 0: worker 1 is ready");
+    }
+    for name in ["status", "logs", "events", "reload", "stop", "top"] {
+        let text = error(&command(directory.path(), name).output().expect("a command"));
+        assert!(
+            text.contains("2 services run, and none is named: add `--name app` or `--name shop`"),
+            "{text}"
+        );
+    }
+    for name in ["app", "shop"] {
+        text(&command(directory.path(), "stop").args(["--name", name]).output().expect("a command"));
+    }
 }
 
 /// A name never leads out of the directory of the sockets, and never means the socket of a different name.

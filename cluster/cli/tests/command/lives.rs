@@ -132,12 +132,14 @@ fn flag_precedes_variable_and_file() {
     let file = "program = 'app.js'\nworkers = 1\ndrain = '1s'\nterm = '1s'\n";
     std::fs::write(directory.path().join("cluster.toml"), file).expect("a file");
     let run = command(directory.path(), "run")
-        .args(["--dry-run", "--workers", "3"])
+        .args(["--dry-run", "--workers", "3", "--max-rss", "512MiB"])
         .env("CLUSTER_WORKERS", "2")
         .env("CLUSTER_DRAIN", "2s")
         .output();
     let settings = text(&run.expect("a command"));
-    for line in ["# app: node app.js", "workers = \"3\"", "drain = \"2s\"", "term = \"1s\""] {
+    for line in
+        ["# app: node app.js", "workers = 3", "drain = \"2s\"", "term = \"1s\"", "max-rss = \"512MiB\""]
+    {
         assert!(settings.contains(line), "{line} in {settings}");
     }
 }
