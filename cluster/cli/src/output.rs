@@ -31,8 +31,28 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub(crate) struct Output {
     sink: Sink,
     readers: JoinSet<()>,
+    /// The writing thread before the start. `None`: started.
+    writer: Option<Writer>,
     /// Sent at the end of the writing thread.
     end: oneshot::Receiver<()>,
+}
+
+/// The thread that writes to standard output.
+#[derive(Debug)]
+struct Writer {
+    queue: mpsc::Receiver<String>,
+    load: Arc<Load>,
+    end: oneshot::Sender<()>,
+}
+
+impl Writer {
+    fn start(self) {
+        thread::spawn(move || {
+            write_all(&self.queue, &self.load, &mut io::stdout());
+            // An error: the command no longer waits.
+            let _ = self.end.send(());
+        });
+    }
 }
 
 /// Sends lines to the writing thread and to the feed.
@@ -52,31 +72,28 @@ struct Load {
 }
 
 impl Output {
-    /// Starts the thread, which writes to standard output.
     pub(crate) fn new(format: LogFormat, feed: Feed) -> Self {
         let (lines, queue) = mpsc::channel();
-        let (ended, end) = oneshot::channel();
+        let (sender, end) = oneshot::channel();
         let load = Arc::<Load>::default();
-        let sink = Sink { lines, load: load.clone(), format, feed };
-        thread::spawn(move || {
-            write_all(&queue, &load, &mut io::stdout());
-            // An error: the command no longer waits.
-            let _ = ended.send(());
-        });
-        Output { sink, readers: JoinSet::new(), end }
+        let writer = Some(Writer { queue, load: load.clone(), end: sender });
+        Output { sink: Sink { lines, load, format, feed }, readers: JoinSet::new(), writer, end }
     }
 
-    /// Reads a pipe of a worker to the end, in a task.
+    /// Reads a pipe of a worker to the end, in a task. The first call starts the thread: the start of a worker need not wait.
     pub(crate) fn read(&mut self, pipe: Pipe, slot: u32, worker: u64, stream: Stream) {
+        if let Some(writer) = self.writer.take() {
+            writer.start();
+        }
         while self.readers.try_join_next().is_some() {}
         self.readers.spawn(read(pipe, slot, worker, stream, self.sink.clone()));
     }
 
     /// Waits until the last lines are written.
     pub(crate) async fn finish(self) {
-        let Output { sink, mut readers, end } = self;
+        let Output { sink, mut readers, writer, end } = self;
         let _ = timeout(LAST_LINES, async { while readers.join_next().await.is_some() {} }).await;
-        drop((sink, readers));
+        drop((sink, readers, writer));
         let _ = timeout(LAST_LINES, end).await;
     }
 }

@@ -41,12 +41,16 @@ pub(crate) fn activated() -> anyhow::Result<Vec<Activated>> {
         .collect()
 }
 
-/// The way to the service manager: a thread, because a service manager with a full queue blocks the writer.
+/// The way to the service manager: a thread, because a service manager with a full queue blocks the writer. `None`: there is no
+/// service manager.
 #[derive(Debug, Clone)]
-pub(crate) struct Notifications(SyncSender<String>);
+pub(crate) struct Notifications(Option<SyncSender<String>>);
 
 impl Notifications {
     pub(crate) fn start() -> Self {
+        if env::var_os("NOTIFY_SOCKET").is_none() {
+            return Notifications(None);
+        }
         let (sender, queue) = sync_channel::<String>(QUEUE);
         thread::spawn(move || {
             for text in queue {
@@ -55,16 +59,15 @@ impl Notifications {
                 }
             }
         });
-        Notifications(sender)
+        Notifications(Some(sender))
     }
 
     /// Queues a notification. A full queue loses the notification.
     fn send(&self, changes: &[NotifyState<'_>]) {
-        if changes.is_empty() || env::var_os("NOTIFY_SOCKET").is_none() {
-            return;
+        if let (Some(sender), false) = (&self.0, changes.is_empty()) {
+            let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
+            let _ = sender.try_send(lines.join("\n"));
         }
-        let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        let _ = self.0.try_send(lines.join("\n"));
     }
 
     /// Reports to the watchdog until the future is dropped, as long as the supervisor answers.
