@@ -72,8 +72,6 @@ function removeFromNodeOptions() {
 
 function observe() {
   const diagnostics = require('node:diagnostics_channel');
-  const { performance, monitorEventLoopDelay } = require('node:perf_hooks');
-  const { getHeapStatistics } = require('node:v8');
 
   /** The least time, in milliseconds, of a client to send a request or to read that the connection closes. */
   const GRACE = 500;
@@ -84,11 +82,19 @@ function observe() {
   /** Delays are measured until this many milliseconds after a request for statistics: an idle worker does nothing. */
   const INTEREST = 60_000;
 
-  // The program may replace both functions.
+  // The program may replace these functions.
+  const { setTimeout } = globalThis;
   const send = process.send.bind(process);
   const exit = process.exit.bind(process);
+  const { bigint: nanoseconds } = process.hrtime;
 
-  /** The accepted sockets, as weak references: a closed connection occupies no memory. */
+  /** The sockets accepted within this many milliseconds. A weak reference would prolong the life of a short connection: only a
+   *  full garbage collection clears weak references. */
+  const RECENT = 1_000;
+  let recent = [];
+  let mostRecent = 64;
+  let aging;
+  /** Earlier sockets, as weak references: a closed connection occupies no memory. */
   const sockets = new Set();
   let largest = 64;
   const servers = new WeakSet();
@@ -111,8 +117,9 @@ function observe() {
 
   // This channel exists in every version, for every kind of server, and follows the event `connection`.
   diagnostics.subscribe('net.server.socket', ({ socket }) => {
-    sockets.add(new WeakRef(socket));
-    if (sockets.size > largest) largest = Math.max(64, 2 * openSockets().length);
+    recent.push(socket);
+    if (recent.length > mostRecent) age();
+    else aging ??= setTimeout(endRecent, RECENT).unref();
     if (isHttp2(socket.server) && !servers.has(socket.server)) addSessions(socket.server, socket);
     if (isLame) {
       keepIdle(socket.server);
@@ -125,7 +132,25 @@ function observe() {
     send(message, undefined, undefined, () => {});
   }
 
+  function endRecent() {
+    aging = undefined;
+    age();
+  }
+
+  function age() {
+    const open = recent.filter((socket) => !socket.destroyed);
+    recent = [];
+    mostRecent = Math.max(64, 2 * open.length);
+    for (const socket of open) sockets.add(new WeakRef(socket));
+    if (sockets.size > largest) largest = Math.max(64, 2 * earlierSockets().length);
+  }
+
   function openSockets() {
+    age();
+    return earlierSockets();
+  }
+
+  function earlierSockets() {
     const open = [];
     for (const reference of sockets) {
       const socket = reference.deref();
@@ -199,13 +224,18 @@ function observe() {
     if (!isHttp1(server) || Object.hasOwn(server, 'closeIdleConnections')) return;
     const close = server.closeIdleConnections;
     const value = () => {
-      if (performance.now() >= closeAt) Reflect.apply(close, server, []);
+      if (now() >= closeAt) Reflect.apply(close, server, []);
     };
     Object.defineProperty(server, 'closeIdleConnections', { value, configurable: true, writable: true });
   }
 
+  /** Milliseconds of a clock that never jumps. */
+  function now() {
+    return Number(nanoseconds()) / 1e6;
+  }
+
   function postpone() {
-    closeAt = performance.now() + GRACE;
+    closeAt = now() + GRACE;
   }
 
   /** The primary has ended the lame duck, and Node.js has closed the servers. */
@@ -231,7 +261,7 @@ function observe() {
   }
 
   function closeIdle() {
-    if (performance.now() < closeAt) return;
+    if (now() < closeAt) return;
     for (const socket of openSockets()) {
       const { server } = socket;
       // The client has never sent a byte: to Node.js such a connection is not idle.
@@ -252,6 +282,8 @@ function observe() {
 
   /** The reply waits for one more measurement: a request is often read at the end of a long delay. */
   function report() {
+    // Not earlier: loading this module takes 0.4 ms of a start.
+    const { monitorEventLoopDelay } = require('node:perf_hooks');
     if (delays === undefined) {
       delays = monitorEventLoopDelay({ resolution: RESOLUTION });
       delays.enable();
@@ -266,14 +298,15 @@ function observe() {
 
   /** Times are in milliseconds, since the previous reply. */
   function statistics() {
-    const delay = (nanoseconds) => (nanoseconds > 0 ? Math.max(0, nanoseconds / 1e6 - RESOLUTION) : 0);
+    const delay = (time) => (time > 0 ? Math.max(0, time / 1e6 - RESOLUTION) : 0);
     const [delayMean, delayMax] = [delay(delays.mean), delay(delays.max)];
     delays.reset();
-    const now = performance.eventLoopUtilization();
-    const since = utilization ? performance.eventLoopUtilization(now, utilization) : now;
-    utilization = now;
+    const { eventLoopUtilization } = require('node:perf_hooks').performance;
+    const last = eventLoopUtilization();
+    const since = utilization ? eventLoopUtilization(last, utilization) : last;
+    utilization = last;
     // `process.memoryUsage` opens a file, and throws without descriptors.
-    const { used_heap_size: heapUsed, total_heap_size: heapTotal } = getHeapStatistics();
+    const { used_heap_size: heapUsed, total_heap_size: heapTotal } = require('node:v8').getHeapStatistics();
     const connections = openSockets().length;
     return { cmd: 'CLUSTER_STATS', connections, heapUsed, heapTotal, delayMean, delayMax, utilization: since.utilization };
   }

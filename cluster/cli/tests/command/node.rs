@@ -291,16 +291,31 @@ fn shared_policy_drains() {
     }
 }
 
+/// The statistics of the only worker.
+fn statistics(service: &Service) -> Value {
+    let status: Value = serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
+    status["slots"][0]["statistics"].clone()
+}
+
 /// A status asks for statistics, and the next status has them.
 #[test]
 fn status_has_statistics() {
     let service = Service::of_script(SERVER, &["-n", "1"]);
     let _client = Client::connect(service.ready_port());
-    let statistics = || {
-        let status: Value =
-            serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
-        status["slots"][0]["statistics"].clone()
-    };
-    until("the connection is reported", || statistics()["connections"] == 1);
-    assert!(statistics()["heap_used"].as_u64() > Some(1_000_000));
+    until("the connection is reported", || statistics(&service)["connections"] == 1);
+    assert!(statistics(&service)["heap_used"].as_u64() > Some(1_000_000));
+}
+
+/// More connections than the preload remembers without weak references.
+#[test]
+fn statistics_count_many_connections() {
+    let service = Service::of_script(SERVER, &["-n", "1"]);
+    let port = service.ready_port();
+    let mut clients: Vec<Client> = (0..300).map(|_| Client::connect(port)).collect();
+    until("all connections are reported", || statistics(&service)["connections"] == 300);
+    clients.truncate(20);
+    until("the closed connections are forgotten", || statistics(&service)["connections"] == 20);
+    for client in &mut clients {
+        assert!(client.get("/").head.starts_with("http/1.1 200"));
+    }
 }
