@@ -2,6 +2,7 @@
 
 mod command {
     mod bad_input;
+    mod clock;
     mod container;
     mod foreign;
     mod foreign_c;

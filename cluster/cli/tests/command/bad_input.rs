@@ -286,12 +286,9 @@ fn full_disk_stops_no_worker() {
     }
     let full = full.expect("a device");
     let directory = tempfile::tempdir().expect("a directory");
-    let probe = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = probe.local_addr().expect("an address").port();
-    drop(probe);
-    let script = format!(
-        "console.log('a line'); require('http').createServer((_, res) => res.end('here')).listen({port}, '127.0.0.1')"
-    );
+    let script = "console.log('a line');
+const server = require('http').createServer((_, res) => res.end('here'));
+server.listen(0, '127.0.0.1', () => require('fs').writeFileSync('port', `${server.address().port}`));";
     fs::write(directory.path().join("app.js"), script).expect("a file");
     let child = command(directory.path(), "run")
         .args(["-n", "1", "app.js"])
@@ -304,7 +301,12 @@ fn full_disk_stops_no_worker() {
     while !(seen.contains("is ready") && seen.contains("the output cannot be written")) {
         assert_ne!(log.read_line(&mut seen).expect("text"), 0, "{seen}");
     }
-    assert_eq!(get(port), "here");
+    let mut port = None;
+    until("the port", || {
+        port = fs::read_to_string(directory.path().join("port")).ok().and_then(|port| port.parse().ok());
+        port.is_some()
+    });
+    assert_eq!(get(port.expect("a port")), "here");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)
         .expect("a child");
     assert!(child.wait().expect("a child").success());

@@ -1,6 +1,7 @@
 //! Foreign programs, with `--listen`: in Python, from packages of Debian, and broken ones.
 
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -8,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::support::{Service, error, exists, get, is_present, text, try_get, until};
+use super::support::{Service, command, error, exists, get, is_present, text, try_get, until};
 
 /// A server in Python that checks systemd's variables, writes the process id, and drains on SIGTERM.
 pub(crate) const SERVER: &str = r"
@@ -144,9 +145,20 @@ fn silent_successor_abandons_the_reload() {
         service.line("slot 0: worker 1 is ready");
         let port = port(&service);
         let before = get(port);
-        let silent = "import sys, time; time.sleep(2); sys.exit(3)";
+        let silent = "import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+print('silent', os.getpid(), flush=True)
+signal.sigwait([signal.SIGUSR1])
+sys.exit(3)";
         std::fs::write(service.directory.path().join("app.py"), silent).expect("a file");
-        let failure = error(&service.command("reload", &[]));
+        let mut reload = command(service.directory.path(), "reload");
+        let reload = reload.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("a command");
+        let successor = number(service.line("| silent ").rsplit(' ').next().unwrap_or_default());
+        for _ in 0..50 {
+            assert_eq!(before, get(port), "the old worker serves");
+        }
+        kill(Pid::from_raw(successor), Signal::SIGUSR1).expect("a successor");
+        let failure = error(&reload.wait_with_output().expect("an end"));
         assert!(failure.contains("exited before it was ready"), "{failure}");
         assert_eq!(before, get(port), "the old worker serves");
     }

@@ -128,6 +128,7 @@ require('http').createServer().listen(0, '127.0.0.1');";
 }
 
 /// A real Prometheus scrapes the service.
+#[cfg(target_os = "linux")]
 #[test]
 fn prometheus_scrapes_the_service() {
     if !exists("prometheus") {
@@ -141,15 +142,18 @@ fn prometheus_scrapes_the_service() {
         "scrape_configs:\n- job_name: cluster\n  scrape_interval: 100ms\n  static_configs:\n  - targets: ['127.0.0.1:{metrics}']\n"
     );
     fs::write(directory.join("prometheus.yml"), configuration).expect("a file");
-    // Prometheus does not print the port chosen by the kernel.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = free.expect("a free port").port();
     let mut prometheus = Command::new("prometheus");
     prometheus
         .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
-        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .arg("--web.listen-address=127.0.0.1:0")
         .current_dir(directory);
-    let _prometheus = Running::start(&mut prometheus);
-    let query = "/api/v1/query?query=cluster_slot_ready";
+    let prometheus = Running::start(&mut prometheus);
+    // Prometheus does not print the port chosen by the kernel.
+    let mut port = None;
+    until("a port of Prometheus", || {
+        port = prometheus.listening_port();
+        port.is_some()
+    });
+    let (port, query) = (port.expect("a port"), "/api/v1/query?query=cluster_slot_ready");
     until("a scrape", || request(port, query).is_ok_and(|answer| answer.contains("\"slot\":\"0\"")));
 }

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -41,8 +42,8 @@ fn reload_behind_nginx_loses_nothing() {
     let upstream = service.port();
     service.line("slot 1: worker 2 is ready");
     let directory = service.directory.path();
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    let port = free.expect("a free port").port();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
     let configuration = format!(
         "daemon off; pid nginx.pid; error_log stderr; worker_processes 1;
 events {{}}
@@ -62,6 +63,9 @@ http {{
         .arg("-p")
         .arg(directory)
         .args(["-c", "nginx.conf"])
+        // nginx takes the listener of the address from its variable for upgrades.
+        .stdin(OwnedFd::from(listener))
+        .env("NGINX", "0;")
         .stderr(Stdio::null())
         .spawn()
         .expect("nginx starts");

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use std::io::Read;
+use std::net::TcpStream;
+
 use super::node_clients::{Client, Script, nodes};
 use super::support::{SERVER, Service, text, until};
 
@@ -196,19 +199,17 @@ fn upgraded_connections_last() {
           socket.pipe(socket);
         });
         server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));
-        process.on('internalMessage', ({ act }) => {
-          if (act === 'disconnect') setTimeout(() => console.log('drains'), 1500);
-        });
     ";
     for node in nodes() {
         let service = service(&node, script, &["--lame-duck", "1ms"]);
         let port = service.ready_port();
+        let mut idle = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
         let mut client = Client::connect(port);
         client.write("GET / HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
         assert!(client.head().contains(" 101 "), "{node}");
         let mut reload = service.begin("reload", &[]);
         // Idle connections of HTTP are closed before.
-        service.line("drains");
+        assert_eq!(idle.read(&mut [0]).expect("the end"), 0, "{node}");
         client.write("HI\r\n\r\n");
         assert_eq!(client.head(), "hi\r\n\r\n", "{node}");
         drop(client);

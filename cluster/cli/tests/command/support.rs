@@ -138,6 +138,23 @@ impl Running {
         Running { child, lines, earlier: RefCell::default() }
     }
 
+    /// A port on which the process listens.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn listening_port(&self) -> Option<u16> {
+        use procfs::net::TcpState;
+        use procfs::process::{FDTarget, Process};
+        let process = Process::new(self.child.id().cast_signed()).ok()?;
+        let sockets = process.fd().ok()?.flatten().filter_map(|descriptor| match descriptor.target {
+            FDTarget::Socket(inode) => Some(inode),
+            _ => None,
+        });
+        let sockets: Vec<u64> = sockets.collect();
+        let entries = procfs::net::tcp().ok()?;
+        let own =
+            entries.iter().find(|entry| entry.state == TcpState::Listen && sockets.contains(&entry.inode));
+        own.map(|entry| entry.local_address.port())
+    }
+
     /// The first line with a text, other than the returned lines.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {

@@ -48,10 +48,16 @@ fn service_manager_is_notified() {
     assert_eq!(service.code(), Some(0));
 }
 
-/// A port that is free now: the service manager opens the port.
-fn free_port() -> u16 {
-    let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
-    free.expect("a free port").port()
+/// A service behind `systemd-socket-activate` at a port that was free. Another process may bind the port first: the next port is tried.
+fn listening(start: impl Fn(u16) -> Service) -> (Service, u16) {
+    loop {
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+        let port = free.expect("a free port").port();
+        let service = start(port);
+        if !service.line("").contains("Address already in use") {
+            return (service, port);
+        }
+    }
 }
 
 /// Runs `cluster run ARGUMENTS` behind `systemd-socket-activate`, which waits for the first connection.
@@ -79,10 +85,10 @@ fn node_program_gets_activated_socket() {
     if !exists("systemd-socket-activate") {
         return;
     }
-    let port = free_port();
-    let script = SERVER.replace("listen(0,", &format!("listen({port},"));
-    let mut service = activated(&[("app.js", &script)], port, &["-n", "2", "app.js"]);
-    service.line("Listening on");
+    let (mut service, port) = listening(|port| {
+        let script = SERVER.replace("listen(0,", &format!("listen({port},"));
+        activated(&[("app.js", &script)], port, &["-n", "2", "app.js"])
+    });
     let first = get(port);
     service.line("slot 1: worker 2 is ready");
     text(&service.command("reload", &[]));
@@ -97,10 +103,10 @@ fn foreign_program_gets_activated_socket() {
     if !exists("systemd-socket-activate") {
         return;
     }
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
-    let arguments = ["-n", "1", "--listen", &listen, "/usr/bin/env", "python3", "app.py"];
-    let service = activated(&[("app.py", super::foreign::SERVER)], port, &arguments);
-    service.line("Listening on");
+    let (_service, port) = listening(|port| {
+        let listen = format!("127.0.0.1:{port}");
+        let arguments = ["-n", "1", "--listen", &listen, "/usr/bin/env", "python3", "app.py"];
+        activated(&[("app.py", super::foreign::SERVER)], port, &arguments)
+    });
     assert!(!get(port).is_empty());
 }
