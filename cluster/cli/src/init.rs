@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::options::{FILE, Options};
@@ -17,6 +17,9 @@ use crate::units::Time;
 
 /// The port of metrics and health checks in a container.
 const METRICS_PORT: u16 = 9090;
+
+/// The time, in seconds, until Kubernetes sends no further connections to a pod that ends.
+const ENDPOINT_DELAY: u64 = 5;
 
 /// The time between the last deadline of the workers and SIGKILL of the service.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -31,8 +34,8 @@ pub(crate) struct InitArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) write: Option<PathBuf>,
 
-    /// The port of the program.
-    #[arg(long, default_value_t = 8000)]
+    /// The port of the program, or of the first `--listen`.
+    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
 
     /// Print JSON: the files as objects with name and text, and errors.
@@ -81,12 +84,12 @@ struct Facts {
 pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
     let (options, is_new) = options(arguments)?;
     let facts = Facts::of(&options, arguments.port)?;
-    let mut files = vec![match arguments.system {
-        System::Systemd => systemd(&facts),
-        System::Docker => docker(&facts),
-        System::K8s => kubernetes(&facts),
-        System::Nginx => nginx(&facts),
-    }];
+    let mut files = match arguments.system {
+        System::Systemd => vec![systemd(&facts)],
+        System::Docker => vec![docker(&facts), docker_ignore()],
+        System::K8s => vec![kubernetes(&facts)],
+        System::Nginx => vec![nginx(&facts)],
+    };
     if is_new && arguments.system != System::Nginx {
         files.push(File { name: FILE.to_owned(), text: toml::to_string(&options)? });
     }
@@ -126,6 +129,7 @@ impl Facts {
         let seconds = |time: Option<Time>, default| time.map_or(Duration::from_secs(default), |time| time.0);
         let stop = seconds(options.shutdown, 30) + seconds(options.term, 5) + MARGIN;
         let port = options.listen.iter().flatten().next().map_or(port, |listen| listen.address.port());
+        ensure!(port != 0, "`listen` has port 0, a port of the kernel; the files need a fixed port");
         Ok(Facts {
             name: options.name.clone().unwrap_or(program.name),
             port,
@@ -216,10 +220,17 @@ ENTRYPOINT [\"cluster\", \"run\"]
     File { name: "Dockerfile".to_owned(), text }
 }
 
+/// The file next to `Dockerfile`: packages of the host may have the binaries of another system.
+fn docker_ignore() -> File {
+    File { name: "Dockerfile.dockerignore".to_owned(), text: "node_modules\n.git\n".to_owned() }
+}
+
 fn kubernetes(facts: &Facts) -> File {
     let Facts { name, port, stop, .. } = facts;
+    let grace = stop + ENDPOINT_DELAY;
     let text = format!(
-        "apiVersion: apps/v1
+        "---
+apiVersion: apps/v1
 kind: Deployment
 metadata:
   name: {name}
@@ -232,22 +243,30 @@ spec:
     metadata:
       labels: {{app: {name}}}
     spec:
-      # The deadlines of the workers, and a margin. A preStop hook is not needed: the shutdown drains.
-      terminationGracePeriodSeconds: {stop}
+      # The hook, the deadlines of the workers ({stop} s), and a margin.
+      terminationGracePeriodSeconds: {grace}
+      securityContext: {{runAsNonRoot: true}}
       containers:
-      - name: {name}
-        image: {name}:latest
-        env:
-        - name: CLUSTER_METRICS
-          value: 0.0.0.0:{METRICS_PORT}
-        ports:
-        - {{name: http, containerPort: {port}}}
-        - {{name: metrics, containerPort: {METRICS_PORT}}}
-        readinessProbe:
-          httpGet: {{path: /readyz, port: metrics}}
-          periodSeconds: 2
-        livenessProbe:
-          httpGet: {{path: /healthz, port: metrics}}
+        - name: {name}
+          image: {name}:latest
+          env:
+            - {{name: CLUSTER_METRICS, value: '0.0.0.0:{METRICS_PORT}'}}
+          ports:
+            - {{name: http, containerPort: {port}}}
+            - {{name: metrics, containerPort: {METRICS_PORT}}}
+          readinessProbe:
+            httpGet: {{path: /readyz, port: metrics}}
+            periodSeconds: 2
+          livenessProbe:
+            httpGet: {{path: /healthz, port: metrics}}
+          lifecycle:
+            # SIGTERM ends the accepting. Until the endpoint has been removed
+            # on all nodes, clients still connect to this pod.
+            preStop:
+              exec: {{command: [sleep, '{ENDPOINT_DELAY}']}}
+          securityContext:
+            allowPrivilegeEscalation: false
+            capabilities: {{drop: [ALL]}}
 ---
 apiVersion: v1
 kind: Service
@@ -256,7 +275,7 @@ metadata:
 spec:
   selector: {{app: {name}}}
   ports:
-  - {{name: http, port: 80, targetPort: http}}
+    - {{name: http, port: 80, targetPort: http}}
 "
     );
     File { name: format!("{name}.yaml"), text }
@@ -268,7 +287,8 @@ fn nginx(facts: &Facts) -> File {
         "# Included in the `http` block, for instance in /etc/nginx/conf.d.
 upstream {name} {{
     server 127.0.0.1:{port};
-    # A worker closes its idle connections during a reload; nginx repeats a request that it sent into such a close.
+    # A worker closes its idle connections during a reload. Into such a close, nginx repeats a GET, but no POST:
+    # a worker closes no connection within 500 ms of a request.
     keepalive 64;
 }}
 

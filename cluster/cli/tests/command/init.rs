@@ -1,10 +1,11 @@
 //! The files of `cluster init`, checked by the tools of their systems.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
-use super::support::{SERVER, command, error, exists, text};
+use super::support::{SERVER, command, error, exists, is_present, text};
 
 /// A directory with a program and the files for a system.
 fn files_of(system: &str) -> tempfile::TempDir {
@@ -61,16 +62,95 @@ fn nginx_configuration_is_valid() {
     text(&test.expect("nginx starts"));
 }
 
+/// Python packages of linters, installed once by `pip`. `None`: there is no registry.
+fn linter(name: &str) -> Option<Command> {
+    static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("linters");
+        let packages = ["yamllint==1.38.0", "kubernetes-validate==1.37.0", "gixy-ng==0.2.59"];
+        let mut pip = Command::new("python3");
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(&folder);
+        let is_installed = folder.join("bin/yamllint").exists() || succeeds(pip.args(packages));
+        is_installed.then_some(folder)
+    });
+    let folder = FOLDER.as_ref();
+    is_present("linters of PyPI", folder.is_some()).then_some(())?;
+    let mut command = Command::new("python3");
+    command.arg(folder?.join("bin").join(name)).env("PYTHONPATH", folder?);
+    Some(command)
+}
+
+/// `dockerfilelint`, installed once from npm.
+fn dockerfilelint() -> Option<Command> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dockerfilelint");
+    let binary = folder.join("node_modules/.bin/dockerfilelint");
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--silent", "--prefix"]);
+    let is_installed = binary.exists() || succeeds(npm.arg(&folder).arg("dockerfilelint@1.8.0"));
+    is_present("dockerfilelint of npm", is_installed).then(|| Command::new(binary))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    let output = command.output();
+    output.is_ok_and(|output| {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        output.status.success()
+    })
+}
+
+/// The output of a linter without findings.
+#[track_caller]
+fn passes(command: &mut Command, directory: &Path, arguments: &[&str]) -> String {
+    let output = command.args(arguments).current_dir(directory).output().expect("the linter starts");
+    let all = [&output.stdout[..], &output.stderr[..]].concat();
+    let all = String::from_utf8_lossy(&all).into_owned();
+    assert!(output.status.success(), "{all}");
+    all
+}
+
 #[test]
 fn container_files_have_the_deadlines() {
     let directory = files_of("docker");
     let docker = read(directory.path(), "Dockerfile");
     assert!(docker.contains("docker stop --time 30\n") && docker.contains("FROM node:"), "{docker}");
+    assert!(docker.contains("ENTRYPOINT [\"cluster\", \"run\"]\n"), "signals reach the command: {docker}");
+    assert!(read(directory.path(), "Dockerfile.dockerignore").contains("node_modules"));
     let directory = files_of("k8s");
     let manifests = read(directory.path(), "app.yaml");
-    assert!(manifests.contains("terminationGracePeriodSeconds: 30\n"), "{manifests}");
+    // The hook takes 5 s more.
+    assert!(manifests.contains("terminationGracePeriodSeconds: 35\n"), "{manifests}");
     assert!(manifests.contains("{path: /readyz, port: metrics}"), "{manifests}");
     let again = ["k8s", "--write", ".", "app.js"];
     let again = command(directory.path(), "init").args(again).output().expect("the command starts");
     assert!(error(&again).contains("app.yaml exists"));
+}
+
+#[test]
+fn linters_find_nothing() {
+    if let Some(mut lint) = dockerfilelint() {
+        let directory = files_of("docker");
+        assert!(passes(&mut lint, directory.path(), &["Dockerfile"]).contains("None found"));
+    }
+    let (manifests, server) = (files_of("k8s"), files_of("nginx"));
+    for (name, arguments) in
+        [("yamllint", &["--strict", "."][..]), ("kubernetes-validate", &["--strict", "app.yaml"])]
+    {
+        let Some(mut lint) = linter(name) else { return };
+        passes(&mut lint, manifests.path(), arguments);
+    }
+    let Some(mut lint) = linter("gixy") else { return };
+    passes(&mut lint, server.path(), &["app.conf"]);
+}
+
+/// The files need the port of the program.
+#[test]
+fn port_of_the_kernel_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    for (option, text) in
+        [(["--port", "0"], "0 is not in 1..=65535"), (["--listen", "127.0.0.1:0"], "need a fixed port")]
+    {
+        let arguments = [&["nginx"][..], &option, &["app.js"]].concat();
+        let refused = command(directory.path(), "init").args(arguments).output().expect("the command starts");
+        assert!(error(&refused).contains(text), "{}", error(&refused));
+    }
 }
