@@ -16,6 +16,7 @@ mod command {
     mod node_clients;
     mod node_programs;
     mod node_servers;
+    mod node_sockets;
     mod node_wrappers;
     mod support;
     mod systemd;

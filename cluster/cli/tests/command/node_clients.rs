@@ -1,10 +1,12 @@
 //! Node.js under test, and clients of Node.js servers.
 
 use std::env;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 
 use super::support::{LIMIT, command};
 
@@ -97,7 +99,7 @@ impl Client {
 /// A client: a script of Node.js. `line` returns the next line of the output.
 pub(crate) struct Script {
     child: Child,
-    lines: io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Script {
@@ -107,7 +109,9 @@ impl Script {
         command.args(["--eval", script, &port.to_string()]).current_dir(directory);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Node.js is installed");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Script { child, lines }
     }
 
@@ -120,7 +124,7 @@ impl Script {
 
     #[track_caller]
     pub(crate) fn line(&mut self) -> String {
-        self.lines.next().expect("a line before the end").expect("a text")
+        self.lines.recv_timeout(LIMIT).expect("a line before the end")
     }
 }
 
