@@ -1,6 +1,7 @@
 //! Received sockets, and the guards of the senders' counts. A dropped guard reaches the machine through a queue, because a
 //! primary has no lock. Only the drop of the owner closes a socket.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll};
@@ -93,25 +94,38 @@ impl Drop for CountGuard {
 pub(crate) struct Releases {
     guard: UnboundedSender<SocketId>,
     dropped: UnboundedReceiver<SocketId>,
+    /// The sockets with a guard.
+    taken: BTreeSet<SocketId>,
 }
 
 impl Default for Releases {
     fn default() -> Self {
         let (guard, dropped) = unbounded_channel();
-        Releases { guard, dropped }
+        Releases { guard, dropped, taken: BTreeSet::new() }
     }
 }
 
 impl Releases {
     /// Hands a received socket to the program, once.
-    pub(crate) fn take(&self, unix: &mut Unix, id: SocketId) -> Option<Received> {
+    pub(crate) fn take(&mut self, unix: &mut Unix, id: SocketId) -> Option<Received> {
+        // Also without a socket: the drop of the guard reports the number.
+        self.taken.insert(id);
         let guard = CountGuard { socket: id, dropped: self.guard.clone() };
         socket::take(unix, id).map(|socket| Received { socket, guard })
+    }
+
+    /// The sockets whose guards the program has not dropped.
+    pub(crate) fn taken(&self) -> Vec<SocketId> {
+        self.taken.iter().copied().collect()
     }
 
     /// The socket of the next dropped guard.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SocketId> {
         // `self.guard` is a sender, so the queue never ends.
-        self.dropped.poll_recv(cx).map(|socket| socket.expect("the queue has a sender"))
+        let dropped = self.dropped.poll_recv(cx).map(|socket| socket.expect("the queue has a sender"));
+        dropped.map(|socket| {
+            self.taken.remove(&socket);
+            socket
+        })
     }
 }

@@ -199,6 +199,16 @@ pub(crate) async fn within<T>(
 }
 
 impl OpenRequests {
+    /// Numbers the next request after `last`.
+    pub(crate) fn after(last: u64) -> Self {
+        OpenRequests { last, ..OpenRequests::default() }
+    }
+
+    /// The number of the last request.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The message of a new request, and the future reply.
     pub(crate) fn start<T: Serialize + ?Sized>(
         &mut self,

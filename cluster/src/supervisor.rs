@@ -17,19 +17,28 @@ use crate::primary::{self, ConnectionCounts};
 use crate::requests::OpenRequests;
 use crate::unix::{Pipes, Unix};
 
+mod handed_state;
+mod kept;
 mod logging;
+mod predecessor;
 mod restart_reasons;
 mod sending;
 mod signal_commands;
 mod supervisor_error;
 mod supervisor_handle;
+mod upgrade;
+mod upgrade_error;
 mod waiting;
 
+pub use kept::Kept;
 pub(crate) use logging::EventLog;
+pub use predecessor::Predecessor;
 pub use restart_reasons::RestartReasons;
 use signal_commands::{SignalCommand, SignalCommands};
 pub use supervisor_error::{HandleError, RunError, SupervisorError};
 pub use supervisor_handle::SupervisorHandle;
+pub use upgrade::Upgrade;
+pub use upgrade_error::UpgradeError;
 use waiting::Waiting;
 
 /// A primary that keeps a number of workers running: replaces workers that exit, reloads without losing a connection, scales,
@@ -79,6 +88,8 @@ pub struct Supervisor {
     /// The socket of the last event, closed at the next poll.
     unclaimed: Option<SocketId>,
     requests: OpenRequests,
+    /// After a hand-over, until the first poll.
+    blocked_signals: Vec<i32>,
 }
 
 /// The number of workers that keep every core busy: the cores available to this process, at least 1.
@@ -111,6 +122,7 @@ impl Supervisor {
             waiting: Waiting::default(),
             unclaimed: None,
             requests: OpenRequests::default(),
+            blocked_signals: Vec::new(),
         })
     }
 
@@ -271,6 +283,7 @@ impl Supervisor {
     }
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SupervisorEvent>> {
+        self.unblock_signals();
         if let Some(socket) = self.unclaimed.take() {
             drop(self.unix.take(socket));
             self.command(|machine| machine.primary_mut().release(socket));

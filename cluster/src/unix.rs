@@ -1,6 +1,8 @@
 //! The real operating system: performs the calls of a machine at once and returns events when polled. Each file is a kernel
 //! facility. No other part of the project touches a descriptor. Decisions belong to the machines.
 
+mod adopted_child;
+pub(crate) mod adoption;
 pub(crate) mod bind;
 mod channel;
 mod child;
@@ -12,6 +14,7 @@ mod exclusive;
 pub(crate) mod executable;
 mod fair_map;
 mod group;
+pub(crate) mod hand_over;
 pub(crate) mod inherit;
 mod listen;
 mod log_display;

@@ -12,7 +12,7 @@ use crate::adapter::{AdapterArguments, ExecArguments};
 use crate::init::InitArguments;
 use crate::options::Options;
 use crate::report;
-use crate::units::Scale;
+use crate::units::{Scale, Time};
 
 /// Runs any program as a cluster of workers, and reloads without losing a request.
 #[derive(Debug, Parser)]
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Scale(ScaleArguments),
     /// Replace the worker of a slot, without losing a request.
     Restart(RestartArguments),
+    /// Continue the service with the present file of this command, without losing a request or a worker.
+    Upgrade(UpgradeArguments),
     /// Shut the service down: workers finish their requests first.
     Stop(Target),
     /// Show the workers on the whole terminal, every second. Keys reload and scale.
@@ -138,6 +140,16 @@ pub(crate) struct ScaleArguments {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct UpgradeArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// The longest time of the new program's trial, and of the wait for other commands.
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(crate) timeout: Time,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RestartArguments {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -204,19 +216,24 @@ fn with_heading(argument: Arg) -> Arg {
     if heading.is_some() { argument.help_heading(heading) } else { argument }
 }
 
-/// The command line of this process. Ends the process after `--help`, and with an error of the line.
-pub(crate) fn parse() -> Arguments {
+/// The command line of this process.
+///
+/// # Errors
+/// The line is wrong, or asks for `--help`.
+pub(crate) fn parse() -> Result<Arguments, clap::Error> {
     let mut command = command();
-    let parsed = command.try_get_matches_from_mut(env::args_os()).and_then(|matches| {
-        Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
-    });
-    parsed.unwrap_or_else(|error| {
-        if error.use_stderr() && env::args_os().any(|argument| argument == "--json") {
-            report::print_json_failure(error.render().to_string().trim_end(), report::WRONG_LINE);
-            std::process::exit(report::WRONG_LINE.into());
-        }
-        error.exit()
-    })
+    command
+        .try_get_matches_from_mut(env::args_os())
+        .and_then(|matches| Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command)))
+}
+
+/// Ends the process after `--help`, or with the error of the line.
+pub(crate) fn exit(error: &clap::Error) -> ! {
+    if error.use_stderr() && env::args_os().any(|argument| argument == "--json") {
+        report::print_json_failure(error.render().to_string().trim_end(), report::WRONG_LINE);
+        std::process::exit(report::WRONG_LINE.into());
+    }
+    error.exit()
 }
 
 impl Command {
@@ -228,6 +245,7 @@ impl Command {
             | Command::Reload(target)
             | Command::Scale(ScaleArguments { target, .. })
             | Command::Restart(RestartArguments { target, .. })
+            | Command::Upgrade(UpgradeArguments { target, .. })
             | Command::Stop(target)
             | Command::Top(target)
             | Command::Logs(LogsArguments { target, .. })

@@ -12,7 +12,7 @@ use crate::plan::{Plan, Prepared};
 use crate::processes;
 use crate::report::{self, Coded};
 use crate::run;
-use crate::service::Service;
+use crate::service::{Service, ServiceMemory};
 use crate::units::Workers;
 
 /// Starts one worker, and stops the worker when ready.
@@ -32,10 +32,11 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     plan.options.give_up = Some(GiveUp::Exit);
     let format = plan.options.log_format.unwrap_or_default();
     run::start_log(format);
-    let Prepared { settings, has_preload, addresses, resources } = plan.prepare(&[])?;
+    let Prepared { settings, subject, addresses, resources } = plan.prepare(&[])?;
     let mut supervisor = Supervisor::new(settings)?;
     let feed = Feed::new();
-    let service = Service::new(&plan, has_preload, supervisor.handle(), feed.clone());
+    let service =
+        Service::new(&plan.options, subject, ServiceMemory::default(), supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);
     let mut found = Found { signal: plan.stop_signal(), ..Found::default() };
     found.addresses.extend(addresses.iter().map(ToString::to_string));

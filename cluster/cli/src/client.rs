@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::args::{
     EventsArguments, LogsArguments, RestartArguments, ScaleArguments, StatusArguments, Target,
+    UpgradeArguments,
 };
 use crate::feed::Record;
 use crate::protocol::{RecordKind, Reply, Request};
@@ -90,6 +91,11 @@ pub(crate) async fn scale(arguments: ScaleArguments) -> anyhow::Result<()> {
 /// `cluster restart`.
 pub(crate) async fn restart(arguments: RestartArguments) -> anyhow::Result<()> {
     carry_out(&arguments.target, &Request::Restart { slot: arguments.slot }).await
+}
+
+/// `cluster upgrade`.
+pub(crate) async fn upgrade(arguments: UpgradeArguments) -> anyhow::Result<()> {
+    carry_out(&arguments.target, &Request::Upgrade { timeout: arguments.timeout }).await
 }
 
 /// `cluster stop`.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::feed::Record;
 use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE};
 use crate::service::Service;
 use crate::socket_path;
+use crate::upgrade::Upgrades;
 
 /// The longest request in bytes.
 const LONGEST_REQUEST: u64 = 4_096;
@@ -76,13 +78,30 @@ impl Control {
         Ok(Control { listener, path: path.to_owned() })
     }
 
+    /// Takes the socket of an earlier program of this process.
+    ///
+    /// # Errors
+    /// The runtime cannot watch the socket.
+    pub(crate) fn after(socket: OwnedFd, path: PathBuf) -> io::Result<Control> {
+        let listener = UnixListener::from_std(socket.into())?;
+        Ok(Control { listener, path })
+    }
+
+    /// A copy of the socket, and the path.
+    ///
+    /// # Errors
+    /// The process has too many descriptors.
+    pub(crate) fn copy(&self) -> io::Result<(OwnedFd, PathBuf)> {
+        Ok((self.listener.as_fd().try_clone_to_owned()?, self.path.clone()))
+    }
+
     /// Answers requests until the future is dropped.
-    pub(crate) async fn serve(self, service: Arc<Service>) {
+    pub(crate) async fn serve(self, service: Arc<Service>, upgrades: Arc<Upgrades>) {
         let places = Arc::new(Semaphore::new(COMMANDS));
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => match places.clone().try_acquire_owned() {
-                    Ok(place) => drop(tokio::spawn(answer(stream, service.clone(), place))),
+                    Ok(place) => drop(tokio::spawn(answer(stream, service.clone(), upgrades.clone(), place))),
                     Err(_) => refuse(&stream),
                 },
                 Err(error) => {
@@ -121,14 +140,19 @@ fn refuse(stream: &UnixStream) {
 }
 
 /// Answers a command. The command has a place until the end.
-async fn answer(stream: UnixStream, service: Arc<Service>, _place: OwnedSemaphorePermit) {
-    let result = converse(stream, &service).await;
+async fn answer(
+    stream: UnixStream,
+    service: Arc<Service>,
+    upgrades: Arc<Upgrades>,
+    _place: OwnedSemaphorePermit,
+) {
+    let result = converse(stream, &service, &upgrades).await;
     if let Err(error) = result {
         tracing::debug!(%error, "a command has disconnected");
     }
 }
 
-async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
+async fn converse(stream: UnixStream, service: &Service, upgrades: &Upgrades) -> io::Result<()> {
     let user = stream.peer_cred()?.uid();
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
@@ -157,7 +181,14 @@ async fn converse(stream: UnixStream, service: &Service) -> io::Result<()> {
                 () = end, if follow => Ok(()),
             }
         }
-        Ok(request) => carry_out(request, service, &mut writer).await,
+        Ok(Request::Upgrade { timeout }) => {
+            let client = writer.as_ref().as_fd().try_clone_to_owned()?;
+            carry_out(upgrades.carry_out(timeout.0, client), service, &mut writer).await
+        }
+        Ok(request) => {
+            let _work = service.begin_work();
+            carry_out(service.carry_out(request), service, &mut writer).await
+        }
         Err(error) => send(&mut writer, &Reply::Failed { error: format!("{error:#}") }).await,
     }
 }
@@ -215,9 +246,13 @@ async fn follow_records(
 }
 
 /// Carries out a request. The client receives the events of the command.
-async fn carry_out(request: Request, service: &Service, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+async fn carry_out(
+    work: impl Future<Output = Reply>,
+    service: &Service,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<()> {
     let mut records = service.feed.subscribe();
-    let mut work = std::pin::pin!(service.carry_out(request));
+    let mut work = std::pin::pin!(work);
     let mut signs = interval(SIGN_OF_LIFE);
     let reply = loop {
         tokio::select! {
@@ -244,6 +279,7 @@ async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
     timeout(REPLY_TIME, writer.write_all(encode(reply).as_bytes())).await?
 }
 
-fn encode(reply: &Reply) -> String {
+/// The line of a reply.
+pub(crate) fn encode(reply: &Reply) -> String {
     serde_json::to_string(reply).expect("texts and numbers") + "\n"
 }

@@ -136,6 +136,15 @@ impl Feed {
         Feed { sender: broadcast::Sender::new(READER_RECORDS), recent: Arc::default() }
     }
 
+    /// Continues with the recent records of an earlier program.
+    pub(crate) fn after(records: Vec<Record>) -> Self {
+        let feed = Feed::new();
+        for record in records {
+            feed.publish(record);
+        }
+        feed
+    }
+
     pub(crate) fn publish(&self, record: Record) {
         let record = Arc::new(record);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,6 +159,13 @@ impl Feed {
         if let Some(record) = record(event).filter(|_| !is_repeated) {
             self.publish(Record::Event(record));
         }
+    }
+
+    /// Publishes an event of the command itself, and returns the record.
+    pub(crate) fn publish_text(&self, event: &str, text: String) -> Record {
+        let event = EventRecord { time: now(), event: event.to_owned(), slot: None, worker: None, text };
+        self.publish(Record::Event(event.clone()));
+        Record::Event(event)
     }
 
     /// All later records.

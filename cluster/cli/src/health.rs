@@ -36,21 +36,21 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The media type of Prometheus.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Starts the endpoints and the samples of the options. Both end with the process.
-///
-/// # Errors
-/// The address cannot be bound.
-pub(crate) async fn start(options: &Options, service: &Arc<Service>) -> anyhow::Result<()> {
-    if let Some(address) = options.metrics {
-        tokio::spawn(serve(bind(address).await?, routes(service.clone())));
+/// Starts the endpoints at a socket, and the samples of the options. Both end with the process.
+pub(crate) fn start(socket: Option<TcpListener>, options: &Options, service: &Arc<Service>) {
+    if let Some(socket) = socket {
+        tokio::spawn(serve(socket, routes(service.clone())));
     }
     if options.max_rss.is_some() {
         tokio::spawn(sample(service.clone()));
     }
-    Ok(())
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds the address of the endpoints.
+///
+/// # Errors
+/// The address cannot be bound.
+pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     let listener = bound.with_context(|| format!("cannot listen on {address} for `metrics`"))?;
     tracing::info!("metrics and health checks on http://{}/metrics", listener.local_addr()?);

@@ -8,7 +8,7 @@ use cluster::{Event, SupervisorEvent, WorkerId};
 use tokio::task::AbortHandle;
 use tracing::warn;
 
-use crate::plan::Plan;
+use crate::options::Options;
 use crate::processes::{self, OwnListener};
 use crate::units::Time;
 
@@ -32,12 +32,11 @@ struct Condition {
 }
 
 impl Hints {
-    pub(crate) fn of(plan: &Plan) -> Hints {
-        let options = &plan.options;
+    pub(crate) fn of(options: &Options, is_node: bool) -> Hints {
         let condition = Condition {
             ready: options.ready.clone(),
             has_sockets: options.listen.iter().flatten().next().is_some(),
-            is_node: plan.program.is_node,
+            is_node,
         };
         let limit = options.ready_timeout.map(|Time(limit)| limit / 2);
         let delay = limit.map_or(LATE, |limit| limit.min(LATE));

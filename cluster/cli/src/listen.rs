@@ -62,7 +62,7 @@ text_in_file!(Listen);
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
     /// The sockets that this process has bound: all except activated sockets.
-    listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<TcpListener>,
     /// The numbers of the descriptors in the service.
     pub(crate) numbers: Vec<u32>,
     /// The name of each.

@@ -4,6 +4,8 @@
 
 use std::process::ExitCode;
 
+use cluster::Predecessor;
+
 use crate::args::{Arguments, Command};
 
 mod adapter;
@@ -25,6 +27,8 @@ mod processes;
 mod program;
 mod protocol;
 mod report;
+mod resources;
+mod resume;
 mod run;
 mod service;
 mod settings;
@@ -34,12 +38,23 @@ mod status;
 mod systemd;
 mod top;
 mod units;
+mod upgrade;
 mod usage;
 mod watch;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Arguments { command } = args::parse();
+    let predecessor = Predecessor::find();
+    let Arguments { command } = match (args::parse(), predecessor) {
+        (Ok(Arguments { command: Command::Run(run) }), Some(predecessor)) => {
+            let is_json = run.json;
+            return report::code(Box::pin(resume::resume(&run, predecessor)).await, is_json);
+        }
+        (Ok(_), Some(predecessor)) => predecessor.give_up("the command is not `run`"),
+        (Err(error), Some(predecessor)) => predecessor.give_up(error),
+        (Ok(arguments), None) => arguments,
+        (Err(error), None) => args::exit(&error),
+    };
     let is_json = command.is_json();
     let result = match command {
         Command::Run(run) => run::run(*run).await,
@@ -49,6 +64,7 @@ async fn main() -> ExitCode {
         Command::Scale(scale) => client::scale(scale).await,
         Command::Restart(restart) => client::restart(restart).await,
         Command::Stop(target) => client::stop(target).await,
+        Command::Upgrade(upgrade) => client::upgrade(upgrade).await,
         Command::Top(target) => top::top(target).await,
         Command::Logs(logs) => client::logs(logs).await,
         Command::Events(events) => client::events(events).await,
@@ -57,8 +73,5 @@ async fn main() -> ExitCode {
         Command::Adapter(arguments) => adapter::run(arguments).await,
         Command::Exec(arguments) => adapter::exec(&arguments),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report::failure(&error, is_json),
-    }
+    report::code(result, is_json)
 }

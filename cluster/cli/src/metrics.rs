@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use cluster::{ConnectionCounts, RestartReason, SlotState, SupervisorEvent};
 use prometheus::core::Collector;
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
+use serde::{Deserialize, Serialize};
 
 use crate::status::SlotStatus;
 
@@ -16,12 +17,15 @@ use crate::status::SlotStatus;
 #[derive(Debug, Default)]
 pub(crate) struct Metrics(Mutex<Counts>);
 
-#[derive(Debug, Default)]
-struct Counts {
+/// The counts, also for a hand-over.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
     /// By slot and reason.
-    restarts: BTreeMap<(u32, &'static str), u64>,
+    restarts: BTreeMap<u32, BTreeMap<String, u64>>,
     /// By result.
-    reloads: BTreeMap<&'static str, u64>,
+    reloads: BTreeMap<String, u64>,
+    /// A reload during a hand-over has no duration.
+    #[serde(skip)]
     reload_started: Option<Instant>,
     last_reload: Option<Duration>,
     cut_workers: u64,
@@ -34,9 +38,9 @@ impl Metrics {
     pub(crate) fn observe(&self, event: &SupervisorEvent) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let SupervisorEvent::Restarting { slot, reason, .. } = event {
-            *counts.restarts.entry((slot.0, name(reason))).or_default() += 1;
+            counts.restart(slot.0, name(reason));
         } else if let SupervisorEvent::Hung { slot, .. } = event {
-            *counts.restarts.entry((slot.0, "hung")).or_default() += 1;
+            counts.restart(slot.0, "hung");
         } else if let SupervisorEvent::ReloadStarted { .. } = event {
             counts.reload_started = Some(Instant::now());
         } else if let SupervisorEvent::ReloadFinished { .. } = event {
@@ -49,6 +53,15 @@ impl Metrics {
         } else if let SupervisorEvent::ShutdownStarted = event {
             counts.is_shutting_down = true;
         }
+    }
+
+    /// Continues with the counts of an earlier program.
+    pub(crate) fn after(counts: Counts) -> Self {
+        Metrics(Mutex::new(counts))
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn is_shutting_down(&self) -> bool {
@@ -125,15 +138,19 @@ fn by_slot(slots: &[SlotStatus], value: impl Fn(&SlotStatus) -> Option<f64>) -> 
 }
 
 impl Counts {
-    fn end_reload(&mut self, result: &'static str) {
-        *self.reloads.entry(result).or_default() += 1;
+    fn restart(&mut self, slot: u32, reason: &str) {
+        *self.restarts.entry(slot).or_default().entry(reason.to_owned()).or_default() += 1;
+    }
+
+    fn end_reload(&mut self, result: &str) {
+        *self.reloads.entry(result.to_owned()).or_default() += 1;
         self.last_reload = self.reload_started.take().map(|start| start.elapsed());
     }
 
     fn record(&self, scrape: &Scrape) -> prometheus::Result<()> {
-        let restarts = self.restarts.iter();
-        let restarts =
-            restarts.map(|((slot, reason), count)| ([slot.to_string(), (*reason).to_owned()], float(*count)));
+        let restarts = self.restarts.iter().flat_map(|(slot, reasons)| {
+            reasons.iter().map(|(reason, count)| ([slot.to_string(), reason.clone()], float(*count)))
+        });
         let labels = ["slot", "reason"];
         scrape.counter(
             "cluster_restarts_total",

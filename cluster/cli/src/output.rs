@@ -1,27 +1,33 @@
 //! The output of the workers: read line by line, and written by a separate thread. A slow reader never blocks a
 //! worker: lines beyond a bound are dropped, and a line has the number of lost lines.
 
-use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use cluster::Pipe;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use anyhow::Context;
+use cluster::{Kept, Pipe, Predecessor};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout;
 
 use crate::feed::{Feed, OutputLine, Record, Stream, now};
 use crate::options::LogFormat;
+use crate::output::queue::Queue;
 
-/// The bytes kept for a slow reader.
-const QUEUED_BYTES: usize = 1 << 20;
+mod queue;
 
 /// The longest line in bytes; a longer line becomes several.
-const LONGEST_LINE: u64 = 16 << 10;
+const LONGEST_LINE: usize = 16 << 10;
+
+/// The bytes of a read.
+const CHUNK: usize = 8 << 10;
 
 /// The longest wait for the last lines: a process may hold a pipe of an exited worker open, and the reader may be stuck.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -31,116 +37,201 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub(crate) struct Output {
     sink: Sink,
     readers: JoinSet<()>,
-    /// The writing thread before the start. `None`: started.
-    writer: Option<Writer>,
-    /// Sent at the end of the writing thread.
+    open: OpenPipes,
+    /// Sent at the end of the writing thread. `None`: the thread has started.
+    writer: Option<oneshot::Sender<()>>,
     end: oneshot::Receiver<()>,
 }
 
-/// The thread that writes to standard output.
+/// The pipes of running readers.
+type OpenPipes = Arc<Mutex<Vec<Weak<OpenPipe>>>>;
+
+/// A pipe, and the bytes of a line without an end. At each await of a reader, every other byte is in the kernel.
 #[derive(Debug)]
-struct Writer {
-    queue: mpsc::Receiver<String>,
-    load: Arc<Load>,
-    end: oneshot::Sender<()>,
+struct OpenPipe {
+    stream: UnixStream,
+    source: Source,
+    part: Mutex<Vec<u8>>,
 }
 
-impl Writer {
-    fn start(self) {
-        thread::spawn(move || {
-            write_all(&self.queue, &self.load, &mut io::stdout());
-            // An error: the command no longer waits.
-            let _ = self.end.send(());
-        });
-    }
+/// The origin of a line.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Source {
+    slot: u32,
+    worker: u64,
+    stream: Stream,
 }
 
 /// Sends lines to the writing thread and to the feed.
 #[derive(Debug, Clone)]
 struct Sink {
-    lines: mpsc::Sender<String>,
-    load: Arc<Load>,
+    queue: Arc<Queue>,
     format: LogFormat,
     feed: Feed,
 }
 
-/// The lines between the workers and the reader.
-#[derive(Debug, Default)]
-struct Load {
-    queued_bytes: AtomicUsize,
-    dropped: AtomicU64,
+/// The output for a hand-over.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct OutputState {
+    pipes: Vec<(RawFd, Source, Vec<u8>)>,
+    queued: Vec<u8>,
+}
+
+/// The output from the side of a hand-over.
+#[derive(Debug)]
+pub(crate) struct OutputRemote {
+    open: OpenPipes,
+    queue: Arc<Queue>,
+}
+
+impl OutputRemote {
+    /// The state. The thread writes nothing from now on, until [`resume`](OutputRemote::resume).
+    pub(crate) fn stop(&self, kept: &mut Kept) -> OutputState {
+        OutputState { queued: self.queue.stop(), ..self.state(kept) }
+    }
+
+    /// The state without the lines of the thread.
+    pub(crate) fn state(&self, kept: &mut Kept) -> OutputState {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipes = open.iter().filter_map(Weak::upgrade).map(|pipe| {
+            let part = pipe.part.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            (kept.descriptor(&pipe.stream), pipe.source, part)
+        });
+        OutputState { pipes: pipes.collect(), queued: Vec::new() }
+    }
+
+    pub(crate) fn resume(&self) {
+        self.queue.resume();
+    }
 }
 
 impl Output {
     pub(crate) fn new(format: LogFormat, feed: Feed) -> Self {
-        let (lines, queue) = mpsc::channel();
-        let (sender, end) = oneshot::channel();
-        let load = Arc::<Load>::default();
-        let writer = Some(Writer { queue, load: load.clone(), end: sender });
-        Output { sink: Sink { lines, load, format, feed }, readers: JoinSet::new(), writer, end }
+        let (writer, end) = oneshot::channel();
+        let sink = Sink { queue: Arc::default(), format, feed };
+        Output { sink, readers: JoinSet::new(), open: OpenPipes::default(), writer: Some(writer), end }
     }
 
-    /// Reads a pipe of a worker to the end, in a task. The first call starts the thread: the start of a worker need not wait.
-    pub(crate) fn read(&mut self, pipe: Pipe, slot: u32, worker: u64, stream: Stream) {
-        if let Some(writer) = self.writer.take() {
-            writer.start();
+    /// Starts the thread for standard output, once: the start of the first worker need not wait.
+    fn start_thread(&mut self) {
+        let Some(writer) = self.writer.take() else { return };
+        let queue = self.sink.queue.clone();
+        thread::spawn(move || {
+            // Without the buffer of the library: a hand-over would lose the bytes.
+            match io::stdout().as_fd().try_clone_to_owned() {
+                Ok(stdout) => queue.write_all(&mut File::from(stdout)),
+                Err(error) => tracing::warn!(%error, "the output cannot be written"),
+            }
+            // An error: the command no longer waits.
+            let _ = writer.send(());
+        });
+    }
+
+    /// Takes the pipes and the queue of an earlier program.
+    ///
+    /// # Errors
+    /// The runtime cannot watch a pipe.
+    pub(crate) fn restore(
+        &mut self,
+        state: OutputState,
+        predecessor: &mut Predecessor,
+    ) -> anyhow::Result<()> {
+        if !state.queued.is_empty() {
+            self.sink.queue.push(&state.queued);
+            self.start_thread();
         }
+        for (number, source, part) in state.pipes {
+            let stream = std::os::unix::net::UnixStream::from(predecessor.descriptor(number));
+            let stream = UnixStream::from_std(stream).context("cannot read the output of a worker")?;
+            self.spawn(stream, source, part);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remote(&self) -> OutputRemote {
+        OutputRemote { open: self.open.clone(), queue: self.sink.queue.clone() }
+    }
+
+    /// Reads a pipe of a worker to the end, in a task.
+    pub(crate) fn read(&mut self, pipe: Pipe, slot: u32, worker: u64, stream: Stream) {
+        let (kept, socket) = pipe.into_parts();
+        self.spawn(socket, Source { slot, worker, stream }, kept);
+    }
+
+    fn spawn(&mut self, stream: UnixStream, source: Source, part: Vec<u8>) {
+        self.start_thread();
         while self.readers.try_join_next().is_some() {}
-        self.readers.spawn(read(pipe, slot, worker, stream, self.sink.clone()));
+        let pipe = Arc::new(OpenPipe { stream, source, part: Mutex::new(part) });
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|pipe| pipe.strong_count() > 0);
+        open.push(Arc::downgrade(&pipe));
+        drop(open);
+        self.readers.spawn(read(pipe, self.sink.clone()));
     }
 
     /// Waits until the last lines are written.
     pub(crate) async fn finish(self) {
-        let Output { sink, mut readers, writer, end } = self;
+        let Output { sink, mut readers, writer, end, .. } = self;
+        drop(writer);
         let _ = timeout(LAST_LINES, async { while readers.join_next().await.is_some() {} }).await;
-        drop((sink, readers, writer));
+        sink.queue.end();
         let _ = timeout(LAST_LINES, end).await;
     }
 }
 
-async fn read(pipe: Pipe, slot: u32, worker: u64, stream: Stream, sink: Sink) {
-    let mut reader = BufReader::new(pipe);
-    let mut line = Vec::new();
-    while let Ok(1..) = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).await {
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        let text = String::from_utf8_lossy(text).into_owned();
-        sink.write(OutputLine { time: now(), slot, worker, stream, line: text });
-        line.clear();
+async fn read(pipe: Arc<OpenPipe>, sink: Sink) {
+    let mut buffer = vec![0; CHUNK];
+    sink.write_lines(&pipe, &[]);
+    while pipe.stream.readable().await.is_ok() {
+        match pipe.stream.try_read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => sink.write_lines(&pipe, &buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+        // A worker that writes without a pause leaves turns to others.
+        consume_budget().await;
+    }
+    let last = std::mem::take(&mut *pipe.part.lock().unwrap_or_else(PoisonError::into_inner));
+    if !last.is_empty() {
+        sink.write(pipe.source, &last);
     }
 }
 
 impl Sink {
-    fn write(&self, line: OutputLine) {
+    /// Writes the complete lines, and keeps the rest.
+    fn write_lines(&self, pipe: &OpenPipe, bytes: &[u8]) {
+        let mut part = pipe.part.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only the new bytes, or the part of an earlier program, can have an end of a line.
+        part.extend_from_slice(bytes);
+        let mut start = 0;
+        loop {
+            let rest = &part[start..];
+            let end = rest.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
+            match end {
+                Some(end) => {
+                    self.write(pipe.source, &rest[..end]);
+                    start += end + 1;
+                }
+                None if rest.len() >= LONGEST_LINE => {
+                    self.write(pipe.source, &rest[..LONGEST_LINE]);
+                    start += LONGEST_LINE;
+                }
+                None => break,
+            }
+        }
+        part.drain(..start);
+    }
+
+    fn write(&self, source: Source, line: &[u8]) {
+        let Source { slot, worker, stream } = source;
+        let text = String::from_utf8_lossy(line).into_owned();
+        let line = OutputLine { time: now(), slot, worker, stream, line: text };
         let text = match self.format {
             LogFormat::Text => format!("{line}\n"),
             LogFormat::Json => serde_json::to_string(&line).expect("texts and numbers") + "\n",
         };
         self.feed.publish(Record::Output(line));
-        if self.load.queued_bytes.load(Ordering::Relaxed) + text.len() > QUEUED_BYTES {
-            self.load.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        self.load.queued_bytes.fetch_add(text.len(), Ordering::Relaxed);
-        // An error: the thread has panicked.
-        let _ = self.lines.send(text);
-    }
-}
-
-/// Writes lines until no sender is left.
-fn write_all(queue: &mpsc::Receiver<String>, load: &Load, to: &mut impl Write) {
-    let mut has_failed = false;
-    while let Ok(line) = queue.recv() {
-        // The workers continue, and the next line may be written.
-        if let Err(error) = to.write_all(line.as_bytes())
-            && !std::mem::replace(&mut has_failed, true)
-        {
-            tracing::warn!(%error, "the output cannot be written");
-        }
-        load.queued_bytes.fetch_sub(line.len(), Ordering::Relaxed);
-        let dropped = load.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            let _ =
-                writeln!(to, "cluster: {dropped} lines of output were dropped, because the reader is slow");
-        }
+        self.queue.push_line(&text);
     }
 }

@@ -13,6 +13,8 @@ use crate::args::RunArguments;
 use crate::listen::Sockets;
 use crate::options::{FILE, Options};
 use crate::program::Program;
+use crate::resources::Resources;
+use crate::service::Subject;
 use crate::systemd::Activated;
 use crate::{preload, settings, socket_path};
 
@@ -31,19 +33,10 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) settings: SupervisorSettings,
-    /// Whether Node.js loads the preload before the program.
-    pub(crate) has_preload: bool,
+    pub(crate) subject: Subject,
     /// The bound addresses.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) resources: Resources,
-}
-
-/// The resources of the workers until the end.
-#[derive(Debug)]
-pub(crate) struct Resources {
-    _sockets: Sockets,
-    /// The directory of the sockets for `sd_notify`.
-    _notify: Option<TempDir>,
 }
 
 impl Plan {
@@ -91,9 +84,14 @@ impl Plan {
             settings::settings(&self.options, program, preload.as_deref(), &sockets, ready.is_some())?;
         Ok(Prepared {
             settings,
-            has_preload,
+            subject: Subject {
+                name: self.name.clone(),
+                program: self.line.clone(),
+                has_preload,
+                is_node: self.program.is_node,
+            },
             addresses: sockets.addresses.clone(),
-            resources: Resources { _sockets: sockets, _notify: notify },
+            resources: Resources::new(sockets, notify, activated),
         })
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::feed::Record;
 use crate::status::Status;
-use crate::units::Scale;
+use crate::units::{Scale, Time};
 
 /// A command of another process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,11 @@ pub(crate) enum Request {
         slot: u32,
     },
     Stop,
+    /// Continue with the present file of the command.
+    Upgrade {
+        /// The longest time of the trial.
+        timeout: Time,
+    },
     /// The recent records, and with `follow` all later records until the client disconnects.
     Records {
         kind: RecordKind,

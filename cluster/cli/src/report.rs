@@ -73,8 +73,13 @@ pub(crate) async fn output_closed() {
     let _ = wait.await;
 }
 
+/// The exit code of a command. A failure is printed.
+pub(crate) fn code(result: anyhow::Result<()>, is_json: bool) -> ExitCode {
+    result.map_or_else(|error| failure(&error, is_json), |()| ExitCode::SUCCESS)
+}
+
 /// Prints a failure and its causes to standard error, and returns the exit code.
-pub(crate) fn failure(error: &anyhow::Error, is_json: bool) -> ExitCode {
+fn failure(error: &anyhow::Error, is_json: bool) -> ExitCode {
     let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     if io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         // The reader has closed the pipe, as in `cluster logs | head`.

@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use cluster::Supervisor;
+use tokio::net::TcpListener;
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
@@ -15,11 +17,13 @@ use tracing_subscriber::fmt::time::FormatTime;
 use crate::args::RunArguments;
 use crate::control::Control;
 use crate::feed::{self, Feed};
-use crate::options::LogFormat;
+use crate::options::{LogFormat, Options};
 use crate::output::Output;
 use crate::plan::{Plan, Prepared};
-use crate::service::Service;
-use crate::systemd::{self, Notifications, Notifier};
+use crate::resources::Resources;
+use crate::service::{Service, ServiceMemory, Subject};
+use crate::systemd::{self, Notifications, Notifier, Reported};
+use crate::upgrade::{Handed, Upgrades};
 use crate::watch::watch;
 use crate::{health, report, socket_path};
 
@@ -34,7 +38,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let format = plan.options.log_format.unwrap_or_default();
     start_log(format);
     let activated = systemd::activated()?;
-    let Prepared { settings, has_preload, addresses, resources } = plan.prepare(&activated)?;
+    let Prepared { settings, subject, addresses, resources } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
     plan.program.prepare(&plan.options.directory()?)?;
     // After the script before the program: the script keeps the limit.
@@ -45,16 +49,62 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     for own in activated {
         supervisor.adopt_listener(own.descriptor).context("cannot use a socket of the service manager")?;
     }
+    let metrics = match plan.options.metrics {
+        Some(address) => Some(health::bind(address).await?),
+        None => None,
+    };
+    let feed = Feed::new();
+    let output = Output::new(format, feed.clone());
+    let memory = Memory { service: ServiceMemory::serving(&addresses), ..Memory::default() };
+    let parts = Parts { options: plan.options, subject, control, metrics, resources, feed, output, memory };
+    serve(parts, supervisor).await
+}
+
+/// The parts of a service beside the supervisor.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) options: Options,
+    pub(crate) subject: Subject,
+    pub(crate) control: Control,
+    pub(crate) metrics: Option<TcpListener>,
+    pub(crate) resources: Resources,
+    pub(crate) feed: Feed,
+    pub(crate) output: Output,
+    pub(crate) memory: Memory,
+}
+
+/// The memory of a service from an earlier program.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) service: ServiceMemory,
+    pub(crate) reported: Reported,
+}
+
+/// Serves until the supervisor has ended.
+///
+/// # Errors
+/// A watched path does not exist, or the supervisor has given up.
+pub(crate) async fn serve(parts: Parts, mut supervisor: Supervisor) -> anyhow::Result<()> {
+    let Parts { options, subject, control, metrics, resources, feed, mut output, memory } = parts;
     let notifications = Notifications::start();
     tokio::spawn(notifications.clone().watch(supervisor.handle()));
-    let feed = Feed::new();
-    let service = Arc::new(Service::new(&plan, has_preload, supervisor.handle(), feed.clone()));
-    service.serves(&addresses);
-    health::start(&plan.options, &service).await?;
-    let _watch = plan.options.watch.map(|paths| watch(&paths, supervisor.handle())).transpose()?;
-    let commands = tokio::spawn(control.serve(service.clone()));
-    let mut output = Output::new(format, feed);
-    let mut notifier = Notifier::new(notifications);
+    let notifier = Notifier::after(memory.reported, notifications);
+    let service = Service::new(&options, subject.clone(), memory.service, supervisor.handle(), feed);
+    let service = Arc::new(service);
+    let handed = Handed {
+        control: control.copy()?,
+        metrics: metrics.as_ref().map(|socket| socket.as_fd().try_clone_to_owned()).transpose()?,
+        resources,
+        service: service.clone(),
+        output: output.remote(),
+        notifier: notifier.clone(),
+        options: options.clone(),
+        subject,
+    };
+    let upgrades = Arc::new(Upgrades::new(supervisor.handle(), handed));
+    health::start(metrics, &options, &service);
+    let _watch = options.watch.map(|paths| watch(&paths, supervisor.handle())).transpose()?;
+    let commands = tokio::spawn(control.serve(service.clone(), upgrades));
     let result = supervisor.run_with(|supervisor, event| {
         service.observe(supervisor, event, &mut output);
         notifier.observe(supervisor, event);
@@ -63,7 +113,6 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     output.finish().await;
     commands.abort();
     let _ = commands.await;
-    drop(resources);
     Ok(result?)
 }
 

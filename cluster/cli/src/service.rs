@@ -2,19 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use cluster::{
     Event, HandleError, RestartReasons, SlotId, SlotInfo, SlotState, Supervisor, SupervisorEvent,
     SupervisorHandle, WorkerId,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::feed::{Feed, Stream};
 use crate::hint::Hints;
-use crate::metrics::Metrics;
+use crate::metrics::{Counts, Metrics};
+use crate::options::Options;
 use crate::output::Output;
-use crate::plan::Plan;
 use crate::protocol::{Reply, Request};
 use crate::statistics::{self, Answers};
 use crate::status::{SlotStatus, Status};
@@ -34,21 +35,77 @@ pub(crate) struct Service {
     /// `None`: the workers have no preload.
     statistics: Option<Answers>,
     hints: Hints,
+    /// Shared by each command at work.
+    work: Arc<()>,
+}
+
+/// The subject of a service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Subject {
+    pub(crate) name: String,
+    /// The command of a worker, as written.
+    pub(crate) program: String,
+    /// Whether Node.js loads the preload before the program.
+    pub(crate) has_preload: bool,
+    /// Whether Node.js runs in the worker, as far as the command shows.
+    pub(crate) is_node: bool,
+}
+
+/// The memory of a service from an earlier program.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ServiceMemory {
+    uptime: Duration,
+    addresses: BTreeSet<String>,
+    counts: Counts,
+}
+
+impl ServiceMemory {
+    /// A new service with addresses that the service itself has bound.
+    pub(crate) fn serving(bound: &[SocketAddr]) -> Self {
+        let addresses = bound.iter().map(SocketAddr::to_string).collect();
+        ServiceMemory { addresses, ..ServiceMemory::default() }
+    }
 }
 
 impl Service {
-    pub(crate) fn new(plan: &Plan, has_preload: bool, supervisor: SupervisorHandle, feed: Feed) -> Self {
-        let (started, addresses, metrics) = (Instant::now(), Mutex::default(), Metrics::default());
-        let (name, program) = (plan.name.clone(), plan.line.clone());
-        let statistics = has_preload.then(Answers::default);
-        let (hints, reasons) = (Hints::of(plan), Mutex::default());
-        Service { feed, name, program, started, supervisor, addresses, metrics, reasons, statistics, hints }
+    pub(crate) fn new(
+        options: &Options,
+        subject: Subject,
+        memory: ServiceMemory,
+        supervisor: SupervisorHandle,
+        feed: Feed,
+    ) -> Self {
+        let Subject { name, program, has_preload, is_node } = subject;
+        let started = Instant::now().checked_sub(memory.uptime).unwrap_or_else(Instant::now);
+        Service {
+            feed,
+            name,
+            program,
+            started,
+            supervisor,
+            addresses: Mutex::new(memory.addresses),
+            metrics: Metrics::after(memory.counts),
+            statistics: has_preload.then(Answers::default),
+            reasons: Mutex::default(),
+            hints: Hints::of(options, is_node),
+            work: Arc::default(),
+        }
     }
 
-    /// Adds addresses that the service itself has bound.
-    pub(crate) fn serves(&self, bound: &[SocketAddr]) {
-        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        addresses.extend(bound.iter().map(SocketAddr::to_string));
+    /// The memory for a hand-over.
+    pub(crate) fn memory(&self) -> ServiceMemory {
+        let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ServiceMemory { uptime: self.started.elapsed(), addresses, counts: self.metrics.counts() }
+    }
+
+    /// Begins the work for a command, until the drop of the value.
+    pub(crate) fn begin_work(&self) -> Arc<()> {
+        self.work.clone()
+    }
+
+    /// Whether the service works for a command.
+    pub(crate) fn is_at_work(&self) -> bool {
+        Arc::strong_count(&self.work) > 1
     }
 
     /// Publishes an event, and reads the output of a new worker.
@@ -97,7 +154,7 @@ impl Service {
                 Err(error) => return Reply::Failed { error },
             },
             Request::Stop => self.supervisor.shutdown().await,
-            Request::Records { .. } => unreachable!("records need no supervisor"),
+            Request::Records { .. } | Request::Upgrade { .. } => unreachable!("`control` carries them out"),
         };
         match result {
             Ok(()) => Reply::Done,

@@ -4,12 +4,14 @@
 use std::env;
 use std::net::SocketAddr;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
 use cluster::{ReloadScope, SlotState, Supervisor, SupervisorEvent, SupervisorHandle};
 use nix::sys::socket::{SockaddrStorage, getsockname};
 use sd_notify::NotifyState;
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 /// Notifications kept for a slow service manager.
@@ -81,46 +83,63 @@ impl Notifications {
     }
 }
 
-/// The last state reported to the service manager.
-#[derive(Debug)]
+/// Reports changes to the service manager.
+#[derive(Debug, Clone)]
 pub(crate) struct Notifier {
     notifications: Notifications,
+    reported: Arc<Mutex<Reported>>,
+}
+
+/// The last state reported to the service manager.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Reported {
     is_ready: bool,
     is_reloading: bool,
     status: String,
 }
 
 impl Notifier {
-    pub(crate) fn new(notifications: Notifications) -> Self {
-        Notifier { notifications, is_ready: false, is_reloading: false, status: String::new() }
+    /// Continues after the reports of an earlier program, and repeats the state: the last report may be lost.
+    pub(crate) fn after(reported: Reported, notifications: Notifications) -> Self {
+        let mut changes = Vec::new();
+        if reported.is_ready && !reported.is_reloading {
+            changes.extend([NotifyState::Ready, NotifyState::Status(&reported.status)]);
+        }
+        notifications.send(&changes);
+        Notifier { notifications, reported: Arc::new(Mutex::new(reported)) }
+    }
+
+    pub(crate) fn reported(&self) -> Reported {
+        self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reports the changes by an event.
-    pub(crate) fn observe(&mut self, supervisor: &Supervisor, event: &SupervisorEvent) {
+    pub(crate) fn observe(&self, supervisor: &Supervisor, event: &SupervisorEvent) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = supervisor.slots();
         let ready = slots.iter().filter(|slot| slot.state == SlotState::Ready).count();
         let mut changes = Vec::new();
         if let SupervisorEvent::SlotReady { .. } = event
-            && !self.is_ready
+            && !reported.is_ready
         {
-            self.is_ready = true;
+            reported.is_ready = true;
             changes.push(NotifyState::Ready);
         } else if let SupervisorEvent::ReloadStarted { scope: ReloadScope::All, .. } = event {
-            self.is_reloading = true;
+            reported.is_reloading = true;
             changes.push(NotifyState::Reloading);
             changes.extend(NotifyState::monotonic_usec_now().ok());
         } else if let SupervisorEvent::ReloadFinished { scope: ReloadScope::All, .. }
         | SupervisorEvent::ReloadAbandoned { scope: ReloadScope::All, .. } = event
         {
-            self.is_reloading = false;
+            reported.is_reloading = false;
             changes.push(NotifyState::Ready);
         } else if let SupervisorEvent::ShutdownStarted = event {
             changes.push(NotifyState::Stopping);
         }
-        let reload = if self.is_reloading { ", reloading" } else { "" };
+        let reload = if reported.is_reloading { ", reloading" } else { "" };
         let status = format!("{ready} of {} workers ready{reload}", slots.len());
-        if status != self.status {
-            self.status.clone_from(&status);
+        if status != reported.status {
+            reported.status.clone_from(&status);
             changes.push(NotifyState::Status(&status));
         }
         self.notifications.send(&changes);

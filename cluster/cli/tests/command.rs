@@ -20,4 +20,6 @@ mod command {
     mod node_wrappers;
     mod support;
     mod systemd;
+    mod upgrade;
+    mod upgrade_failures;
 }

@@ -38,6 +38,11 @@ impl Waiting {
         }
     }
 
+    /// Whether a caller waits.
+    pub(super) fn is_busy(&self) -> bool {
+        !(self.reloads.is_empty() && self.scalings.is_empty() && self.shutdowns.is_empty())
+    }
+
     pub(super) fn is_finished(&self) -> Arc<AtomicBool> {
         self.is_finished.clone()
     }

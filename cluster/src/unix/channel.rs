@@ -21,6 +21,10 @@ use tokio::net::UnixStream;
 
 use super::descriptor::kind;
 
+mod channel_state;
+
+pub(super) use channel_state::ChannelState;
+
 /// The size of a read in bytes, as in Node.
 pub(super) const READ: usize = 64 << 10;
 

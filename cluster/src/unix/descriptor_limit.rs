@@ -21,9 +21,14 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
         return Ok(());
     }
     setrlimit(Resource::Nofile, Rlimit { current: former.maximum, maximum: former.maximum })?;
+    keep_former(former);
+    Ok(())
+}
+
+/// Sets the limit for new processes: an earlier program of the process may have raised the limit.
+pub(super) fn keep_former(former: Rlimit) {
     // An error: a call before this one has raised the limit.
     let _ = FORMER.set(former);
-    Ok(())
 }
 
 /// The limit for a new process. `None`: the process inherits the limit of this process.

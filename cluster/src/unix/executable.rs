@@ -16,8 +16,16 @@ const DELETED: &str = " (deleted)";
 /// The absolute path of this program at the start; by now the path may lead to another file, or to no file. The first
 /// call decides: neither a later change of the working directory nor a new file at the path matters.
 pub(crate) fn path() -> io::Result<&'static Path> {
-    static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
     PATH.get_or_init(find).as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
+
+/// Sets the path of an earlier program of this process, before the first call of [`path`]: after a failed upgrade the path leads to the failed
+/// program, and the next upgrade tries the path again.
+pub(crate) fn keep_path(path: PathBuf) {
+    // An error: the path is known.
+    let _ = PATH.set(Some(path));
 }
 
 /// The name of the program in the arguments, if the name leads to the running file, else the path in the kernel. Symbolic

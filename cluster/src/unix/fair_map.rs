@@ -33,6 +33,10 @@ impl<K: Ord + Copy, V> FairMap<K, V> {
         self.entries.keys().copied()
     }
 
+    pub(super) fn entries(&self) -> impl Iterator<Item = (K, &V)> {
+        self.entries.iter().map(|(key, value)| (*key, value))
+    }
+
     /// The entries, in the order of the keys.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.entries.values()

@@ -6,6 +6,7 @@ use cluster_core::{Errno, ProcessGroup, Signal};
 use nix::errno::Errno as Failure;
 use nix::sys::signal::{self, kill, killpg};
 use nix::unistd::{Pid, setpgid, setsid};
+use serde::{Deserialize, Serialize};
 
 use super::errno;
 
@@ -20,7 +21,7 @@ pub(super) fn enter(group: ProcessGroup) -> io::Result<()> {
 }
 
 /// The receivers of a worker's signals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Receivers {
     Process,
     Group,

@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use cluster_core::{Errno, Serialization, WorkerId};
 use socket2::{SockRef, Type};
 
+use super::adoption::adopt_checked;
 use super::spawn::written;
 use super::variables::variables;
 use super::{errno, signals};
@@ -49,32 +50,9 @@ fn take_channel(value: &OsStr) -> Result<UnixStream, RoleError> {
     let Some(number) = text.parse::<RawFd>().ok().filter(|number| *number > 2) else {
         return Err(RoleError::ChannelNumber { value: text });
     };
-    let channel = adopt(number).map_err(|error| RoleError::Channel { number, errno: errno(&error) })?;
+    let channel =
+        adopt_checked(number, check).map_err(|error| RoleError::Channel { number, errno: errno(&error) })?;
     Ok(channel.into())
-}
-
-/// Takes ownership of an inherited Unix stream socket by number and sets close-on-exec.
-fn adopt(number: RawFd) -> io::Result<OwnedFd> {
-    if opened_here(number)? {
-        return Err(failure(Errno::EBADF));
-    }
-    #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-    // SAFETY: the descriptor is open (`opened_here` has read the flags), and nothing in this process owns the descriptor.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    check(descriptor)?;
-    rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;
-    #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-    // SAFETY: as above. The descriptor is close-on-exec now, so `opened_here` rejects a second call.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Whether this program has opened the descriptor: an inherited descriptor is not close-on-exec, a descriptor of Rust's
-/// library is.
-fn opened_here(number: RawFd) -> io::Result<bool> {
-    #[expect(unsafe_code, reason = "no safe call checks whether a number is a descriptor")]
-    // SAFETY: F_GETFD touches no memory and returns EBADF for a closed number.
-    let flags = unsafe { nix::libc::fcntl(number, nix::libc::F_GETFD) };
-    if flags < 0 { Err(io::Error::last_os_error()) } else { Ok(flags & nix::libc::FD_CLOEXEC != 0) }
 }
 
 fn check(descriptor: BorrowedFd<'_>) -> io::Result<()> {
@@ -90,8 +68,7 @@ fn failure(errno: Errno) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
-    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::fd::AsFd;
 
     /// Only a stream between local processes is a channel.
     #[test]
@@ -104,16 +81,5 @@ mod tests {
         for other in [datagrams.as_fd(), tcp.as_fd(), udp.as_fd()] {
             assert_eq!(check(other).map_err(|error| errno(&error)), Err(Errno::EPROTO));
         }
-    }
-
-    /// A descriptor without close-on-exec was inherited; a closed descriptor is an error.
-    #[test]
-    fn opened_descriptor_is_not_inherited() {
-        let opened = File::open("/dev/null").expect("a file");
-        let inherited = nix::unistd::dup(&opened).expect("a duplicate");
-        assert!(opened_here(opened.as_raw_fd()).expect("an open number"));
-        assert!(!opened_here(inherited.as_raw_fd()).expect("an open number"));
-        let closed = opened_here(1_000_000).map_err(|error| errno(&error));
-        assert_eq!(closed.err(), Some(Errno::EBADF));
     }
 }

@@ -2,11 +2,12 @@
 //! connection to a worker or delivers the connection to the application.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -22,6 +23,14 @@ pub(super) struct Listening {
     paused: bool,
     /// The descriptors that no connection may use. `None`: a connection may use the last descriptor.
     reserve: Option<Reserve>,
+}
+
+/// A listening socket as plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ListeningState {
+    pub(super) descriptor: RawFd,
+    pub(super) paused: bool,
+    pub(super) is_shared: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +60,15 @@ impl Listening {
     /// Leaves the last descriptors of the process to other uses.
     pub(super) fn with_reserve(self) -> Self {
         Listening { reserve: Some(Reserve::new()), ..self }
+    }
+
+    pub(super) fn state(&self) -> ListeningState {
+        let is_shared = match &self.socket {
+            Source::Own(_) => false,
+            #[cfg(target_os = "linux")]
+            Source::Shared(_) => true,
+        };
+        ListeningState { descriptor: self.socket().as_raw_fd(), paused: self.paused, is_shared }
     }
 
     /// Whether to leave connections in the kernel.

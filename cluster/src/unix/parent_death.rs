@@ -2,7 +2,8 @@
 //!
 //! The kernel sends the signal when the *thread* exits that has forked the worker. The threads of a program end before the
 //! process: tokio ends a thread of its blocking pool after ten idle seconds, and all of its threads at the end of a runtime.
-//! Therefore one thread, which ends only with the process, forks every worker with such a signal.
+//! Therefore a thread that ends only with the process forks every worker with such a signal: the main thread, if the supervisor runs
+//! there, or a thread of this file. The thread that calls `execve` becomes the main thread and keeps the workers; every other thread ends.
 
 use std::io;
 use std::process::Command;
@@ -21,6 +22,9 @@ static FORKING: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 
 /// Starts a program from the thread that ends only with this process.
 pub(super) fn spawn(program: Command) -> io::Result<Child> {
+    if is_main_thread() {
+        return tokio::process::Command::from(program).spawn();
+    }
     let runtime = Handle::current();
     let (answer, child) = mpsc::channel();
     let job: Job = Box::new(move || {
@@ -37,6 +41,22 @@ pub(super) fn spawn(program: Command) -> io::Result<Child> {
         jobs.ok_or(io::ErrorKind::Other)?.map_err(|_| io::ErrorKind::Other)?;
     }
     child.recv().map_err(io::Error::other)?
+}
+
+/// The main thread ends only with the process, too.
+#[cfg(target_os = "linux")]
+fn is_main_thread() -> bool {
+    nix::unistd::gettid() == nix::unistd::getpid()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_main_thread() -> bool {
+    false
+}
+
+/// Whether the thread has forked workers.
+pub(super) fn has_thread() -> bool {
+    FORKING.lock().is_ok_and(|forking| forking.is_some())
 }
 
 fn start_thread() -> io::Result<Sender<Job>> {

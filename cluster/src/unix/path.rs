@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// The mode bits for every user to read or write.
@@ -26,6 +27,23 @@ impl BoundPath {
     fn new(path: PathBuf) -> io::Result<Self> {
         let identity = identity(&path)?;
         Ok(BoundPath { path, identity })
+    }
+}
+
+/// A bound path as plain data: a drop removes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PathState {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl BoundPath {
+    pub(super) fn state(&self) -> PathState {
+        PathState { path: self.path.clone(), identity: self.identity }
+    }
+
+    pub(super) fn restore(state: PathState) -> Self {
+        BoundPath { path: state.path, identity: state.identity }
     }
 }
 

@@ -1,12 +1,16 @@
 //! The primary's ends of a worker's pipes. Output is kept until the program takes a pipe, up to a bound.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+
+use super::adoption::adopt;
 
 /// The bytes read from a pipe in a turn.
 const TURN: usize = 65_536;
@@ -23,7 +27,25 @@ pub struct Pipe {
     has_ended: bool,
 }
 
+/// A pipe not taken by the program, as plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PipeState {
+    pub(super) descriptor: RawFd,
+    kept: Vec<u8>,
+    has_ended: bool,
+}
+
 impl Pipe {
+    pub(super) fn state(&self) -> PipeState {
+        let kept = self.kept[self.given..].to_vec();
+        PipeState { descriptor: self.stream.as_raw_fd(), kept, has_ended: self.has_ended }
+    }
+
+    pub(super) fn restore(state: PipeState) -> io::Result<Self> {
+        let pipe = Pipe::new(adopt(state.descriptor)?.into())?;
+        Ok(Pipe { kept: state.kept, has_ended: state.has_ended, ..pipe })
+    }
+
     pub(super) fn new(stream: net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let stream = UnixStream::from_std(stream)?;

@@ -1,6 +1,7 @@
 //! A child process: signals, and the exit, by pidfd where the kernel has pidfds and by SIGCHLD elsewhere. Waits for this
 //! child alone: other children belong to the program.
 
+use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -8,19 +9,28 @@ use std::time::Duration;
 
 use cluster_core::{Errno, ExitStatus, Signal};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use tokio::process::Child;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::adopted_child::AdoptedChild;
 use super::group::{Receivers, RemainingGroup};
 
 /// The time for which a process may run after the close of the channel: more than the five seconds of a Rust worker
 /// after the loss of the primary.
 const GRACE: Duration = Duration::from_secs(10);
 
+#[derive(Debug)]
+enum ChildSource {
+    Spawned(Child),
+    /// Started by an earlier program of this process.
+    Adopted(AdoptedChild),
+}
+
 /// A child process before the report of the exit.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
+    child: ChildSource,
     /// The process id, also after the child was reaped.
     number: Option<Pid>,
     receivers: Receivers,
@@ -31,22 +41,64 @@ pub(super) struct Process {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
+/// A child process as plain data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProcessState {
+    number: i32,
+    receivers: Receivers,
+    ended: Option<ExitStatus>,
+    left_unread: Option<usize>,
+    /// The time until the deadline.
+    deadline: Option<Duration>,
+}
+
 impl Process {
+    pub(super) fn state(&self) -> ProcessState {
+        let left = |deadline: &Pin<Box<Sleep>>| deadline.deadline().saturating_duration_since(Instant::now());
+        ProcessState {
+            number: self.number.expect("a child has its number from the start").as_raw(),
+            receivers: self.receivers,
+            ended: self.ended,
+            left_unread: self.left_unread,
+            deadline: self.deadline.as_ref().map(left),
+        }
+    }
+
+    /// Watches a child of an earlier program of this process.
+    pub(super) fn restore(state: &ProcessState) -> io::Result<Self> {
+        let ProcessState { number, receivers, ended, left_unread, deadline } = *state;
+        Ok(Process {
+            child: ChildSource::Adopted(AdoptedChild::new(number, ended.is_some())?),
+            number: Some(Pid::from_raw(number)),
+            receivers,
+            ended,
+            left_unread,
+            deadline: deadline.map(|left| Box::pin(sleep(left))),
+        })
+    }
+
     /// Watches a child. A drop before the exit leaves the child running; the runtime reaps the child.
     pub(super) fn new(child: Child, receivers: Receivers) -> Self {
         let number = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let child = ChildSource::Spawned(child);
         Process { child, number, receivers, ended: None, left_unread: None, deadline: None }
     }
 
     /// The process id; `None` after the child was reaped.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.child.id()
+        match &self.child {
+            ChildSource::Spawned(child) => child.id(),
+            ChildSource::Adopted(child) => child.id(),
+        }
     }
 
     /// The exit status; later calls return the same.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ExitStatus> {
         if self.ended.is_none()
-            && let Poll::Ready(status) = pin!(self.child.wait()).poll(cx)
+            && let Poll::Ready(status) = match &mut self.child {
+                ChildSource::Spawned(child) => pin!(child.wait()).poll(cx),
+                ChildSource::Adopted(child) => child.poll_wait(cx),
+            }
         {
             // ECHILD is the only failure: another part of this process has reaped the child.
             self.ended = Some(status.map_or(ExitStatus::ReapedElsewhere, translate));

@@ -13,7 +13,7 @@ use super::path::BoundPath;
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     pub(super) open: BTreeMap<SocketId, OwnedFd>,
-    adopted: Vec<OwnedFd>,
+    pub(super) adopted: Vec<OwnedFd>,
     pub(super) last: u64,
 }
 

@@ -23,6 +23,9 @@ pub(crate) const CHANNEL: &str = "NODE_CHANNEL_FD";
 /// The variable with the serialization of messages.
 pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 
+/// The variable of a program that takes over from another program of the process.
+pub(super) const HANDED_OVER: &str = "CLUSTER_HANDED_OVER";
+
 /// The variable with further options of Node.js.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
@@ -58,7 +61,7 @@ fn describe(
     layout: &Layout,
     variables: Vec<(OsBytes, OsBytes)>,
 ) {
-    for variable in [ID, CHANNEL, SERIALIZATION, SLOT_VARIABLE] {
+    for variable in [ID, CHANNEL, SERIALIZATION, SLOT_VARIABLE, HANDED_OVER] {
         program.env_remove(variable);
     }
     let options = command

@@ -20,6 +20,12 @@ impl Timers {
         self.due.insert((Instant::now() + after, timer));
     }
 
+    /// The timers, each with the time left.
+    pub(super) fn left(&self) -> Vec<(TimerId, Duration)> {
+        let now = Instant::now();
+        self.due.iter().map(|(due, timer)| (*timer, due.saturating_duration_since(now))).collect()
+    }
+
     /// The time of the next timer.
     pub(super) fn due(&self) -> Option<std::time::Instant> {
         self.due.first().map(|(due, _)| due.into_std())

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::sync::OnceLock;
 
-use super::spawn::{CHANNEL, ID, SERIALIZATION};
+use super::spawn::{self, CHANNEL, ID, SERIALIZATION};
 
 /// The values from the primary.
 #[derive(Debug)]
@@ -40,6 +40,15 @@ static BEFORE_MAIN: extern "C" fn() = before_main;
 
 extern "C" fn before_main() {
     variables();
+    handed_over();
+}
+
+/// The variable of a hand-over. Removed as well: a worker is no program that takes over.
+pub(super) fn handed_over() -> Option<&'static OsString> {
+    static HANDED_OVER: OnceLock<Option<OsString>> = OnceLock::new();
+    HANDED_OVER
+        .get_or_init(|| env::var_os(spawn::HANDED_OVER).inspect(|_| remove(&[spawn::HANDED_OVER])))
+        .as_ref()
 }
 
 fn take() -> Option<Variables> {
@@ -47,9 +56,14 @@ fn take() -> Option<Variables> {
     let id = env::var_os(ID)?;
     let variables =
         Variables { id, channel: env::var_os(CHANNEL), serialization: env::var_os(SERIALIZATION) };
+    remove(&[ID, CHANNEL, SERIALIZATION]);
+    Some(variables)
+}
+
+fn remove(variables: &[&str]) {
     // Another function before `main` may have started a thread; so may the program, if the library was loaded late.
     if is_only_thread() {
-        for variable in [ID, CHANNEL, SERIALIZATION] {
+        for variable in variables {
             #[expect(unsafe_code, reason = "no safe call changes the environment")]
             // SAFETY: no other thread exists, and only this thread could start another.
             unsafe {
@@ -57,7 +71,6 @@ fn take() -> Option<Variables> {
             }
         }
     }
-    Some(variables)
 }
 
 fn is_only_thread() -> bool {

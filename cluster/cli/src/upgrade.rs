@@ -1,0 +1,126 @@
+//! `cluster upgrade`: a running service continues with the present file of the command, in the same process. The old program tries
+//! the new program, and hands the service over; the new program takes the service, and answers the command.
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::{Kept, SupervisorHandle, UpgradeError};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::feed::{Feed, Record};
+use crate::options::Options;
+use crate::output::{OutputRemote, OutputState};
+use crate::protocol::Reply;
+use crate::resources::{Resources, ResourcesState};
+use crate::service::{Service, ServiceMemory, Subject};
+use crate::systemd::{Notifier, Reported};
+
+/// The version of the program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Everything of a service beside the supervisor, for the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ServiceState {
+    pub(crate) version: String,
+    pub(crate) options: Options,
+    pub(crate) subject: Subject,
+    pub(crate) control: (RawFd, PathBuf),
+    pub(crate) metrics: Option<RawFd>,
+    pub(crate) resources: ResourcesState,
+    pub(crate) service: ServiceMemory,
+    pub(crate) records: Vec<Record>,
+    pub(crate) output: OutputState,
+    pub(crate) reported: Reported,
+    /// The connection of `cluster upgrade`.
+    pub(crate) client: RawFd,
+}
+
+/// The hand-overs of a service.
+#[derive(Debug)]
+pub(crate) struct Upgrades {
+    supervisor: SupervisorHandle,
+    feed: Feed,
+    handed: Arc<Handed>,
+    /// Locked by the running upgrade.
+    running: Mutex<()>,
+}
+
+/// The parts in a hand-over.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    pub(crate) options: Options,
+    pub(crate) subject: Subject,
+    /// Copies of the control socket and of the socket of the metrics.
+    pub(crate) control: (OwnedFd, PathBuf),
+    pub(crate) metrics: Option<OwnedFd>,
+    pub(crate) resources: Resources,
+    pub(crate) service: Arc<Service>,
+    pub(crate) output: OutputRemote,
+    pub(crate) notifier: Notifier,
+}
+
+impl Handed {
+    /// The state for a trial, or for the hand-over. The output stops for the hand-over.
+    fn keep(&self, client: &OwnedFd, kept: &mut Kept) {
+        if !kept.is_trial() && self.service.is_at_work() {
+            kept.postpone();
+            return;
+        }
+        let output = if kept.is_trial() { self.output.state(kept) } else { self.output.stop(kept) };
+        let (control, path) = &self.control;
+        let state = ServiceState {
+            version: VERSION.to_owned(),
+            options: self.options.clone(),
+            subject: self.subject.clone(),
+            control: (kept.descriptor(control), path.clone()),
+            metrics: self.metrics.as_ref().map(|socket| kept.descriptor(socket)),
+            resources: self.resources.state(kept),
+            service: self.service.memory(),
+            records: self.service.feed.recent().0.iter().map(|record| Record::clone(record)).collect(),
+            output,
+            reported: self.notifier.reported(),
+            client: kept.descriptor(client),
+        };
+        kept.state(&state);
+    }
+}
+
+impl Upgrades {
+    pub(crate) fn new(supervisor: SupervisorHandle, handed: Handed) -> Self {
+        let feed = handed.service.feed.clone();
+        Upgrades { supervisor, feed, handed: Arc::new(handed), running: Mutex::default() }
+    }
+
+    /// Carries out an upgrade for a client. Returns after a failure; after a success the new program answers.
+    pub(crate) async fn carry_out(&self, timeout: Duration, client: OwnedFd) -> Reply {
+        let Ok(_running) = self.running.try_lock() else {
+            return Reply::Failed { error: "an upgrade already runs; wait for its end".to_owned() };
+        };
+        let error = self.upgrade(timeout, client).await;
+        self.handed.output.resume();
+        self.feed.publish_text(
+            "upgrade-failed",
+            format!("the upgrade has failed, and the service continues: {error}"),
+        );
+        tracing::warn!(%error, "the upgrade has failed, and the service continues");
+        Reply::Failed { error: format!("{error}; the service continues with version {VERSION}") }
+    }
+
+    async fn upgrade(&self, timeout: Duration, client: OwnedFd) -> UpgradeError {
+        let handed = self.handed.clone();
+        let keep = move |kept: &mut Kept| handed.keep(&client, kept);
+        let upgrade = match self.supervisor.prepare_upgrade(timeout, keep).await {
+            Ok(upgrade) => upgrade,
+            Err(error) => return error,
+        };
+        let text =
+            format!("the new program, version {}, has passed the trial; handing over", upgrade.version());
+        self.feed.publish_text("upgrade-tried", text);
+        // The client has received the text.
+        tokio::task::yield_now().await;
+        upgrade.execute().await
+    }
+}

@@ -1,0 +1,286 @@
+//! `cluster upgrade`: clients, workers and the process notice nothing.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::support::{LIMIT, SERVER, Service, exists, get, text, try_get, until};
+
+/// Clients with requests without a pause.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<(u64, Option<io::Error>)>>,
+}
+
+impl Load {
+    /// Starts clients with lasting connections, and clients with a connection for each request.
+    fn start(port: u16, lasting: usize, fresh: usize) -> Load {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients = (0..lasting + fresh).map(|number| {
+            let is_over = is_over.clone();
+            thread::spawn(move || {
+                let mut answered = 0;
+                let sent = if number < lasting {
+                    send_on_one(port, &is_over, &mut answered)
+                } else {
+                    send_on_many(port, &is_over, &mut answered)
+                };
+                (answered, sent.err())
+            })
+        });
+        Load { clients: clients.collect(), is_over }
+    }
+
+    /// Ends the clients, and returns the answered requests. No request has failed.
+    fn end(self) -> u64 {
+        self.is_over.store(true, Ordering::Relaxed);
+        let ends = self.clients.into_iter().map(|client| client.join().expect("no panic"));
+        let (answered, errors): (Vec<u64>, Vec<_>) = ends.unzip();
+        let errors: Vec<io::Error> = errors.into_iter().flatten().collect();
+        assert!(errors.is_empty(), "{errors:?}");
+        assert!(answered.iter().all(|answered| *answered > 0), "{answered:?}");
+        answered.iter().sum()
+    }
+}
+
+fn send_on_one(port: u16, is_over: &AtomicBool, answered: &mut u64) -> io::Result<()> {
+    let stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    let mut stream = BufReader::new(stream);
+    while !is_over.load(Ordering::Relaxed) {
+        stream.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")?;
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                length = value.trim().parse().map_err(io::Error::other)?;
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        stream.read_exact(&mut vec![0; length])?;
+        *answered += 1;
+    }
+    Ok(())
+}
+
+fn send_on_many(port: u16, is_over: &AtomicBool, answered: &mut u64) -> io::Result<()> {
+    while !is_over.load(Ordering::Relaxed) {
+        try_get(port)?;
+        *answered += 1;
+    }
+    Ok(())
+}
+
+/// The status, in JSON.
+pub(crate) fn status(service: &Service) -> Value {
+    serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON")
+}
+
+/// The process ids of the workers.
+#[track_caller]
+pub(crate) fn workers(service: &Service) -> Vec<u64> {
+    let status = status(service);
+    let slots = status["slots"].as_array().expect("slots").iter();
+    slots.map(|slot| slot["pid"].as_u64().expect("a process")).collect()
+}
+
+/// The port of [`SERVER`] when the workers are ready. The lines arrive in any order.
+#[track_caller]
+pub(crate) fn ready(service: &Service, workers: usize) -> u16 {
+    let (mut port, mut found) = (None, 0);
+    while port.is_none() || found < workers {
+        let line = service.line("");
+        found += usize::from(line.contains("is ready"));
+        port = port.or_else(|| line.split_once("| port ")?.1.parse().ok());
+    }
+    port.expect("a port")
+}
+
+fn upgrade(service: &Service) -> String {
+    text(&service.command("upgrade", &[]))
+}
+
+fn descriptors(service: &Service) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", service.id())).expect("the service runs").count()
+}
+
+/// The children of the service, each with the state: `R`, `S`, `Z`.
+fn children(service: &Service) -> Vec<(u64, String)> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{}/task", service.id())).expect("the service runs").flatten() {
+        // A thread may end meanwhile.
+        let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        for child in listed.split_whitespace() {
+            let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            let state = stat.rsplit(") ").next().unwrap_or_default().chars().take(1).collect();
+            found.push((child.parse().expect("a number"), state));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// 10 upgrades under lasting and fresh connections: no request fails, and the processes remain.
+#[test]
+fn upgrades_lose_no_request() {
+    let service = Service::of_script(SERVER, &["-n", "2"]);
+    let port = ready(&service, 2);
+    let before = workers(&service);
+    let load = Load::start(port, 8, 4);
+    for _ in 0..10 {
+        let told = upgrade(&service);
+        assert!(
+            told.contains("has passed the trial") && told.contains("has handed over to version"),
+            "{told}"
+        );
+    }
+    assert!(load.end() > 10);
+    assert_eq!(workers(&service), before);
+    assert_eq!(status(&service)["pid"].as_u64(), Some(service.id().into()));
+}
+
+/// 20 upgrades leave neither a descriptor nor a child.
+#[test]
+fn upgrades_leave_nothing() {
+    let service = Service::of_script(SERVER, &["-n", "2", "--metrics", "127.0.0.1:0"]);
+    ready(&service, 2);
+    upgrade(&service);
+    let (open, processes) = (descriptors(&service), children(&service));
+    assert_eq!(processes.len(), 2, "{processes:?}");
+    for _ in 0..20 {
+        upgrade(&service);
+    }
+    assert_eq!(children(&service).len(), 2, "{:?}", children(&service));
+    // A command closes the connection after the answer.
+    until("as many descriptors as before", || descriptors(&service) == open);
+}
+
+/// The state of the command itself: uptime, addresses, counts of restarts, recent records, and the metrics at the same address.
+#[test]
+fn upgrade_keeps_the_memory() {
+    let service = Service::of_script(SERVER, &["-n", "1", "--metrics", "127.0.0.1:0"]);
+    let line = service.line("metrics and health checks on");
+    let port = line.rsplit(':').next().and_then(|rest| rest.strip_suffix("/metrics"));
+    let metrics: u16 = port.and_then(|port| port.parse().ok()).expect("a port");
+    service.ready_port();
+    text(&service.command("reload", &[]));
+    let before = status(&service);
+    upgrade(&service);
+    let after = status(&service);
+    for field in ["name", "pid", "program", "addresses"] {
+        assert_eq!(before[field], after[field]);
+    }
+    assert!(after["uptime_ms"].as_u64() >= before["uptime_ms"].as_u64());
+    let scraped = super::support::request(metrics, "/metrics").expect("an answer");
+    assert!(scraped.contains("cluster_reloads_total{result=\"finished\"} 1"), "{scraped}");
+    let events = text(&service.command("events", &[]));
+    assert!(events.contains("reload 1 finished") && events.contains("upgraded: version"), "{events}");
+}
+
+/// After an upgrade a worker is respawned, reloaded and scaled as before, and the second upgrade keeps old and new workers.
+#[test]
+fn upgraded_service_is_supervised() {
+    let mut service = Service::of_script(SERVER, &["-n", "2"]);
+    let port = ready(&service, 2);
+    let before = workers(&service);
+    upgrade(&service);
+    kill(Pid::from_raw(i32::try_from(before[0]).expect("a process id")), Signal::SIGKILL).expect("a worker");
+    service.line("slot 0: worker 3 is ready");
+    upgrade(&service);
+    assert_eq!(workers(&service)[1], before[1]);
+    text(&service.command("scale", &["3"]));
+    upgrade(&service);
+    text(&service.command("reload", &[]));
+    get(port);
+    text(&service.command("stop", &[]));
+    assert_eq!(service.code(), Some(0));
+}
+
+/// Output of a worker while the service is upgraded: every line once, in order, also a line written in two halves.
+#[test]
+fn upgrade_keeps_the_output() {
+    let script = "
+        let number = 0;
+        setInterval(() => console.log('number', number++), 1);
+        require('net').createServer((socket) => socket.on('data', (data) => {
+            process.stderr.write(data);
+            socket.write('.');
+        })).listen(0, '127.0.0.1', function () { console.log('port', this.address().port); });
+    ";
+    let service = Service::of_script(script, &["-n", "1"]);
+    let mut client = TcpStream::connect(("127.0.0.1", service.ready_port())).expect("a connection");
+    client.set_read_timeout(Some(LIMIT)).expect("a time above 0");
+    for part in ["one ", "two ", "three\n"] {
+        client.write_all(part.as_bytes()).expect("a worker");
+        client.read_exact(&mut [0]).expect("an answer");
+        upgrade(&service);
+    }
+    service.line("| one two three");
+    drop(client);
+    text(&service.command("stop", &[]));
+    let lines = service.rest();
+    let numbers: Vec<u64> =
+        lines.iter().filter_map(|line| line.split_once("| number ")?.1.parse().ok()).collect();
+    let expected: Vec<u64> = (numbers[0]..).take(numbers.len()).collect();
+    assert!(numbers.len() > 20 && numbers == expected, "{numbers:?}");
+}
+
+/// A foreign program with an inherited socket and readiness by `sd_notify`.
+#[test]
+fn foreign_program_survives_upgrade() {
+    if !exists("python3") {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = "
+import os, socket, http.server
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = str(os.getpid()).encode()
+        self.send_response(200)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_): pass
+listener = socket.socket(fileno=3)
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Answer, bind_and_activate=False)
+server.socket = listener
+notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+notify.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])
+print('port', listener.getsockname()[1], flush=True)
+server.serve_forever()
+";
+    fs::write(directory.path().join("server.py"), server).expect("a file");
+    let options = ["-n", "1", "--listen", "127.0.0.1:0", "--ready", "notify", "python3", "server.py"];
+    let service = Service::start(directory, &options);
+    let port = service.ready_port();
+    let load = Load::start(port, 0, 4);
+    for _ in 0..3 {
+        upgrade(&service);
+    }
+    load.end();
+    // The new worker inherits the socket by number, and finds the directory for `sd_notify`.
+    text(&service.command("reload", &[]));
+    upgrade(&service);
+    get(port);
+}
+
+/// The path of the command for a service with a replaced command.
+pub(crate) fn link(directory: &Path) -> std::path::PathBuf {
+    let path = directory.join("command");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cluster"), &path).expect("a link");
+    path
+}

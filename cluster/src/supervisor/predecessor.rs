@@ -1,0 +1,217 @@
+//! The program before a hand-over, from the side of the new program. `upgrade` has the other side.
+
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{OwnedFd, RawFd};
+use std::process;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cluster_core::Settings;
+use serde::de::DeserializeOwned;
+
+use super::Supervisor;
+use super::handed_state::HandedState;
+use super::waiting::Waiting;
+use crate::inputs::Inputs;
+use crate::primary;
+use crate::requests::OpenRequests;
+use crate::unix::adoption::adopt;
+use crate::unix::executable;
+use crate::unix::hand_over::{Copies, Inherited, Part, Verdict, execute_former, inherited, restore, unblock};
+
+/// The old program, with a running supervisor for the new program, in the same process: see
+/// [`SupervisorHandle::prepare_upgrade`](crate::SupervisorHandle::prepare_upgrade).
+///
+/// ```no_run
+/// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
+/// use cluster::{Predecessor, Supervisor, SupervisorSettings};
+///
+/// let supervisor = match Predecessor::find() {
+///     Some(predecessor) => predecessor.resume(),
+///     None => Supervisor::new(SupervisorSettings::new(4))?,
+/// };
+/// supervisor.run().await?;
+/// # Ok(()) }
+/// ```
+///
+/// A method that fails does not return, and neither does a drop before [`resume`](Predecessor::resume): the process executes the old program
+/// again, which resumes with the same state and [reports](Predecessor::failure) the failure. In a trial, a child of the
+/// old program, the failure is reported to the old program instead.
+#[derive(Debug)]
+pub struct Predecessor {
+    inherited: Inherited,
+    state: Option<HandedState>,
+    /// The arguments of the old program, as far as known.
+    arguments: Vec<OsString>,
+    /// Copies of the descriptors, for the return to the old program.
+    copies: Copies,
+    has_resumed: bool,
+}
+
+impl Predecessor {
+    /// The predecessor, once. `None`: the process was not started by a hand-over. Call `find` before the program opens
+    /// addresses or files of the running program.
+    pub fn find() -> Option<Self> {
+        static IS_FOUND: AtomicBool = AtomicBool::new(false);
+        let inherited = inherited().filter(|_| !IS_FOUND.swap(true, Ordering::Relaxed))?;
+        let mut predecessor = Predecessor {
+            inherited,
+            state: None,
+            arguments: env::args_os().collect(),
+            copies: Copies::default(),
+            has_resumed: false,
+        };
+        match predecessor.read() {
+            Ok(()) => Some(predecessor),
+            Err(failure) => predecessor.give_up(failure),
+        }
+    }
+
+    fn read(&mut self) -> Result<(), String> {
+        let text = self.inherited.read_state().map_err(|error| format!("cannot read the state: {error}"))?;
+        let state = HandedState::read(&text)?;
+        self.arguments.clone_from(&state.arguments);
+        if let Some(path) = &state.path {
+            executable::keep_path(path.clone());
+        }
+        if !self.is_trial() {
+            let copies = Copies::of(&state.all_descriptors());
+            self.copies =
+                copies.map_err(|error| format!("a descriptor of the state is not open: {error}"))?;
+        }
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// Whether the process is a trial: [`resume`](Predecessor::resume) ends the process.
+    pub fn is_trial(&self) -> bool {
+        matches!(self.inherited.part, Part::Trial { .. })
+    }
+
+    /// The failure of the new program, if the process runs the old program again.
+    pub fn failure(&self) -> Option<&str> {
+        match &self.inherited.part {
+            Part::Former { failure } => Some(failure),
+            Part::Trial { .. } | Part::New { .. } => None,
+        }
+    }
+
+    /// The version of the library in the old program.
+    pub fn version(&self) -> &str {
+        self.state.as_ref().map_or("", |state| &state.version)
+    }
+
+    /// The state of the program: see [`Kept::state`](crate::Kept::state).
+    pub fn state<T: DeserializeOwned>(&mut self) -> T {
+        let program = self.state.as_ref().and_then(|state| state.program.as_ref());
+        let text = program.map_or("null", |program| program.get());
+        match serde_json::from_str(text) {
+            Ok(state) => state,
+            Err(error) => self.fail(&format!("the state of the program is not readable: {error}")),
+        }
+    }
+
+    /// Takes a descriptor: see [`Kept::descriptor`](crate::Kept::descriptor). The number is unchanged, and close-on-exec is set. A trial has no descriptors.
+    pub fn descriptor(&mut self, number: RawFd) -> OwnedFd {
+        match adopt(number) {
+            Ok(descriptor) => descriptor,
+            Err(error) => self.fail(&format!("descriptor {number} was not handed over: {error}")),
+        }
+    }
+
+    /// Continues the supervisor of the old program: with the same workers, connections, timers and settings. There is no return to the old program
+    /// afterwards. A trial ends here.
+    ///
+    /// Signals that the old program handled are blocked until the supervisor is awaited first, so that the program installs its
+    /// handlers before.
+    pub fn resume(mut self) -> Supervisor {
+        let Some(state) = self.state.take() else { self.fail("the state was taken") };
+        match self.restore(state) {
+            Ok(supervisor) => {
+                self.has_resumed = true;
+                std::mem::take(&mut self.copies).close_unadopted();
+                let former = if let Part::New { former } = self.inherited.part { Some(former) } else { None };
+                for number in [self.inherited.state].into_iter().chain(former) {
+                    drop(adopt(number));
+                }
+                supervisor
+            }
+            Err(failure) => self.fail(&failure),
+        }
+    }
+
+    fn restore(&self, state: HandedState) -> Result<Supervisor, String> {
+        let mut machine = state.machine.restore().map_err(|error| error.to_string())?;
+        let runtime = primary::prepare(&mut Settings::default()).map_err(|error| error.to_string())?;
+        if let Part::Trial { verdict } = self.inherited.part {
+            report(verdict, &Verdict::Ready { version: env!("CARGO_PKG_VERSION").to_owned() });
+            process::exit(0);
+        }
+        let unix = restore(state.driver).map_err(|error| format!("cannot take a resource over: {error}"))?;
+        for socket in state.received {
+            machine.primary_mut().release(socket);
+        }
+        Ok(Supervisor {
+            machine,
+            unix,
+            inputs: Inputs::default(),
+            runtime,
+            signals: None,
+            waiting: Waiting::default(),
+            unclaimed: None,
+            requests: OpenRequests::after(state.last_request),
+            blocked_signals: state.signals,
+        })
+    }
+
+    /// Returns to the old program, because the new program cannot continue.
+    pub fn give_up(mut self, failure: impl fmt::Display) -> ! {
+        self.fail(&failure.to_string())
+    }
+
+    fn fail(&mut self, failure: &str) -> ! {
+        self.has_resumed = true;
+        match self.inherited.part {
+            Part::Trial { verdict } => {
+                report(verdict, &Verdict::Refused { error: failure.to_owned() });
+            }
+            Part::New { former } => {
+                let arguments = std::mem::take(&mut self.arguments);
+                let part = Part::Former { failure: failure.to_owned() };
+                let returning = Inherited { state: self.inherited.state, part };
+                let returned = self.copies.put_back();
+                let executed = returned.and_then(|()| execute_former(former, &returning, arguments));
+                let Err(error) = executed;
+                eprintln!("cannot resume: {failure}; cannot return to the old program: {error}");
+            }
+            Part::Former { .. } => eprintln!("cannot resume: {failure}"),
+        }
+        process::exit(1)
+    }
+}
+
+fn report(verdict: RawFd, report: &Verdict) {
+    let text = serde_json::to_vec(report).expect("texts");
+    // The old program reports a missing verdict.
+    let _ = adopt(verdict).and_then(|verdict| File::from(verdict).write_all(&text));
+}
+
+impl Drop for Predecessor {
+    fn drop(&mut self) {
+        if !self.has_resumed {
+            self.fail("the program has not resumed");
+        }
+    }
+}
+
+impl Supervisor {
+    /// Unblocks the signals of the old program.
+    pub(super) fn unblock_signals(&mut self) {
+        if !self.blocked_signals.is_empty() {
+            unblock(&std::mem::take(&mut self.blocked_signals));
+        }
+    }
+}
