@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::claims::first_false;
 use crate::message::Frame;
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::{InFlightHandles, OutgoingHandle};
@@ -56,6 +57,20 @@ impl Channel {
             sending: SendQueue::new(id, serialization, limits),
             distrusted: false,
         }
+    }
+
+    /// The first field on which a later input could panic, or `id` belongs to another worker.
+    pub(crate) fn contradiction(&self, id: ChannelId) -> Option<&'static str> {
+        let claims = [
+            ("channel.id", [self.id, self.sending.id] == [id; 2]),
+            ("channel.reading", self.reading.is_partial()),
+        ];
+        first_false(claims).or_else(|| self.sending.contradiction())
+    }
+
+    /// The sockets of the program's messages that are in flight.
+    pub(crate) fn in_flight(&self) -> impl Iterator<Item = SocketId> {
+        self.sending.in_flight()
     }
 
     /// Messages can be sent. Node: `connected`.

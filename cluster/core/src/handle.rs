@@ -1,6 +1,7 @@
 //! The primary's distribution object for one key: the workers that listen and the policy that assigns connections.
 //! Round robin and shared choose the worker; the primary sends, replies and closes.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,24 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
+    /// No worker waits twice, or waits and listens.
+    pub(crate) fn waits_once(&self) -> bool {
+        let waiting: BTreeSet<WorkerId> = self.waiting.iter().map(|(worker, _)| *worker).collect();
+        let listens = |worker: &WorkerId| match &self.sharing {
+            Sharing::RoundRobin(round_robin) => round_robin.has(*worker),
+            Sharing::Shared(shared) => shared.has(*worker),
+        };
+        waiting.len() == self.waiting.len() && !waiting.iter().any(listens)
+    }
+
+    /// The queue of a handle that accepts.
+    pub(crate) fn accepting(&self) -> Option<&RoundRobin> {
+        match &self.sharing {
+            Sharing::RoundRobin(round_robin) => Some(round_robin),
+            Sharing::Shared(_) => None,
+        }
+    }
+
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.waiting.retain(|(waiting, _)| *waiting != worker);
         match &mut self.sharing {

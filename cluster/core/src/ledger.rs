@@ -10,7 +10,7 @@ use crate::claims::first_false;
 use crate::os::{HandleId, SocketId, WorkerId};
 
 /// The state of a connection that is neither owned by a worker nor closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// Queued at this handle.
     Queued(HandleId),
@@ -47,7 +47,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The connections that are neither owned by a worker nor closed, in order of acceptance.
-    pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> {
+    pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> + Clone {
         self.open.iter().map(|(socket, state)| (*socket, *state))
     }
 

@@ -45,6 +45,13 @@ impl InFlightHandles {
         self.0.get(&socket).is_some_and(|trip| !trip.keep_open)
     }
 
+    /// Whether every flight is counted, and no others need be.
+    pub(crate) fn cover(&self, flights: &BTreeMap<SocketId, usize>) -> bool {
+        let copies = |socket| self.0.get(socket).map_or(0, |trip| trip.copies);
+        flights.iter().all(|(socket, flights)| *flights <= copies(socket))
+            && self.0.values().all(|trip| trip.copies > 0)
+    }
+
     pub(crate) fn start(&mut self, OutgoingHandle { socket, keep_open, .. }: OutgoingHandle) {
         let trip = self.0.entry(socket).or_insert(InFlight { copies: 0, keep_open });
         trip.copies += 1;

@@ -34,6 +34,16 @@ impl<A> Pending<A> {
         self.next = self.next.max(last.min(LATEST) + 1);
     }
 
+    /// Whether no number is used again.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.awaited.last_key_value().is_none_or(|(seq, _)| *seq < self.next)
+    }
+
+    /// The peers, and what each is to answer.
+    pub(crate) fn awaited(&self) -> impl Iterator<Item = &(ChannelId, A)> {
+        self.awaited.values()
+    }
+
     /// Expects a reply to message `seq` from `peer`.
     pub(crate) fn expect(&mut self, seq: u64, peer: ChannelId, awaited: A) {
         let before = self.awaited.insert(seq, (peer, awaited));

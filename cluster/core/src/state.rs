@@ -1,20 +1,20 @@
-//! The whole state of a supervisor as a versioned value: for a program that replaces itself by another version of itself and keeps its
-//! workers, channels and listening sockets.
+//! The whole state of a supervisor as a versioned value, for a program that a newer version replaces while workers, channels and
+//! listening sockets continue.
 //!
-//! The value is the machine between two inputs, with every output that [`Machine::poll`](crate::Machine::poll) has not returned yet.
-//! An output that was returned belongs to the caller: calls are performed, and their answers handled, before the value is taken. The
-//! operating system keeps what the ids refer to: processes, channels, sockets, and the time that timers have left.
+//! The value is the machine between two inputs, with every output that [`Machine::poll`](crate::Machine::poll) has not returned yet. The
+//! caller has performed every returned call and handled every answer before. The operating system keeps what the ids refer to:
+//! processes, channels, sockets, and the remaining time of timers.
 //!
 //! # Versions
 //!
-//! The format is that of serde's derived implementations, of private types as well, and belongs to one number, [`VERSION`]. A test has a state
-//! of the current version. A new field of a machine with `#[serde(default)]` keeps the number, if the default
-//! is right for every older state; each other change of the format increments the number. A state of another number is not restored.
+//! The format is that of serde's derived implementations, also of private types, and has one number, [`FORMAT`]. A test has a state of
+//! the current format. A new field of a machine with `#[serde(default)]` keeps the number, if the default is right for every older
+//! state; each other change of the format increments the number. A state with another number is not restored.
 //!
 //! # Trust
 //!
-//! The value is from a process of the same user, and is no defence against a forged one. [`SupervisorState::restore`] rejects contradictions
-//! that a truncated, mixed or edited value may contain and on which a machine would panic later.
+//! The value is from a process of the same user; nothing here resists a forged value. [`SupervisorState::restore`] rejects the
+//! contradictions of a truncated, mixed or edited value on which a machine would panic later.
 
 use core::fmt;
 
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::supervisor::{Supervisor, supervisor_claims};
 
 /// The number of the current format.
-const VERSION: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// The state of a [`Supervisor`], with the number of its format. Serialize the value with `serde_json`, or another
 /// self-describing format.
@@ -40,26 +40,25 @@ const VERSION: u32 = 1;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct SupervisorState {
-    version: u32,
+    format: u32,
     /// `None`: the machine has another version, in an unknown format.
     machine: Option<Supervisor>,
 }
 
 impl SupervisorState {
-    /// The state between two inputs. Outputs that [`Machine::poll`](crate::Machine::poll) has not returned yet are part of the state. An
-    /// output that was returned belongs to the caller: calls are performed, and their answers handled, before the state is taken.
+    /// The state between two inputs, with the outputs that [`Machine::poll`](crate::Machine::poll) has not returned yet. The caller
+    /// performs every returned call, and handles every answer, before.
     pub fn of(supervisor: &Supervisor) -> Self {
-        SupervisorState { version: VERSION, machine: Some(supervisor.clone()) }
+        SupervisorState { format: FORMAT, machine: Some(supervisor.clone()) }
     }
 
     /// The supervisor, equal to the supervisor of [`of`](SupervisorState::of).
     ///
     /// # Errors
     ///
-    /// [`StateError`] if the state has another version, or contradicts itself.
+    /// [`StateError`]: the state has another version, or a contradiction.
     pub fn restore(self) -> Result<Supervisor, StateError> {
-        let supervisor =
-            self.machine.ok_or(StateError::Version { found: self.version, supported: VERSION })?;
+        let supervisor = self.machine.ok_or(StateError::Version { found: self.format, supported: FORMAT })?;
         match supervisor_claims::contradiction(&supervisor) {
             Some(field) => Err(StateError::Contradiction { field }),
             None => Ok(supervisor),
@@ -69,34 +68,44 @@ impl SupervisorState {
 
 impl<'de> Deserialize<'de> for SupervisorState {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_struct("SupervisorState", &["version", "machine"], StateVisitor)
+        deserializer.deserialize_struct("SupervisorState", &["format", "machine"], StateVisitor)
     }
 }
 
-/// Reads the version first: the machine of another version is skipped.
+/// A field of a state. The format sorts first, so that a map with sorted keys can be read, too.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum StateField {
+    Format,
+    Machine,
+}
+
+/// Reads the format first: a machine in another format is skipped.
 struct StateVisitor;
 
 impl<'de> Visitor<'de> for StateVisitor {
     type Value = SupervisorState;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a state: the number `version`, then `machine`")
+        f.write_str("a state: the number `format`, then `machine`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<SupervisorState, A::Error> {
-        let Some(("version", version)) = fields.next_entry()? else {
-            return Err(A::Error::missing_field("version"));
+        let Some(StateField::Format) = fields.next_key()? else {
+            return Err(A::Error::missing_field("format"));
         };
-        let machine = if version == VERSION {
-            let Some(("machine", machine)) = fields.next_entry()? else {
-                return Err(A::Error::missing_field("machine"));
-            };
-            Some(machine)
-        } else {
-            None
-        };
-        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(SupervisorState { version, machine })
+        let format = fields.next_value()?;
+        let mut machine = None;
+        while let Some(field) = fields.next_key()? {
+            match field {
+                StateField::Machine if format == FORMAT => machine = Some(fields.next_value()?),
+                StateField::Format | StateField::Machine => _ = fields.next_value::<IgnoredAny>()?,
+            }
+        }
+        if format == FORMAT && machine.is_none() {
+            return Err(A::Error::missing_field("machine"));
+        }
+        Ok(SupervisorState { format, machine })
     }
 }
 
@@ -126,7 +135,10 @@ impl fmt::Display for StateError {
                 "the state has format {found}, and this program reads format {supported}; restart instead of handing over"
             ),
             StateError::Contradiction { field } => {
-                write!(f, "the state contradicts itself in `{field}`; it is truncated or was changed")
+                write!(
+                    f,
+                    "the state has a contradiction in `{field}`: the text was changed, or is a mixture of two; restart instead of handing over"
+                )
             }
         }
     }

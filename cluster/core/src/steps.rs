@@ -35,6 +35,16 @@ impl<S> Steps<S> {
         Steps { now: Vec::new(), paused: 0, ticks: VecDeque::new() }
     }
 
+    /// Every step, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &S> {
+        self.now.iter().chain(&self.ticks)
+    }
+
+    /// Whether the steps that wait for a reaction exist.
+    pub(crate) fn is_pause_within(&self) -> bool {
+        self.paused <= self.now.len()
+    }
+
     /// Begins a scope: its steps run in order of `push`, before all queued steps.
     pub(crate) fn enter(&self) -> Scope {
         Scope { start: self.now.len(), is_command: false }

@@ -33,8 +33,13 @@ impl Outbox {
         self.frames.is_empty() && self.writing.is_none()
     }
 
-    pub(super) fn frames(&self) -> impl Iterator<Item = &OutgoingFrame> {
+    pub(super) fn frames(&self) -> impl Iterator<Item = &OutgoingFrame> + Clone {
         self.writing.iter().map(|(frame, _)| frame).chain(&self.frames)
+    }
+
+    /// The frame in a write has the bytes that are offered. After a partial write, some of these bytes are sent.
+    pub(super) fn offers_its_bytes(&self) -> bool {
+        self.writing.as_ref().is_none_or(|(frame, offered)| *offered <= frame.text_len())
     }
 
     /// The turn of one frame. Returns the bytes and the descriptor of the next write; a turn during another write is

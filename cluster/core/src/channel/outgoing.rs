@@ -183,6 +183,15 @@ impl OutgoingFrame {
         OutgoingFrame { text, at: 0, socket: None, receipt: None, carries: None, source }
     }
 
+    /// Not more bytes were written than the frame has.
+    pub(super) fn is_within_text(&self) -> bool {
+        self.at <= self.text.len()
+    }
+
+    pub(super) fn text_len(&self) -> usize {
+        self.text.len()
+    }
+
     pub(super) fn unsent(&self) -> usize {
         self.text.len() - self.at
     }

@@ -37,6 +37,16 @@ impl FrameReader {
         FrameReader { serialization, message_bytes, partial: Vec::new(), pending_fd: None }
     }
 
+    /// Whether the beginning of a frame is shorter than the frame.
+    pub(super) fn is_partial(&self) -> bool {
+        match (self.serialization, self.partial.split_first_chunk()) {
+            (Serialization::Json, _) | (Serialization::Advanced, None) => true,
+            (Serialization::Advanced, Some((length, payload))) => {
+                self.payload_length(*length).is_ok_and(|length| payload.len() < length)
+            }
+        }
+    }
+
     /// Keeps a descriptor for the next envelope. Returns an earlier descriptor without an envelope.
     pub(super) fn attach(&mut self, socket: SocketId) -> Option<SocketId> {
         self.pending_fd.replace(socket)

@@ -43,7 +43,8 @@ use super::outbox::{Outbox, take_if};
 use super::outgoing::{Encoder, Outgoing, OutgoingFrame};
 use super::unsent::Unsent;
 use super::{ChannelEvent, Queue};
-use crate::os::{Call, ChannelId};
+use crate::claims::first_false;
+use crate::os::{Call, ChannelId, SocketId};
 use crate::passing::{InFlightHandles, IncomingHandle, OutgoingHandle};
 use crate::send::{SendError, Sent};
 use crate::serialization::Serialization;
@@ -79,6 +80,25 @@ impl SendQueue {
             blocked_on_ack: VecDeque::new(),
             failing: [false; 2],
         }
+    }
+
+    /// The first field on which a later input could panic.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let (ready, blocked) = (self.outbox.frames(), self.blocked_on_ack.iter());
+        let are_within = self.outbox.frames().chain(&self.blocked_on_ack).all(OutgoingFrame::is_within_text);
+        if !are_within {
+            return Some("channel.sending.frames");
+        }
+        first_false([
+            ("channel.sending.outbox.writing", self.outbox.offers_its_bytes()),
+            ("channel.sending.unsent", self.unsent.covers(ready, blocked)),
+        ])
+    }
+
+    /// The sockets in flight: of the message to be acknowledged, and of the messages that wait for the acknowledgement.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = SocketId> {
+        let blocked = self.blocked_on_ack.iter().filter_map(|frame| frame.carries.as_ref());
+        self.unacknowledged.iter().chain(blocked).filter_map(|outgoing| outgoing.passes())
     }
 
     /// Every frame is written and acknowledged, or the channel is broken. A blocked frame waits for an unacknowledged frame,

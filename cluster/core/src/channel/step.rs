@@ -63,6 +63,20 @@ pub(crate) enum ChannelEvent {
     Closed,
 }
 
+impl ChannelStep {
+    /// The socket in flight until the step runs.
+    pub(crate) fn ends_flight(&self) -> Option<SocketId> {
+        match self {
+            ChannelStep::Report(ChannelEvent::FlightEnded(socket)) => Some(*socket),
+            ChannelStep::Report(ChannelEvent::Refused(outgoing)) => outgoing.passes(),
+            ChannelStep::Write
+            | ChannelStep::Frame(..)
+            | ChannelStep::Deliver(..)
+            | ChannelStep::Report(_) => None,
+        }
+    }
+}
+
 impl<T: IsCall> IsCall for MachineStep<T> {
     fn is_call(&self) -> bool {
         match self {

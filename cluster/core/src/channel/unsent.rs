@@ -49,6 +49,21 @@ impl Unsent {
         }
     }
 
+    /// Whether these are all the frames that are counted, or fewer.
+    pub(super) fn covers<'a>(
+        &self,
+        ready: impl Iterator<Item = &'a OutgoingFrame> + Clone,
+        blocked: impl Iterator<Item = &'a OutgoingFrame> + Clone,
+    ) -> bool {
+        let [answers, blocked_answers] = [sum(&mut ready.clone(), true), sum(&mut blocked.clone(), true)];
+        let mut all = ready.chain(blocked);
+        let counted = all.clone().filter(|frame| frame.source.is_counted()).count() as u64;
+        sum(&mut all, false) <= self.bytes
+            && answers <= self.answers
+            && blocked_answers <= self.blocked_answers
+            && counted <= self.unwritten
+    }
+
     /// `congested_bytes` are unsent.
     pub(super) fn is_congested(&self) -> bool {
         self.bytes >= self.congestion
@@ -136,4 +151,9 @@ impl Unsent {
         self.paused &= !resume;
         resume
     }
+}
+
+/// The unsent bytes of frames, or only of answers.
+fn sum(frames: &mut dyn Iterator<Item = &OutgoingFrame>, only_answers: bool) -> usize {
+    frames.filter(|frame| !only_answers || frame.source.is_answer()).map(OutgoingFrame::unsent).sum()
 }

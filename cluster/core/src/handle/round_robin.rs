@@ -31,6 +31,11 @@ impl RoundRobin {
         self.all.contains(&worker)
     }
 
+    /// The connections in the queue, oldest first.
+    pub(crate) fn queue(&self) -> impl Iterator<Item = SocketId> {
+        self.queue.iter().copied()
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
     }

@@ -30,7 +30,7 @@ const BACKLOG: u32 = 511;
 pub(super) struct Distribution {
     pub(super) handles: Handles,
     pub(super) ledger: Ledger,
-    timer_actions: TimerActions,
+    pub(super) timer_actions: TimerActions,
     /// See [`Settings::keep_listening`].
     keep_listening: bool,
     sockets_per_worker: usize,

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counter;
+use crate::claims::first_false;
 use crate::handle::{Handle, Sharing};
 use crate::message::HandleKey;
 use crate::os::{HandleId, SocketId, WorkerId};
@@ -72,6 +73,32 @@ impl Handles {
     /// The sockets that accept.
     pub(super) fn listeners(&self) -> impl Iterator<Item = SocketId> {
         self.listeners.keys().copied()
+    }
+
+    /// The first field that contradicts another one.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        let is_found = |(id, handle): (HandleId, &Handle)| self.keys.get(&handle.key) == Some(&id);
+        let accepts = |(socket, id): (&SocketId, &HandleId)| {
+            self.get(*id).is_some_and(|handle| {
+                handle.accepting().is_some()
+                    && handle.bound.as_ref().is_some_and(|(bound, _)| bound == socket)
+            })
+        };
+        first_false([
+            ("handles.last", self.is_ahead_of(self.rows.last_key_value().map(|(id, _)| *id))),
+            ("handles.keys", self.keys.len() == self.rows.len() && self.rows().all(is_found)),
+            ("handles.listeners", self.listeners.iter().all(accepts)),
+            ("handles.waiting", self.rows.values().all(|handle| handle.waits_once())),
+        ])
+    }
+
+    /// The id is not used again.
+    pub(super) fn is_ahead_of(&self, id: Option<HandleId>) -> bool {
+        id.is_none_or(|id| id.0 <= self.last.last())
+    }
+
+    pub(super) fn rows(&self) -> impl Iterator<Item = (HandleId, &Handle)> + Clone {
+        self.rows.iter().map(|(id, handle)| (*id, &**handle))
     }
 
     /// The keys at which a worker listens.

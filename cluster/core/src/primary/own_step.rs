@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::MachineStep;
 use crate::event::Event;
 use crate::os::{Errno, ExitStatus, HandleId, SocketId, WorkerId};
 use crate::steps::IsCall;
@@ -39,5 +40,29 @@ impl IsCall for Step {
             | Step::Disconnected(_)
             | Step::Forget(_) => false,
         }
+    }
+}
+
+impl MachineStep<Step> {
+    /// The worker that must have an entry when the step runs.
+    pub(super) fn of_worker(&self) -> Option<WorkerId> {
+        match self {
+            MachineStep::Own(
+                Step::Remove(worker)
+                | Step::Exited(worker, _)
+                | Step::Disconnected(worker)
+                | Step::Forget(worker),
+            ) => Some(*worker),
+            MachineStep::Own(
+                Step::Emit(_) | Step::Later(_) | Step::AnswerQueries(..) | Step::ResumeAccept(_),
+            )
+            | MachineStep::Call(_)
+            | MachineStep::Channel(..) => None,
+        }
+    }
+
+    /// The handle that must be bound when the step runs, unless it was closed.
+    pub(super) fn of_bound(&self) -> Option<HandleId> {
+        if let MachineStep::Own(Step::AnswerQueries(handle, Ok(()))) = self { Some(*handle) } else { None }
     }
 }

@@ -24,6 +24,8 @@ use crate::spawn_options::SpawnOptions;
 use crate::user_message::Message;
 use crate::violation::Violation;
 
+pub(super) mod peers_claims;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Peers {
     /// Boxed, because a map node has room for eleven values.

@@ -96,6 +96,11 @@ impl Setup {
         self.workers.count_after(last.0);
     }
 
+    /// The worker is not used again.
+    pub(super) fn is_ahead_of(&self, worker: Option<WorkerId>) -> bool {
+        worker.is_none_or(|worker| worker.0 <= self.workers.last())
+    }
+
     pub(super) fn next_worker(&mut self) -> WorkerId {
         WorkerId(self.workers.next())
     }

@@ -30,6 +30,15 @@ impl TimerActions {
         self.last.count_after(last);
     }
 
+    /// The timer is not used again.
+    pub(super) fn is_ahead_of(&self, timer: Option<TimerId>) -> bool {
+        timer.is_none_or(|timer| timer.0 <= self.last.last())
+    }
+
+    pub(super) fn last_pending(&self) -> Option<TimerId> {
+        self.actions.last_key_value().map(|(timer, _)| *timer)
+    }
+
     pub(super) fn set(&mut self, action: TimerAction) -> TimerId {
         let timer = self.next();
         self.actions.insert(timer, action);

@@ -24,7 +24,7 @@ pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
 pub(super) struct Lifecycle {
     primary: Primary,
     timeouts: Timeouts,
-    timers: Timers,
+    pub(super) timers: Timers,
     processes: Processes,
 }
 

@@ -100,6 +100,13 @@ impl Slots {
         self.0.get(&slot)
     }
 
+    /// The workers of each slot.
+    pub(super) fn workers(&self) -> impl Iterator<Item = (SlotId, WorkerId)> {
+        let of =
+            |(id, slot): (&SlotId, &Slot)| [slot.holder(), slot.successor].map(|worker| Some((*id, worker?)));
+        self.0.iter().flat_map(of).flatten()
+    }
+
     /// The workers that hold slots.
     pub(super) fn holders(&self) -> impl Iterator<Item = WorkerId> {
         self.0.values().filter_map(Slot::holder)

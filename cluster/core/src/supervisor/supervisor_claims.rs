@@ -1,9 +1,16 @@
-//! The contradictions of a deserialized supervisor.
+//! The contradictions of a deserialized supervisor. Most of its parts are safe in any combination: a timer without a process has no
+//! effect, for example.
 
 use super::Supervisor;
+use super::process::Process;
+use crate::claims::first_false;
 use crate::primary::primary_claims;
 
-/// The first field on which a later input could panic.
+/// The first field on which a later input could panic, or that a supervisor never has.
 pub(crate) fn contradiction(supervisor: &Supervisor) -> Option<&'static str> {
-    primary_claims::contradiction(supervisor.primary())
+    let Supervisor { settings, lifecycle, slots, .. } = supervisor;
+    let is_of_slot = |(slot, worker)| lifecycle.processes().get(worker).map(Process::slot) == Some(slot);
+    primary_claims::contradiction(lifecycle.primary(), lifecycle.timers.last()).or_else(|| {
+        first_false([("settings", settings.check().is_ok()), ("slots", slots.workers().all(is_of_slot))])
+    })
 }

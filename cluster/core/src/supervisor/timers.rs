@@ -76,6 +76,11 @@ impl Timers {
         self.calls.push_back(Call::SetTimer { timer, after_ms: timer_ms(after) });
     }
 
+    /// The last timer that has not fired.
+    pub(super) fn last(&self) -> Option<TimerId> {
+        self.deadlines.last_key_value().map(|(timer, _)| *timer)
+    }
+
     pub(super) fn fire(&mut self, timer: TimerId) -> Option<Deadline> {
         self.deadlines.remove(&timer)
     }

@@ -3,6 +3,7 @@
 mod recycle;
 mod reload;
 mod restart;
+mod restored;
 mod scale;
 mod shutdown;
 mod start;

@@ -132,6 +132,12 @@ impl Story {
         self.input(OsEvent::Read { channel: ChannelId(worker), bytes, socket: None });
     }
 
+    /// A part of a line arrives.
+    pub(crate) fn begins_line(&mut self, worker: u64, part: &str) {
+        let bytes = part.as_bytes().to_vec();
+        self.input(OsEvent::Read { channel: ChannelId(worker), bytes, socket: None });
+    }
+
     /// The worker is online, and sends its messages from then on.
     pub(crate) fn online(&mut self, worker: u64) -> Vec<String> {
         self.read(worker, r#"{"cmd":"NODE_CLUSTER","act":"online","seq":0}"#);
