@@ -12,7 +12,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 use std::{env, future};
 
@@ -75,6 +75,7 @@ fn provocation(fault: Fault) -> Trial {
         Fault::ReusedPort => trial(&name, reused_port),
         Fault::StopForever => asynchronous(&name, stop_forever),
         Fault::LostStatus => asynchronous(&name, lost_status),
+        Fault::Reexec => trial(&name, reexec),
     }
 }
 
@@ -314,6 +315,25 @@ fn time_jump() -> TestResult {
     let mut due = [PollFd::new(earlier.as_fd(), PollFlags::POLLIN)];
     assert_eq!(poll(&mut due, PollTimeout::ZERO)?, 1);
     Ok(earlier.wait()?)
+}
+
+/// A shell replaces itself by another program: the process, its child, and a timer among its descriptors are the same.
+fn reexec() -> TestResult {
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
+    timer.set(
+        Expiration::OneShot(TimeSpec::from_duration(Duration::from_nanos(1))),
+        TimerSetTimeFlags::empty(),
+    )?;
+    let after = r#"cut -d " " -f 4 "/proc/$CHILD/stat"; kill "$CHILD"; exec head -c 8"#;
+    let before = r#"sleep 1000 < /dev/null > /dev/null & CHILD=$! exec sh -c "$1""#;
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", before, "sh", after]).stdin(timer.as_fd().try_clone_to_owned()?);
+    let shell = shell.stdout(Stdio::piped()).spawn()?;
+    let pid = shell.id();
+    let output = shell.wait_with_output()?.stdout;
+    let fired = 1_u64.to_ne_bytes();
+    assert_eq!(output, [format!("{pid}\n").as_bytes(), &fired].concat());
+    Ok(())
 }
 
 /// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served after they have

@@ -40,11 +40,14 @@ pub enum Fault {
     StopForever,
     /// The exit status of a worker is unknown: SIGCHLD is ignored, or other code of the primary's process has reaped the worker.
     LostStatus,
+    /// The primary replaces its program: the machine is restored from its serialized state, in the same process, with the same
+    /// children, descriptors and timers.
+    Reexec,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 17] = [
+    pub const ALL: [Fault; 18] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -62,6 +65,7 @@ impl Fault {
         Fault::ReusedPort,
         Fault::StopForever,
         Fault::LostStatus,
+        Fault::Reexec,
     ];
 
     /// The letter in a replay line.
@@ -84,14 +88,21 @@ impl Fault {
             Fault::ReusedPort => 'o',
             Fault::StopForever => 'i',
             Fault::LostStatus => 'u',
+            Fault::Reexec => 'x',
         }
     }
 
-    /// A fault that only cuts bytes, takes time or chooses a port loses nothing, and may strike without limit.
+    /// A fault that only cuts bytes, takes time, chooses a port or replaces the primary by its equal loses nothing, and may strike
+    /// without limit.
     fn is_harmless(self) -> bool {
         matches!(
             self,
-            Fault::ShortWrite | Fault::PartialRead | Fault::Stop | Fault::TimeJump | Fault::ReusedPort
+            Fault::ShortWrite
+                | Fault::PartialRead
+                | Fault::Stop
+                | Fault::TimeJump
+                | Fault::ReusedPort
+                | Fault::Reexec
         )
     }
 }
@@ -117,6 +128,7 @@ impl fmt::Display for Fault {
             Fault::ReusedPort => "reused-port",
             Fault::StopForever => "stop-forever",
             Fault::LostStatus => "lost-status",
+            Fault::Reexec => "reexec",
         })
     }
 }

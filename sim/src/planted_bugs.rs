@@ -58,6 +58,7 @@ pub(crate) fn apply<P: Program>(state: &mut State<P>, pid: Pid, next: NextAction
 }
 
 mod pool_bugs;
+mod reexec_bugs;
 mod supervisor_bugs;
 
 /// The check that a quiet standard run fails with this bug.

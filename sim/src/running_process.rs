@@ -6,6 +6,7 @@ use cluster_core::{
     Worker, WorkerEvent,
 };
 
+mod reexec;
 mod running_processes;
 mod transition_cache;
 

@@ -243,17 +243,23 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
 /// run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 
+/// The odds of a re-exec, which takes some hundred times as long as a step.
+const REEXEC_ODDS: [u32; 4] = [32, 128, 512, 2048];
+
 /// Random choices. The odds that the running process continues, and the odds of each fault, are drawn once a run.
 #[derive(Debug, Clone)]
 struct Random {
     state: u64,
+    /// The state of a second generator, for re-execs: a run without a failure is the same with and without them.
+    aside: u64,
     sticky_percent: u32,
     fault_odds: [u32; Fault::ALL.len()],
 }
 
 impl Random {
     fn new(seed: u64) -> Self {
-        let mut random = Random { state: seed, sticky_percent: 0, fault_odds: [0; Fault::ALL.len()] };
+        let mut random =
+            Random { state: seed, aside: 0, sticky_percent: 0, fault_odds: [0; Fault::ALL.len()] };
         random.sticky_percent = random.pick(&[0, 50, 90, 97]);
         let (first, later) = Fault::ALL.split_at(FIRST_FAULTS);
         for &fault in first {
@@ -261,8 +267,11 @@ impl Random {
         }
         let mut aside = random.clone();
         for &fault in later {
-            random.fault_odds[fault as usize] = aside.pick(&[2, 8, 32, 128]);
+            let odds = if fault == Fault::Reexec { REEXEC_ODDS } else { [2, 8, 32, 128] };
+            random.fault_odds[fault as usize] = aside.pick(&odds);
         }
+        // Far from the state of the first generator, so that the numbers differ.
+        random.aside = aside.state ^ 0xA5A5_5A5A_C3C3_3C3C;
         random
     }
 
@@ -270,6 +279,12 @@ impl Random {
         match point {
             Point::Step if self.below(100) < self.sticky_percent => 0,
             Point::Writes if self.below(2) == 0 => 0,
+            Point::Fault(Fault::Reexec) => {
+                std::mem::swap(&mut self.state, &mut self.aside);
+                let drawn = self.below(self.fault_odds[Fault::Reexec as usize]);
+                std::mem::swap(&mut self.state, &mut self.aside);
+                u32::from(drawn == 0)
+            }
             Point::Fault(fault) => u32::from(self.below(self.fault_odds[fault as usize]) == 0),
             Point::Step | Point::Writes | Point::Bytes | Point::Error | Point::Target => self.below(n),
         }

@@ -58,6 +58,8 @@ pub(crate) struct State<P> {
     history: History,
     #[cfg(test)]
     pub(crate) planted_bug: Option<crate::planted_bugs::PlantedBug>,
+    #[cfg(test)]
+    pub(crate) planted_loss: Option<fn(String) -> String>,
 }
 
 /// The constant part of a world.
@@ -310,6 +312,8 @@ fn world_of<P: Program>(program: P, settings: Settings, supervision: Option<Supe
         history: History::new(),
         #[cfg(test)]
         planted_bug: None,
+        #[cfg(test)]
+        planted_loss: None,
     };
     state.drive(P::driver_start);
     World { state, enabled: Enabled::default(), livelock: LivelockDetector::default() }
@@ -340,6 +344,8 @@ impl<P: Program> State<P> {
             start: _,
             #[cfg(test)]
                 planted_bug: _,
+            #[cfg(test)]
+                planted_loss: _,
         } = other;
         self.kernel.copy_from(kernel);
         self.running.copy_from(running);

@@ -37,8 +37,8 @@ fn worker(byte: u8) -> WorkerMove {
     }
 }
 
-fn faults(low: u8, high: u8, limit: u8) -> Faults {
-    let bits = u16::from_le_bytes([low, high]);
+fn faults(bits: [u8; 3], limit: u8) -> Faults {
+    let bits = u32::from_le_bytes([bits[0], bits[1], bits[2], 0]);
     let armed = Fault::ALL.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1);
     armed.fold(Faults::none(), |faults, (_, fault)| faults.and(fault)).limit(limit % 6)
 }
@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
             .then(|| 16 + usize::from(bytes) + usize::from(spare & 1) * 256),
         ..Scenario::new(program)
     };
-    let world = scenario.world().with_faults(faults(low, high, limit));
+    let world = scenario.world().with_faults(faults([low, high, spare >> 1], limit));
     if let Err(failure) = world.on(Schedule::bytes(schedule)).run() {
         panic!("{failure}");
     }

@@ -209,6 +209,7 @@ impl<P: Program> State<P> {
 
     fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
         let Some(event) = event else { return };
+        self.may_reexec(pid);
         let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
         let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
         self.history.input(pid, &event, client);
@@ -217,6 +218,19 @@ impl<P: Program> State<P> {
             Checks::supervised_input(&mut self.checks, self.kernel.clock.now_ms(), is_timer);
         }
         self.react(pid, Some(event));
+    }
+
+    /// A primary that rests may replace its program. Nothing else notices the time, so a re-exec strikes before the next event.
+    fn may_reexec(&mut self, pid: Pid) {
+        if pid == Pid::PRIMARY
+            && self.schedule.strikes(Fault::Reexec)
+            && let Some(running) = self.running.get_mut(pid)
+        {
+            let state = running.saved();
+            #[cfg(test)]
+            let state = self.planted_loss.map_or(state.clone(), |loss| loss(state));
+            running.reexec(&state);
+        }
     }
 
     fn primary_event(&mut self, event: Event) -> Result<(), (Check, String)> {
@@ -279,6 +293,7 @@ impl<P: Program> State<P> {
     /// Delivers an event at a socket of the program.
     fn at_socket(&mut self, pid: Pid, event: Option<SocketEvent>) {
         let Some(event) = event else { return };
+        self.may_reexec(pid);
         if self.history.trace().is_some() {
             let crossing = self.crossing(pid, event.clone());
             self.history.note(pid.into(), || crossing);

@@ -17,7 +17,7 @@ const MOVES: [SupervisorMove; 6] = [
 ];
 
 /// Faults that a supervisor must survive; these exclude a garbled channel, a stopped primary and a jumping clock.
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 11] = [
     Fault::Kill,
     Fault::Grandchild,
     Fault::SpawnFailure,
@@ -28,6 +28,7 @@ const FAULTS: [Fault; 10] = [
     Fault::PartialRead,
     Fault::WriteFailure,
     Fault::LostStatus,
+    Fault::Reexec,
 ];
 
 /// The failure has the replay line.
@@ -128,6 +129,27 @@ fn watched(workers: u32) -> World<SupervisedServer> {
     SupervisedServer::new(workers, 1, SupervisorMove::ServeOnce).world_with(settings).with_patient_timers()
 }
 
+/// Every command with re-execs alone, also by priorities: nothing that a client or a worker observes changes.
+#[test]
+fn reexecs_are_invisible() {
+    let mut struck = 0;
+    for command in MOVES {
+        for seed in 0..30 {
+            for schedule in [Schedule::seed(seed), Schedule::pct(seed, 3)] {
+                // By priorities alone, every start might be late.
+                let world = SupervisedServer::new(2, 3, command).world().with_patient_timers().on(schedule);
+                let [mut plain, mut replaced] =
+                    [world.clone(), world.with_faults(Faults::only(&[Fault::Reexec]))];
+                plain.run().expect("every check holds");
+                replaced.run().expect("every check holds");
+                assert!(plain.observations().eq(replaced.observations()), "seed {seed}");
+                struck += replaced.schedule().struck().len();
+            }
+        }
+    }
+    assert!(struck > 20, "{struck} re-execs");
+}
+
 /// Up to two workers stop forever: the time to become ready, the heartbeats, and the phases of the shutdown end their
 /// processes.
 #[test]
@@ -153,7 +175,9 @@ fn commands_end_with_stopped_workers() {
 }
 
 /// Small worlds in which commands race with a death.
-fn small_worlds() -> [(&'static str, World<SupervisedServer>); 10] {
+fn small_worlds() -> [(&'static str, World<SupervisedServer>); 13] {
+    let reexec = Faults::only(&[Fault::Reexec]);
+    let kill_and_reexec = reexec.and(Fault::Kill).limit(1);
     let kill = Faults::only(&[Fault::Kill]).limit(1);
     let stop = Faults::only(&[Fault::StopForever]).limit(1);
     let world = |slots, command| SupervisedServer::new(slots, 0, command).world();
@@ -168,6 +192,9 @@ fn small_worlds() -> [(&'static str, World<SupervisedServer>); 10] {
         ("two slots, a shutdown and one stop", world(2, SupervisorMove::Shutdown).with_faults(stop)),
         ("reload of one slot and one stop", world(1, SupervisorMove::Reload).with_faults(stop)),
         ("one slot, heartbeats and one stop", watched(1).with_faults(stop)),
+        ("reload of one slot, re-execs", world(1, SupervisorMove::Reload).with_faults(reexec)),
+        ("reload of two slots, re-execs", world(2, SupervisorMove::Reload).with_faults(reexec)),
+        ("two slots, one kill, re-execs", world(2, SupervisorMove::Serve).with_faults(kill_and_reexec)),
     ]
 }
 

@@ -13,7 +13,7 @@ use crate::scenario::Scenario;
 
 /// Faults of a healthy machine. A short write is no such fault: a worker that exits at once loses the rest, and the
 /// lines show it.
-const HEALTHY: [Fault; 1] = [Fault::PartialRead];
+const HEALTHY: [Fault; 2] = [Fault::PartialRead, Fault::Reexec];
 
 const KEPT: &str = "Every check of the simulator passes, and every run keeps the contract.";
 const UNJUDGED: &str =

@@ -1,0 +1,98 @@
+//! Planted bugs of a re-exec: the saved state lacks a part, and the check that misses the part finds the loss.
+
+use cluster_core::Settings;
+use serde_json::{Value, json};
+
+use crate::explore::exhaustive;
+use crate::program::Program;
+use crate::scenarios::{DisconnectBy, Flood, ReplyServer, Scenario, SupervisedServer, SupervisorMove};
+use crate::world::World;
+use crate::{Check, Fault, Faults};
+
+type Loss = fn(&mut Value);
+
+/// The check that some run with re-execs fails, if every saved state has this loss.
+fn failed_check<P: Program>(start: &World<P>, loss: Option<fn(String) -> String>) -> Option<Check> {
+    let mut world = start.clone().with_faults(Faults::only(&[Fault::Reexec]));
+    world.state.planted_loss = loss;
+    exhaustive(&world, 200_000).err().map(|failure| {
+        println!("{}", failure.summary());
+        failure.check
+    })
+}
+
+fn edited(state: &str, loss: Loss) -> String {
+    let mut state = serde_json::from_str(state).expect("JSON");
+    loss(&mut state);
+    state.to_string()
+}
+
+/// Asserts that the check finds the loss, and that no check fails without it.
+fn finds<P: Program>(check: Check, start: &World<P>, loss: fn(String) -> String) {
+    assert_eq!(failed_check(start, None), None);
+    assert_eq!(failed_check(start, Some(loss)), Some(check));
+}
+
+fn each_channel(primary: &mut Value, act: fn(&mut Value)) {
+    let workers = primary["peers"]["workers"].as_object_mut().expect("the workers");
+    workers.values_mut().for_each(|worker| act(&mut worker["channel"]));
+}
+
+/// Messages behind the message that waits for room are forgotten.
+#[test]
+fn messages_detects_lost_frames() {
+    let flood = Flood { messages: 5, disconnect_by: DisconnectBy::Never };
+    let start = World::new(flood, Settings::default()).with_channel_bytes(24);
+    finds(Check::Messages, &start, |state| {
+        edited(&state, |primary| {
+            each_channel(primary, |channel| channel["sending"]["outbox"]["frames"] = json!([]));
+        })
+    });
+}
+
+/// Half a line is forgotten.
+#[test]
+fn false_blame_detects_lost_bytes() {
+    let flood = Flood { messages: 3, disconnect_by: DisconnectBy::Never };
+    let start = World::new(flood, Settings::default()).with_channel_bytes(24);
+    finds(Check::FalseBlame, &start, |state| {
+        edited(&state, |primary| {
+            each_channel(primary, |channel| channel["reading"]["partial"] = json!({ "Text": "" }));
+        })
+    });
+}
+
+/// Connections without an acknowledgement are forgotten, in the ledger and among the offers.
+#[test]
+fn ledger_detects_lost_offers() {
+    let start = Scenario::new(ReplyServer::new(1, 1)).world();
+    finds(Check::Ledger, &start, |state| {
+        edited(&state, |primary| {
+            primary["peers"]["offers"]["awaited"] = json!({});
+            let ledger = &mut primary["distribution"]["ledger"];
+            let open = std::mem::replace(&mut ledger["open"], json!({}));
+            let lost = open.as_object().map_or(0, serde_json::Map::len) as u64;
+            ledger["accepted"] = json!(ledger["accepted"].as_u64().unwrap_or(0) - lost);
+        })
+    });
+}
+
+/// The deadlines of a reload are forgotten: the old worker is never asked to disconnect.
+#[test]
+fn deadlines_detects_lost_timers() {
+    let start = SupervisedServer::new(1, 0, SupervisorMove::Reload).world().with_patient_timers();
+    finds(Check::Deadlines, &start, |state| {
+        edited(&state, |state| state["machine"]["lifecycle"]["timers"]["deadlines"] = json!({}))
+    });
+}
+
+/// A state that contradicts itself is no state: here an offer without its connection.
+#[test]
+fn assertion_detects_a_contradiction() {
+    let start = SupervisedServer::new(1, 1, SupervisorMove::Serve).world().with_patient_timers();
+    finds(Check::Assertion, &start, |state| {
+        edited(&state, |state| {
+            state["machine"]["lifecycle"]["primary"]["peers"]["offers"]["awaited"] = json!({});
+        })
+    });
+}
