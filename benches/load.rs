@@ -77,10 +77,12 @@ impl Counts {
     /// Prints the counts. More broken requests than `allowed` are a failure.
     pub fn verdict(self, name: &str, times: u64, allowed: u64) -> ExitCode {
         let Counts { answered, refused, broken, late, status } = self;
-        println!("{answered} requests answered, {times} {name}");
-        println!("failed: {refused} refused, {broken} broken, {late} late, {status} with another status");
+        println!(
+            "| requests answered | {name} | refused | broken | late | another status |\n|---|---|---|---|---|---|"
+        );
+        println!("| {answered} | {times} | {refused} | {broken} | {late} | {status} |");
         if allowed > 0 {
-            println!("connections that the killed workers had accepted: {allowed}");
+            println!("\nConnections that the killed workers had accepted: {allowed}");
         }
         if self.failed() == broken && broken <= allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }

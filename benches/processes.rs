@@ -1,5 +1,8 @@
 //! The processor time and the memory of processes.
 
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 use procfs::process::Process;
 
 /// The memory of one process, in bytes.
@@ -45,6 +48,15 @@ pub fn processor_time(pids: &[i32]) -> anyhow::Result<f64> {
     }
     #[allow(clippy::cast_precision_loss, reason = "the ticks of some seconds are far below 2^52")]
     Ok(ticks as f64 / procfs::ticks_per_second() as f64)
+}
+
+/// The processor time of this process, in seconds.
+///
+/// # Panics
+/// If the system has no such clock.
+pub fn own_processor_time() -> f64 {
+    let clock = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("Linux has this clock");
+    Duration::from(clock).as_secs_f64()
 }
 
 /// The middle of the values in ascending order.

@@ -8,14 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use clap::Parser;
 use cluster::{Event, Primary, Role, SchedulingPolicy, Settings, Worker};
-use nix::unistd::{SysconfVar, sysconf};
+use cluster_benches::processes::{self, median, processor_time};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
@@ -141,10 +140,9 @@ impl Server {
     }
 
     /// The process ids of the primary and, after it, of the workers.
-    fn processes(&self) -> Outcome<Vec<u32>> {
-        let id = self.primary.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-        Ok(std::iter::once(id).chain(children.split_whitespace().filter_map(|id| id.parse().ok())).collect())
+    fn processes(&self) -> Outcome<(i32, Vec<i32>)> {
+        let primary = self.primary.id().cast_signed();
+        Ok((primary, processes::children(primary)?))
     }
 }
 
@@ -167,17 +165,17 @@ struct Sample {
 fn sample(name: &str, options: &Options) -> Outcome<Sample> {
     let server = Server::start(name, options.workers)?;
     load(server.port, options.clients, 1)?;
-    let processes = server.processes()?;
-    let before = cpu_seconds(&processes)?;
+    let (primary, workers) = server.processes()?;
+    let spent = || Outcome::Ok([processor_time(&[primary])?, processor_time(&workers)?]);
+    let before = spent()?;
     let started = Instant::now();
     let connections = load(server.port, options.clients, options.seconds)? as f64;
     let elapsed = started.elapsed().as_secs_f64();
-    let spent: Vec<f64> =
-        cpu_seconds(&processes)?.iter().zip(before).map(|(after, before)| after - before).collect();
+    let after = spent()?;
     Ok(Sample {
         per_second: connections / elapsed,
-        primary_us: spent[0] / connections * 1e6,
-        workers_us: spent[1..].iter().sum::<f64>() / connections * 1e6,
+        primary_us: (after[0] - before[0]) / connections * 1e6,
+        workers_us: (after[1] - before[1]) / connections * 1e6,
     })
 }
 
@@ -193,31 +191,6 @@ fn load(port: u16, clients: u32, seconds: u32) -> Outcome<u64> {
     Ok(answered.ok_or_else(|| format!("unexpected output of wrk: {text}"))?)
 }
 
-fn cpu_seconds(processes: &[u32]) -> Outcome<Vec<f64>> {
-    let ticks = sysconf(SysconfVar::CLK_TCK)?.ok_or("the kernel has no clock ticks")? as f64;
-    processes
-        .iter()
-        .map(|id| {
-            let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-            let fields: Vec<&str> =
-                stat.rsplit_once(')').ok_or("no name in stat")?.1.split_whitespace().collect();
-            Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / ticks)
-        })
-        .collect()
-}
-
-fn resident_kib(process: u32) -> Outcome<u64> {
-    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn measure(options: &Options) -> Outcome<()> {
     let names =
         ["rust round-robin", "node round-robin", "rust shared", "node shared", "rust single", "node single"];
@@ -229,30 +202,32 @@ fn measure(options: &Options) -> Outcome<()> {
         }
     }
     println!(
-        "{} workers, {} concurrent clients, medians of {} rounds",
+        "{} workers, {} concurrent clients, medians of {} rounds:\n",
         options.workers, options.clients, options.rounds
     );
-    println!(
-        "{:<18}{:>15}{:>22}{:>22}",
-        "", "connections/s", "primary us/connection", "workers us/connection"
-    );
+    println!("| | connections/s | CPU of the primary per connection | CPU of the workers per connection |");
+    println!("|---|---|---|---|");
     for name in names {
         let of = |figure: fn(&Sample) -> f64| median(samples[name].iter().map(figure));
         let (per_second, primary, workers) =
             (of(|sample| sample.per_second), of(|sample| sample.primary_us), of(|sample| sample.workers_us));
-        println!("{name:<18}{per_second:>15.0}{primary:>22.1}{workers:>22.1}");
+        println!("| {name} | {per_second:.0} | {primary:.1} µs | {workers:.1} µs |");
     }
+    println!();
     for policy in ["round-robin", "shared", "single"] {
         let pairs = samples[&*format!("rust {policy}")].iter().zip(&samples[&*format!("node {policy}")]);
         println!(
-            "{policy}: {:.2} times Node's connections",
+            "* {policy}: {:.2} times Node's connections",
             median(pairs.map(|(rust, node)| rust.per_second / node.per_second))
         );
     }
     for runtime in ["rust", "node"] {
         let server = Server::start(&format!("{runtime} round-robin"), 4)?;
-        let kib = resident_kib(server.primary.id())?;
-        println!("resident memory of a {runtime} primary with 4 workers: {:.1} MiB", kib as f64 / 1024.0);
+        let resident = processes::memory(server.primary.id().cast_signed())?.resident as f64;
+        println!(
+            "* resident memory of a {runtime} primary with 4 workers: {:.1} MiB",
+            resident / 1_048_576.0
+        );
     }
     Ok(())
 }

@@ -4,8 +4,8 @@
 //! (kernel, channel and schedule) and as `cluster` (with the machines, JSON and every check). Runs: start, 10 messages
 //! and end of a whole world.
 //!
-//! The simulators take turns. The program prints medians of many rounds: rates, and ratios within a round. Time is CPU
-//! time, because a longer measurement would be interrupted more often.
+//! The simulators take turns. The program prints a table of medians. Time is CPU time, because a longer measurement would
+//! be interrupted more often.
 
 mod cluster;
 mod other;
@@ -52,14 +52,18 @@ const WORKS: [(&str, u64, &[Subject]); 3] = [
 ];
 
 fn main() {
+    println!("| | madsim | turmoil | here, kernel only | here, whole cluster |\n|---|---|---|---|---|");
     for (work, n, subjects) in WORKS {
-        println!("{work}");
+        eprintln!("{work}");
         let rounds: Vec<Vec<f64>> = (0..ROUNDS).map(|_| round(n, subjects)).collect();
-        for (at, (name, _)) in subjects.iter().enumerate() {
-            let rate = median(rounds.iter().map(|rates| rates[at]));
-            let ratio = median(rounds.iter().map(|rates| rates[at] / rates[0]));
-            println!("  {name:11} {rate:>12.0}/s {ratio:>8.2} of {}", subjects[0].0);
+        let mut row = format!("| {work} |");
+        for column in ["madsim", "turmoil", "kernel only", "cluster"] {
+            row += &match subjects.iter().position(|(name, _)| *name == column) {
+                Some(at) => format!(" {:.0}/s |", median(rounds.iter().map(|rates| rates[at]))),
+                None => " |".to_owned(),
+            };
         }
+        println!("{row}");
     }
 }
 

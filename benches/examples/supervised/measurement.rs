@@ -184,6 +184,7 @@ async fn kill_and_count(worker: Pid, port: u16) -> anyhow::Result<u64> {
 /// a server in Node.js.
 pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
     let node = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/supervised/server.cjs");
+    println!("| | start by itself | crash to the next worker that listens | ratio |\n|---|---|---|---|");
     for (name, server) in [("Rust", None), ("Node.js", Some(node))] {
         let spawn =
             server.map_or_else(SpawnOptions::new, |script| SpawnOptions::new().exec("node").args([script]));
@@ -198,9 +199,7 @@ pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
         }
         let (alone, pause) = (median(alone), median(pauses));
         let ratio = pause.as_secs_f64() / alone.as_secs_f64();
-        println!(
-            "{name}: start by itself {alone:?}; crash to the next worker that listens {pause:?}: {ratio:.2}"
-        );
+        println!("| {name} | {alone:.2?} | {pause:.2?} | {ratio:.2} |");
         cluster.handle.shutdown().await?;
     }
     Ok(ExitCode::SUCCESS)
