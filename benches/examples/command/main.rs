@@ -11,6 +11,7 @@ mod reload;
 mod server;
 mod start;
 mod throughput;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ struct Programs {
 enum Case {
     /// Reload all the time under load, and count the requests without an answer: the command, then PM2. Fails if the command loses one.
     Reload(Amount),
+    /// Upgrade all the time under load, and count the requests without an answer. Fails if a request is lost or refused.
+    Upgrade(Amount),
     /// Print the memory of the command and of PM2's daemon after a load. Fails if the command has more than 10 MiB.
     Memory {
         #[arg(long, default_value_t = 4)]
@@ -65,6 +68,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let Arguments { case, programs } = Arguments::parse();
     match case {
         Case::Reload(amount) => reload::reload(&amount, &programs).await,
+        Case::Upgrade(amount) => upgrade::upgrade(&amount, &programs).await,
         Case::Memory { workers } => memory::memory(workers, &programs).await,
         Case::Start { rounds } => start::start(rounds, &programs).await,
         Case::Throughput(amount) => throughput::throughput(&amount, &programs).await,

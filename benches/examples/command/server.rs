@@ -116,15 +116,20 @@ impl Server {
 
     /// Replaces every worker, by `pm2 reload`, or by `reload` of this executable of the command.
     pub(crate) async fn reload(&self, cluster: &Path) -> anyhow::Result<()> {
+        self.order(cluster, "reload").await
+    }
+
+    /// Carries out a command of this executable; PM2 reloads.
+    pub(crate) async fn order(&self, cluster: &Path, name: &str) -> anyhow::Result<()> {
         let status = match &self.parent {
             Parent::Pm2(pm2) => pm2.reload().await?,
             Parent::Child(_) => {
                 let mut command = Command::new(cluster);
-                command.arg("reload").env("XDG_RUNTIME_DIR", self.reports.directory.path());
+                command.arg(name).env("XDG_RUNTIME_DIR", self.reports.directory.path());
                 command.stdout(Stdio::null()).kill_on_drop(true).status().await?
             }
         };
-        ensure!(status.success(), "a reload has failed: {status}");
+        ensure!(status.success(), "`{name}` has failed: {status}");
         Ok(())
     }
 

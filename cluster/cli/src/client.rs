@@ -1,10 +1,12 @@
 //! The commands for a running service.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
+use serde_json::error::Category;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -46,9 +48,9 @@ const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// The status of a service.
 pub(crate) async fn ask_status(target: &Target) -> anyhow::Result<Status> {
-    let mut replies = send_request(target, &Request::Status).await?;
+    let mut exchange = Exchange::start(target, &Request::Status).await?;
     loop {
-        match replies.next().await? {
+        match exchange.next().await? {
             Reply::Status(status) => return Ok(status),
             Reply::Progress { .. } | Reply::Lost { .. } | Reply::Alive => {}
             Reply::Done => bail!("the service has sent no status"),
@@ -60,13 +62,13 @@ pub(crate) async fn ask_status(target: &Target) -> anyhow::Result<Status> {
 /// `cluster logs`.
 pub(crate) async fn logs(arguments: LogsArguments) -> anyhow::Result<()> {
     let LogsArguments { target, follow, slot } = arguments;
-    print_records(&target, &Request::Records { kind: RecordKind::Output, slot, follow }).await
+    print_records(&target, &Request::Records { kind: RecordKind::Output, slot, follow, after: 0 }).await
 }
 
 /// `cluster events`.
 pub(crate) async fn events(arguments: EventsArguments) -> anyhow::Result<()> {
     let EventsArguments { target, follow } = arguments;
-    print_records(&target, &Request::Records { kind: RecordKind::Event, slot: None, follow }).await
+    print_records(&target, &Request::Records { kind: RecordKind::Event, slot: None, follow, after: 0 }).await
 }
 
 async fn print_records(target: &Target, request: &Request) -> anyhow::Result<()> {
@@ -131,10 +133,10 @@ async fn await_end(
     request: &Request,
     mut observe: impl FnMut(Record) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let mut replies = send_request(target, request).await?;
+    let mut exchange = Exchange::start(target, request).await?;
     loop {
-        match replies.next().await? {
-            Reply::Progress { record } => observe(record)?,
+        match exchange.next().await? {
+            Reply::Progress { record, .. } => observe(record)?,
             Reply::Lost { records } if target.json => {
                 report::line(serde_json::json!({ "record": "lost", "records": records }))?;
             }
@@ -147,6 +149,70 @@ async fn await_end(
         }
     }
 }
+
+/// A request and the replies. An upgrade of the service ends the connection: then a request without an answer is sent again, and a
+/// request of records continues after the last record.
+struct Exchange<'a> {
+    target: &'a Target,
+    request: Request,
+    replies: Replies,
+    has_answer: bool,
+    /// Connections without a reply in a row.
+    silent: u32,
+}
+
+/// The connections without a reply after which the command fails.
+const SILENT: u32 = 3;
+
+impl<'a> Exchange<'a> {
+    async fn start(target: &'a Target, request: &Request) -> anyhow::Result<Self> {
+        let (request, replies) = (request.clone(), send_request(target, request).await?);
+        Ok(Exchange { target, request, replies, has_answer: false, silent: 0 })
+    }
+
+    async fn next(&mut self) -> anyhow::Result<Reply> {
+        loop {
+            match self.replies.next().await {
+                Ok(reply) => {
+                    self.record(&reply);
+                    return Ok(reply);
+                }
+                Err(error) if error.is::<Ended>() && self.may_repeat() => {
+                    self.silent += 1;
+                    let again = send_request(self.target, &self.request).await;
+                    // An error: the service itself has ended.
+                    self.replies = again.map_err(|_| error)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn record(&mut self, reply: &Reply) {
+        (self.has_answer, self.silent) = (true, 0);
+        if let (Request::Records { after, .. }, Reply::Progress { number: Some(number), .. }) =
+            (&mut self.request, reply)
+        {
+            *after = *number;
+        }
+    }
+
+    fn may_repeat(&self) -> bool {
+        self.silent < SILENT && (matches!(self.request, Request::Records { .. }) || !self.has_answer)
+    }
+}
+
+/// The service has closed the connection before the last reply.
+#[derive(Debug)]
+struct Ended;
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the service has ended before the command was complete; its log has the reason")
+    }
+}
+
+impl std::error::Error for Ended {}
 
 /// The longest wait for a reply: a working service sends a sign of life each second.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -177,12 +243,18 @@ impl Replies {
     async fn next(&mut self) -> anyhow::Result<Reply> {
         let line = timeout(SILENCE, self.lines.next_line()).await;
         let line = line.map_err(|_| silent(&self.path, self.pid))?;
-        let line = line.context("cannot read from the control socket")?;
-        let line =
-            line.context("the service has ended before the command was complete; its log has the reason")?;
-        serde_json::from_str(&line).context(
-            "the service has sent an unknown reply; use the version of the command that runs the service",
-        )
+        let line = match line {
+            Ok(line) => line.ok_or(Ended)?,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(Ended.into()),
+            Err(error) => return Err(error).context("cannot read from the control socket"),
+        };
+        serde_json::from_str(&line).map_err(|error| match error.classify() {
+            // The begin of a line, at the end of the connection.
+            Category::Eof => Ended.into(),
+            Category::Io | Category::Syntax | Category::Data => anyhow::Error::new(error).context(
+                "the service has sent an unknown reply; use the version of the command that runs the service",
+            ),
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{interval, timeout};
 
-use crate::feed::Record;
+use crate::feed::{Numbered, Record};
 use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE};
 use crate::service::Service;
 use crate::socket_path;
@@ -162,17 +162,22 @@ async fn converse(stream: UnixStream, service: &Service, upgrades: &Upgrades) ->
         return send(&mut writer, &Reply::Failed { error }).await;
     }
     match read_request(&mut reader).await {
-        Ok(Request::Records { kind, slot, follow }) => {
+        Ok(Request::Records { kind, slot, follow, after }) => {
             if let Some(slot) = slot
                 && let Err(error) = service.check_slot(slot).await
             {
                 return send(&mut writer, &Reply::Failed { error }).await;
             }
-            let wants = |record: &Record| match record {
-                Record::Event(event) => kind == RecordKind::Event && (slot.is_none() || event.slot == slot),
-                Record::Output(line) => {
-                    kind == RecordKind::Output && slot.is_none_or(|slot| line.slot == slot)
-                }
+            let wants = |numbered: &Numbered| {
+                let is_wanted = match &numbered.record {
+                    Record::Event(event) => {
+                        kind == RecordKind::Event && (slot.is_none() || event.slot == slot)
+                    }
+                    Record::Output(line) => {
+                        kind == RecordKind::Output && slot.is_none_or(|slot| line.slot == slot)
+                    }
+                };
+                is_wanted && numbered.number > after
             };
             let end = async { drop(reader.read_u8().await) };
             let records = send_records(wants, follow, service, &mut writer);
@@ -204,14 +209,14 @@ async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<R
 
 /// Sends the recent records, and with `follow` all later records.
 async fn send_records(
-    wants: impl Fn(&Record) -> bool,
+    wants: impl Fn(&Numbered) -> bool,
     follow: bool,
     service: &Service,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
     let (recent, mut later) = service.feed.recent();
     for record in recent.iter().filter(|record| wants(record)) {
-        send(writer, &Reply::Progress { record: Record::clone(record) }).await?;
+        send(writer, &numbered(record)).await?;
     }
     drop(recent);
     if follow {
@@ -220,9 +225,13 @@ async fn send_records(
     send(writer, &Reply::Done).await
 }
 
+fn numbered(Numbered { number, record }: &Numbered) -> Reply {
+    Reply::Progress { record: record.clone(), number: Some(*number) }
+}
+
 async fn follow_records(
-    wants: impl Fn(&Record) -> bool,
-    later: &mut Receiver<Arc<Record>>,
+    wants: impl Fn(&Numbered) -> bool,
+    later: &mut Receiver<Arc<Numbered>>,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
     let mut signs = interval(SIGN_OF_LIFE);
@@ -236,7 +245,7 @@ async fn follow_records(
         };
         match record {
             Ok(record) if wants(&record) => {
-                send(writer, &Reply::Progress { record: Record::clone(&record) }).await?;
+                send(writer, &numbered(&record)).await?;
             }
             Ok(_) => {}
             Err(RecvError::Lagged(records)) => send(writer, &Reply::Lost { records }).await?,
@@ -268,10 +277,12 @@ async fn carry_out(
     send(writer, &reply).await
 }
 
-async fn progress(record: Result<Arc<Record>, RecvError>, writer: &mut OwnedWriteHalf) -> io::Result<()> {
-    match record.as_deref() {
+async fn progress(record: Result<Arc<Numbered>, RecvError>, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+    match record.as_deref().map(|numbered| &numbered.record) {
         Ok(Record::Output(_)) | Err(RecvError::Lagged(_) | RecvError::Closed) => Ok(()),
-        Ok(record @ Record::Event(_)) => send(writer, &Reply::Progress { record: record.clone() }).await,
+        Ok(record @ Record::Event(_)) => {
+            send(writer, &Reply::Progress { record: record.clone(), number: None }).await
+        }
     }
 }
 

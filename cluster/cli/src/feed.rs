@@ -18,6 +18,13 @@ const RECENT_BYTES: usize = 1 << 20;
 /// The pause between two records of failed accepts.
 const ACCEPT_FAILURES: Duration = Duration::from_secs(10);
 
+/// A record with a number. Numbers ascend from 1, and continue after an upgrade.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    pub(crate) number: u64,
+    pub(crate) record: Record,
+}
+
 /// An event, or a line of output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "record")]
@@ -97,13 +104,15 @@ impl Record {
 /// Distributes records to all readers, and keeps the recent records.
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
-    sender: broadcast::Sender<Arc<Record>>,
+    sender: broadcast::Sender<Arc<Numbered>>,
     recent: Arc<Mutex<Recent>>,
 }
 
 #[derive(Debug, Default)]
 struct Recent {
-    records: VecDeque<Arc<Record>>,
+    records: VecDeque<Arc<Numbered>>,
+    /// The number of the last record.
+    last: u64,
     bytes: usize,
     /// The time of the last record of a failed accept.
     accept_failed: Option<Instant>,
@@ -120,25 +129,40 @@ impl Recent {
         is_repeated
     }
 
-    fn push(&mut self, record: Arc<Record>) {
-        self.bytes += record.bytes();
+    fn push(&mut self, record: Arc<Numbered>) {
+        self.bytes += record.record.bytes();
         self.records.push_back(record);
         while self.bytes > RECENT_BYTES
             && let Some(oldest) = self.records.pop_front()
         {
-            self.bytes -= oldest.bytes();
+            self.bytes -= oldest.record.bytes();
         }
     }
 }
 
+/// The recent records for a hand-over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FeedMemory {
+    last: u64,
+    records: Vec<Record>,
+}
+
 impl Feed {
+    pub(crate) fn memory(&self) -> FeedMemory {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = recent.records.iter().map(|numbered| numbered.record.clone()).collect();
+        FeedMemory { last: recent.last, records }
+    }
+
     pub(crate) fn new() -> Self {
         Feed { sender: broadcast::Sender::new(READER_RECORDS), recent: Arc::default() }
     }
 
     /// Continues with the recent records of an earlier program.
-    pub(crate) fn after(records: Vec<Record>) -> Self {
+    pub(crate) fn after(memory: FeedMemory) -> Self {
         let feed = Feed::new();
+        let FeedMemory { last, records } = memory;
+        feed.recent.lock().unwrap_or_else(PoisonError::into_inner).last = last - records.len() as u64;
         for record in records {
             feed.publish(record);
         }
@@ -146,8 +170,9 @@ impl Feed {
     }
 
     pub(crate) fn publish(&self, record: Record) {
-        let record = Arc::new(record);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.last += 1;
+        let record = Arc::new(Numbered { number: recent.last, record });
         recent.push(record.clone());
         // An error: there is no reader.
         let _ = self.sender.send(record);
@@ -169,12 +194,12 @@ impl Feed {
     }
 
     /// All later records.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Record>> {
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Numbered>> {
         self.sender.subscribe()
     }
 
     /// The recent records, and all later records.
-    pub(crate) fn recent(&self) -> (Vec<Arc<Record>>, broadcast::Receiver<Arc<Record>>) {
+    pub(crate) fn recent(&self) -> (Vec<Arc<Numbered>>, broadcast::Receiver<Arc<Numbered>>) {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         (recent.records.iter().cloned().collect(), self.sender.subscribe())
     }
@@ -245,8 +270,8 @@ mod tests {
         let feed = Feed::new();
         (0..3_000).for_each(|number| feed.publish(line(number)));
         let (recent, _) = feed.recent();
-        let bytes: usize = recent.iter().map(|record| record.bytes()).sum();
+        let bytes: usize = recent.iter().map(|numbered| numbered.record.bytes()).sum();
         assert!(bytes <= RECENT_BYTES && bytes > RECENT_BYTES - 2_000, "{bytes}");
-        assert!(recent.last().expect("a record").to_string().contains("| 2999 "));
+        assert!(recent.last().expect("a record").record.to_string().contains("| 2999 "));
     }
 }

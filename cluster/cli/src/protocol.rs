@@ -32,6 +32,9 @@ pub(crate) enum Request {
         /// `None`: of every slot.
         slot: Option<u32>,
         follow: bool,
+        /// The number of the last record that the client has received before an upgrade.
+        #[serde(default)]
+        after: u64,
     },
 }
 
@@ -56,6 +59,9 @@ pub(crate) enum Reply {
     /// A record: an event of the command, or a record of the requested kind.
     Progress {
         record: Record,
+        /// The number of a requested record.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<u64>,
     },
     /// The client was too slow for this number of records.
     Lost {

@@ -46,7 +46,7 @@ pub(crate) async fn resume(arguments: &RunArguments, mut predecessor: Predecesso
 /// Takes the parts beside the supervisor.
 fn take(state: ServiceState, predecessor: &mut Predecessor) -> anyhow::Result<(Parts, UnixStream)> {
     let format = state.options.log_format.unwrap_or_default();
-    let feed = Feed::after(state.records);
+    let feed = Feed::after(state.feed);
     let mut output = Output::new(format, feed.clone());
     output.restore(state.output, predecessor)?;
     let (control, path) = state.control;
@@ -94,7 +94,7 @@ async fn answer(
     };
     let record = feed.publish_text(event, text);
     // An error: the client no longer waits.
-    let _ = send(&mut client, &[Reply::Progress { record }, reply]).await;
+    let _ = send(&mut client, &[Reply::Progress { record, number: None }, reply]).await;
 }
 
 async fn send(client: &mut UnixStream, replies: &[Reply]) -> io::Result<()> {

@@ -10,7 +10,7 @@ use cluster::{Kept, SupervisorHandle, UpgradeError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::feed::{Feed, Record};
+use crate::feed::{Feed, FeedMemory};
 use crate::options::Options;
 use crate::output::{OutputRemote, OutputState};
 use crate::protocol::Reply;
@@ -31,7 +31,7 @@ pub(crate) struct ServiceState {
     pub(crate) metrics: Option<RawFd>,
     pub(crate) resources: ResourcesState,
     pub(crate) service: ServiceMemory,
-    pub(crate) records: Vec<Record>,
+    pub(crate) feed: FeedMemory,
     pub(crate) output: OutputState,
     pub(crate) reported: Reported,
     /// The connection of `cluster upgrade`.
@@ -79,7 +79,7 @@ impl Handed {
             metrics: self.metrics.as_ref().map(|socket| kept.descriptor(socket)),
             resources: self.resources.state(kept),
             service: self.service.memory(),
-            records: self.service.feed.recent().0.iter().map(|record| Record::clone(record)).collect(),
+            feed: self.service.feed.memory(),
             output,
             reported: self.notifier.reported(),
             client: kept.descriptor(client),

@@ -238,6 +238,25 @@ fn upgrade_keeps_the_output() {
     assert!(numbers.len() > 20 && numbers == expected, "{numbers:?}");
 }
 
+/// A reader of the output and a reader of the events continue: every record once, in order.
+#[test]
+fn readers_continue_after_upgrade() {
+    let script = format!("let number = 0; setInterval(() => console.log('number', number++), 1);\n{SERVER}");
+    let service = Service::of_script(&script, &["-n", "1"]);
+    service.ready_port();
+    let (output, events) = (service.follow("logs"), service.follow("events"));
+    let number =
+        |line: String| -> u64 { line.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a number") };
+    let first = number(output.line("| number "));
+    for _ in 0..3 {
+        upgrade(&service);
+        events.line("upgraded: version");
+    }
+    for expected in first + 1..first + 200 {
+        assert_eq!(number(output.line("| number ")), expected);
+    }
+}
+
 /// A foreign program with an inherited socket and readiness by `sd_notify`.
 #[test]
 fn foreign_program_survives_upgrade() {
