@@ -20,6 +20,9 @@ use crate::primary::{ForkError, Primary, WorkerInfo, shares_sockets};
 /// The variable with the number of the slot in the environment of a worker.
 pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
 
+/// The least time for the exit after SIGKILL: a loaded kernel does not end a process within a millisecond.
+const KILLED: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Lifecycle {
     primary: Primary,
@@ -266,7 +269,7 @@ impl Lifecycle {
     pub(super) fn kill(&mut self, worker: WorkerId) {
         if self.advance(worker, Phase::Killed) {
             self.primary.kill(worker, Signal::SIGKILL);
-            self.set_timer(Deadline::Kill(worker), self.timeouts.term);
+            self.set_timer(Deadline::Kill(worker), self.timeouts.term.max(KILLED));
         }
     }
 

@@ -272,7 +272,8 @@ impl SupervisorSettings {
         self
     }
 
-    /// The time between SIGTERM and SIGKILL, and the longest wait for the exit after SIGKILL. Default: 5 s.
+    /// The time between SIGTERM and SIGKILL. The longest wait for the exit after SIGKILL is the same time, but at
+    /// least 1 s. Default: 5 s.
     #[must_use]
     pub fn term(mut self, term: Duration) -> Self {
         self.term = term;

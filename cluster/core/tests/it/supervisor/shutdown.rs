@@ -58,6 +58,16 @@ fn stuck_process_ends_shutdown() {
     assert_eq!(story.wait(1_000), ["finished 0"]);
 }
 
+/// A loaded kernel needs time to end a killed process, also if SIGKILL follows SIGTERM at once.
+#[test]
+fn killed_process_has_time_to_exit() {
+    let mut story = serving(settings(1).term(Duration::ZERO), 1);
+    story.command(Supervisor::shutdown);
+    assert_eq!(story.wait(4_000).last().map(String::as_str), Some("SIGKILL -> 1"));
+    assert_eq!(story.wait(999), [""; 0]);
+    assert_eq!(story.dies(1), ["0: worker 1 cut None", "finished 0"]);
+}
+
 /// The second request sends SIGTERM, and the third sends SIGKILL. Further requests have no effect.
 #[test]
 fn repeated_shutdown_hurries() {
