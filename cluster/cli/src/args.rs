@@ -116,6 +116,7 @@ pub(crate) struct LogsArguments {
     pub(crate) follow: bool,
 
     /// The number of the slot [default: all].
+    #[arg(value_parser = slot)]
     pub(crate) slot: Option<u32>,
 }
 
@@ -155,7 +156,14 @@ pub(crate) struct RestartArguments {
     pub(crate) target: Target,
 
     /// The number of the slot, from 0.
+    #[arg(value_parser = slot, allow_hyphen_values = true)]
     pub(crate) slot: u32,
+}
+
+fn slot(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| {
+        format!("`{text}`: expected the number of a slot, such as 0; `cluster status` lists the slots")
+    })
 }
 
 /// The headings of the settings in the help of `run` and `check`.

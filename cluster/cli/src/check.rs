@@ -1,7 +1,7 @@
 //! `cluster check`: starts one worker, reports where the worker listens, and stops.
 
 use anyhow::bail;
-use cluster::{Event, Supervisor, SupervisorEvent};
+use cluster::{Event, SupervisorEvent};
 
 use crate::adapter::StopSignal;
 use crate::args::RunArguments;
@@ -11,9 +11,9 @@ use crate::output::Output;
 use crate::plan::{Plan, Prepared};
 use crate::processes;
 use crate::report::{self, Coded};
-use crate::run;
 use crate::service::{Service, ServiceMemory};
 use crate::units::Workers;
+use crate::{run, settings};
 
 /// Starts one worker, and stops the worker when ready.
 ///
@@ -33,7 +33,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let format = plan.options.log_format.unwrap_or_default();
     run::start_log(format);
     let Prepared { settings, subject, addresses, resources } = plan.prepare(&[])?;
-    let mut supervisor = Supervisor::new(settings)?;
+    let mut supervisor = settings::supervisor(settings)?;
     let feed = Feed::new();
     let service =
         Service::new(&plan.options, subject, ServiceMemory::default(), supervisor.handle(), feed.clone());

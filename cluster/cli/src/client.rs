@@ -1,7 +1,9 @@
 //! The commands for a running service.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -293,10 +295,14 @@ fn socket(target: &Target) -> anyhow::Result<PathBuf> {
 }
 
 fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
+    let is_socket = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     let path = path.display();
     match error.kind() {
         io::ErrorKind::NotFound => {
             Coded::not_running(format!("no service runs at {path}; start one with `cluster run`"))
+        }
+        io::ErrorKind::ConnectionRefused if !is_socket => {
+            anyhow!("{path} is no socket; `--control` names the control socket of a service")
         }
         io::ErrorKind::ConnectionRefused => {
             Coded::not_running(format!("the service of {path} has ended; start one with `cluster run`"))

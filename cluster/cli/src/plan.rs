@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use cluster::{Supervisor, SupervisorSettings};
+use cluster::SupervisorSettings;
 use tempfile::TempDir;
 
 use crate::adapter::{self, Ready, StopSignal};
@@ -63,7 +63,7 @@ impl Plan {
             // The port may belong to the running service.
             listen.address.set_port(0);
         }
-        Supervisor::new(self.prepare(&[])?.settings)?;
+        settings::supervisor(self.prepare(&[])?.settings)?;
         Ok(())
     }
 

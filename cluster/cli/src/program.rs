@@ -41,7 +41,7 @@ impl Program {
     /// # Errors
     /// The line is empty, the script does not exist, or `package.json` has no such script.
     pub(crate) fn of(line: &[OsString], node: &Path, directory: &Path) -> anyhow::Result<Program> {
-        let Some((first, rest)) = line.split_first() else {
+        let Some((first, rest)) = line.split_first().filter(|(first, _)| !first.is_empty()) else {
             bail!("there is no program; write `cluster run server.js`, or set `program` in cluster.toml")
         };
         if first.to_string_lossy().starts_with('-') {

@@ -25,7 +25,7 @@ use crate::service::{Service, ServiceMemory, Subject};
 use crate::systemd::{self, Notifications, Notifier, Reported};
 use crate::upgrade::{Handed, Upgrades};
 use crate::watch::watch;
-use crate::{health, report, socket_path};
+use crate::{health, report, settings, socket_path};
 
 /// Runs until the service has ended.
 pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
@@ -45,7 +45,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     if let Err(error) = cluster::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit on open files cannot be raised");
     }
-    let mut supervisor = Supervisor::new(settings)?;
+    let mut supervisor = settings::supervisor(settings)?;
     for own in activated {
         supervisor.adopt_listener(own.descriptor).context("cannot use a socket of the service manager")?;
     }

@@ -145,7 +145,14 @@ impl Service {
             Request::Scale { workers } => match self.supervisor.status().await {
                 Ok(slots) => {
                     let now = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-                    self.supervisor.scale(workers.applied_to(now)).await
+                    let wanted = workers.applied_to(now);
+                    if wanted == 0 {
+                        let error = format!(
+                            "a service needs at least one worker ({now} now); `cluster stop` ends the service"
+                        );
+                        return Reply::Failed { error };
+                    }
+                    self.supervisor.scale(wanted).await
                 }
                 Err(error) => Err(error),
             },

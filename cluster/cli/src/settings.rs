@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail, ensure};
 use cluster::{
-    ProcessGroup, Readiness, RestartPolicy, SchedulingPolicy, Settings, SpawnOptions, Stdio,
-    SupervisorSettings,
+    ProcessGroup, Readiness, RestartPolicy, SchedulingPolicy, Settings, SpawnOptions, Stdio, Supervisor,
+    SupervisorError, SupervisorSettings,
 };
 
 use crate::adapter;
@@ -16,7 +16,7 @@ use crate::listen::Sockets;
 use crate::options::{GiveUp, Options, Policy, Restart};
 use crate::preload;
 use crate::program::Program;
-use crate::units::{Time, Workers};
+use crate::units::{Size, Time, Workers};
 
 /// The time in which the restarts of `max-restarts` count.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
@@ -33,6 +33,7 @@ pub(crate) fn settings(
     sockets: &Sockets,
     is_foreign: bool,
 ) -> anyhow::Result<SupervisorSettings> {
+    check_limits(options)?;
     let workers = options.workers.unwrap_or(Workers::Auto).count();
     let mut settings = SupervisorSettings::new(workers).primary(Settings {
         spawn: spawn_options(options, program, preload, sockets)?,
@@ -63,6 +64,27 @@ pub(crate) fn settings(
         settings = settings.heartbeat(interval, interval);
     }
     Ok(with_limits(with_times(settings, options), options))
+}
+
+/// A limit of 0 would replace each worker without end.
+fn check_limits(options: &Options) -> anyhow::Result<()> {
+    let limits =
+        [("max-rss", options.max_rss.map(|Size(bytes)| bytes)), ("max-connections", options.max_connections)];
+    for (name, limit) in limits {
+        ensure!(limit != Some(0), "`{name}` is 0: write a limit above 0, or leave the setting out");
+    }
+    Ok(())
+}
+
+/// The supervisor of these settings. Errors name the settings as the command line and the file do.
+///
+/// # Errors
+/// The settings contradict each other, or a value is impossible.
+pub(crate) fn supervisor(settings: SupervisorSettings) -> anyhow::Result<Supervisor> {
+    Supervisor::new(settings).map_err(|error| match error {
+        SupervisorError::Settings(error) => anyhow!(error.to_string().replace('_', "-")),
+        error => error.into(),
+    })
 }
 
 fn with_times(mut settings: SupervisorSettings, options: &Options) -> SupervisorSettings {

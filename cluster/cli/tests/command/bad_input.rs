@@ -66,6 +66,10 @@ fn wrong_settings_are_named() {
     assert!(run("program = 'app.js'\ndrain = '10'").contains("a time is written as"));
     fs::write(directory.path().join("app.js"), SERVER).expect("a file");
     assert!(run("program = 'app.js'\nworkers = 0").contains("`workers` is 0"));
+    assert!(run("program = 'app.js'\nmax-rss = '0B'").contains("`max-rss` is 0"));
+    assert!(run("program = 'app.js'\nmax-connections = 0").contains("`max-connections` is 0"));
+    assert!(run("program = 'app.js'\nready-timeout = '0s'").contains("`ready-timeout` needs a time above 0"));
+    assert!(run("program = ''").contains("there is no program"));
     let hint = run("program = 'npm start'");
     assert!(hint.contains("program = \"npm\", args = [\"start\"]"), "{hint}");
     let check = command(directory.path(), "check").args(["-n", "0", "app.js"]).output().expect("a command");
@@ -78,7 +82,7 @@ fn wrong_settings_are_named() {
     fs::write(directory.path().join("package.json"), r#"{"name": "shop", "main": "app"}"#).expect("a file");
     assert!(text(&run_one(".")).contains("# shop: node ."));
     fs::remove_file(directory.path().join("package.json")).expect("a file");
-    assert!(run("program = 'app.js'\nsurge = 0").contains("`surge` and `max_unavailable`"));
+    assert!(run("program = 'app.js'\nsurge = 0").contains("`surge` and `max-unavailable`"));
     let dry_run = |settings: &str| {
         fs::write(&file, settings).expect("a file");
         command(directory.path(), "run").arg("--dry-run").output().expect("a command")

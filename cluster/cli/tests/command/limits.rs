@@ -60,6 +60,10 @@ fn workers_keep_the_former_limit() {
     let service =
         limited("ulimit -Sn 200", &["-n", "1", "sh", "-c", "echo limit $(ulimit -Sn); exec node app.js"]);
     assert!(service.line("| limit ").ends_with("limit 200"));
+    service.line("slot 0: worker 1 is ready");
+    text(&service.command("upgrade", &[]));
+    text(&service.command("restart", &["0"]));
+    assert!(service.line("| limit ").ends_with("limit 200"), "after an upgrade");
     let limits = fs::read_to_string(format!("/proc/{}/limits", service.id())).expect("the service runs");
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
     let fields: Vec<_> = line.split_whitespace().collect();

@@ -48,7 +48,17 @@ fn wrong_commands_are_errors() {
     for name in ["restart", "logs"] {
         assert!(error(&service.command(name, &["7"])).contains("there is no slot 7; the slots are 0"));
     }
-    assert!(error(&service.command("scale", &["0"])).contains("`workers` is 0"));
+    for fewer in ["0", "-1", "-9"] {
+        let text = error(&service.command("scale", &[fewer]));
+        assert!(
+            text.contains("a service needs at least one worker (1 now); `cluster stop` ends the service"),
+            "{text}"
+        );
+    }
+    for slot in ["-1", "x", "4294967296"] {
+        assert!(error(&service.command("restart", &[slot])).contains("expected the number of a slot"));
+    }
+    assert!(error(&service.command("status", &["--control", "app.js"])).contains("app.js is no socket"));
     assert!(error(&service.command("run", &["app.js"])).contains("a service already runs"));
     assert!(error(&service.command("status", &["--name", "other"])).contains("no service runs at"));
     let wrong_lines: [(&str, &[&str], &str); 2] = [
