@@ -6,7 +6,7 @@
 //! the primary dies.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{ExitStatusExt, parent_id};
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use cluster::{Role, Worker};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgrp};
 use tokio::process::{Child, Command};
+
+use crate::processes;
 
 mod accepting;
 mod arguments;
@@ -54,7 +56,9 @@ pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
         Ready::Notify => Some(NotifySocket::bind(arguments.notify.as_deref(), worker.id())?),
         Ready::Started | Ready::Accepting | Ready::Http(_) => None,
     };
-    let mut child = command(&arguments, notify.as_ref()).spawn().context("cannot start `cluster __exec`")?;
+    let mut command = command(&arguments, notify.as_ref());
+    command.env(processes::MARK, processes::mark(parent_id(), worker.id()));
+    let mut child = command.spawn().context("cannot start `cluster __exec`")?;
     let status = supervise(&worker, &mut child, &arguments, notify.as_ref()).await?;
     if let Some(signal) = status.signal() {
         eprintln!("cluster: the program was ended by signal {signal}");

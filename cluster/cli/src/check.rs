@@ -8,7 +8,7 @@ use crate::args::RunArguments;
 use crate::feed::Feed;
 use crate::options::{GiveUp, Restart};
 use crate::output::Output;
-use crate::plan::{Plan, Prepared};
+use crate::plan::{self, Plan, Prepared};
 use crate::processes;
 use crate::report::{self, Coded};
 use crate::service::{Service, ServiceMemory};
@@ -38,7 +38,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let service =
         Service::new(&plan.options, subject, ServiceMemory::default(), supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);
-    let mut found = Found { signal: plan.stop_signal(), ..Found::default() };
+    let mut found = Found { signal: plan::stop_signal(&plan.options), ..Found::default() };
     found.addresses.extend(addresses.iter().map(ToString::to_string));
     let result = supervisor.run_with(|supervisor, event| {
         service.observe(supervisor, event, &mut output);

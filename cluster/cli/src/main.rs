@@ -35,6 +35,7 @@ mod settings;
 mod socket_path;
 mod statistics;
 mod status;
+mod strays;
 mod systemd;
 mod top;
 mod units;

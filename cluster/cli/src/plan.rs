@@ -95,13 +95,6 @@ impl Plan {
         })
     }
 
-    /// The signal for the end of a foreign program. `None`: the program is no foreign program.
-    pub(crate) fn stop_signal(&self) -> Option<StopSignal> {
-        let has_sockets = self.options.listen.iter().flatten().next().is_some();
-        let ready = self.options.ready.as_ref().and_then(|ready| ready.parse::<Ready>().ok());
-        (has_sockets || ready.is_some()).then(|| self.options.stop_signal.unwrap_or_default())
-    }
-
     fn adapted(&self, ready: &Ready, notify: Option<&TempDir>, sockets: &Sockets) -> anyhow::Result<Program> {
         let signal = self.options.stop_signal.unwrap_or_default();
         let directory = self.options.directory()?;
@@ -140,6 +133,13 @@ fn quoted(part: &OsStr) -> String {
         return text.into_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The signal for the end of a foreign program. `None`: the program is no foreign program.
+pub(crate) fn stop_signal(options: &Options) -> Option<StopSignal> {
+    let has_sockets = options.listen.iter().flatten().next().is_some();
+    let ready = options.ready.as_ref().and_then(|ready| ready.parse::<Ready>().ok());
+    (has_sockets || ready.is_some()).then(|| options.stop_signal.unwrap_or_default())
 }
 
 /// The options of the command line and the environment, completed by the file.

@@ -77,10 +77,6 @@ function observe() {
   const GRACE = 500;
   /** The time, in milliseconds, of a program to exit after its last connection. */
   const EXIT = 1_000;
-  /** The events of delays are counted in steps of this many milliseconds. */
-  const RESOLUTION = 20;
-  /** Delays are measured until this many milliseconds after a request for statistics: an idle worker does nothing. */
-  const INTEREST = 60_000;
 
   // The program may replace these functions.
   const { setTimeout } = globalThis;
@@ -276,6 +272,10 @@ function observe() {
     else exit();
   }
 
+  /** The events of delays are counted in steps of this many milliseconds. */
+  const RESOLUTION = 20;
+  /** Delays are measured until this many milliseconds after a request for statistics: an idle worker does nothing. */
+  const INTEREST = 60_000;
   let delays;
   let interest;
   let utilization;

@@ -12,10 +12,19 @@ use procfs::{
 };
 #[cfg(target_os = "linux")]
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
 };
+
+/// The variable of all processes of a foreign program.
+pub(crate) const MARK: &str = "CLUSTER_WORKER";
+
+/// The value of the variable: a service may run below a service.
+pub(crate) fn mark(service: u32, worker: WorkerId) -> String {
+    format!("{service}.{worker}")
+}
 
 /// A process with a listening socket of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,18 +65,34 @@ pub(crate) fn descriptors(processes: Vec<Process>) -> impl Iterator<Item = (i32,
 #[cfg(target_os = "linux")]
 fn of_worker(worker: WorkerId) -> Vec<Process> {
     let Ok(own) = Process::myself() else { return Vec::new() };
-    let has_id = |process: &Process| {
-        let variables = process.environ().unwrap_or_default();
-        let id = variables.get("NODE_UNIQUE_ID".as_ref() as &std::ffi::OsStr);
-        id.is_some_and(|id| *id == *worker.to_string())
-    };
     let all = below(&own);
-    let Some(first) = all.iter().find(|process| is_child(process, own.pid) && has_id(process)) else {
+    let id = worker.to_string();
+    let is_first =
+        |process: &&Process| is_child(process, own.pid) && has_variable(process, "NODE_UNIQUE_ID", &id);
+    let Some(first) = all.iter().find(is_first) else {
         return Vec::new();
     };
     let mut found = below(first);
     found.extend(Process::new(first.pid));
     found
+}
+
+/// Whether a process has started with a variable.
+#[cfg(target_os = "linux")]
+fn has_variable(process: &Process, name: &str, value: &str) -> bool {
+    let variables = process.environ().unwrap_or_default();
+    variables.get(OsStr::new(name)).is_some_and(|found| *found == *value)
+}
+
+/// Sends SIGKILL to all processes below this process with the mark of a worker.
+#[cfg(target_os = "linux")]
+pub(crate) fn kill_strays(worker: WorkerId) {
+    let all = Process::myself().map(|own| below(&own)).unwrap_or_default();
+    let mark = mark(std::process::id(), worker);
+    for stray in all.iter().filter(|process| has_variable(process, MARK, &mark)) {
+        // An error: the process has exited.
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(stray.pid), Signal::SIGKILL);
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -116,6 +141,10 @@ pub(crate) fn handles(worker: WorkerId, signal: Signal) -> Option<bool> {
     let caught = processes.iter().filter_map(|process| process.status().ok()).map(|status| status.sigcgt);
     Some(caught.fold(0, |all, one| all | one) & (1 << (signal as i32 - 1)) != 0)
 }
+
+/// Known on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn kill_strays(_: WorkerId) {}
 
 /// Known on Linux only.
 #[cfg(not(target_os = "linux"))]

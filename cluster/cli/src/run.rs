@@ -22,6 +22,7 @@ use crate::output::Output;
 use crate::plan::{Plan, Prepared};
 use crate::resources::Resources;
 use crate::service::{Service, ServiceMemory, Subject};
+use crate::strays::Strays;
 use crate::systemd::{self, Notifications, Notifier, Reported};
 use crate::upgrade::{Handed, Upgrades};
 use crate::watch::watch;
@@ -86,6 +87,7 @@ pub(crate) struct Memory {
 /// A watched path does not exist, or the supervisor has given up.
 pub(crate) async fn serve(parts: Parts, mut supervisor: Supervisor) -> anyhow::Result<()> {
     let Parts { options, subject, control, metrics, resources, feed, mut output, memory } = parts;
+    let strays = Strays::of(&options, &mut supervisor)?;
     let notifications = Notifications::start();
     tokio::spawn(notifications.clone().watch(supervisor.handle()));
     let notifier = Notifier::after(memory.reported, notifications);
@@ -108,6 +110,7 @@ pub(crate) async fn serve(parts: Parts, mut supervisor: Supervisor) -> anyhow::R
     let result = supervisor.run_with(|supervisor, event| {
         service.observe(supervisor, event, &mut output);
         notifier.observe(supervisor, event);
+        strays.observe(event);
     });
     let result = result.await;
     output.finish().await;

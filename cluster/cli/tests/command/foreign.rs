@@ -207,6 +207,26 @@ while True: signal.pause()
     has_ended(line.split("child ").nth(1).map(number).expect("a number"));
 }
 
+/// A process in a session of its own, as of a daemon, ends with its worker, at a reload and at the end.
+#[test]
+#[cfg(target_os = "linux")]
+fn daemon_ends_with_the_worker() {
+    let daemon = "import subprocess
+child = subprocess.Popen(['sh', '-c', 'setsid sleep 1000 & echo $!'], stdout=subprocess.PIPE, pass_fds=[3])
+print('daemon', child.stdout.readline().decode().strip(), flush=True)
+";
+    let mut service = python(&format!("{daemon}{SERVER}"), &["-n", "1", "--listen", "127.0.0.1:0"]);
+    let daemon_of = |line: String| line.split("daemon ").nth(1).map(number).expect("a number");
+    let old = daemon_of(service.line("| daemon "));
+    service.line("slot 0: worker 1 is ready");
+    text(&service.command("reload", &[]));
+    has_ended(old);
+    let new = daemon_of(service.line("| daemon "));
+    text(&service.command("stop", &[]));
+    assert_eq!(service.code(), Some(0));
+    has_ended(new);
+}
+
 /// SIGKILL of the service: the program ends, and the port is free.
 #[test]
 fn program_ends_with_the_service() {

@@ -63,6 +63,8 @@ fn hint_names_the_condition() {
     let services = cases.map(|(arguments, missing)| (late(&script, arguments), missing));
     for (service, missing) in services {
         service.line(missing);
+        // SIGKILL of the service would leave the program without a channel.
+        text(&service.command("stop", &[]));
     }
 }
 
