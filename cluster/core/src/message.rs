@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod fields;
 mod js;
+mod object_writer;
 
 pub(crate) use data::Data;
 

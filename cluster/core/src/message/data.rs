@@ -3,8 +3,7 @@
 
 use alloc::boxed::Box;
 
-use serde::ser::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 /// The longest data, in bytes: kept for every socket, and echoed to every worker. Node sends 107 bytes for TLS.
@@ -32,6 +31,14 @@ impl Data {
         fits.then(|| if json == "null" { Data::Null } else { Data::Json(json.into()) })
     }
 
+    /// The value inside an internal message.
+    pub(super) fn as_json(&self) -> &str {
+        match self {
+            Data::Undefined | Data::Null => "null",
+            Data::Json(json) => json,
+        }
+    }
+
     pub(crate) fn is_undefined(&self) -> bool {
         *self == Data::Undefined
     }
@@ -56,20 +63,6 @@ fn depth(json: &str) -> usize {
         Some(*depth)
     });
     depths.max().unwrap_or(0)
-}
-
-/// The value inside an internal message. [`Data`] itself is serialized as part of a machine.
-pub(super) struct AsValue<'a>(pub(super) &'a Data);
-
-impl Serialize for AsValue<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Data::Undefined | Data::Null => serializer.serialize_unit(),
-            Data::Json(json) => {
-                serde_json::from_str::<&RawValue>(json).map_err(S::Error::custom)?.serialize(serializer)
-            }
-        }
-    }
 }
 
 fn checked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<str>, D::Error> {

@@ -1,114 +1,19 @@
 //! Messages to frames.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
-
 use core::net::SocketAddr;
 
-use serde::Serialize;
-
-use super::data::AsValue;
 use super::decode::{ACK, HANDLE, LAME_DUCK, PING, PONG};
+use super::object_writer::ObjectWriter;
 use super::{
     ChannelMessage, ClusterMessage, HandleType, QueryServer, Reply, Request, SocketCount, Supervision,
 };
-use crate::address::AddressType;
+use crate::address::{AddressType, ListeningAddress};
 use crate::os::LocalAddress;
 use crate::serialization::{Serialization, advanced};
 use crate::user_message::Message;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HandleOut<'a, T> {
-    cmd: &'static str,
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dgram_type: Option<&'static str>,
-    msg: &'a T,
-}
-
-#[derive(Serialize)]
-struct SocketCountOut<'a> {
-    cmd: &'static str,
-    key: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct SupervisionOut {
-    cmd: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
-}
-
-/// The address of a socket, as Node writes it.
-#[derive(Serialize)]
-struct Sockname {
-    address: String,
-    family: &'static str,
-    port: u16,
-}
-
-/// A field with values of several types.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum FieldOut<'a> {
-    Null,
-    Number(i64),
-    Text(&'a str),
-}
-
-impl<'a> From<Option<&'a str>> for FieldOut<'a> {
-    fn from(text: Option<&'a str>) -> Self {
-        text.map_or(FieldOut::Null, FieldOut::Text)
-    }
-}
-
-#[derive(Serialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct ClusterOut<'a> {
-    cmd: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    act: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ack: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    accepted: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    errno: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<AsValue<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sockname: Option<Sockname>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<u64>,
-    /// May be `null`, which Node distinguishes from absence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<FieldOut<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<FieldOut<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address_type: Option<FieldOut<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fd: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flags: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backlog: Option<u32>,
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
-    readable_all: bool,
-    #[serde(skip_serializing_if = "core::ops::Not::not")]
-    writable_all: bool,
-    seq: u64,
-}
-
-const CANNOT_FAIL: &str = "a message has string keys and finite numbers only";
 
 /// Encodes a message as a frame. `carries` adds the envelope for a descriptor.
 pub(crate) fn encode(
@@ -116,15 +21,24 @@ pub(crate) fn encode(
     carries: Option<HandleType>,
     serialization: Serialization,
 ) -> Vec<u8> {
+    if let ChannelMessage::User(message) = message {
+        return encode_user(message, carries);
+    }
+    let mut text = ObjectWriter::new();
+    if let Some(kind) = carries {
+        begin_envelope(kind, &mut text);
+    }
     match message {
-        ChannelMessage::User(message) => encode_user(message, carries),
-        ChannelMessage::Cluster(cluster) => enveloped(&cluster_out(cluster), carries, serialization),
-        ChannelMessage::SocketCount(count) => enveloped(&socket_count_out(count), carries, serialization),
-        ChannelMessage::Supervision(supervision) => {
-            enveloped(&supervision_out(*supervision), carries, serialization)
-        }
+        ChannelMessage::User(_) => {}
+        ChannelMessage::Cluster(cluster) => write_cluster(cluster, &mut text),
+        ChannelMessage::SocketCount(count) => write_socket_count(count, &mut text),
+        ChannelMessage::Supervision(supervision) => write_supervision(*supervision, &mut text),
         ChannelMessage::Foreign => unreachable!("a foreign message is never sent"),
     }
+    if carries.is_some() {
+        text.end();
+    }
+    frame(text, serialization)
 }
 
 /// Encodes a user's message. The bytes have the serialization of the channel already.
@@ -133,10 +47,11 @@ fn encode_user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
     match (message.serialization(), carries) {
         (Serialization::Json, None) => [bytes, b"\n"].concat(),
         (Serialization::Json, Some(kind)) => {
-            // The message is the last member of the envelope, in place of `null}`.
-            let envelope = serde_json::to_vec(&envelope(kind, &())).expect(CANNOT_FAIL);
-            let before = envelope.strip_suffix(b"null}").unwrap_or(&envelope);
-            [before, bytes, b"}\n"].concat()
+            let mut envelope = ObjectWriter::new();
+            begin_envelope(kind, &mut envelope);
+            envelope.json(bytes);
+            envelope.end();
+            frame(envelope, Serialization::Json)
         }
         (Serialization::Advanced, None) => with_length(bytes),
         (Serialization::Advanced, Some(kind)) => {
@@ -162,33 +77,29 @@ pub(crate) fn encode_ack(arrived: bool, serialization: Serialization) -> Vec<u8>
     }
 }
 
-fn enveloped<T: Serialize>(
-    message: &T,
-    carries: Option<HandleType>,
-    serialization: Serialization,
-) -> Vec<u8> {
-    match carries {
-        Some(kind) => frame(&envelope(kind, message), serialization),
-        None => frame(message, serialization),
-    }
-}
-
-fn frame<T: Serialize>(message: &T, serialization: Serialization) -> Vec<u8> {
-    let mut line = serde_json::to_vec(message).expect(CANNOT_FAIL);
+fn frame(text: ObjectWriter, serialization: Serialization) -> Vec<u8> {
+    let mut line = text.into_bytes();
     match serialization {
         Serialization::Json => {
             line.push(b'\n');
             line
         }
         Serialization::Advanced => {
-            with_length(&advanced::from_json(core::str::from_utf8(&line).expect(CANNOT_FAIL)))
+            let text = core::str::from_utf8(&line).expect("texts were written");
+            with_length(&advanced::from_json(text))
         }
     }
 }
 
-fn envelope<T>(kind: HandleType, msg: &T) -> HandleOut<'_, T> {
+/// The envelope of a message with a descriptor. The message and the end follow.
+fn begin_envelope(kind: HandleType, text: &mut ObjectWriter) {
     let (r#type, dgram_type) = type_of(kind);
-    HandleOut { cmd: HANDLE, r#type, dgram_type, msg }
+    text.begin(HANDLE);
+    text.plain("type", r#type);
+    if let Some(dgram_type) = dgram_type {
+        text.plain("dgramType", dgram_type);
+    }
+    text.name("msg");
 }
 
 /// The type of a descriptor. Node: `type` and `dgramType`.
@@ -203,82 +114,146 @@ fn type_of(kind: HandleType) -> (&'static str, Option<&'static str>) {
     }
 }
 
-fn socket_count_out(count: &SocketCount) -> SocketCountOut<'_> {
+fn write_socket_count(count: &SocketCount, text: &mut ObjectWriter) {
     let (cmd, key, count) = match count {
         SocketCount::GetCount(key) => ("NODE_SOCKET_GET_COUNT", key, None),
         SocketCount::Count(key, count) => ("NODE_SOCKET_COUNT", key, Some(*count)),
         SocketCount::NotifyClose(key) => ("NODE_SOCKET_NOTIFY_CLOSE", key, None),
         SocketCount::AllClosed(key) => ("NODE_SOCKET_ALL_CLOSED", key, None),
     };
-    SocketCountOut { cmd, key, count }
+    text.begin(cmd);
+    text.text("key", key);
+    write_number("count", count, text);
+    text.end();
 }
 
-fn supervision_out(supervision: Supervision) -> SupervisionOut {
+fn write_supervision(supervision: Supervision, text: &mut ObjectWriter) {
     let (cmd, seq, count) = match supervision {
         Supervision::LameDuck => (LAME_DUCK, None, None),
         Supervision::Ping { seq } => (PING, Some(seq), None),
         Supervision::Pong { seq, connections } => (PONG, Some(seq), Some(connections)),
     };
-    SupervisionOut { cmd, seq, count }
+    text.begin(cmd);
+    write_number("seq", seq, text);
+    write_number("count", count, text);
+    text.end();
 }
 
-fn cluster_out(cluster: &ClusterMessage) -> ClusterOut<'_> {
-    let mut out = match (&cluster.request, &cluster.reply) {
-        (Some(request), _) => request_out(request),
-        (None, Some(reply)) => reply_out(reply),
-        (None, None) => ClusterOut::default(),
+/// A field without a value is absent.
+fn write_number(name: &'static str, number: Option<impl itoa::Integer>, text: &mut ObjectWriter) {
+    if let Some(number) = number {
+        text.number(name, number);
+    }
+}
+
+fn write_cluster(cluster: &ClusterMessage, text: &mut ObjectWriter) {
+    text.begin("NODE_CLUSTER");
+    match (&cluster.request, &cluster.reply) {
+        (Some(request), _) => write_request(request, text),
+        (None, Some(reply)) => write_reply(reply, text),
+        (None, None) => {}
+    }
+    text.number("seq", cluster.seq);
+    text.end();
+}
+
+fn write_request(request: &Request, text: &mut ObjectWriter) {
+    let (act, key) = match request {
+        Request::Online => ("online", None),
+        Request::ExitedAfterDisconnect => ("exitedAfterDisconnect", None),
+        Request::Disconnect => ("disconnect", None),
+        Request::Close(key) => ("close", Some(key)),
+        Request::NewConn(key) => ("newconn", Some(key)),
+        Request::Listening(_) => ("listening", None),
+        Request::QueryServer(_) => ("queryServer", None),
     };
-    out.cmd = "NODE_CLUSTER";
-    out.seq = cluster.seq;
-    out
-}
-
-fn request_out(request: &Request) -> ClusterOut<'_> {
-    let named = |act| ClusterOut { act: Some(act), ..ClusterOut::default() };
+    text.plain("act", act);
+    if let Some(key) = key {
+        text.text("key", &key.0);
+    }
     match request {
-        Request::Online => named("online"),
-        Request::ExitedAfterDisconnect => named("exitedAfterDisconnect"),
-        Request::Disconnect => named("disconnect"),
-        Request::Close(key) => ClusterOut { key: Some(&key.0), ..named("close") },
-        Request::NewConn(key) => ClusterOut { key: Some(&key.0), ..named("newconn") },
-        Request::Listening(at) => ClusterOut {
-            address: Some(at.address.as_deref().into()),
-            port: Some(FieldOut::Number(at.port.into())),
-            address_type: Some(address_type_out(at.address_type)),
-            fd: at.fd,
-            ..named("listening")
-        },
-        Request::QueryServer(query) => ClusterOut {
-            index: Some(query.index),
-            data: query.data.as_ref().map(AsValue),
-            address: Some(query.address.as_deref().into()),
-            port: port_out(query),
-            address_type: Some(address_type_out(query.address_type)),
-            fd: query.fd,
-            flags: query.flags,
-            backlog: query.backlog,
-            readable_all: query.readable_all,
-            writable_all: query.writable_all,
-            ..named("queryServer")
-        },
+        Request::Listening(at) => write_listening(at, text),
+        Request::QueryServer(query) => write_query(query, text),
+        Request::Online
+        | Request::ExitedAfterDisconnect
+        | Request::Disconnect
+        | Request::Close(_)
+        | Request::NewConn(_) => {}
     }
 }
 
-fn reply_out(reply: &Reply) -> ClusterOut<'_> {
-    ClusterOut {
-        ack: Some(reply.ack),
-        accepted: reply.accepted,
-        errno: reply.errno.map(|errno| -errno.0),
-        key: reply.key.as_ref().map(|key| key.0.as_str()),
+fn write_listening(at: &ListeningAddress, text: &mut ObjectWriter) {
+    write_address(at.address.as_deref(), text);
+    text.number("port", at.port);
+    write_address_type(at.address_type, text);
+    write_number("fd", at.fd, text);
+}
+
+fn write_query(query: &QueryServer, text: &mut ObjectWriter) {
+    if let Some(data) = &query.data {
+        text.name("data");
+        text.json(data.as_json().as_bytes());
+    }
+    text.number("index", query.index);
+    write_address(query.address.as_deref(), text);
+    match query.port {
+        Some(port) => text.number("port", port),
+        // As in Node: without a port, a UDP socket omits the field, any other socket has `null`.
+        None if query.fd == Some(-1) => {}
+        None => text.null("port"),
+    }
+    write_address_type(query.address_type, text);
+    write_number("fd", query.fd, text);
+    write_number("flags", query.flags, text);
+    write_number("backlog", query.backlog, text);
+    for (name, value) in [("readableAll", query.readable_all), ("writableAll", query.writable_all)] {
+        if value {
+            text.bool(name, true);
+        }
+    }
+}
+
+/// `null`, which Node distinguishes from absence, without an address.
+fn write_address(address: Option<&str>, text: &mut ObjectWriter) {
+    match address {
+        Some(address) => text.text("address", address),
+        None => text.null("address"),
+    }
+}
+
+fn write_address_type(address_type: AddressType, text: &mut ObjectWriter) {
+    let name = "addressType";
+    match address_type {
+        AddressType::V4 => text.number(name, 4),
+        AddressType::V6 => text.number(name, 6),
+        AddressType::Path => text.number(name, -1),
+        AddressType::Descriptor => text.null(name),
+        AddressType::Udp4 => text.plain(name, "udp4"),
+        AddressType::Udp6 => text.plain(name, "udp6"),
+    }
+}
+
+fn write_reply(reply: &Reply, text: &mut ObjectWriter) {
+    text.number("ack", reply.ack);
+    if let Some(accepted) = reply.accepted {
+        text.bool("accepted", accepted);
+    }
+    write_number("errno", reply.errno.map(|errno| -errno.0), text);
+    if let Some(key) = &reply.key {
+        text.text("key", &key.0);
         // A Node worker that serves TLS needs `data` in every answer to its query.
-        data: Some(AsValue(&reply.data)).filter(|data| reply.key.is_some() && !data.0.is_undefined()),
-        sockname: reply.sockname.as_ref().and_then(sockname_out),
-        ..ClusterOut::default()
+        if !reply.data.is_undefined() {
+            text.name("data");
+            text.json(reply.data.as_json().as_bytes());
+        }
+    }
+    if let Some(at) = &reply.sockname {
+        write_sockname(at, text);
     }
 }
 
-/// The address with the zone, if any; `None` for a path. Node appends the name of the interface to a link-local address.
-fn sockname_out(at: &LocalAddress) -> Option<Sockname> {
+/// The address with the zone, if any; a path has no name. Node appends the name of the interface to a link-local address.
+fn write_sockname(at: &LocalAddress, text: &mut ObjectWriter) {
     let (address, family) = match at {
         LocalAddress::Ip(SocketAddr::V4(v4)) => (v4.ip().to_string(), "IPv4"),
         LocalAddress::Ip(SocketAddr::V6(v6)) if v6.scope_id() != 0 => {
@@ -286,26 +261,12 @@ fn sockname_out(at: &LocalAddress) -> Option<Sockname> {
         }
         LocalAddress::Ip(SocketAddr::V6(v6)) => (v6.ip().to_string(), "IPv6"),
         LocalAddress::Zoned { host, zone, .. } => (format!("{host}%{zone}"), "IPv6"),
-        LocalAddress::Path(_) => return None,
+        LocalAddress::Path(_) => return,
     };
-    Some(Sockname { address, family, port: at.port() })
-}
-
-/// As in Node: without a port, a UDP socket (`fd` is -1) omits the field, any other socket has `null`.
-fn port_out(query: &QueryServer) -> Option<FieldOut<'static>> {
-    match query.port {
-        None if query.fd == Some(-1) => None,
-        port => Some(port.map_or(FieldOut::Null, FieldOut::Number)),
-    }
-}
-
-fn address_type_out(address_type: AddressType) -> FieldOut<'static> {
-    match address_type {
-        AddressType::V4 => FieldOut::Number(4),
-        AddressType::V6 => FieldOut::Number(6),
-        AddressType::Path => FieldOut::Number(-1),
-        AddressType::Descriptor => FieldOut::Null,
-        AddressType::Udp4 => FieldOut::Text("udp4"),
-        AddressType::Udp6 => FieldOut::Text("udp6"),
-    }
+    text.name("sockname");
+    text.open();
+    text.text("address", &address);
+    text.plain("family", family);
+    text.number("port", at.port());
+    text.end();
 }
