@@ -1,5 +1,6 @@
 //! A primary and its workers, connected by queues: each message is delivered at once and in order.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
@@ -36,10 +37,10 @@ pub struct TestCluster {
     /// The operating system of the primary. A worker has the same [`discards_calls`](TestOs::discards_calls) as the
     /// primary at the time of the fork.
     pub os: TestOs,
-    /// The events of the primary so far.
+    /// The events of the primary so far; none with [`discards_calls`](TestOs::discards_calls).
     pub events: Vec<Event>,
     /// The worker processes. A process is removed when the channel closes: no later message has a reader.
-    pub processes: BTreeMap<WorkerId, TestProcess<Worker>>,
+    pub processes: BTreeMap<WorkerId, Box<TestProcess<Worker>>>,
     /// The number of the next sent sockets that are lost.
     pub sockets_to_lose: usize,
     /// The workers that may have something to do.
@@ -95,7 +96,7 @@ impl TestCluster {
         let mut deliveries = 0;
         loop {
             while let Some(worker) = self.commanded.pop_front() {
-                self.drain_worker(worker);
+                self.drain_worker(worker, None);
             }
             let Some((receiver, event)) = self.in_flight.pop_front() else { return };
             deliveries += 1;
@@ -153,7 +154,11 @@ impl TestCluster {
         let TestCluster { primary, os, events, processes, commanded, in_flight, .. } = self;
         let discards_calls = os.discards_calls;
         drain(primary, os, |output| match output {
-            Output::Event(event) => events.push(event),
+            Output::Event(event) => {
+                if !discards_calls {
+                    events.push(event);
+                }
+            }
             Output::Call(Call::Write { channel: ChannelId(worker), bytes, socket }) => {
                 let read = OsEvent::Read { channel: ChannelId::PRIMARY, bytes, socket };
                 in_flight.push_back((Some(WorkerId(worker)), read));
@@ -163,7 +168,7 @@ impl TestCluster {
                     Worker::new(worker, options.serialization.unwrap_or_default(), Limits::default());
                 let mut os = TestOs::default();
                 os.discards_calls = discards_calls;
-                processes.insert(worker, TestProcess { machine, os, events: Vec::new() });
+                processes.insert(worker, Box::new(TestProcess { machine, os, events: Vec::new() }));
                 commanded.push_back(worker);
             }
             Output::Call(_) => {}
@@ -171,10 +176,13 @@ impl TestCluster {
     }
 
     #[track_caller]
-    fn drain_worker(&mut self, worker: WorkerId) {
+    fn drain_worker(&mut self, worker: WorkerId, input: Option<OsEvent>) {
         let Some(process) = self.processes.get_mut(&worker) else { return };
-        let TestProcess { machine, os, events } = process;
+        let TestProcess { machine, os, events } = &mut **process;
         let (in_flight, channel) = (&mut self.in_flight, ChannelId::from(worker));
+        if let Some(event) = input {
+            machine.handle(event);
+        }
         let mut lives = true;
         drain(machine, os, |output| match output {
             Output::Event(event) => events.push(event),
@@ -195,25 +203,21 @@ impl TestCluster {
 
     #[track_caller]
     fn deliver(&mut self, receiver: Option<WorkerId>, mut event: OsEvent) {
-        let process = receiver.map(|worker| (worker, self.processes.get_mut(&worker)));
+        let has_reader = |worker| self.processes.contains_key(&worker);
         if let OsEvent::Read { socket, .. } = &mut event
-            && socket.is_some()
-            && !matches!(process, Some((_, None)))
             && self.sockets_to_lose > 0
+            && socket.is_some()
+            && receiver.is_none_or(has_reader)
         {
             self.sockets_to_lose -= 1;
             *socket = None;
         }
-        match process {
+        match receiver {
             None => {
                 self.primary.handle(event);
                 self.drain_primary();
             }
-            Some((worker, Some(process))) => {
-                process.machine.handle(event);
-                self.drain_worker(worker);
-            }
-            Some((_, None)) => {}
+            Some(worker) => self.drain_worker(worker, Some(event)),
         }
     }
 }

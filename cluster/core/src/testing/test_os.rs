@@ -37,7 +37,7 @@ impl Answer {
 pub struct TestOs {
     /// The calls so far.
     pub calls: Vec<Call>,
-    /// Record no call: for measurements.
+    /// Record neither a call nor an event of the primary: for measurements.
     pub discards_calls: bool,
     /// The answer to [`Call::Spawn`].
     pub spawns: Answer,
