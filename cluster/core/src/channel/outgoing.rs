@@ -172,7 +172,12 @@ impl FrameText {
         match self {
             FrameText::Encoded(bytes) => bytes[range].to_vec(),
             FrameText::Line(line) if range.end <= line.len() => line[range].to_vec(),
-            FrameText::Line(line) => [&line[range.start..], b"\n"].concat(),
+            FrameText::Line(line) => {
+                let mut bytes = Vec::with_capacity(range.len());
+                bytes.extend_from_slice(&line[range.start..]);
+                bytes.push(b'\n');
+                bytes
+            }
         }
     }
 }

@@ -12,6 +12,10 @@ pub(super) fn text(value: &Value) -> Vec<u8> {
 }
 
 fn plain(value: &Value) -> Vec<u8> {
+    // The memory of a counter or an id has the right size at once. A `0` may have been written as `-0`.
+    if let Some(number @ (1.. | ..=-1)) = value.as_i64() {
+        return itoa::Buffer::new().format(number).as_bytes().to_vec();
+    }
     serde_json::to_vec(value).expect("a value of JSON has JSON")
 }
 
