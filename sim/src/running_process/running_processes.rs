@@ -128,8 +128,13 @@ impl<P: Program> RunningProcesses<P> {
 
     /// The identity of a hook in a search. The next action of a process is the input of most hooks; another input is
     /// `event`.
+    #[inline]
     pub(crate) fn hook_key(&self, pid: Pid, event: Option<&SocketEvent>) -> Option<HookKey> {
-        self.transitions.as_ref()?;
+        if self.transitions.is_some() { self.key_in_search(pid, event) } else { None }
+    }
+
+    #[inline(never)]
+    fn key_in_search(&self, pid: Pid, event: Option<&SocketEvent>) -> Option<HookKey> {
         let running = self.get(pid)?;
         running.is_shared().then(|| HookKey::new(running, &event))
     }
