@@ -249,7 +249,9 @@ impl Unix {
         let accepted =
             self.listeners.poll(|id, listening| listening.poll_accept(cx).map(|socket| (id, socket)));
         accepted.map(|(listener, accepted)| match accepted {
-            Ok(socket) => OsEvent::Accepted { listener, socket: self.sockets.insert(socket) },
+            Ok((socket, client)) => {
+                OsEvent::Accepted { listener, socket: self.sockets.insert(socket), client }
+            }
             Err(error) => OsEvent::AcceptFailed { listener, errno: errno(&error) },
         })
     }

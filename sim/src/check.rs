@@ -21,6 +21,7 @@ pub(crate) mod queues;
 pub(crate) mod ready_slots;
 pub(crate) mod requested;
 pub(crate) mod slots;
+pub(crate) mod stickiness;
 pub(crate) mod supervision;
 pub(crate) mod task_account;
 pub(crate) mod task_cancels;
@@ -34,7 +35,8 @@ pub(crate) mod unowned;
 use std::fmt;
 
 use cluster_core::{
-    Call, ConnectionState, Event, Primary, SocketId, Supervisor, SupervisorEvent, WorkerEvent,
+    Call, ConnectionState, Event, Primary, SchedulingPolicy, SocketId, Supervisor, SupervisorEvent,
+    WorkerEvent, WorkerId,
 };
 
 use crate::cow::CowArc;
@@ -48,6 +50,7 @@ use listening::Listening;
 use liveness::Serving;
 use messages::Messages;
 use order::OrderCheck;
+use stickiness::Stickiness;
 use supervision::Supervision;
 use task_account::TaskAccount;
 
@@ -75,6 +78,8 @@ pub enum Check {
     /// No worker receives a second connection before every worker that was free throughout has received one, and no
     /// connection is refused while a worker listens.
     Fairness,
+    /// Under the sticky policy, connections of one client address reach the same slot unless the slot cannot serve.
+    Stickiness,
     /// The primary hands off queued connections in the order of arrival.
     Fifo,
     /// In the final state every open descriptor has a use, and a descriptor is sent with the first byte of its line.
@@ -125,6 +130,7 @@ impl fmt::Display for Check {
             Check::Order => "order",
             Check::Messages => "messages",
             Check::Fairness => "fairness",
+            Check::Stickiness => "stickiness",
             Check::Fifo => "fifo",
             Check::Descriptors => "descriptors",
             Check::Listening => "listening",
@@ -190,7 +196,8 @@ pub(crate) struct Checks {
     pub(crate) order: CowArc<OrderCheck>,
     pub(crate) acks: CowArc<Acks>,
     pub(crate) messages: CowArc<Messages>,
-    pub(crate) fairness: CowArc<Fairness>,
+    fairness: CowArc<Fairness>,
+    stickiness: CowArc<Stickiness>,
     pub(crate) tasks: CowArc<TaskAccount>,
     supervision: CowArc<Supervision>,
     fifo: CowArc<Fifo>,
@@ -265,6 +272,13 @@ impl Checks {
             | WorkerEvent::Error { .. } => {}
         }
         Ok(())
+    }
+
+    /// Notes bytes that the primary reads from a worker.
+    pub(crate) fn primary_reads(checks: &mut CowArc<Checks>, worker: WorkerId, bytes: &[u8]) {
+        if checks.fairness.concerns(bytes) {
+            checks.fairness.read(worker, bytes);
+        }
     }
 
     /// Notes a call of a primary without a supervisor before the call is performed.
@@ -356,8 +370,28 @@ impl Checks {
     /// Checks a changed ledger once the primary is idle.
     pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         self.ledger = (primary.ledger().open().collect(), primary.ledger().owned()).into();
-        self.fifo.at_rest(&self.ledger.0, primary.ledger().returned()).map_err(|what| (Check::Fifo, what))?;
-        self.fairness.at_rest(&self.ledger.0, kernel, primary).map_err(|what| (Check::Fairness, what))
+        let policy = primary.settings().policy;
+        let client_of = |connection| fifo::client_of(connection, policy, kernel);
+        let is_in_order = self.fifo.at_rest(&self.ledger.0, primary.ledger().returned(), client_of);
+        is_in_order.map_err(|what| (Check::Fifo, what))?;
+        let new = self.fairness.at_rest(&self.ledger.0, kernel, primary);
+        for (connection, (worker, port)) in new.map_err(|what| (Check::Fairness, what))? {
+            if policy == SchedulingPolicy::Sticky {
+                let listening = self.fairness.listening_with(worker, port);
+                let given = self.stickiness.given(connection, (worker, port), listening, kernel, primary);
+                given.map_err(|what| (Check::Stickiness, what))?;
+            } else {
+                let given = self.fairness.given(primary, worker, port);
+                given.map_err(|what| (Check::Fairness, what))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A write of the primary to a worker failed.
+    pub(crate) fn write_failed(&mut self, worker: WorkerId) {
+        self.fairness.write_failed(worker);
+        self.stickiness.write_failed(worker);
     }
 
     /// Checks the state of an idle primary.

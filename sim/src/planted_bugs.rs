@@ -57,6 +57,15 @@ pub(crate) fn apply<P: Program>(state: &mut State<P>, pid: Pid, next: NextAction
     }
 }
 
+/// Applies the planted change to an input of a machine.
+pub(crate) fn apply_to_input<P>(state: &State<P>, event: Option<OsEvent>) -> Option<OsEvent> {
+    let mut event = event?;
+    if let Some(change) = state.planted_input {
+        change(&mut event);
+    }
+    Some(event)
+}
+
 mod pool_bugs;
 mod reexec_bugs;
 mod supervisor_bugs;
@@ -138,6 +147,28 @@ fn queues_detects_unlimited_accepting() {
         (0..30).find_map(run)
     });
     assert_eq!((well, badly), (None, Some(Check::Queues)));
+}
+
+/// Each connection counts as another client, as if the port belonged to the address.
+#[test]
+fn stickiness_detects_a_client_per_connection() {
+    let start = "serve-2-8+sticky".parse::<scenarios::Scenario<scenarios::ReplyServer>>();
+    let start = start.expect("a scenario name").world();
+    let with_socket = |event: &mut OsEvent| {
+        if let OsEvent::Accepted { socket, client, .. } = event {
+            *client = Some(std::net::Ipv6Addr::from_bits(socket.0.into()).into());
+        }
+    };
+    let planted_inputs: [Option<fn(&mut OsEvent)>; 2] = [None, Some(with_socket)];
+    let [well, badly] = planted_inputs.map(|planted_input| {
+        let run = |seed| {
+            let mut world = start.clone().on(Schedule::seed(seed));
+            world.state.planted_input = planted_input;
+            world.run().err().map(|failure| failure.check)
+        };
+        (0..30).find_map(run)
+    });
+    assert_eq!((well, badly), (None, Some(Check::Stickiness)));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! None is a scenario of conformance.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use cluster_core::{Event, ListenOptions, Primary, SocketId, Worker, WorkerEvent};
@@ -139,8 +140,8 @@ impl Program for ReplyServer {
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
         let is_first = !std::mem::replace(&mut self.connected, true);
-        for _ in 0..if is_first { self.clients } else { 0 } {
-            driver.connect(port.parse().unwrap_or(0));
+        for client in 0..if is_first { self.clients } else { 0 } {
+            driver.connect_from(address_of(client), port.parse().unwrap_or(0));
         }
     }
 
@@ -154,6 +155,12 @@ impl Program for ReplyServer {
             ClientEvent::Datagram { .. } => {}
         }
     }
+}
+
+/// The address of a client: two in a row have the same.
+fn address_of(client: u32) -> IpAddr {
+    let [.., host] = (client / 2 + 1).to_be_bytes();
+    IpAddr::from([127, 0, 0, host])
 }
 
 fn name(event: &Event) -> String {

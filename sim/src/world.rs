@@ -60,6 +60,9 @@ pub(crate) struct State<P> {
     pub(crate) planted_bug: Option<crate::planted_bugs::PlantedBug>,
     #[cfg(test)]
     pub(crate) planted_loss: Option<fn(String) -> String>,
+    /// A change of every input of a machine.
+    #[cfg(test)]
+    pub(crate) planted_input: Option<fn(&mut cluster_core::OsEvent)>,
 }
 
 /// The constant part of a world.
@@ -314,6 +317,8 @@ fn world_of<P: Program>(program: P, settings: Settings, supervision: Option<Supe
         planted_bug: None,
         #[cfg(test)]
         planted_loss: None,
+        #[cfg(test)]
+        planted_input: None,
     };
     state.drive(P::driver_start);
     World { state, enabled: Enabled::default(), livelock: LivelockDetector::default() }
@@ -346,6 +351,8 @@ impl<P: Program> State<P> {
                 planted_bug: _,
             #[cfg(test)]
                 planted_loss: _,
+            #[cfg(test)]
+                planted_input: _,
         } = other;
         self.kernel.copy_from(kernel);
         self.running.copy_from(running);

@@ -165,6 +165,8 @@ pub(crate) enum Policy {
     RoundRobin,
     /// The workers share the listening socket.
     Shared,
+    /// The primary accepts, and the connections of one client address reach the same slot.
+    Sticky,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

@@ -40,6 +40,7 @@ pub(crate) fn settings(
         policy: match options.policy.unwrap_or(Policy::RoundRobin) {
             Policy::RoundRobin => SchedulingPolicy::RoundRobin,
             Policy::Shared => SchedulingPolicy::Shared,
+            Policy::Sticky => SchedulingPolicy::Sticky,
         },
         ..Settings::default()
     });

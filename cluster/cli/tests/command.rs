@@ -18,6 +18,7 @@ mod command {
     mod node_servers;
     mod node_sockets;
     mod node_wrappers;
+    mod sticky;
     mod support;
     mod systemd;
     mod upgrade;

@@ -1,5 +1,5 @@
 //! The primary's distribution object for one key: the workers that listen and the policy that assigns connections.
-//! Round robin and shared choose the worker; the primary sends, replies and closes.
+//! Under the shared policy the workers accept; every other policy is a [`Policy`] in a file of its own.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -10,23 +10,60 @@ use crate::backoff::Backoff;
 use crate::message::{Data, HandleKey};
 use crate::os::{LocalAddress, SocketId, WorkerId};
 
-pub(crate) mod round_robin;
+pub(crate) mod policy;
+mod round_robin;
 pub(crate) mod shared;
+mod sticky;
 
+use policy::Policy;
 use round_robin::RoundRobin;
 use shared::Shared;
+use sticky::Sticky;
 
-/// The policy of a handle.
+/// The side that accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Sharing {
-    RoundRobin(RoundRobin),
+    /// The primary accepts and assigns each connection.
+    Assigned(Assignment),
+    /// The workers accept.
     Shared(Shared),
+}
+
+/// The policy of a primary that accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Assignment {
+    RoundRobin(RoundRobin),
+    Sticky(Sticky),
+}
+
+impl Assignment {
+    pub(crate) fn round_robin() -> Self {
+        Assignment::RoundRobin(RoundRobin::default())
+    }
+
+    pub(crate) fn sticky() -> Self {
+        Assignment::Sticky(Sticky::default())
+    }
+
+    pub(crate) fn policy(&self) -> &dyn Policy {
+        match self {
+            Assignment::RoundRobin(round_robin) => round_robin,
+            Assignment::Sticky(sticky) => sticky,
+        }
+    }
+
+    pub(crate) fn policy_mut(&mut self) -> &mut dyn Policy {
+        match self {
+            Assignment::RoundRobin(round_robin) => round_robin,
+            Assignment::Sticky(sticky) => sticky,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Handle {
     pub(crate) key: HandleKey,
-    /// The listening (round robin) or bound (shared) socket and its address, once bound.
+    /// The listening (assigned) or bound (shared) socket and its address, once bound.
     pub(crate) bound: Option<(SocketId, LocalAddress)>,
     /// Accepting is paused because the queue is full.
     pub(crate) throttled: bool,
@@ -44,16 +81,32 @@ impl Handle {
     pub(crate) fn waits_once(&self) -> bool {
         let waiting: BTreeSet<WorkerId> = self.waiting.iter().map(|(worker, _)| *worker).collect();
         let listens = |worker: &WorkerId| match &self.sharing {
-            Sharing::RoundRobin(round_robin) => round_robin.has(*worker),
+            Sharing::Assigned(assignment) => assignment.policy().has(*worker),
             Sharing::Shared(shared) => shared.has(*worker),
         };
         waiting.len() == self.waiting.len() && !waiting.iter().any(listens)
     }
 
-    /// The queue of a handle that accepts.
-    pub(crate) fn accepting(&self) -> Option<&RoundRobin> {
+    /// The policy of a handle that accepts.
+    pub(crate) fn accepting(&self) -> Option<&dyn Policy> {
         match &self.sharing {
-            Sharing::RoundRobin(round_robin) => Some(round_robin),
+            Sharing::Assigned(assignment) => Some(assignment.policy()),
+            Sharing::Shared(_) => None,
+        }
+    }
+
+    /// The socket is bound. Clients of a Unix socket have no address, so round robin assigns the connections.
+    pub(crate) fn bind(&mut self, socket: SocketId, address: LocalAddress) {
+        if let (Sharing::Assigned(assignment), None) = (&mut self.sharing, address.ip()) {
+            *assignment = Assignment::round_robin();
+        }
+        self.bound = Some((socket, address));
+    }
+
+    /// The policy of a primary that accepts.
+    pub(crate) fn policy_mut(&mut self) -> Option<&mut dyn Policy> {
+        match &mut self.sharing {
+            Sharing::Assigned(assignment) => Some(assignment.policy_mut()),
             Sharing::Shared(_) => None,
         }
     }
@@ -61,7 +114,7 @@ impl Handle {
     pub(crate) fn remove(&mut self, worker: WorkerId) {
         self.waiting.retain(|(waiting, _)| *waiting != worker);
         match &mut self.sharing {
-            Sharing::RoundRobin(round_robin) => round_robin.remove(worker),
+            Sharing::Assigned(assignment) => assignment.policy_mut().remove(worker),
             Sharing::Shared(shared) => shared.remove(worker),
         }
     }
@@ -74,7 +127,7 @@ impl Handle {
     /// No worker listens here or waits for the bind.
     pub(crate) fn is_unused(&self) -> bool {
         let unserved = match &self.sharing {
-            Sharing::RoundRobin(round_robin) => round_robin.is_unused(),
+            Sharing::Assigned(assignment) => assignment.policy().is_unused(),
             Sharing::Shared(shared) => shared.is_unused(),
         };
         unserved && self.waiting.is_empty()
@@ -83,7 +136,7 @@ impl Handle {
     /// The worker listens here or waits for the bind.
     pub(crate) fn has(&self, worker: WorkerId) -> bool {
         let listens = match &self.sharing {
-            Sharing::RoundRobin(round_robin) => round_robin.has(worker),
+            Sharing::Assigned(assignment) => assignment.policy().has(worker),
             Sharing::Shared(shared) => shared.has(worker),
         };
         listens || self.waiting.iter().any(|(waiting, _)| *waiting == worker)

@@ -353,6 +353,8 @@ pub enum OsEvent {
         /// The listening socket.
         listener: SocketId,
         socket: SocketId,
+        /// The address of the peer; `None`: a Unix socket.
+        client: Option<IpAddr>,
     },
     /// An accept failed. The listening socket remains, and accepts again, after a pause if necessary.
     AcceptFailed { listener: SocketId, errno: Errno },

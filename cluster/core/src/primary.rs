@@ -272,7 +272,7 @@ impl Primary {
             ChannelEvent::Retry => distribution.set_timer(TimerAction::Write(worker), RETRY_MS, peers),
             // Connections that the worker has read and not acknowledged stay with the worker until its channel is
             // read to the end.
-            ChannelEvent::Broken => distribution.offer_no_more(worker),
+            ChannelEvent::Broken => distribution.offer_no_more(worker, peers),
             ChannelEvent::Violated(violation) => {
                 peers.error(worker, WorkerError::Protocol(violation));
                 peers.with_channel(worker.into(), Channel::abort);
@@ -450,7 +450,9 @@ impl Machine for Primary {
             OsEvent::ChannelClosed { channel } => peers.with_channel(channel, Channel::closed),
             OsEvent::Bound { handle, socket, address } => distribution.bound(handle, socket, address, peers),
             OsEvent::BindFailed { handle, errno } => distribution.after_bind(handle, Err(errno), peers),
-            OsEvent::Accepted { listener, socket } => distribution.accepted(listener, socket, peers),
+            OsEvent::Accepted { listener, socket, client } => {
+                distribution.accepted(listener, socket, client, peers);
+            }
             OsEvent::AcceptFailed { listener, errno } => distribution.accept_failed(listener, errno, peers),
             OsEvent::Timer { timer } => distribution.timer(timer, peers),
             OsEvent::Listening { .. } | OsEvent::ListenFailed { .. } => {

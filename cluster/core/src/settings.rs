@@ -10,6 +10,7 @@ use crate::spawn_options::SpawnOptions;
 
 /// The assignment of connections to workers. Node: `cluster.schedulingPolicy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum SchedulingPolicy {
     /// The primary accepts, and hands each connection to the worker that has waited longest. Node: `SCHED_RR`.
     #[default]
@@ -20,6 +21,24 @@ pub enum SchedulingPolicy {
     /// killed, or its runtime is busy) delays that connection by 100 ms at most while others wait. Elsewhere a connection wakes
     /// every idle worker, as in Node.
     Shared,
+    /// The primary accepts, and hands the connections of a client address to the same worker, for servers that keep the state of
+    /// a client in a process. A Node.js worker sees no difference from [`RoundRobin`](SchedulingPolicy::RoundRobin). Node has no
+    /// such policy.
+    ///
+    /// Under a supervisor an address belongs to a slot: a worker that replaces another in a slot has the clients of the slot, and a
+    /// change from `n` - 1 to `n` slots moves one client of `n`. Without a supervisor an address belongs to a worker id, so the clients of
+    /// an exited worker move to the others. While the worker of an address does not listen, the next worker in the order of the address
+    /// has its connections.
+    ///
+    /// A connection waits for the worker of the address, also while others are free. A worker that accepts nothing delays its clients,
+    /// and when [`Limits::queued_connections`] wait, all clients.
+    ///
+    /// The address is the peer of the TCP connection, without the port. Behind a proxy all clients have the address of the proxy and
+    /// reach the same worker. Clients of a Unix socket have no address; round robin assigns their connections.
+    ///
+    /// The order of the slots for an address is fixed: the greater XXH64 hash of the 16 bytes of the address (IPv4 mapped to IPv6)
+    /// is first, with the number of the slot as the seed; the seed of a worker without a slot is 2^32 plus the worker id.
+    Sticky,
 }
 
 /// The bounds of every queue and buffer.

@@ -356,7 +356,7 @@ impl Machine for Worker {
             OsEvent::ListenFailed { socket, errno } => servers.listen_failed(socket, errno, peer),
             OsEvent::Bound { handle, socket, address } => servers.bound(handle, socket, address, peer),
             OsEvent::BindFailed { handle, errno } => servers.bind_failed(handle, errno, peer),
-            OsEvent::Accepted { listener, socket } => servers.accepted(listener, socket, peer),
+            OsEvent::Accepted { listener, socket, .. } => servers.accepted(listener, socket, peer),
             OsEvent::AcceptFailed { listener, errno } => servers.accept_failed(listener, errno, peer),
             OsEvent::Timer { timer } => servers.rested(timer, peer),
             OsEvent::Spawned { .. }

@@ -2,6 +2,7 @@
 //! connection to a worker or delivers the connection to the application.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 #[cfg(target_os = "linux")]
 use std::sync::Arc;
@@ -15,6 +16,9 @@ use tokio::io::unix::AsyncFd;
 use super::descriptor_limit::Reserve;
 #[cfg(target_os = "linux")]
 use super::exclusive::{SharedSocket, Waiter};
+
+/// A connection, and the address of its client unless the socket is a Unix socket.
+pub(super) type AcceptedSocket = (OwnedFd, Option<IpAddr>);
 
 /// A listening socket, paused at first.
 #[derive(Debug)]
@@ -93,7 +97,7 @@ impl Listening {
     }
 
     /// The next connection. After a failure the machine pauses the socket.
-    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<AcceptedSocket>> {
         if self.paused {
             return Poll::Pending;
         }
@@ -126,12 +130,12 @@ pub(super) fn listen(socket: &OwnedFd, backlog: u32) -> io::Result<()> {
     SockRef::from(socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
-fn try_accept(listener: &OwnedFd, reserve: &mut Option<Reserve>) -> io::Result<OwnedFd> {
+fn try_accept(listener: &OwnedFd, reserve: &mut Option<Reserve>) -> io::Result<AcceptedSocket> {
     if let Some(reserve) = reserve {
         reserve.check(listener.as_fd())?;
     }
     let accepted = accept(listener);
-    if let (Some(reserve), Ok(connection)) = (reserve, &accepted) {
+    if let (Some(reserve), Ok((connection, _))) = (reserve, &accepted) {
         reserve.accepted(connection);
     }
     #[cfg(all(test, target_os = "linux"))]
@@ -140,16 +144,18 @@ fn try_accept(listener: &OwnedFd, reserve: &mut Option<Reserve>) -> io::Result<O
 }
 
 #[cfg(not(target_vendor = "apple"))]
-fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
-    use rustix::net::{SocketFlags, accept_with};
-    Ok(accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?)
+fn accept(listener: &OwnedFd) -> io::Result<AcceptedSocket> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    let (accepted, peer) = acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((accepted, peer.map(|peer| peer.ip())))
 }
 
 #[cfg(target_vendor = "apple")]
-fn accept(listener: &OwnedFd) -> io::Result<OwnedFd> {
-    let (accepted, _) = SockRef::from(listener).accept()?;
+fn accept(listener: &OwnedFd) -> io::Result<AcceptedSocket> {
+    let (accepted, peer) = SockRef::from(listener).accept()?;
     accepted.set_nonblocking(true)?;
-    Ok(accepted.into())
+    Ok((accepted.into(), peer.as_socket().map(|peer: SocketAddr| peer.ip())))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -168,7 +174,7 @@ mod tests {
         static FAILED: Cell<usize> = const { Cell::new(0) };
     }
 
-    pub(super) fn count(accepted: &io::Result<OwnedFd>) {
+    pub(super) fn count(accepted: &io::Result<AcceptedSocket>) {
         if accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
             FAILED.set(FAILED.get() + 1);
             assert!(FAILED.get() < MOST_FAILED, "`accept` is tried without end");

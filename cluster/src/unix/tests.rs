@@ -79,9 +79,12 @@ async fn descriptors_are_private_and_non_blocking() {
     assert!(is_private(unix.listeners.find(listener).expect("a listener").socket()));
     unix.perform(Call::ResumeAccept { socket: listener });
     let _client = connect(&address);
-    let OsEvent::Accepted { socket, .. } = next(&mut unix).await else { unreachable!("a connection") };
+    let OsEvent::Accepted { socket, client, .. } = next(&mut unix).await else {
+        unreachable!("a connection")
+    };
     let accepted = unix.take(socket).expect("an accepted socket");
     assert!(is_private(&accepted) && is_non_blocking(&accepted));
+    assert_eq!(client, Some(std::net::Ipv4Addr::LOCALHOST.into()));
 }
 
 /// An end of a channel is non-blocking, even if inherited as blocking.

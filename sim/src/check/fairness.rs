@@ -1,5 +1,5 @@
-//! Fairness: among the workers of one address that are free throughout, no worker receives a second connection before
-//! every other worker has received a connection; and no connection is refused while a worker listens.
+//! Fairness: under round robin, among the workers of one address that are free throughout, no worker receives a second connection
+//! before every other worker has received a connection; under every policy, no connection is refused while a worker listens.
 //!
 //! The check compares the ledger of an idle primary with the previous ledger. The check uses only the facts that a
 //! worker has reported to the primary. A worker that has refused a connection, or is in an uncertain state, counts as
@@ -26,7 +26,7 @@ static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""
 type HostPort = (Option<String>, u16);
 
 /// A value for each of some connections, in id order.
-type Connections<T> = Vec<(SocketId, T)>;
+pub(crate) type Connections<T> = Vec<(SocketId, T)>;
 
 /// The free workers, and the ledger at the previous check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -102,13 +102,14 @@ impl Fairness {
         self.early.insert(worker);
     }
 
-    /// Checks an idle primary with these open connections, in id order.
+    /// Checks the refused connections of an idle primary with these open connections, in id order. Returns the connections
+    /// that were handed off since the last check, each with its worker and port.
     pub(crate) fn at_rest(
         &mut self,
         open: &[(SocketId, ConnectionState)],
         kernel: &Kernel,
         primary: &Primary,
-    ) -> Result<(), String> {
+    ) -> Result<Connections<(WorkerId, u16)>, String> {
         let ports = open.iter().filter_map(|(socket, _)| Some((*socket, port_of(kernel, *socket)?)));
         let known = std::mem::replace(&mut self.ports, ports.collect());
         self.closed(primary, &known)?;
@@ -124,8 +125,21 @@ impl Fairness {
             places.for_each(|(_, waits)| *waits = None);
         }
         let new = self.handed.iter().filter(|(socket, with)| of(&before, *socket) != Some(*with));
-        let new: Vec<_> = new.map(|(_, with)| *with).collect();
-        new.into_iter().try_for_each(|(worker, port)| self.given(primary, worker, port))
+        Ok(new.copied().collect())
+    }
+
+    /// The workers known to listen at the place of this worker, which listens at one place of the port.
+    pub(crate) fn listening_with(&self, worker: WorkerId, port: u16) -> impl Iterator<Item = WorkerId> {
+        let place = self.only_place(worker, port);
+        let there = self.free.keys().filter(move |(at, _)| Some(at) == place.as_ref());
+        there.map(|(_, worker)| *worker)
+    }
+
+    /// `None`: the worker is not known to listen at the port, or listens at two places.
+    fn only_place(&self, worker: WorkerId, port: u16) -> Option<HostPort> {
+        let mut places = self.free.keys().filter(|((_, at), listening)| (*at, *listening) == (port, worker));
+        let (place, _) = places.next()?;
+        places.next().is_none().then(|| place.clone())
     }
 
     /// Checks the refused connections. When others were acknowledged at the same time, the refused connections cannot
@@ -164,10 +178,9 @@ impl Fairness {
         }
     }
 
-    /// A connection was handed to a worker.
-    fn given(&mut self, primary: &Primary, to: WorkerId, port: u16) -> Result<(), String> {
-        let mut places = self.free.keys().filter(|((_, at), worker)| (*at, *worker) == (port, to));
-        let (Some((place, _)), None) = (places.next().cloned(), places.next()) else {
+    /// A connection was handed to a worker under round robin.
+    pub(crate) fn given(&mut self, primary: &Primary, to: WorkerId, port: u16) -> Result<(), String> {
+        let Some(place) = self.only_place(to, port) else {
             self.early.insert(to);
             return Ok(());
         };

@@ -1,15 +1,33 @@
-//! Fifo: the primary hands off queued connections in the order of arrival.
+//! Fifo: the primary hands off queued connections in the order of arrival; under the sticky policy, the connections of each client
+//! address.
 //!
 //! The check compares the ledger of an idle primary with the previous ledger. Connections queued between two checks
 //! are unordered among themselves. A connection returned by a worker is queued as a new connection. A hand-off and a
 //! return may both happen between two checks, so after a return the record of the order is emptied.
 
-use cluster_core::{ConnectionState, HandleId, SocketId};
+use std::net::IpAddr;
+
+use cluster_core::{ConnectionState, HandleId, SchedulingPolicy, SocketId};
+
+use crate::kernel::Kernel;
+use crate::step::Pid;
+
+/// The connections that are handed off in order: of a handle, or of a client address at a handle.
+pub(crate) type QueueId = (HandleId, Option<IpAddr>);
+
+/// The client address of a connection, if the policy orders the connections of each address.
+pub(crate) fn client_of(connection: SocketId, policy: SchedulingPolicy, kernel: &Kernel) -> Option<IpAddr> {
+    let client = || kernel.client_behind(Pid::PRIMARY, connection);
+    (policy == SchedulingPolicy::Sticky)
+        .then(client)
+        .flatten()
+        .and_then(|client| kernel.network.clients.get(client).address())
+}
 
 /// The queued connections in groups, the earliest group first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fifo {
-    queue: Vec<Vec<(HandleId, SocketId)>>,
+    queue: Vec<Vec<(QueueId, SocketId)>>,
     /// The number of connections that workers had returned at the last check.
     returned: u64,
 }
@@ -21,6 +39,7 @@ impl Fifo {
         &mut self,
         open: &[(SocketId, ConnectionState)],
         returned: u64,
+        client_of: impl Fn(SocketId) -> Option<IpAddr>,
     ) -> Result<(), String> {
         if std::mem::replace(&mut self.returned, returned) != returned {
             self.queue.clear();
@@ -29,19 +48,19 @@ impl Fifo {
             let at = open.binary_search_by_key(&socket, |(socket, _)| *socket).ok()?;
             Some(open[at].1)
         };
-        let waits = |&one: &(HandleId, SocketId)| standing(one) == Some(ConnectionState::Queued(one.0));
-        let is_handed = |&one: &(HandleId, SocketId)| matches!(standing(one), Some(ConnectionState::Handed(handle, _)) if handle == one.0);
-        let mut before: Vec<HandleId> = Vec::new();
+        let waits = |&one: &(QueueId, SocketId)| standing(one) == Some(ConnectionState::Queued(one.0.0));
+        let is_handed = |&one: &(QueueId, SocketId)| matches!(standing(one), Some(ConnectionState::Handed(handle, _)) if handle == one.0.0);
+        let mut before: Vec<QueueId> = Vec::new();
         for group in &self.queue {
             let early = group.iter().find(|one| before.contains(&one.0) && is_handed(one));
             if let Some((_, socket)) = early {
                 return Err(format!("{socket:?} was handed off while an earlier connection is still queued"));
             }
-            before.extend(group.iter().filter(|one| waits(one)).map(|(handle, _)| *handle));
+            before.extend(group.iter().filter(|one| waits(one)).map(|(queue, _)| *queue));
         }
         self.queue.iter_mut().for_each(|group| group.retain(waits));
         let new = open.iter().filter_map(|&(socket, standing)| match standing {
-            ConnectionState::Queued(handle) => Some((handle, socket)),
+            ConnectionState::Queued(handle) => Some(((handle, client_of(socket)), socket)),
             ConnectionState::Handed(..) => None,
         });
         let mut known = self.queue.concat();
@@ -71,11 +90,22 @@ mod tests {
     #[test]
     fn later_connection_handed_off_first_fails() {
         let mut fifo = Fifo::default();
-        assert_eq!(fifo.at_rest(&of(&[2, 3], &[1]), 0), Ok(()));
-        assert_eq!(fifo.at_rest(&of(&[2, 4], &[1, 3]), 0), Ok(()));
-        assert!(fifo.clone().at_rest(&of(&[2], &[4]), 0).is_err());
-        assert_eq!(fifo.at_rest(&of(&[4, 3], &[2]), 0), Ok(()), "3 was returned");
-        assert!(fifo.clone().at_rest(&of(&[4], &[3]), 0).is_err());
-        assert_eq!(fifo.at_rest(&of(&[4], &[3]), 1), Ok(()), "4 was handed off and returned");
+        assert_eq!(fifo.at_rest(&of(&[2, 3], &[1]), 0, |_| None), Ok(()));
+        assert_eq!(fifo.at_rest(&of(&[2, 4], &[1, 3]), 0, |_| None), Ok(()));
+        assert!(fifo.clone().at_rest(&of(&[2], &[4]), 0, |_| None).is_err());
+        assert_eq!(fifo.at_rest(&of(&[4, 3], &[2]), 0, |_| None), Ok(()), "3 was returned");
+        assert!(fifo.clone().at_rest(&of(&[4], &[3]), 0, |_| None).is_err());
+        assert_eq!(fifo.at_rest(&of(&[4], &[3]), 1, |_| None), Ok(()), "4 was handed off and returned");
+    }
+
+    #[test]
+    fn clients_have_queues_of_their_own() {
+        let client =
+            |SocketId(socket)| Some(IpAddr::from([127, 0, 0, u8::try_from(socket % 2).expect("a bit")]));
+        let mut fifo = Fifo::default();
+        assert_eq!(fifo.at_rest(&of(&[2], &[1]), 0, client), Ok(()));
+        assert_eq!(fifo.at_rest(&of(&[2, 3, 4], &[1]), 0, client), Ok(()));
+        assert!(fifo.clone().at_rest(&of(&[2, 3], &[4]), 0, client).is_err());
+        assert_eq!(fifo.at_rest(&of(&[2, 4], &[3]), 0, client), Ok(()));
     }
 }

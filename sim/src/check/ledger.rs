@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use cluster_core::{ConnectionState, Primary, SocketId};
 
-use super::liveness::Serving;
+use super::liveness::{Serving, waits_for_stopped};
 use crate::event::ClientId;
 use crate::kernel::Kernel;
 use crate::kernel::process_table::{Descriptor, Origin};
@@ -71,7 +71,8 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) 
             ConnectionState::Queued(_) => {
                 let client = kernel.client_behind(Pid::PRIMARY, socket);
                 let to = client.and_then(|client| kernel.network.clients.get(client).to.as_ref());
-                if let Some(worker) = to.and_then(|to| serving.worker_at(to, kernel, primary)) {
+                let worker = to.and_then(|to| serving.worker_at(to, kernel, primary));
+                if let Some(worker) = worker.filter(|_| !waits_for_stopped(kernel, primary)) {
                     return Err(format!("a connection is queued while worker {worker} serves its address"));
                 }
                 if !primary.settings().keep_listening && primary.workers().next().is_none() {

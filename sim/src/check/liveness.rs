@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use cluster_core::{ConnectionState, ListenerId, LocalAddress, Primary, WorkerId, WorkerInfo};
+use cluster_core::{
+    ConnectionState, ListenerId, LocalAddress, Primary, SchedulingPolicy, WorkerId, WorkerInfo,
+};
 
 use crate::event::ClientId;
 use crate::kernel::Kernel;
@@ -125,12 +127,23 @@ fn is_offered_to_stopped(id: ClientId, kernel: &Kernel, primary: &Primary) -> bo
     })
 }
 
+/// Whether connections may wait for a stopped worker forever: under the sticky policy no other worker receives the connections.
+pub(crate) fn waits_for_stopped(kernel: &Kernel, primary: &Primary) -> bool {
+    primary.settings().policy == SchedulingPolicy::Sticky
+        && primary.ledger().open().any(|(_, state)| match state {
+            ConnectionState::Handed(_, worker) => kernel.processes.is_stopped(worker.into()),
+            ConnectionState::Queued(_) => false,
+        })
+}
+
 fn clients(kernel: &Kernel, primary: Option<&Primary>, serving: &Serving) -> Result<(), String> {
     for (id @ ClientId(n), client) in kernel.network.clients.iter() {
         let is_held = kernel.network.holders(id, &kernel.processes).next().is_some();
         let is_offered = || primary.is_some_and(|primary| is_offered_to_stopped(id, kernel, primary));
         let waits = client.is_waiting() && !is_held && !kernel.is_out_of_reach(id) && !is_offered();
-        let to = client.to.as_ref().filter(|_| !kernel.system().is_limited());
+        let is_excused =
+            kernel.system().is_limited() || primary.is_some_and(|primary| waits_for_stopped(kernel, primary));
+        let to = client.to.as_ref().filter(|_| !is_excused);
         let worker = to.and_then(|to| serving.worker_at(to, kernel, primary?));
         match (waits, client.state, worker) {
             (true, ClientState::Accepted, _)

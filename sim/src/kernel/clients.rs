@@ -1,5 +1,7 @@
 //! The clients of a run, numbered from 1.
 
+use std::net::IpAddr;
+
 use super::datagram::Datagram;
 use super::object_set::ObjectSet;
 use super::ready::{Dependencies, Ready};
@@ -51,6 +53,11 @@ impl Clients {
     pub(crate) fn add(&mut self) -> ClientId {
         self.table.push(Client::default());
         ClientId(u32::try_from(self.table.len()).expect("fewer than 2^32 clients in a run"))
+    }
+
+    /// The source address of the later connections of a client.
+    pub(crate) fn set_address(&mut self, id: ClientId, from: IpAddr) {
+        self.get_mut(id).from = Some(from);
     }
 
     /// Adds an action of a client.

@@ -75,7 +75,7 @@ impl Kernel {
         let client = network.clients.get_mut(client);
         client.state = ClientState::Accepted;
         client.accepted_by = Some(pid).filter(|_| !owned_by_program);
-        Some(OsEvent::Accepted { listener: id, socket })
+        Some(OsEvent::Accepted { listener: id, socket, client: client.address() })
     }
 
     /// Reports the exit of a worker to the primary.

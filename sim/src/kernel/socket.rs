@@ -2,6 +2,7 @@
 //! and UDP sockets. The kernel counts the references of a file and closes it after the last.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 
 use cluster_core::LocalAddress;
 
@@ -47,6 +48,8 @@ impl Listener {
 /// A client and its one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Client {
+    /// The source address of its connections; `None`: `127.0.0.1`.
+    pub(crate) from: Option<IpAddr>,
     /// The address of its last connect.
     pub(crate) to: Option<LocalAddress>,
     pub(crate) actions: VecDeque<ClientAction>,
@@ -123,6 +126,12 @@ impl Pipe {
 impl Client {
     pub(crate) fn has_news(&self) -> bool {
         self.connect_result.is_some() || !self.datagrams.is_empty() || self.outgoing.has_news()
+    }
+
+    /// The source address of the last connection; `None`: a Unix socket.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.to.as_ref()?.ip()?;
+        Some(self.from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)))
     }
 
     /// Whether the client waits: it is connected, and neither side has ended.

@@ -1,7 +1,7 @@
 //! The driver: reads the log, commands the clients, and acts for the rest of the machine.
 
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use cluster_core::{Errno, LocalAddress, Signal};
 
@@ -29,6 +29,13 @@ impl Driver<'_> {
     /// Adds a client that connects to a port of `127.0.0.1`.
     pub fn connect(&mut self, port: u16) -> ClientId {
         self.connect_to(LocalAddress::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+    }
+
+    /// Adds a client that connects to a port of `127.0.0.1` from this address.
+    pub fn connect_from(&mut self, from: IpAddr, port: u16) -> ClientId {
+        let client = self.connect(port);
+        self.kernel.network.clients.set_address(client, from);
+        client
     }
 
     /// Adds a client that connects to an address or to the path of a Unix socket. Every address stands for the

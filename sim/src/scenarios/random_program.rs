@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use cluster_core::{Event, ListenOptions, ListenerId, Primary, Signal, Worker, WorkerEvent, WorkerId};
 
+use super::address_of;
 use super::unknown_name::{UnknownName, counts};
 use crate::{Actor, ClientEvent, ClientId, Driver, Process, Program};
 
@@ -234,8 +235,8 @@ impl Program for RandomProgram {
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: Actor, port: &str) {
         let is_first = !std::mem::replace(&mut self.connected, true);
-        for _ in 0..if is_first { self.clients } else { 1 } {
-            driver.connect(port.parse().expect("a port number"));
+        for client in 0..if is_first { self.clients } else { 1 } {
+            driver.connect_from(address_of(client), port.parse().expect("a port number"));
         }
     }
 

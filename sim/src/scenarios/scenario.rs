@@ -1,6 +1,6 @@
 //! Scenarios with a name as the complete definition: every line can be replayed anywhere.
 //!
-//! `<program>[+shared][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, the
+//! `<program>[+shared|+sticky][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, the
 //! capacity of a channel, and the limit of connections queued in the primary.
 
 use std::fmt;
@@ -65,9 +65,9 @@ impl<P: Program + fmt::Display> Scenario<P> {
 impl<P: fmt::Display> fmt::Display for Scenario<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.program)?;
-        if self.policy == SchedulingPolicy::Shared {
-            f.write_str("+shared")?;
-        }
+        let policies = [("+shared", SchedulingPolicy::Shared), ("+sticky", SchedulingPolicy::Sticky)];
+        let policy = policies.iter().find(|(_, policy)| *policy == self.policy);
+        f.write_str(policy.map_or("", |(suffix, _)| suffix))?;
         if self.keep_listening {
             f.write_str("+keep")?;
         }
@@ -87,6 +87,7 @@ impl<P: FromStr> FromStr for Scenario<P> {
         for part in parts {
             match part {
                 "shared" => scenario.policy = SchedulingPolicy::Shared,
+                "sticky" => scenario.policy = SchedulingPolicy::Sticky,
                 "keep" => scenario.keep_listening = true,
                 limit => {
                     let (bytes, queued) = (amount(limit, 'b'), amount(limit, 'q'));

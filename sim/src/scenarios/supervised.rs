@@ -5,6 +5,7 @@ use cluster_core::{
     WorkerEvent, WorkerId,
 };
 
+use super::address_of;
 use crate::{ClientEvent, ClientId, Driver, Ending, Process, Program, World};
 
 /// The command of the program once every slot is ready.
@@ -167,8 +168,8 @@ impl Program for SupervisedServer {
 
     fn notified(&mut self, driver: &mut Driver<'_>, _: crate::Actor, port: &str) {
         let is_first = !std::mem::replace(&mut self.connected, true);
-        for _ in 0..if is_first { self.clients } else { 0 } {
-            driver.connect(port.parse().unwrap_or(0));
+        for client in 0..if is_first { self.clients } else { 0 } {
+            driver.connect_from(address_of(client), port.parse().unwrap_or(0));
         }
     }
 

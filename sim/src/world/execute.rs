@@ -158,7 +158,7 @@ impl<P: Program> State<P> {
             self.history.answer(answer);
         }
         if let (Pid::PRIMARY, Some(OsEvent::WriteFailed { channel, .. })) = (pid, &answer) {
-            self.checks.fairness.write_failed(cluster_core::WorkerId(channel.0));
+            self.checks.write_failed(cluster_core::WorkerId(channel.0));
         }
         self.react(pid, answer);
         if self.kernel.processes.get(pid).is_alive() {
@@ -186,8 +186,8 @@ impl<P: Program> State<P> {
         let process = self.kernel.processes.get(worker);
         let is_plain =
             process.options.serialization.unwrap_or_default() == Serialization::Json && !process.hostile;
-        if pid == Pid::PRIMARY && self.checks.fairness.concerns(bytes) {
-            self.checks.fairness.read(worker.worker(), bytes);
+        if pid == Pid::PRIMARY {
+            Checks::primary_reads(&mut self.checks, worker.worker(), bytes);
         }
         if !is_plain || !self.checks.acks.concerns(bytes) {
             return Ok(());
@@ -208,6 +208,8 @@ impl<P: Program> State<P> {
     }
 
     fn input(&mut self, pid: Pid, event: Option<OsEvent>) {
+        #[cfg(test)]
+        let event = crate::planted_bugs::apply_to_input(self, event);
         let Some(event) = event else { return };
         self.may_reexec(pid);
         let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };

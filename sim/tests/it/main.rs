@@ -18,6 +18,7 @@ mod readme_example;
 mod respawn_example;
 mod shrinking;
 mod sockets;
+mod sticky;
 mod supervised;
 mod zones;
 

@@ -7,7 +7,7 @@ use cluster_sim::scenarios::{PrimaryMove, RandomProgram, ReplyServer, Scenario, 
 use cluster_sim::{Fault, Faults, Program, Schedule, World};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::subsequence;
+use proptest::sample::{select, subsequence};
 
 fn primary_moves() -> impl Strategy<Value = Vec<PrimaryMove>> {
     let next_move = prop_oneof![
@@ -43,10 +43,9 @@ fn programs() -> impl Strategy<Value = RandomProgram> {
 
 /// Random programs with every policy and setting.
 fn scenarios() -> impl Strategy<Value = Scenario<RandomProgram>> {
-    (programs(), any::<bool>(), any::<bool>()).prop_map(|(program, shared, keep_listening)| Scenario {
-        policy: if shared { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
-        keep_listening,
-        ..Scenario::new(program)
+    let policies = [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared, SchedulingPolicy::Sticky];
+    (programs(), select(policies.to_vec()), any::<bool>()).prop_map(|(program, policy, keep_listening)| {
+        Scenario { policy, keep_listening, ..Scenario::new(program) }
     })
 }
 
@@ -77,13 +76,23 @@ fn ledger() {
     }));
 }
 
+/// Connections of a client address reach the same worker, under every fault, also when workers are replaced.
+#[test]
+fn stickiness() {
+    let parts = (1..4_u32, 1..9_u32, faults(), channel_bytes());
+    every_check_holds(parts.prop_map(|(workers, clients, faults, channel_bytes)| {
+        let scenario = Scenario::new(ReplyServer::new(workers, clients));
+        Scenario { policy: SchedulingPolicy::Sticky, channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
+}
+
 /// The events of a worker are in order, whatever the programs do.
 #[test]
 fn order() {
     every_check_holds(programs().prop_map(|program| Scenario::new(program).world()));
 }
 
-/// No descriptor stays open without a use, in both policies, when clients disconnect and processes die.
+/// No descriptor stays open without a use, under every policy, when clients disconnect and processes die.
 #[test]
 fn descriptors() {
     let faults = [Fault::Kill, Fault::ClientReset, Fault::LostDescriptor, Fault::Grandchild];

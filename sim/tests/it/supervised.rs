@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_core::{ProcessGroup, Settings, SpawnOptions, SupervisorSettings, WorkerId};
+use cluster_core::{ProcessGroup, SchedulingPolicy, Settings, SpawnOptions, SupervisorSettings, WorkerId};
 use cluster_sim::explore::exhaustive;
 use cluster_sim::scenarios::{SupervisedServer, SupervisorMove};
 use cluster_sim::{Actor, Fault, Faults, Schedule, World};
@@ -67,6 +67,21 @@ fn commands_hold_with_faults() {
         for seed in 0..60 {
             let faults = Faults::only(&FAULTS).limit(1 + u8::try_from(seed % 3).expect("small"));
             run(SupervisedServer::new(3, 3, command).world().with_faults(faults), seed);
+        }
+    }
+}
+
+/// Every command with up to three faults, under the sticky policy: a slot keeps its clients.
+#[test]
+fn sticky_slots_hold_with_faults() {
+    let sticky = || {
+        let primary = Settings { policy: SchedulingPolicy::Sticky, ..Settings::default() };
+        SupervisorSettings::new(3).primary(primary)
+    };
+    for command in MOVES {
+        for seed in 0..60 {
+            let faults = Faults::only(&FAULTS).limit(1 + u8::try_from(seed % 3).expect("small"));
+            run(SupervisedServer::new(3, 6, command).world_with(sticky()).with_faults(faults), seed);
         }
     }
 }

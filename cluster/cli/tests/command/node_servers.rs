@@ -12,7 +12,7 @@ use super::node_clients::{Client, Script, nodes, with_node};
 use super::support::{Service, is_present, text};
 
 /// The folder of the servers with the installed packages. `None`: there is no registry.
-fn installed() -> Option<&'static Path> {
+pub(super) fn installed() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOLDER.get_or_init(install).as_deref()
 }
@@ -43,7 +43,7 @@ fn install() -> Option<PathBuf> {
     Some(folder)
 }
 
-fn in_folder(folder: &Path, node: &str, arguments: &[&str]) -> Service {
+pub(super) fn in_folder(folder: &Path, node: &str, arguments: &[&str]) -> Service {
     let directory = tempfile::tempdir().expect("a directory");
     let cwd = ["--node", node, "--cwd", folder.to_str().expect("a name in UTF-8")];
     let run = with_node(node, directory.path(), &[&cwd, arguments].concat());
@@ -145,7 +145,7 @@ fn wrappers_of_packages_are_served() {
     }
 }
 
-/// Only over WebSocket: long polling needs sticky sessions.
+/// Only over WebSocket. `sticky.rs` has long polling.
 #[test]
 fn socket_io_loses_nothing() {
     loses_nothing("socket.io.js", "socket.io");

@@ -2,6 +2,7 @@
 //! the sending are in `peers`.
 
 use alloc::collections::BTreeSet;
+use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +15,9 @@ use super::timer_actions::{TimerAction, TimerActions};
 use crate::backoff::{Backoff, RETRY_MS};
 use crate::channel::Channel;
 use crate::event::Event;
-use crate::handle::round_robin::{Handoff, RoundRobin};
+use crate::handle::policy::{Handoff, Policy, Seat};
 use crate::handle::shared::Shared;
-use crate::handle::{Handle, Sharing};
+use crate::handle::{Assignment, Handle, Sharing};
 use crate::ledger::{CloseReason, Ledger};
 use crate::message::{ClusterMessage, Data, HandleKey, HandleType, QueryServer, Reply};
 use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
@@ -126,7 +127,7 @@ impl Distribution {
             // Every worker that asked has disconnected since.
             return peers.steps.call(Call::Close { socket });
         };
-        handle.bound = Some((socket, address));
+        handle.bind(socket, address);
         self.after_bind(id, Ok(()), peers);
     }
 
@@ -134,7 +135,7 @@ impl Distribution {
     /// `'listening'`: the messages behind the query are answered first. A shared socket answers at once.
     pub(super) fn after_bind(&mut self, id: HandleId, result: Result<(), Errno>, peers: &mut Peers) {
         match self.handles.get(id).map(|handle| &handle.sharing) {
-            Some(Sharing::RoundRobin(_)) => peers.steps.own_tick(Step::AnswerQueries(id, result)),
+            Some(Sharing::Assigned(_)) => peers.steps.own_tick(Step::AnswerQueries(id, result)),
             Some(Sharing::Shared(_)) => self.answer_queries(id, result, peers),
             None => {}
         }
@@ -151,7 +152,7 @@ impl Distribution {
     fn join_waiting(&mut self, id: HandleId, peers: &mut Peers) {
         let Some(handle) = self.handles.get_mut(id) else { return };
         let waiting = core::mem::take(&mut handle.waiting);
-        if let (Sharing::RoundRobin(_), Some((socket, _))) = (&handle.sharing, &handle.bound) {
+        if let (Sharing::Assigned(_), Some((socket, _))) = (&handle.sharing, &handle.bound) {
             let socket = *socket;
             self.handles.listen(socket, id);
             peers.steps.own(Step::ResumeAccept(socket));
@@ -175,11 +176,12 @@ impl Distribution {
         let reply =
             Reply { ack: seq, key: Some(handle.key.clone()), data: handle.data.clone(), ..Reply::default() };
         match &mut handle.sharing {
-            Sharing::RoundRobin(round_robin) => {
-                let handoff = round_robin.add(worker);
+            Sharing::Assigned(assignment) => {
+                let seat = peers.entry(worker).map_or(Seat::of_worker(worker), |entry| entry.seat);
+                assignment.policy_mut().add(worker, seat);
                 let sockname = Some(address).filter(|address| address.ip().is_some());
                 peers.reply(worker, Reply { sockname, ..reply }, None);
-                self.handoff(id, handoff, peers);
+                self.hand_off(id, peers);
             }
             Sharing::Shared(shared) => {
                 shared.add(worker);
@@ -230,16 +232,16 @@ impl Distribution {
         handle.remove(worker);
         if handle.is_unused() && !keep {
             self.close_handle(id, peers);
+        } else {
+            self.hand_off(id, peers);
         }
     }
 
     /// Closes a handle, its socket and its queued connections: no worker listens.
     fn close_handle(&mut self, id: HandleId, peers: &mut Peers) {
         let Some(mut handle) = self.handles.remove(id) else { return };
-        if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
-            for connection in round_robin.drain() {
-                self.close_connection(connection, peers);
-            }
+        for connection in handle.policy_mut().map(Policy::drain).unwrap_or_default() {
+            self.close_connection(connection, peers);
         }
         if let Some((socket, _)) = handle.bound {
             peers.cancel(socket);
@@ -249,13 +251,21 @@ impl Distribution {
 
     // ---- connections
 
-    pub(super) fn accepted(&mut self, listener: SocketId, connection: SocketId, peers: &mut Peers) {
+    pub(super) fn accepted(
+        &mut self,
+        listener: SocketId,
+        connection: SocketId,
+        client: Option<IpAddr>,
+        peers: &mut Peers,
+    ) {
         let Some(id) = self.handles.at(listener) else {
             return peers.steps.call(Call::Close { socket: connection });
         };
-        self.handles.live(id).backoff.reset();
         self.ledger.accept(connection, id);
-        self.distribute(id, connection, peers);
+        let handle = self.handles.live(id);
+        handle.backoff.reset();
+        assigned(handle).push(connection, client);
+        self.hand_off(id, peers);
     }
 
     /// A listening socket that failed to accept is paused until the process frees a descriptor, or for a growing
@@ -293,19 +303,13 @@ impl Distribution {
         }
     }
 
-    fn distribute(&mut self, id: HandleId, connection: SocketId, peers: &mut Peers) {
-        let Sharing::RoundRobin(round_robin) = &mut self.handles.live(id).sharing else {
-            unreachable!("a shared handle accepts nothing");
-        };
-        let handoff = round_robin.distribute(connection);
-        self.handoff(id, handoff, peers);
-    }
-
-    fn handoff(&mut self, id: HandleId, handoff: Option<Handoff>, peers: &mut Peers) {
-        if let Some(Handoff { worker, connection }) = handoff {
-            let key = self.handles.live(id).key.clone();
+    /// Sends the connections that the policy has assigned.
+    fn hand_off(&mut self, id: HandleId, peers: &mut Peers) {
+        let handle = self.handles.live(id);
+        let Sharing::Assigned(assignment) = &mut handle.sharing else { return };
+        while let Some(Handoff { worker, connection }) = assignment.policy_mut().next() {
             self.ledger.hand(connection, worker);
-            peers.offer(worker, key, connection);
+            peers.offer(worker, handle.key.clone(), connection);
         }
         self.throttle(id, peers);
     }
@@ -314,11 +318,11 @@ impl Distribution {
     fn throttle(&mut self, id: HandleId, peers: &mut Peers) {
         let limit = self.queued_connections;
         let handle = self.handles.live(id);
-        let (Sharing::RoundRobin(round_robin), Some((socket, _))) = (&handle.sharing, &handle.bound) else {
+        let (Sharing::Assigned(assignment), Some((socket, _))) = (&handle.sharing, &handle.bound) else {
             return;
         };
         let socket = *socket;
-        let full = round_robin.queued() >= limit;
+        let full = assignment.policy().queued() >= limit;
         if full != handle.throttled {
             handle.throttled = full;
             if full {
@@ -346,7 +350,7 @@ impl Distribution {
             self.next_for(id, worker, peers);
             self.descriptor_freed(peers);
         } else {
-            let id = self.requeue(connection, peers);
+            let id = self.requeue(worker, connection, peers);
             if self.handles.get(id).is_some_and(|handle| handle.has(worker)) {
                 self.set_timer(TimerAction::Worker(id, worker), RETRY_MS, peers);
             } else {
@@ -374,16 +378,17 @@ impl Distribution {
     pub(super) fn remove_worker(&mut self, worker: WorkerId, peers: &mut Peers) {
         self.remove_from_handles(worker, peers);
         for connection in peers.take_offers(worker) {
-            let id = self.requeue(connection, peers);
+            let id = self.requeue(worker, connection, peers);
             self.next_for(id, worker, peers);
         }
     }
 
     /// Distributes a connection again, or closes it if no worker listens.
-    fn requeue(&mut self, connection: SocketId, peers: &mut Peers) -> HandleId {
+    fn requeue(&mut self, worker: WorkerId, connection: SocketId, peers: &mut Peers) -> HandleId {
         let id = self.ledger.requeue(connection);
-        if self.handles.get(id).is_some() {
-            self.distribute(id, connection, peers);
+        if let Some(handle) = self.handles.get_mut(id) {
+            assigned(handle).requeue(worker, connection);
+            self.hand_off(id, peers);
         } else {
             self.close_connection(connection, peers);
         }
@@ -392,18 +397,22 @@ impl Distribution {
 
     /// The channel of a worker can no longer be written to. The worker stays in the handles until the channel is read
     /// to the end.
-    pub(super) fn offer_no_more(&mut self, worker: WorkerId) {
-        self.handles.pass_over(worker);
+    pub(super) fn offer_no_more(&mut self, worker: WorkerId, peers: &mut Peers) {
+        for id in self.handles.all(|handle| handle.has(worker)) {
+            if let Some(policy) = self.handles.live(id).policy_mut() {
+                policy.pass_over(worker);
+                self.hand_off(id, peers);
+            }
+        }
     }
 
     fn next_for(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
         if peers.channel(worker).is_some_and(Channel::is_broken) {
             return;
         }
-        let Some(handle) = self.handles.get_mut(id) else { return };
-        if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
-            let handoff = round_robin.handoff(worker);
-            self.handoff(id, handoff, peers);
+        if let Some(policy) = self.handles.get_mut(id).and_then(Handle::policy_mut) {
+            policy.answered(worker);
+            self.hand_off(id, peers);
         }
     }
 
@@ -444,14 +453,19 @@ impl Distribution {
     }
 }
 
+/// The policy of a handle with accepted connections.
+fn assigned(handle: &mut Handle) -> &mut dyn Policy {
+    handle.policy_mut().unwrap_or_else(|| unreachable!("a shared handle accepts nothing"))
+}
+
 /// The policy for an address, and the primary's backlog if the primary listens. UDP is always shared.
 fn sharing(query: &QueryServer, policy: SchedulingPolicy) -> (Sharing, Option<u32>) {
-    match policy {
-        _ if is_udp(query) => (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),
-        SchedulingPolicy::Shared => (Sharing::Shared(Shared::new(HandleType::Native)), None),
-        SchedulingPolicy::RoundRobin => {
-            let backlog = query.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
-            (Sharing::RoundRobin(RoundRobin::default()), Some(backlog))
-        }
-    }
+    let assignment = match policy {
+        _ if is_udp(query) => return (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),
+        SchedulingPolicy::Shared => return (Sharing::Shared(Shared::new(HandleType::Native)), None),
+        SchedulingPolicy::RoundRobin => Assignment::round_robin(),
+        SchedulingPolicy::Sticky => Assignment::sticky(),
+    };
+    let backlog = query.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
+    (Sharing::Assigned(assignment), Some(backlog))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counters::Counter;
 use crate::claims::first_false;
-use crate::handle::{Handle, Sharing};
+use crate::handle::Handle;
 use crate::message::HandleKey;
 use crate::os::{HandleId, SocketId, WorkerId};
 
@@ -116,14 +116,5 @@ impl Handles {
     pub(super) fn has_reached(&self, worker: WorkerId, limit: usize) -> bool {
         let served = self.rows.values().filter(|handle| handle.has(worker));
         limit < usize::MAX && served.take(limit).count() == limit
-    }
-
-    /// Offers no connection to the worker.
-    pub(super) fn pass_over(&mut self, worker: WorkerId) {
-        for handle in self.rows.values_mut() {
-            if let Sharing::RoundRobin(round_robin) = &mut handle.sharing {
-                round_robin.pass_over(worker);
-            }
-        }
     }
 }

@@ -11,6 +11,7 @@ use super::worker_info::WorkerEntry;
 use super::{Step, WorkerInfo, WorkerState};
 use crate::channel::{Channel, ChannelEvent, ChannelStep, Outgoing, Queue};
 use crate::event::{Event, WorkerError};
+use crate::handle::policy::Seat;
 use crate::message::{
     ChannelMessage, ClusterMessage, Data, HandleKey, HandleType, Reply, Request, SocketCount, Supervision,
 };
@@ -61,7 +62,7 @@ impl Peers {
 
     pub(super) fn add(&mut self, worker: WorkerId, options: SpawnOptions, limits: &Limits) {
         let channel = Channel::new(worker.into(), options.serialization.unwrap_or_default(), limits);
-        self.workers.insert(worker, Box::new(WorkerEntry::new(channel, options)));
+        self.workers.insert(worker, Box::new(WorkerEntry::new(channel, options, Seat::of_worker(worker))));
     }
 
     pub(super) fn get(&self, worker: WorkerId) -> Option<&WorkerInfo> {

@@ -47,10 +47,13 @@ fn of_distribution(
     let accepting = handles.rows().filter_map(|(id, handle)| Some((id, handle.accepting()?)));
     let in_queues: BTreeSet<(SocketId, ConnectionState)> = accepting
         .clone()
-        .flat_map(|(id, queue)| queue.queue().map(move |socket| (socket, ConnectionState::Queued(id))))
+        .flat_map(|(id, policy)| {
+            let queued = policy.connections().into_iter();
+            queued.map(move |socket| (socket, ConnectionState::Queued(id)))
+        })
         .collect();
     let queued = ledger.open().filter(|(_, state)| matches!(state, ConnectionState::Queued(_)));
-    let lengths: usize = accepting.map(|(_, queue)| queue.queued()).sum();
+    let lengths: usize = accepting.map(|(_, policy)| policy.queued()).sum();
     let accepts = |id| handles.get(id).is_none_or(|handle| handle.accepting().is_some());
     let ids = ledger.open().map(|(_, state)| state.handle());
     ledger.contradiction().or_else(|| handles.contradiction()).or_else(|| {

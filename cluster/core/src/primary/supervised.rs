@@ -9,6 +9,7 @@ use super::retained_channels;
 use super::setup::Setup;
 use super::{Primary, WorkerInfo};
 use crate::handle::Handle;
+use crate::handle::policy::Seat;
 use crate::ledger::ConnectionState;
 use crate::message::{ChannelMessage, HandleKey, Supervision};
 use crate::os::{TimerId, WorkerId};
@@ -41,6 +42,13 @@ impl Supervised<'_> {
     /// The spawn options can start a worker.
     pub(crate) fn check_spawn(&self) -> Result<(), ForkError> {
         self.setup.checked_options().map(|_| ())
+    }
+
+    /// The worker has a slot: a policy treats all workers of the slot as the same.
+    pub(crate) fn assign_slot(&mut self, worker: WorkerId, slot: u32) {
+        if let Some(entry) = self.peers.entry(worker) {
+            entry.seat = Seat::of_slot(slot);
+        }
     }
 
     /// Hands no further connection to the worker, and sends the program of the worker the message of a lame duck. From

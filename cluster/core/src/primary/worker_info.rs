@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Channel;
+use crate::handle::policy::Seat;
 use crate::message::Supervision;
 use crate::spawn_options::{ProcessGroup, SpawnOptions};
 
@@ -116,15 +117,17 @@ pub(super) struct WorkerEntry {
     pub(super) starting: Option<SpawnOptions>,
     /// The process leads a group of its own.
     pub(super) has_group: bool,
+    pub(super) seat: Seat,
 }
 
 impl WorkerEntry {
-    pub(super) fn new(channel: Channel, starting: SpawnOptions) -> Self {
+    pub(super) fn new(channel: Channel, starting: SpawnOptions, seat: Seat) -> Self {
         WorkerEntry {
             info: WorkerInfo::new(),
             channel,
             has_group: starting.process_group.unwrap_or_default() != ProcessGroup::Inherited,
             starting: Some(starting),
+            seat,
         }
     }
 

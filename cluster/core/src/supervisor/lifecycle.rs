@@ -75,6 +75,7 @@ impl Lifecycle {
 
     pub(super) fn fork(&mut self, slot: SlotId) -> Result<WorkerId, ForkError> {
         let worker = self.primary.fork_with_env([(SLOT_VARIABLE, slot.to_string())])?;
+        self.primary.supervised().assign_slot(worker, slot.0);
         self.processes.start(worker, slot);
         self.set_timer(Deadline::Ready(worker), self.timeouts.ready);
         Ok(worker)

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::{TestOs, TestProcess, drain};
 use crate::event::{Event, Output, WorkerEvent};
@@ -119,11 +120,17 @@ impl TestCluster {
         self.handle(OsEvent::Read { channel: worker.into(), bytes, socket });
     }
 
-    /// A client connects to the socket.
+    /// A client without an address connects to the socket.
     #[track_caller]
     pub fn connect(&mut self, listener: SocketId) -> SocketId {
+        self.connect_from(None, listener)
+    }
+
+    /// A client connects to the socket.
+    #[track_caller]
+    pub fn connect_from(&mut self, client: Option<IpAddr>, listener: SocketId) -> SocketId {
         let socket = self.os.next_socket();
-        self.handle(OsEvent::Accepted { listener, socket });
+        self.handle(OsEvent::Accepted { listener, socket, client });
         socket
     }
 

@@ -102,7 +102,7 @@ fn worker_is_acknowledging_until_written() {
     cluster.worker(ONE).accept(LISTENER);
     cluster.settle();
     let before = cluster.os.calls.len();
-    cluster.primary.handle(OsEvent::Accepted { listener: BOUND, socket: SocketId(99) });
+    cluster.primary.handle(OsEvent::Accepted { listener: BOUND, socket: SocketId(99), client: None });
     while pump(&mut cluster.primary, &mut cluster.os).is_some() {}
     let [Call::Write { bytes, socket, .. }] = &cluster.os.calls[before..] else { unreachable!("an offer") };
     let (bytes, socket) = (bytes.clone(), *socket);

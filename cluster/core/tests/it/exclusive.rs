@@ -27,7 +27,7 @@ fn exclusive_server_bypasses_primary() {
         let asked = &cluster.processes[&ONE].os.calls;
         assert_eq!(asked.last(), Some(&Call::ResumeAccept { socket: BOUND }));
         let connection = SocketId(99);
-        cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket: connection });
+        cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket: connection, client: None });
         cluster.settle();
         let last = worker_events(&cluster, ONE).last();
         assert_eq!(last, Some(&WorkerEvent::Connection { listener: LISTENER, connection }));

@@ -106,7 +106,7 @@ fn offers_are_no_answers() {
     let settings =
         Settings { limits: Limits { answer_bytes: 0, ..Limits::default() }, ..Settings::default() };
     let mut cluster = TestCluster::serving(settings, 1, &ListenOptions::default());
-    cluster.primary.handle(OsEvent::Accepted { listener: SocketId(1), socket: SocketId(99) });
+    cluster.primary.handle(OsEvent::Accepted { listener: SocketId(1), socket: SocketId(99), client: None });
     let outputs = outputs(&mut cluster.primary);
     let calls = calls(&outputs);
     assert!(calls.iter().any(|call| matches!(call, Call::Write { .. })), "{calls:?}");

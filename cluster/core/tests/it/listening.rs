@@ -13,7 +13,7 @@ use cluster_core::{
 use serde_json::Value;
 
 pub(crate) const ONE: WorkerId = WorkerId(1);
-const TWO: WorkerId = WorkerId(2);
+pub(crate) const TWO: WorkerId = WorkerId(2);
 pub(crate) const LISTENER: ListenerId = ListenerId(1);
 /// The first bound socket of a process.
 pub(crate) const BOUND: SocketId = SocketId(1);
@@ -384,7 +384,7 @@ fn shared_server_closes_beyond_limit() {
     cluster.worker(ONE).accept(LISTENER);
     cluster.settle();
     let accept = |cluster: &mut TestCluster, socket| {
-        cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket });
+        cluster.worker(ONE).handle(OsEvent::Accepted { listener: BOUND, socket, client: None });
         cluster.settle();
     };
     accept(&mut cluster, SocketId(98));

@@ -18,6 +18,7 @@ mod retained_channels;
 mod serving;
 mod setup;
 mod starving;
+mod sticky;
 mod structured;
 mod supervisor;
 mod table;

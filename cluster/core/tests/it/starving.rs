@@ -117,7 +117,7 @@ fn worker_pause_grows_until_success() {
         assert!(calls.contains(&Call::PauseAccept { socket: BOUND }));
         assert_eq!(own.calls(OsEvent::Timer { timer }), [Call::ResumeAccept { socket: BOUND }]);
     }
-    own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2) });
+    own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2), client: None });
     own.0.machine.accept(LISTENER);
     own.drain();
     assert_eq!(timer(&own.calls(failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
@@ -126,7 +126,7 @@ fn worker_pause_grows_until_success() {
 #[test]
 fn worker_retries_when_connection_is_released() {
     let mut own = Own::new();
-    own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2) });
+    own.calls(OsEvent::Accepted { listener: BOUND, socket: SocketId(2), client: None });
     own.0.machine.accept(LISTENER);
     own.drain();
     let (timer, _) = timer(&own.calls(failed(Errno::EMFILE))).expect("a timer of the pause");

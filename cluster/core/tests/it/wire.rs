@@ -237,7 +237,7 @@ proptest! {
                 && process.inner.machine.ledger().accepted() < 3
             {
                 let socket = process.inner.os.next_socket();
-                events.extend(process.give(OsEvent::Accepted { listener, socket }));
+                events.extend(process.give(OsEvent::Accepted { listener, socket, client: None }));
             }
         }
         process.close();
@@ -332,7 +332,7 @@ fn unacknowledged_questions_end_channel() {
     process.read(query("null", 1).as_bytes(), false);
     let (listener, socket) =
         (*process.open().first().expect("a bound listener"), process.inner.os.next_socket());
-    process.give(OsEvent::Accepted { listener, socket });
+    process.give(OsEvent::Accepted { listener, socket, client: None });
     let mut asked = 1;
     let mut seen = Vec::new();
     while seen.is_empty() {

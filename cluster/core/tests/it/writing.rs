@@ -111,7 +111,7 @@ fn serving() -> (Primary, SocketId) {
 fn failed_handoff_returns_to_ledger() {
     for errno in errnos() {
         let (mut primary, listener) = serving();
-        primary.handle(OsEvent::Accepted { listener, socket: CONNECTION });
+        primary.handle(OsEvent::Accepted { listener, socket: CONNECTION, client: None });
         let outputs = drain(&mut primary, Some(errno));
         let open: Vec<_> = primary.ledger().open().collect();
         assert!(matches!(open[..], [(CONNECTION, ConnectionState::Queued(_))]), "{errno}: {open:?}");
@@ -132,7 +132,7 @@ fn failed_handoff_returns_to_ledger() {
 fn broken_channel_is_offered_nothing() {
     let (mut primary, listener) = serving();
     for socket in 7..9 {
-        primary.handle(OsEvent::Accepted { listener, socket: SocketId(socket) });
+        primary.handle(OsEvent::Accepted { listener, socket: SocketId(socket), client: None });
         let offered = lines(&drain(&mut primary, Some(Errno::EPIPE)));
         assert_eq!(offered.len(), usize::from(socket == 7), "{offered:?}");
     }

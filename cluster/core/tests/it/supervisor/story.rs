@@ -174,7 +174,7 @@ impl Story {
     pub(crate) fn connect(&mut self) -> Vec<String> {
         self.os.count_after(100);
         let socket = self.os.next_socket();
-        self.input(OsEvent::Accepted { listener: SocketId(1), socket });
+        self.input(OsEvent::Accepted { listener: SocketId(1), socket, client: None });
         self.lines()
     }
 

@@ -21,7 +21,7 @@ fn bound() -> Act<Primary> {
 }
 
 fn accepted(socket: u64) -> Act<Primary> {
-    os_event(move |_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(socket) })
+    os_event(move |_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(socket), client: None })
 }
 
 fn exited() -> Act<Primary> {

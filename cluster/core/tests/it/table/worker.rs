@@ -56,7 +56,8 @@ fn commands() -> Vec<Input<Worker>> {
 fn events() -> Vec<Input<Worker>> {
     let deaf = os_event(|_| OsEvent::ListenFailed { socket: SocketId(1), errno: Errno::EADDRINUSE });
     let broken = os_event(|channel| OsEvent::WriteFailed { channel, errno: Errno::EPIPE });
-    let accepted = os_event(|_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(2) });
+    let accepted =
+        os_event(|_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(2), client: None });
     vec![
         ("it may listen", read(GRANTED, None)),
         ("it may listen, with a socket", read(SHARED, Some(SocketId(1)))),
@@ -129,7 +130,8 @@ fn other_servers_times_input() {
     let bound =
         || os_event(|_| OsEvent::Bound { handle: HandleId(1), socket: SocketId(1), address: address() });
     let unbound = os_event(|_| OsEvent::BindFailed { handle: HandleId(1), errno: Errno::EACCES });
-    let accepted = || os_event(|_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(2) });
+    let accepted =
+        || os_event(|_| OsEvent::Accepted { listener: SocketId(1), socket: SocketId(2), client: None });
     let binding = after(&online, &[listen_on(alone)]);
     let serving = after(&binding, &[bound(), accept()]);
     let connected = after(&serving, &[accepted()]);
