@@ -241,6 +241,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 pub(crate) async fn memory(workers: u32) -> anyhow::Result<ExitCode> {
     let _cluster = Cluster::start(SupervisorSettings::new(workers), workers).await?;
     let status = Process::myself()?.status()?;
-    println!("{workers} workers: {} KiB resident", status.vmrss.context("the kernel reports no memory")?);
+    let resident = status.vmrss.context("the kernel reports no memory")?;
+    println!("| workers | resident memory of the primary |\n|---|---|\n| {workers} | {resident} KiB |");
     Ok(ExitCode::SUCCESS)
 }
