@@ -9,7 +9,7 @@ use crate::step::Pid;
 pub(crate) struct Clock {
     now_ms: u64,
     timers: Vec<(u64, Pid, TimerId)>,
-    /// A timer has fired before an earlier timer.
+    /// A timer has fired before an earlier timer, or time has passed during a reaction.
     is_uneven: bool,
 }
 
@@ -18,9 +18,14 @@ impl Clock {
         self.now_ms
     }
 
-    /// Whether every timer fired when due.
+    /// Whether every timer fired when due, and was set without delay.
     pub(crate) fn is_even(&self) -> bool {
         !self.is_uneven
+    }
+
+    /// The next timer fires while a process reacts to an input: the timers that the reaction sets are late.
+    pub(crate) fn passes_during_reaction(&mut self) {
+        self.is_uneven |= self.timers.first().is_some_and(|&(due, ..)| due > self.now_ms);
     }
 
     /// Sets a timer. Timers due at the same time fire in the order of setting.

@@ -202,6 +202,10 @@ impl<P: Program> State<P> {
             .filter(|&(_, pid)| can_receive(&self.kernel, &self.running, pid))
             .map(|(n, _)| n)
             .collect();
+        // Time limits of tasks are measured from the event, not from the call that sets the timer.
+        if self.checks.tasks.time_limit.is_some() && !can_receive(&self.kernel, &self.running, Pid::PRIMARY) {
+            self.kernel.clock.passes_during_reaction();
+        }
         let jumps = firing.len() > 1 && self.schedule.strikes(Fault::TimeJump);
         let n = if jumps { 1 + self.schedule.choose(Point::Target, firing.len() - 1) } else { 0 };
         self.kernel.clock.fire(firing.get(n).copied().unwrap_or(0))
