@@ -94,7 +94,7 @@ impl Fault {
 
     /// A fault that only cuts bytes, takes time, chooses a port or replaces the primary by its equal loses nothing, and may strike
     /// without limit.
-    fn is_harmless(self) -> bool {
+    pub(crate) fn is_harmless(self) -> bool {
         matches!(
             self,
             Fault::ShortWrite
@@ -104,6 +104,26 @@ impl Fault {
                 | Fault::ReusedPort
                 | Fault::Reexec
         )
+    }
+}
+
+impl Fault {
+    /// About the greatest number of opportunities in a small run: at each call of a process, at each write, or less often.
+    pub(crate) fn opportunities(self) -> u32 {
+        match self {
+            Fault::Kill | Fault::Stop | Fault::StopForever | Fault::Reexec => 256,
+            Fault::Garbage | Fault::ShortWrite | Fault::PartialRead | Fault::WriteFailure => 64,
+            Fault::SpawnFailure
+            | Fault::BindFailure
+            | Fault::AcceptFailure
+            | Fault::LostDescriptor
+            | Fault::ClientReset
+            | Fault::Grandchild
+            | Fault::Aborted
+            | Fault::TimeJump
+            | Fault::ReusedPort
+            | Fault::LostStatus => 16,
+        }
     }
 }
 
@@ -136,6 +156,9 @@ impl fmt::Display for Fault {
 /// The default limit of harmful faults.
 const STRIKES: u8 = 3;
 
+/// The greatest number of strikes of one harmful fault on an independent schedule.
+pub(crate) const STRIKES_OF_ONE: u8 = 3;
+
 /// The armed faults, and the number of harmful faults that may still strike: three, unless [`limit`](Faults::limit)
 /// sets another number.
 ///
@@ -167,6 +190,16 @@ impl Faults {
         let bits = seed.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 40;
         let chosen = Fault::ALL.iter().filter(|&&fault| bits >> (fault as u8) & 1 == 1);
         chosen.fold(Faults::none(), |faults, &fault| faults.and(fault))
+    }
+
+    /// Each fault with the same probability, independent of the others. The limit of harmful strikes grows with the number of
+    /// faults, so that on [`Schedule::independent`](crate::Schedule::independent) no fault takes a strike from another.
+    pub fn independent(seed: u64) -> Self {
+        let chosen = Fault::ALL.into_iter().filter(|&fault| number(seed, fault) >> 63 == 1);
+        chosen.fold(Faults::none().limit(0), |faults, fault| {
+            let strikes = if fault.is_harmless() { 0 } else { STRIKES_OF_ONE };
+            faults.and(fault).limit(faults.left + strikes)
+        })
     }
 
     /// The armed faults that are also in the swarm of `seed`.
@@ -220,6 +253,21 @@ impl Faults {
     }
 }
 
+/// A number of 64 random bits for a fault in the run of a seed.
+pub(crate) fn number(seed: u64, fault: Fault) -> u64 {
+    mixed(mixed(seed.wrapping_add(GAMMA)) ^ u64::from(u32::from(fault.letter())))
+}
+
+/// The step of the state of `SplitMix64`.
+pub(crate) const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The output of `SplitMix64` in this state.
+pub(crate) fn mixed(state: u64) -> u64 {
+    let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
 impl Default for Faults {
     fn default() -> Self {
         Faults::none()
@@ -246,6 +294,16 @@ mod tests {
         }
         assert_eq!(Faults::parse("kz3"), None);
         assert_eq!(Faults::parse("k"), None);
+    }
+
+    /// No fault takes a strike from another.
+    #[test]
+    fn independent_faults_have_every_strike() {
+        for seed in 0..64 {
+            let faults = Faults::independent(seed);
+            let harmful = Fault::ALL.iter().filter(|&&fault| faults.is_armed(fault) && !fault.is_harmless());
+            assert_eq!(usize::from(faults.left), usize::from(STRIKES_OF_ONE) * harmful.count());
+        }
     }
 
     #[test]

@@ -7,9 +7,11 @@ use crate::fault::{Fault, Faults};
 use crate::step::Step;
 use script::{Player, Recorder, Script};
 
+mod independent;
 mod pct;
 pub(crate) mod script;
 
+use independent::Independent;
 use pct::Pct;
 
 /// The kind of a choice.
@@ -53,6 +55,7 @@ pub struct Schedule {
 enum Source {
     Random(Random),
     Pct(Box<Pct>),
+    Independent(Box<Independent>),
     Bytes {
         bytes: Vec<u8>,
         at: usize,
@@ -82,6 +85,12 @@ impl Schedule {
     /// preemptions at the right places.
     pub fn pct(seed: u64, falls: u8) -> Self {
         Schedule::from(Source::Pct(Box::new(Pct::new(seed, falls))))
+    }
+
+    /// As [`seed`](Schedule::seed), but each fault strikes by numbers of its own, and a harmful fault one to three times:
+    /// with [`Faults::independent`], no fault takes a strike from another.
+    pub fn independent(seed: u64) -> Self {
+        Schedule::from(Source::Independent(Box::new(Independent::new(seed))))
     }
 
     /// Choices of a fuzzer: each takes a byte, or as many as its alternatives need; past the end every choice is 0. Any
@@ -140,6 +149,7 @@ impl Schedule {
         let value = match &mut self.source {
             Source::Random(random) => random.choose(point, of),
             Source::Pct(pct) => pct.random.choose(point, of),
+            Source::Independent(independent) => independent.choose(point, of),
             Source::Bytes { bytes, at } => number(bytes, at, of),
             Source::List { choices, at } => {
                 let value = choices.get(*at).copied().unwrap_or(0).min(of - 1);
@@ -166,7 +176,11 @@ impl Schedule {
         let by_name = match &mut self.source {
             Source::Script(player) => Some(player.step(n, &step, &next)),
             Source::Pct(pct) => Some(pct.step(n, &step)),
-            Source::Random(_) | Source::Bytes { .. } | Source::List { .. } | Source::One(_) => None,
+            Source::Random(_)
+            | Source::Independent(_)
+            | Source::Bytes { .. }
+            | Source::List { .. }
+            | Source::One(_) => None,
         };
         let chosen = by_name.unwrap_or_else(|| self.choose(Point::Step, n));
         if by_name.is_some() && n > 1 {

@@ -2,7 +2,7 @@
 //! mutant.
 //!
 //! `random_search RUNS SCENARIO...`: run `n` takes the `n`th scenario, cyclically, and seed `n`; every third run is
-//! without faults, the others have a swarm of faults. The output is one line of JSON.
+//! without faults, the others have independent faults. The output is one line of JSON.
 
 #![expect(clippy::disallowed_methods, reason = "the tool is not simulated")]
 
@@ -45,11 +45,11 @@ impl Target {
 }
 
 fn search<P: Program + Display>(start: &World<P>, seed: u64) -> Option<Value> {
-    let faults = if seed.is_multiple_of(3) { Faults::none() } else { Faults::swarm(seed) };
+    let faults = if seed.is_multiple_of(3) { Faults::none() } else { Faults::independent(seed) };
     let start = start.clone().with_faults(faults);
-    let failure = start.clone().on(Schedule::seed(seed)).run().err()?;
+    let failure = start.clone().on(Schedule::independent(seed)).run().err()?;
     let fails = |run: &Run<P>| run.outcome().is_err_and(|other| other.check == failure.check);
-    let run = Run::new(start, Schedule::seed(seed));
+    let run = Run::new(start, Schedule::independent(seed));
     // An endless run stays endless, whatever is left out.
     let run = if failure.step < ENDLESS { run.shrunk_within(EFFORT, fails) } else { run };
     let what = run.outcome().err().map(|failure| failure.what);
