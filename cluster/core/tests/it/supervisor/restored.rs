@@ -110,7 +110,7 @@ fn contradiction_names_its_field() {
         ("distribution/ledger/accepted", json!(9), "ledger.accepted"),
         ("distribution/handles/keys", json!({}), "handles.keys"),
         ("distribution/handles/last", json!(0), "handles.last"),
-        ("distribution/handles/rows/1/sharing/RoundRobin/queue", json!([]), "ledger.open"),
+        ("distribution/handles/rows/1/sharing/Assigned/RoundRobin/queue", json!([]), "ledger.open"),
         ("distribution/timer_actions/last", json!(1), "timer_actions.last"),
         ("setup/workers", json!(2), "setup.workers"),
     ];
