@@ -112,7 +112,7 @@ fn unreadable_state_is_rejected() {
     let port = replaceable.service.ready_port();
     for (format, expected) in [
         ("\"format\":1", "this program reads format 1"),
-        ("\"machine\":{\"version\":1", "reads format 1"),
+        ("\"machine\":{\"format\":1", "reads format 1"),
         ("\"subject\"", "the state of the program is not readable: missing field `subject`"),
     ] {
         let other = format.replace('1', "99").replace("subject", "other");
