@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -219,8 +218,12 @@ impl Options {
     }
 
     /// The working directory of the workers.
-    pub(crate) fn directory(&self) -> io::Result<PathBuf> {
-        self.cwd.clone().map_or_else(env::current_dir, Ok)
+    pub(crate) fn directory(&self) -> anyhow::Result<PathBuf> {
+        match &self.cwd {
+            Some(directory) => Ok(directory.clone()),
+            None => env::current_dir()
+                .context("the working directory was removed; start the service in another, or with `--cwd`"),
+        }
     }
 
     /// The program and the arguments of the file.

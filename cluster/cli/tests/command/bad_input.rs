@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{chown, lchown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -33,6 +33,17 @@ fn missing_program_is_named() {
     assert!(run("none.js").contains("there is no script"));
     let nothing = error(&command(directory.path(), "run").output().expect("a command"));
     assert!(nothing.contains("there is no program"), "{nothing}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn removed_directory_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = command(directory.path(), "run").get_program().to_owned();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "mkdir it && cd it && rmdir ../it && exec \"$0\" run app.js"]).arg(program);
+    let text = error(&shell.current_dir(directory.path()).output().expect("a shell"));
+    assert!(text.contains("the working directory was removed; start the service in another"), "{text}");
 }
 
 #[test]
