@@ -101,12 +101,17 @@ impl Upgrades {
         };
         let error = self.upgrade(timeout, client).await;
         self.handed.output.resume();
-        self.feed.publish_text(
-            "upgrade-failed",
-            format!("the upgrade has failed, and the service continues: {error}"),
-        );
-        tracing::warn!(%error, "the upgrade has failed, and the service continues");
-        Reply::Failed { error: format!("{error}; the service continues with version {VERSION}") }
+        let continues = !matches!(error, UpgradeError::ShuttingDown);
+        let failed = if continues {
+            "the upgrade has failed, and the service continues"
+        } else {
+            "the upgrade has failed"
+        };
+        self.feed.publish_text("upgrade-failed", format!("{failed}: {error}"));
+        tracing::warn!(%error, "{failed}");
+        let end =
+            if continues { format!("; the service continues with version {VERSION}") } else { String::new() };
+        Reply::Failed { error: format!("{error}{end}") }
     }
 
     async fn upgrade(&self, timeout: Duration, client: OwnedFd) -> UpgradeError {

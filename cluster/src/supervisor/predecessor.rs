@@ -77,10 +77,11 @@ impl Predecessor {
         if let Some(path) = &state.path {
             executable::keep_path(path.clone());
         }
-        if !self.is_trial() {
+        // The old program has no program to return to, and a full table has no room for copies.
+        if let Part::New { .. } = self.inherited.part {
             let copies = Copies::of(&state.all_descriptors());
             self.copies =
-                copies.map_err(|error| format!("a descriptor of the state is not open: {error}"))?;
+                copies.map_err(|error| format!("cannot copy the descriptors of the state: {error}"))?;
         }
         self.state = Some(state);
         Ok(())
@@ -195,8 +196,10 @@ impl Predecessor {
 
 fn report(verdict: RawFd, report: &Verdict) {
     let text = serde_json::to_vec(report).expect("texts");
-    // The old program reports a missing verdict.
-    let _ = adopt(verdict).and_then(|verdict| File::from(verdict).write_all(&text));
+    if let Err(error) = adopt(verdict).and_then(|verdict| File::from(verdict).write_all(&text)) {
+        // The old program reports a missing verdict with the standard error.
+        eprintln!("cannot report the trial of an upgrade: {error}");
+    }
 }
 
 impl Drop for Predecessor {

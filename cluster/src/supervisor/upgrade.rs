@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::handed_state::HandedState;
 use super::kept::{Keep, Kept};
 use super::{HandleError, Supervisor, SupervisorHandle, UpgradeError};
-use crate::unix::executable;
+use crate::unix::executable::{self, FileVersion};
 use crate::unix::hand_over::{Execution, HeldSignals, TrialFailure, state_of, try_program};
 
 /// The pause before the next attempt of a postponed hand-over.
@@ -25,6 +25,8 @@ pub struct Upgrade {
     handle: SupervisorHandle,
     keep: Option<Keep>,
     version: String,
+    /// The version of the tried file.
+    file: Option<FileVersion>,
     limit: Duration,
 }
 
@@ -60,12 +62,10 @@ impl SupervisorHandle {
         let asked = self.ask(move |supervisor| (supervisor.state_with(&mut keep), keep)).await;
         let (state, keep) = asked.map_err(dropped)?;
         let (state, _) = text_of(&state?)?;
-        let rejected = |failure: TrialFailure| UpgradeError::Rejected {
-            program: executable::path().map(PathBuf::from).unwrap_or_default(),
-            reason: failure.to_string(),
-        };
-        let version = try_program(&state, limit).await.map_err(rejected)?;
-        Ok(Upgrade { handle: self.clone(), keep: Some(keep), version, limit })
+        let file = present_file();
+        let refused = |failure: TrialFailure| rejected(failure.to_string());
+        let version = try_program(&state, limit).await.map_err(refused)?;
+        Ok(Upgrade { handle: self.clone(), keep: Some(keep), version, file, limit })
     }
 }
 
@@ -81,10 +81,10 @@ impl Upgrade {
     /// The hand-over waits until no handle awaits a reload, a restart or a change of the number of workers. Other tasks of the old program end
     /// without a notice, as at an exit.
     pub async fn execute(mut self) -> UpgradeError {
-        let until = Instant::now() + self.limit;
+        let begin = Instant::now();
         loop {
             match self.attempt().await {
-                Attempt::Postponed if Instant::now() < until => sleep(RETRY).await,
+                Attempt::Postponed if begin.elapsed() < self.limit => sleep(RETRY).await,
                 Attempt::Postponed => return UpgradeError::Busy { limit: self.limit },
                 Attempt::Failed(error) => return error,
             }
@@ -104,6 +104,9 @@ impl Upgrade {
             Err(error) => return error.into(),
         };
         sleep(TURN).await;
+        if present_file() != self.file {
+            return Attempt::Failed(rejected("has changed since the trial; repeat the upgrade".to_owned()));
+        }
         let Some(mut keep) = self.keep.take() else { return Attempt::Failed(UpgradeError::Dropped) };
         let asked = self.handle.ask(move |supervisor| (supervisor.hand_over(&held, &mut keep), keep)).await;
         match asked {
@@ -114,6 +117,14 @@ impl Upgrade {
             Err(error) => Attempt::Failed(dropped(error)),
         }
     }
+}
+
+fn rejected(reason: String) -> UpgradeError {
+    UpgradeError::Rejected { program: executable::path().map(PathBuf::from).unwrap_or_default(), reason }
+}
+
+fn present_file() -> Option<FileVersion> {
+    executable::path().ok().and_then(FileVersion::of)
 }
 
 fn dropped(_: HandleError) -> UpgradeError {

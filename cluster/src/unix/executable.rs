@@ -28,6 +28,27 @@ pub(crate) fn keep_path(path: PathBuf) {
     let _ = PATH.set(Some(path));
 }
 
+/// A version of a file: another file, or other bytes, have another version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileVersion {
+    device: u64,
+    number: u64,
+    /// Of the last change, in seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl FileVersion {
+    /// The version of the file at a path; `None` without a file.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let file = fs::metadata(path).ok()?;
+        Some(FileVersion {
+            device: file.dev(),
+            number: file.ino(),
+            changed: (file.mtime(), file.mtime_nsec()),
+        })
+    }
+}
+
 /// The name of the program in the arguments, if the name leads to the running file, else the path in the kernel. Symbolic
 /// links in the name are kept: workers follow the links to a new release.
 fn find() -> Option<PathBuf> {

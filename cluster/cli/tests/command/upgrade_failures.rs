@@ -1,10 +1,13 @@
 //! `cluster upgrade` to a failing program: the old program continues to serve, and the command reports the reason.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use nix::sys::signal::Signal;
 
 use super::support::{SERVER, Service, error, get, text};
 use super::upgrade::{link, ready, workers};
@@ -60,7 +63,7 @@ impl Replaceable {
     fn fail(&self, port: u16, arguments: &[&str]) -> String {
         let before = workers(&self.service);
         let output = self.service.command("upgrade", arguments);
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
         let error = error(&output);
         assert_eq!(workers(&self.service), before, "{error}");
         get(port);
@@ -137,6 +140,8 @@ fn old_program_returns() {
     for (new, expected) in [
         (format!("exec {real} run --workers"), "a value is required for '--workers"),
         (format!("exec {real} completions bash"), "the command is not `run`"),
+        // A failure longer than a variable.
+        (format!("exec {real} run --workers $(head -c 131000 /dev/zero | tr '\\0' x)"), "invalid value 'xxx"),
     ] {
         replaceable.replace(NOTHING, &new);
         let error = replaceable.fail(port, &[]);
@@ -157,6 +162,26 @@ fn signal_during_upgrade_shuts_down() {
     replaceable.service.command("upgrade", &[]);
     replaceable.service.line("SIGTERM: shut down");
     replaceable.service.line("worker 1 has drained");
+    assert_eq!(replaceable.service.code(), Some(0));
+}
+
+/// An upgrade during a shutdown: the error names no program that continues.
+#[test]
+fn ending_service_is_not_upgraded() {
+    let script = "
+        require('net').createServer((socket) => socket.write('.')).listen(0, '127.0.0.1', function () {
+            console.log('port', this.address().port);
+        });
+    ";
+    let mut replaceable = Replaceable::start(script, &["-n", "1"]);
+    let port = replaceable.service.ready_port();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    client.read_exact(&mut [0]).expect("a worker");
+    replaceable.service.signal(Signal::SIGTERM);
+    replaceable.service.line("the shutdown started");
+    let error = error(&replaceable.service.command("upgrade", &[]));
+    assert!(error.contains("the supervisor shuts down") && !error.contains("continues"), "{error}");
+    drop(client);
     assert_eq!(replaceable.service.code(), Some(0));
 }
 
@@ -202,10 +227,46 @@ fn upgrade_and_reload_are_compatible() {
     fs::remove_file(&slow).expect("the file");
     assert!(reload.wait().expect("a child").success());
     assert!(upgrade.wait().expect("a child").success());
+    // The end of the longest limit is no time of the clock.
+    text(&replaceable.service.command("upgrade", &["--timeout", "18446744073709551615s"]));
     fs::write(&slow, "").expect("a file");
-    replaceable.service.signal(nix::sys::signal::Signal::SIGHUP);
+    replaceable.service.signal(Signal::SIGHUP);
     replaceable.service.line("reload 2 started");
     text(&replaceable.service.command("upgrade", &[]));
     fs::remove_file(&slow).expect("the file");
     replaceable.service.line("reload 2 finished");
+}
+
+/// A file that was not tried is not executed: here the file changes while the hand-over waits for a reload.
+#[test]
+fn changed_file_is_not_executed() {
+    let slow = format!("const fs = require('fs');\nwhile (fs.existsSync('slow')) {{}}\n{SERVER}");
+    let replaceable = Replaceable::start(&slow, &["-n", "1"]);
+    let slow = replaceable.directory().join("slow");
+    let port = replaceable.service.ready_port();
+    let events = replaceable.service.follow("events");
+    fs::write(&slow, "").expect("a file");
+    let mut reload = replaceable.service.begin("reload", &[]);
+    replaceable.service.line("reload 1 started");
+    let mut upgrade = replaceable.service.begin("upgrade", &[]);
+    events.line("has passed the trial");
+    replaceable.write("#!/bin/sh\nexit 0\n");
+    fs::remove_file(&slow).expect("the file");
+    assert!(reload.wait().expect("a child").success());
+    assert_eq!(upgrade.wait().expect("a child").code(), Some(1));
+    events.line("command has changed since the trial");
+    get(port);
+    replaceable.succeed();
+}
+
+/// The new program has no room for copies of the descriptors: the old program needs no copies.
+#[test]
+fn full_table_returns_to_old_program() {
+    let replaceable = Replaceable::start(SERVER, &["-n", "4"]);
+    let port = ready(&replaceable.service, 4);
+    let descriptors =
+        fs::read_dir(format!("/proc/{}/fd", replaceable.service.id())).expect("a service").count();
+    replaceable.replace(NOTHING, &format!("ulimit -n {}", descriptors + 2));
+    let error = replaceable.fail(port, &[]);
+    assert!(error.contains("cannot copy the descriptors of the state: Too many open files"), "{error}");
 }

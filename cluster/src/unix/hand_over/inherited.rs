@@ -9,6 +9,9 @@ use std::os::unix::fs::FileExt;
 
 use super::super::variables::handed_over;
 
+/// The most characters of a failure in the variable: the kernel refuses to execute a program with a variable above 128 KiB.
+const LONGEST_FAILURE: usize = 4_096;
+
 /// The bytes of a read.
 const CHUNK: usize = 1 << 16;
 
@@ -37,7 +40,10 @@ impl fmt::Display for Inherited {
         match &self.part {
             Part::Trial { verdict } => write!(f, "trial:{state}:{verdict}"),
             Part::New { former } => write!(f, "new:{state}:{former}"),
-            Part::Former { failure } => write!(f, "former:{state}:{}", failure.replace('\0', " ")),
+            Part::Former { failure } => {
+                let failure: String = failure.chars().take(LONGEST_FAILURE).collect();
+                write!(f, "former:{state}:{}", failure.replace('\0', " "))
+            }
         }
     }
 }
@@ -45,10 +51,10 @@ impl fmt::Display for Inherited {
 impl Inherited {
     fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, ':');
-        let (part, state, rest) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?);
+        let (part, state, rest) = (parts.next()?, number(parts.next()?)?, parts.next()?);
         let part = match part {
-            "trial" => Part::Trial { verdict: rest.parse().ok()? },
-            "new" => Part::New { former: rest.parse().ok()? },
+            "trial" => Part::Trial { verdict: number(rest)? },
+            "new" => Part::New { former: number(rest)? },
             "former" => Part::Former { failure: rest.to_owned() },
             _ => return None,
         };
@@ -57,9 +63,6 @@ impl Inherited {
 
     /// The bytes of the state. Other processes may share the position in the file, so that no read uses the position.
     pub(crate) fn read_state(&self) -> io::Result<Vec<u8>> {
-        if self.state <= 2 {
-            return Err(rustix::io::Errno::BADF.into());
-        }
         #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
         // SAFETY: nothing in the process owns the number, and `ManuallyDrop` leaves the number open. A closed number is an error of the read.
         let file = ManuallyDrop::new(unsafe { File::from_raw_fd(self.state) });
@@ -74,6 +77,11 @@ impl Inherited {
             }
         }
     }
+}
+
+/// The number of a descriptor. The standard descriptors are never handed over.
+fn number(text: &str) -> Option<RawFd> {
+    text.parse().ok().filter(|number| *number > 2)
 }
 
 /// The values; `None` unless the process was started by a hand-over.
@@ -92,7 +100,9 @@ mod tests {
             let inherited = Inherited { state: 7, part };
             assert_eq!(Inherited::parse(&inherited.to_string()), Some(inherited));
         }
-        for wrong in ["", "new", "new:7", "new:7:x", "other:7:8"] {
+        for wrong in
+            ["", "new", "new:7", "new:7:x", "other:7:8", "new:-7:8", "new:7:-1", "trial:7:2", "former:0:x"]
+        {
             assert_eq!(Inherited::parse(wrong), None, "{wrong}");
         }
     }

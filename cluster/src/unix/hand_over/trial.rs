@@ -25,6 +25,9 @@ const LONGEST: u64 = 1 << 16;
 /// The lines of the standard error in a failure.
 const LINES: usize = 3;
 
+/// The most characters of a line in a failure.
+const LINE: usize = 300;
+
 /// Starts the program at the path of the running program as a child, and returns the version in the verdict.
 pub(crate) async fn try_program(state: &[u8], limit: Duration) -> Result<String, TrialFailure> {
     let (mut child, verdict) = start(state).map_err(TrialFailure::Start)?;
@@ -84,5 +87,17 @@ async fn read(from: Option<impl AsyncRead + Unpin + Send + 'static>) -> Vec<u8> 
 fn last_lines(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(LINES)..].join("; ")
+    let last = lines[lines.len().saturating_sub(LINES)..].iter();
+    last.map(|line| line.chars().take(LINE).collect()).collect::<Vec<String>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn output_in_failure_is_short() {
+        assert_eq!(last_lines(b"one\n\ntwo\n three \nfour\n"), "two; three; four");
+        assert_eq!(last_lines("y".repeat(60_000).as_bytes()), "y".repeat(LINE));
+    }
 }
