@@ -2,8 +2,9 @@
 //! secrets.
 
 use std::fmt;
+use std::net::SocketAddr;
 
-use cluster_core::{Call, Escaped, OsEvent};
+use cluster_core::{BindAddress, Call, Escaped, OsEvent};
 
 /// A call or an event without possible secrets.
 pub(super) struct Redacted<'a, T>(pub(super) &'a T);
@@ -59,6 +60,23 @@ impl fmt::Display for Redacted<'_, OsEvent> {
             | OsEvent::Accepted { .. }
             | OsEvent::AcceptFailed { .. }
             | OsEvent::Timer { .. } => write!(f, "{:?}", self.0),
+        }
+    }
+}
+
+/// An address as asked for. Every text is from the worker.
+pub(super) struct Asked<'a>(pub(super) &'a BindAddress);
+
+impl fmt::Display for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            BindAddress::Tcp { host: None, port, .. } => write!(f, "*:{port}"),
+            BindAddress::Tcp { host: Some(host), port, .. } | BindAddress::Udp { host, port, .. } => {
+                SocketAddr::new(*host, *port).fmt(f)
+            }
+            BindAddress::Zoned { host, zone, port, .. } => write!(f, "[{host}%{}]:{port}", Escaped(zone)),
+            BindAddress::Path { path, .. } => Escaped(path).fmt(f),
+            BindAddress::Descriptor { fd, .. } => write!(f, "descriptor {fd}"),
         }
     }
 }

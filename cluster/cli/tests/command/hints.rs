@@ -1,5 +1,7 @@
 //! The hint for a worker that is late, and what `cluster check` finds.
 
+use std::net::TcpListener;
+
 use super::foreign::SERVER as PYTHON;
 use super::support::{SERVER, Service, command, error, text};
 
@@ -66,6 +68,20 @@ fn hint_names_the_condition() {
         // SIGKILL of the service would leave the program without a channel.
         text(&service.command("stop", &[]));
     }
+}
+
+/// An application of express 5 calls the function of `listen` with the error, and does not exit.
+#[test]
+fn log_names_the_port_in_use() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let script = format!(
+        "require('http').createServer().on('error', () => setInterval(() => {{}}, 1000)).listen({}, '127.0.0.1')",
+        address.port()
+    );
+    let service = Service::of_script(&script, &["-n", "1", "--name", "app"]);
+    service.line(&format!("cannot bind {address}: EADDRINUSE"));
+    text(&service.command("stop", &[]));
 }
 
 /// A ready worker gets no hint: the old worker of the reload runs longer than the time of the hint.
