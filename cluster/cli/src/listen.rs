@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::str::FromStr;
 
 use anyhow::Context;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use tokio::net::TcpSocket;
 
 use crate::systemd::Activated;
@@ -39,12 +39,27 @@ impl FromStr for Listen {
         if name.as_ref().is_some_and(|name| name.is_empty() || name.contains(':')) {
             return Err("a name of a socket has at least one character and no `:`".into());
         }
-        let every = address.strip_prefix(':').map(|port| format!("[::]:{port}"));
-        let parsed = every.as_deref().unwrap_or(address).parse();
-        let address = parsed
-            .map_err(|_| format!("`{address}` is no address; write 127.0.0.1:8000, [::1]:8000 or :8000"))?;
-        Ok(Listen { name, address })
+        Ok(Listen { name, address: self::address(address)? })
     }
+}
+
+/// An address with a port; without a host, every address.
+///
+/// # Errors
+/// The text is no address.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    let every = text.strip_prefix(':').map(|port| format!("[::]:{port}"));
+    let parsed = every.as_deref().unwrap_or(text).parse();
+    parsed.map_err(|_| format!("`{text}` is no address; write 127.0.0.1:8000, [::1]:8000 or :8000"))
+}
+
+/// An optional address in the file of settings.
+///
+/// # Errors
+/// The value is no address.
+pub(crate) fn address_in_file<'de, D: Deserializer<'de>>(file: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text: Option<String> = Option::deserialize(file)?;
+    text.as_deref().map(address).transpose().map_err(de::Error::custom)
 }
 
 impl fmt::Display for Listen {

@@ -14,12 +14,16 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::adapter::StopSignal;
-use crate::listen::Listen;
+use crate::listen::{self, Listen};
 use crate::program::Program;
+use crate::report::Coded;
 use crate::units::{Size, Time, Workers};
 
 /// The file of settings where none is named.
 pub(crate) const FILE: &str = "cluster.toml";
+
+/// The likeness from which a flag is worth a question; `clap` has the same limit.
+const SIMILAR: f64 = 0.7;
 
 /// The settings by flag, variable or key. `None`: not set.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -121,7 +125,8 @@ pub(crate) struct Options {
     pub(crate) heartbeat: Option<Time>,
 
     /// The address of metrics and health checks, over HTTP [default: none].
-    #[arg(long, value_name = "ADDR", env = "CLUSTER_METRICS")]
+    #[arg(long, value_name = "ADDR", env = "CLUSTER_METRICS", value_parser = listen::address)]
+    #[serde(default, deserialize_with = "listen::address_in_file")]
     pub(crate) metrics: Option<SocketAddr>,
 
     /// The path of the control socket [default: in the runtime directory, by name].
@@ -236,6 +241,14 @@ impl Options {
     /// # Errors
     /// There is no such program.
     pub(crate) fn program_of(&self, line: &[OsString]) -> anyhow::Result<Program> {
+        if let Some(option) =
+            line.first().map(|first| first.to_string_lossy()).filter(|text| text.starts_with('-'))
+        {
+            let question =
+                similar_flag(&option).map(|flag| format!("did you mean `{flag}`? ")).unwrap_or_default();
+            let text = format!("there is no option `{option}`; {question}`cluster run --help` lists all");
+            return Err(Coded::wrong_line(text));
+        }
         let node = self.node.as_deref().unwrap_or(Path::new("node"));
         Program::of(line, node, &self.directory()?)
     }
@@ -256,11 +269,23 @@ fn check_key(key: &str) -> anyhow::Result<()> {
     if known.contains(&key) {
         return Ok(());
     }
-    let nearest = known
-        .iter()
-        .max_by(|one, other| strsim::jaro_winkler(key, one).total_cmp(&strsim::jaro_winkler(key, other)));
-    let nearest = nearest.expect("there are settings");
+    let nearest = nearest(key, known).expect("there are settings");
     bail!("there is no setting `{key}`; did you mean `{nearest}`? `cluster run --help` lists all")
+}
+
+/// The similar flag of `cluster run`, if any, for a flag that does not exist: `--drian` or `--drian=5s`.
+fn similar_flag(unknown: &str) -> Option<String> {
+    let name = unknown.strip_prefix("--")?.split('=').next()?;
+    let command = Options::augment_args(Command::new("run"));
+    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+    let known = flags.chain(["config", "dry-run", "json"]).collect();
+    let nearest = nearest(name, known).filter(|known| strsim::jaro_winkler(name, known) > SIMILAR)?;
+    Some(format!("--{nearest}"))
+}
+
+fn nearest<'a>(name: &str, known: Vec<&'a str>) -> Option<&'a str> {
+    let likeness = |known: &str| strsim::jaro_winkler(name, known);
+    known.into_iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)))
 }
 
 #[cfg(test)]
@@ -328,6 +353,18 @@ mod tests {
     }
 
     #[test]
+    fn unknown_flag_names_a_similar_one() {
+        let flags = [
+            ("--polcy", Some("--policy")),
+            ("--drian=5s", Some("--drain")),
+            ("--dry-rum", Some("--dry-run")),
+        ];
+        for (unknown, similar) in [&flags[..], &[("--quux", None), ("-x", None), ("-", None)]].concat() {
+            assert_eq!(similar_flag(unknown).as_deref(), similar, "{unknown}");
+        }
+    }
+
+    #[test]
     fn flag_precedes_the_file() {
         let file = Options::parse("workers = 4\ndrain = '10s'\n[env]\nA = '1'").expect("valid");
         let flags = Options { workers: Some(Workers::Auto), ..Options::default() };
@@ -335,6 +372,14 @@ mod tests {
         assert_eq!(merged.workers, Some(Workers::Auto));
         assert_eq!(merged.drain, Some(Time(Duration::from_secs(10))));
         assert_eq!(merged.env, Some(BTreeMap::from([("A".to_owned(), "1".to_owned())])));
+    }
+
+    #[test]
+    fn metrics_need_an_address() {
+        let file = |address: &str| Options::parse(&format!("metrics = '{address}'"));
+        assert_eq!(file(":9000").expect("valid").metrics, Some("[::]:9000".parse().expect("valid")));
+        let error = file("9000").expect_err("no address").to_string();
+        assert!(error.contains("`9000` is no address; write 127.0.0.1:8000"), "{error}");
     }
 
     #[test]

@@ -8,8 +8,6 @@ use std::{env, fs};
 
 use anyhow::{Context, bail, ensure};
 
-use crate::report::Coded;
-
 mod package;
 
 /// The command of each worker.
@@ -36,7 +34,7 @@ const NODE_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "env"];
 
 impl Program {
-    /// The program of a command line, in the directory of the workers.
+    /// The program of a command line, in the directory of the workers. The line begins with no option.
     ///
     /// # Errors
     /// The line is empty, the script does not exist, or `package.json` has no such script.
@@ -44,10 +42,6 @@ impl Program {
         let Some((first, rest)) = line.split_first().filter(|(first, _)| !first.is_empty()) else {
             bail!("there is no program; write `cluster run server.js`, or set `program` in cluster.toml")
         };
-        if first.to_string_lossy().starts_with('-') {
-            let text = format!("there is no option `{}`; `cluster run --help` lists all", first.display());
-            return Err(Coded::wrong_line(text));
-        }
         let path = Path::new(first);
         refuse_line(first, directory)?;
         if directory.join(path).is_dir() {

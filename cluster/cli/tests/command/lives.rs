@@ -62,7 +62,7 @@ fn wrong_commands_are_errors() {
     assert!(error(&service.command("run", &["app.js"])).contains("a service already runs"));
     assert!(error(&service.command("status", &["--name", "other"])).contains("no service runs at"));
     let wrong_lines: [(&str, &[&str], &str); 2] = [
-        ("run", &["--drian", "5s", "app.js"], "there is no option `--drian`"),
+        ("run", &["--drian", "5s", "app.js"], "there is no option `--drian`; did you mean `--drain`?"),
         ("top", &["--json"], "`cluster status --json` prints JSON"),
     ];
     for (name, arguments, expected) in wrong_lines {
