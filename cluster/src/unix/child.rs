@@ -44,27 +44,15 @@ pub(super) fn prepare(
     Ok(pipes)
 }
 
-fn before_exec(program: &mut process::Command, act: impl FnMut() -> io::Result<()> + Send + Sync + 'static) {
+pub(super) fn before_exec(
+    program: &mut process::Command,
+    act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
     #[expect(unsafe_code, reason = "there is no safe way to act between `fork` and `exec`")]
     // SAFETY: every caller passes system calls on values from before the `fork`, without allocation and locks.
     unsafe {
         program.pre_exec(act);
     }
-}
-
-/// Lets a program inherit descriptors under their own numbers.
-pub(super) fn make_inheritable(program: &mut process::Command, numbers: [RawFd; 2]) {
-    before_exec(program, move || {
-        for number in numbers {
-            #[expect(unsafe_code, reason = "between `fork` and `exec` the owner is another process")]
-            // SAFETY: F_SETFD touches no memory.
-            let result = unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
-            if result < 0 {
-                return Err(io::Error::last_os_error());
-            }
-        }
-        Ok(())
-    });
 }
 
 /// Descriptors that the program must not inherit, opened without close-on-exec by a part of the primary, or by the program

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::process::Command;
 
 use nix::libc;
 
 use super::super::adoption::adopt;
+use super::super::child::before_exec;
 use super::super::descriptor;
 
 /// Inherited descriptors until the drop, which follows a failed `execve`.
@@ -32,6 +34,12 @@ impl Drop for Inheritable<'_> {
     }
 }
 
+/// Lets a child inherit descriptors under their own numbers. The descriptors of this process stay close-on-exec.
+pub(super) fn make_inheritable(program: &mut Command, numbers: [RawFd; 2]) {
+    before_exec(program, move || numbers.iter().try_for_each(|number| set_flags(*number, 0)));
+}
+
+/// Neither allocates nor locks.
 fn set_flags(number: RawFd, flags: libc::c_int) -> io::Result<()> {
     #[expect(unsafe_code, reason = "the numbers have owners in several rooms")]
     // SAFETY: F_SETFD touches no memory, and returns EBADF for a closed number.

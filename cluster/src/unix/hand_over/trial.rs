@@ -3,7 +3,7 @@
 
 use std::env;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{self, Stdio};
 use std::time::Duration;
@@ -13,9 +13,9 @@ use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::super::child::make_inheritable;
 use super::super::executable;
 use super::super::spawn::HANDED_OVER;
+use super::descriptors::make_inheritable;
 use super::execute::memory_file;
 use super::{Inherited, Part, TrialFailure, Verdict};
 
@@ -63,8 +63,7 @@ fn start(state: &[u8]) -> io::Result<(Child, pipe::Receiver)> {
     let inherited = Inherited { state: number, part: Part::Trial { verdict } };
     program.args(env::args_os().skip(1)).env(HANDED_OVER, inherited.to_string());
     program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let numbers: [RawFd; 2] = [number, verdict];
-    make_inheritable(&mut program, numbers);
+    make_inheritable(&mut program, [number, verdict]);
     let child = Command::from(program).kill_on_drop(true).spawn()?;
     Ok((child, ours))
 }
