@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::numbers;
+
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -108,6 +110,12 @@ impl Fault {
 }
 
 impl Fault {
+    /// The mean numbers of opportunities per strike; each run draws one of these. A re-exec takes some hundred times as long as a
+    /// step.
+    pub(crate) fn odds(self) -> [u32; 4] {
+        if self == Fault::Reexec { [32, 128, 512, 2048] } else { [2, 8, 32, 128] }
+    }
+
     /// About the greatest number of opportunities in a small run: at each call of a process, at each write, or less often.
     pub(crate) fn opportunities(self) -> u32 {
         match self {
@@ -255,17 +263,7 @@ impl Faults {
 
 /// A number of 64 random bits for a fault in the run of a seed.
 pub(crate) fn number(seed: u64, fault: Fault) -> u64 {
-    mixed(mixed(seed.wrapping_add(GAMMA)) ^ u64::from(u32::from(fault.letter())))
-}
-
-/// The step of the state of `SplitMix64`.
-pub(crate) const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
-
-/// The output of `SplitMix64` in this state.
-pub(crate) fn mixed(state: u64) -> u64 {
-    let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    numbers::number(seed, fault.letter().into())
 }
 
 impl Default for Faults {

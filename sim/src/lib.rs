@@ -5,7 +5,7 @@
 //!   primary, workers,  <---  one step = one enabled thing  ---> processes, channels, sockets, clients, a clock
 //!   driver                     |            |
 //!                          Schedule       checks: ledger, acks, ids, queues, false_blame, order, messages,
-//!                   seed | list | priorities | bytes         fairness, fifo, descriptors, liveness
+//!                   seed | list | priorities | bytes         fairness, stickiness, fifo, descriptors, liveness
 //! ```
 //!
 //! A [`World`] is a value: the running processes (a machine and a [`Program`] each), a kernel and a [`Schedule`]. Every
@@ -95,6 +95,7 @@ mod fault;
 mod kernel;
 mod line;
 mod livelock;
+mod numbers;
 mod observations;
 #[cfg(test)]
 mod planted_bugs;

@@ -4,6 +4,7 @@
 //! The schedule gets only the [`Point`] of a choice, not the meaning. Every draw is recorded.
 
 use crate::fault::{Fault, Faults};
+use crate::numbers::Numbers;
 use crate::step::Step;
 use script::{Player, Recorder, Script};
 
@@ -257,69 +258,45 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
 /// run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 
-/// The odds of a re-exec, which takes some hundred times as long as a step.
-const REEXEC_ODDS: [u32; 4] = [32, 128, 512, 2048];
-
 /// Random choices. The odds that the running process continues, and the odds of each fault, are drawn once a run.
 #[derive(Debug, Clone)]
 struct Random {
-    state: u64,
-    /// The state of a second generator, for re-execs: a run without a failure is the same with and without them.
-    aside: u64,
+    numbers: Numbers,
+    /// For re-execs: a run without a failure is the same with and without them.
+    reexec_numbers: Numbers,
     sticky_percent: u32,
     fault_odds: [u32; Fault::ALL.len()],
 }
 
 impl Random {
     fn new(seed: u64) -> Self {
-        let mut random =
-            Random { state: seed, aside: 0, sticky_percent: 0, fault_odds: [0; Fault::ALL.len()] };
-        random.sticky_percent = random.pick(&[0, 50, 90, 97]);
+        let mut numbers = Numbers::new(seed);
+        let sticky_percent = numbers.pick([0, 50, 90, 97]);
+        let mut fault_odds = [0; Fault::ALL.len()];
         let (first, later) = Fault::ALL.split_at(FIRST_FAULTS);
         for &fault in first {
-            random.fault_odds[fault as usize] = random.pick(&[2, 8, 32, 128]);
+            fault_odds[fault as usize] = numbers.pick(fault.odds());
         }
-        let mut aside = random.clone();
+        let mut aside = numbers.clone();
         for &fault in later {
-            let odds = if fault == Fault::Reexec { REEXEC_ODDS } else { [2, 8, 32, 128] };
-            random.fault_odds[fault as usize] = aside.pick(&odds);
+            fault_odds[fault as usize] = aside.pick(fault.odds());
         }
-        // Far from the state of the first generator, so that the numbers differ.
-        random.aside = aside.state ^ 0xA5A5_5A5A_C3C3_3C3C;
-        random
+        Random { numbers, reexec_numbers: aside.distant(), sticky_percent, fault_odds }
     }
 
     fn choose(&mut self, point: Point, n: u32) -> u32 {
         match point {
-            Point::Step if self.below(100) < self.sticky_percent => 0,
-            Point::Writes if self.below(2) == 0 => 0,
-            Point::Fault(Fault::Reexec) => {
-                std::mem::swap(&mut self.state, &mut self.aside);
-                let drawn = self.below(self.fault_odds[Fault::Reexec as usize]);
-                std::mem::swap(&mut self.state, &mut self.aside);
-                u32::from(drawn == 0)
+            Point::Step if self.numbers.below(100) < self.sticky_percent => 0,
+            Point::Writes if self.numbers.below(2) == 0 => 0,
+            Point::Fault(fault) => {
+                let numbers =
+                    if fault == Fault::Reexec { &mut self.reexec_numbers } else { &mut self.numbers };
+                u32::from(numbers.below(self.fault_odds[fault as usize]) == 0)
             }
-            Point::Fault(fault) => u32::from(self.below(self.fault_odds[fault as usize]) == 0),
-            Point::Step | Point::Writes | Point::Bytes | Point::Error | Point::Target => self.below(n),
+            Point::Step | Point::Writes | Point::Bytes | Point::Error | Point::Target => {
+                self.numbers.below(n)
+            }
         }
-    }
-
-    fn pick(&mut self, of: &[u32; 4]) -> u32 {
-        of[self.below(4) as usize]
-    }
-
-    /// Uniform in `0..n`.
-    fn below(&mut self, n: u32) -> u32 {
-        u32::try_from((u64::from(self.next_u32()) * u64::from(n)) >> 32).expect("a number below `n`")
-    }
-
-    /// `SplitMix64`.
-    fn next_u32(&mut self) -> u32 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits")
     }
 }
 

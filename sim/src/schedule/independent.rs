@@ -1,8 +1,9 @@
 //! Random choices with strikes of each fault by a generator of its own. A new kind of fault changes no run in which that fault
 //! does not strike, and takes no strike from another fault.
 
-use super::{Point, REEXEC_ODDS, Random};
-use crate::fault::{Fault, GAMMA, STRIKES_OF_ONE, mixed, number};
+use super::{Point, Random};
+use crate::fault::{Fault, STRIKES_OF_ONE, number};
+use crate::numbers::Numbers;
 
 /// Random choices of one run.
 #[derive(Debug, Clone)]
@@ -39,9 +40,9 @@ enum Die {
 
 impl Die {
     fn new(seed: u64, fault: Fault) -> Self {
-        let mut numbers = Numbers(number(seed, fault));
+        let mut numbers = Numbers::new(number(seed, fault));
         if fault.is_harmless() {
-            let odds = numbers.pick(if fault == Fault::Reexec { REEXEC_ODDS } else { [2, 8, 32, 128] });
+            let odds = numbers.pick(fault.odds());
             return Die::Harmless { numbers, odds };
         }
         let period = fault.opportunities() >> numbers.below(4);
@@ -64,26 +65,6 @@ impl Die {
                 true
             }
         }
-    }
-}
-
-/// `SplitMix64`.
-#[derive(Debug, Clone)]
-struct Numbers(u64);
-
-impl Numbers {
-    fn pick(&mut self, of: [u32; 4]) -> u32 {
-        of[self.below(4) as usize]
-    }
-
-    /// Uniform in `0..n`.
-    fn below(&mut self, n: u32) -> u32 {
-        u32::try_from((u64::from(self.next_u32()) * u64::from(n)) >> 32).expect("a number below `n`")
-    }
-
-    fn next_u32(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(GAMMA);
-        u32::try_from(mixed(self.0) >> 32).expect("32 bits")
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Pct {
 impl Pct {
     pub(super) fn new(seed: u64, falls: u8) -> Self {
         let mut random = Random::new(seed);
-        let mut falls: Vec<u32> = (0..falls).map(|_| random.below(LENGTH)).collect();
+        let mut falls: Vec<u32> = (0..falls).map(|_| random.numbers.below(LENGTH)).collect();
         falls.sort_unstable_by(|a, b| b.cmp(a));
         Pct { random, priorities: BTreeMap::new(), falls, steps: 0 }
     }
@@ -46,8 +46,8 @@ impl Pct {
     fn first(&mut self, n: usize, step: &impl Fn(usize) -> Step) -> usize {
         let mut best = (0, 0);
         for at in 0..n {
-            let random = &mut self.random;
-            let drawn = || u32::from(u8::MAX) + random.below(u32::MAX - u32::from(u8::MAX));
+            let numbers = &mut self.random.numbers;
+            let drawn = || u32::from(u8::MAX) + numbers.below(u32::MAX - u32::from(u8::MAX));
             let priority = *self.priorities.entry(step(at).into()).or_insert_with(drawn);
             if at == 0 || priority > best.1 {
                 best = (at, priority);
