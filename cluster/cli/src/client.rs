@@ -164,7 +164,7 @@ struct Exchange<'a> {
 }
 
 /// The connections without a reply after which the command fails.
-const SILENT: u32 = 3;
+const SILENT_CONNECTIONS: u32 = 3;
 
 impl<'a> Exchange<'a> {
     async fn start(target: &'a Target, request: &Request) -> anyhow::Result<Self> {
@@ -200,7 +200,8 @@ impl<'a> Exchange<'a> {
     }
 
     fn may_repeat(&self) -> bool {
-        self.silent < SILENT && (matches!(self.request, Request::Records { .. }) || !self.has_answer)
+        self.silent < SILENT_CONNECTIONS
+            && (matches!(self.request, Request::Records { .. }) || !self.has_answer)
     }
 }
 
@@ -296,6 +297,7 @@ fn socket(target: &Target) -> anyhow::Result<PathBuf> {
 
 fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
     let is_socket = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let socket = path;
     let path = path.display();
     match error.kind() {
         io::ErrorKind::NotFound => {
@@ -308,7 +310,7 @@ fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
             Coded::not_running(format!("the service of {path} has ended; start one with `cluster run`"))
         }
         // The queue of connections is full.
-        io::ErrorKind::WouldBlock => silent(Path::new(&path.to_string()), None),
+        io::ErrorKind::WouldBlock => silent(socket, None),
         _ => anyhow!("cannot connect to {path}: {error}; run the command as the user of the service"),
     }
 }

@@ -33,11 +33,8 @@ struct Condition {
 
 impl Hints {
     pub(crate) fn of(options: &Options, is_node: bool) -> Hints {
-        let condition = Condition {
-            ready: options.ready.clone(),
-            has_sockets: options.listen.iter().flatten().next().is_some(),
-            is_node,
-        };
+        let condition =
+            Condition { ready: options.ready.clone(), has_sockets: options.has_sockets(), is_node };
         let limit = options.ready_timeout.map(|Time(limit)| limit / 2);
         let delay = limit.map_or(LATE, |limit| limit.min(LATE));
         Hints { condition, delay, tasks: Mutex::default() }

@@ -204,6 +204,11 @@ pub(crate) enum LogFormat {
 }
 
 impl Options {
+    /// Whether the program is foreign and inherits sockets.
+    pub(crate) fn has_sockets(&self) -> bool {
+        self.listen.iter().flatten().next().is_some()
+    }
+
     /// Reads a file of settings.
     ///
     /// # Errors

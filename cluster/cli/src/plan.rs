@@ -137,9 +137,8 @@ fn quoted(part: &OsStr) -> String {
 
 /// The signal for the end of a foreign program. `None`: the program is no foreign program.
 pub(crate) fn stop_signal(options: &Options) -> Option<StopSignal> {
-    let has_sockets = options.listen.iter().flatten().next().is_some();
     let ready = options.ready.as_ref().and_then(|ready| ready.parse::<Ready>().ok());
-    (has_sockets || ready.is_some()).then(|| options.stop_signal.unwrap_or_default())
+    (options.has_sockets() || ready.is_some()).then(|| options.stop_signal.unwrap_or_default())
 }
 
 /// The options of the command line and the environment, completed by the file.

@@ -10,7 +10,7 @@ use cluster::{Kept, SupervisorHandle, UpgradeError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::feed::{Feed, FeedMemory};
+use crate::feed::FeedMemory;
 use crate::options::Options;
 use crate::output::{OutputRemote, OutputState};
 use crate::protocol::Reply;
@@ -42,7 +42,6 @@ pub(crate) struct ServiceState {
 #[derive(Debug)]
 pub(crate) struct Upgrades {
     supervisor: SupervisorHandle,
-    feed: Feed,
     handed: Arc<Handed>,
     /// Locked by the running upgrade.
     running: Mutex<()>,
@@ -90,8 +89,7 @@ impl Handed {
 
 impl Upgrades {
     pub(crate) fn new(supervisor: SupervisorHandle, handed: Handed) -> Self {
-        let feed = handed.service.feed.clone();
-        Upgrades { supervisor, feed, handed: Arc::new(handed), running: Mutex::default() }
+        Upgrades { supervisor, handed: Arc::new(handed), running: Mutex::default() }
     }
 
     /// Carries out an upgrade for a client. Returns after a failure; after a success the new program answers.
@@ -107,7 +105,7 @@ impl Upgrades {
         } else {
             "the upgrade has failed"
         };
-        self.feed.publish_text("upgrade-failed", format!("{failed}: {error}"));
+        self.handed.service.feed.publish_text("upgrade-failed", format!("{failed}: {error}"));
         tracing::warn!(%error, "{failed}");
         let end =
             if continues { format!("; the service continues with version {VERSION}") } else { String::new() };
@@ -123,8 +121,8 @@ impl Upgrades {
         };
         let text =
             format!("the new program, version {}, has passed the trial; handing over", upgrade.version());
-        self.feed.publish_text("upgrade-tried", text);
-        // The client has received the text.
+        self.handed.service.feed.publish_text("upgrade-tried", text);
+        // The client receives the text before the hand-over.
         tokio::task::yield_now().await;
         upgrade.execute().await
     }

@@ -81,9 +81,7 @@ pub(super) fn of_directory(
     let main = package["main"].as_str().unwrap_or("index");
     let files = [main.to_owned(), format!("{main}.js"), format!("{main}/index.js"), "index.js".to_owned()];
     if files.iter().any(|file| found.join(file).is_file()) {
-        let name =
-            package["name"].as_str().filter(|name| !name.is_empty()).map(|name| name.replace('/', "-"));
-        let name = name.unwrap_or_else(|| stem(&found));
+        let name = name_of(&package).unwrap_or_else(|| stem(&found));
         let args = [path.into()].into_iter().chain(rest.iter().cloned()).collect();
         return Ok(Program::new(node, args, name).with_node(true));
     }
@@ -100,6 +98,11 @@ pub(super) fn of_directory(
     bail!("{path} is a directory without a main program: write the script, such as `cluster run server.js`")
 }
 
+/// The name of a package, without a separator of paths: `@shop/web` is `@shop-web`.
+fn name_of(package: &Value) -> Option<String> {
+    package["name"].as_str().filter(|name| !name.is_empty()).map(|name| name.replace('/', "-"))
+}
+
 /// A script of `package.json`, run by the shell.
 fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -> anyhow::Result<Program> {
     let file = directory.join("package.json");
@@ -110,7 +113,7 @@ fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -
     let default = (script == "start" && directory.join("server.js").exists()).then_some("node server.js");
     let command = package["scripts"][script].as_str().or(default);
     let command = command.with_context(|| format!("{} has no script `{script}`", file.display()))?;
-    let name = package["name"].as_str().filter(|name| !name.is_empty()).unwrap_or(script).replace('/', "-");
+    let name = name_of(&package).unwrap_or_else(|| script.replace('/', "-"));
     let line = format!("{command} \"$@\"");
     // The first `--` ends the options of the manager.
     let end = rest.iter().position(|argument| argument == "--");

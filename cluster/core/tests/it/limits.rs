@@ -302,7 +302,7 @@ fn withdrawn_messages_are_not_unwritten() {
     assert_eq!(primary.unwritten(ONE), Some(0), "{first:?}");
 }
 
-/// Errors of a worker's channel name the loss.
+/// A failed write of a worker emits one error, with the number of lost messages.
 #[test]
 fn lost_messages_are_reported_once() {
     let mut worker = worker(Limits::default());

@@ -64,7 +64,7 @@ fn too_many_restarts_hold() {
     assert_eq!(story.slots(), "0:Suspended, 1:Suspended");
 }
 
-/// Restarts count for the time of the setting only.
+/// A restart older than the period of `intensity` does not count.
 #[test]
 fn old_restarts_do_not_count() {
     let mut story = serving(settings(1).intensity(1, Duration::from_mins(1)), 1);
