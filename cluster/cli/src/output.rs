@@ -85,7 +85,7 @@ pub(crate) struct OutputRemote {
 }
 
 impl OutputRemote {
-    /// The state. The thread writes nothing from now on, until [`resume`](OutputRemote::resume).
+    /// Stops the thread until [`resume`](OutputRemote::resume), and returns the state.
     pub(crate) fn stop(&self, kept: &mut Kept) -> OutputState {
         OutputState { queued: self.queue.stop(), ..self.state(kept) }
     }

@@ -28,7 +28,7 @@ function passOnChannel() {
   const children = require('node:child_process');
   const cluster = require('node:cluster');
   const { id } = cluster.worker;
-  // A server of the wrapper, such as the Unix socket of `tsx` for its child, is none of the service.
+  // A server of the wrapper, such as the Unix socket of `tsx` for its child, does not belong to the service.
   cluster.isPrimary = true;
   cluster.isWorker = false;
   const { fd } = process.channel;

@@ -61,7 +61,7 @@ pub(crate) fn descriptors(processes: Vec<Process>) -> impl Iterator<Item = (i32,
     listed.flat_map(|(pid, descriptors)| descriptors.flatten().map(move |descriptor| (pid, descriptor)))
 }
 
-/// The process of a worker and all processes below; empty after the exit.
+/// The processes below the process of a worker, then the process itself; empty after the exit.
 #[cfg(target_os = "linux")]
 fn of_worker(worker: WorkerId) -> Vec<Process> {
     let Ok(own) = Process::myself() else { return Vec::new() };
@@ -133,16 +133,17 @@ fn listening(table: &str) -> Vec<TcpNetEntry> {
         .unwrap_or_default()
 }
 
-/// Whether a process of the worker, other than the first, has a handler of a signal.
+/// Whether a process below the process of the worker has a handler of a signal. The process of the worker is the adapter.
+/// `None`: unknown.
 #[cfg(target_os = "linux")]
 pub(crate) fn handles(worker: WorkerId, signal: Signal) -> Option<bool> {
     let mut processes = of_worker(worker);
-    processes.pop()?;
+    let _adapter = processes.pop()?;
     let caught = processes.iter().filter_map(|process| process.status().ok()).map(|status| status.sigcgt);
     Some(caught.fold(0, |all, one| all | one) & (1 << (signal as i32 - 1)) != 0)
 }
 
-/// Known on Linux only.
+/// Linux only.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn kill_strays(_: WorkerId) {}
 

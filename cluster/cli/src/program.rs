@@ -122,7 +122,7 @@ fn file_of(program: &Path, directory: &Path) -> PathBuf {
     files.find(|file| file.is_file()).unwrap_or_else(|| directory.join(program))
 }
 
-/// Refuses a program with a restart of Node.js: after a restart, the service has no worker.
+/// Refuses a program that restarts Node.js itself: after such a restart, the service has no worker.
 fn refuse_watcher(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
     let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
     let mut words = words.map(|word| stem(Path::new(word))).skip_while(|word| word == "npx");

@@ -47,7 +47,7 @@ pub(crate) struct Subject {
     pub(crate) program: String,
     /// Whether Node.js loads the preload before the program.
     pub(crate) has_preload: bool,
-    /// Whether Node.js runs in the worker, as far as the command shows.
+    /// Whether Node.js runs in the worker, according to the command.
     pub(crate) is_node: bool,
 }
 

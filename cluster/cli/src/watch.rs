@@ -68,7 +68,7 @@ fn concerns(event: &Event, roots: &[PathBuf]) -> bool {
 async fn reload(mut changes: Receiver<()>, supervisor: SupervisorHandle) {
     while changes.recv().await.is_some() {
         while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {}
-        // The log has the reason of an abandoned reload. The next change starts another.
+        // The log has the reason of an abandoned reload. The next change starts another reload.
         let _ = supervisor.reload().await;
     }
 }

@@ -103,7 +103,7 @@ impl Queue {
     pub(super) fn write_all(&self, to: &mut (impl Write + AsFd)) {
         let mut has_failed = false;
         while self.wait() {
-            // A failure shows in the write.
+            // An error: the write fails as well.
             let _ = poll(&mut [PollFd::new(to.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
             let mut state = self.state();
             if state.is_stopped {
