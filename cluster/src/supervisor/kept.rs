@@ -38,7 +38,7 @@ impl Kept {
     }
 
     /// Postpones the hand-over, until the program is called again or the limit is over: the program is in the middle of an
-    /// action for the old program alone. Without effect in a trial.
+    /// action that only the old program can complete. Without effect in a trial.
     pub fn postpone(&mut self) {
         self.is_postponed = true;
     }

@@ -27,7 +27,7 @@ struct Lines {
     disconnected: BTreeSet<WorkerId>,
     /// The slots of ready workers.
     slots: BTreeMap<WorkerId, SlotId>,
-    /// The reasons for the end of the last worker of a slot, until another event has the reason.
+    /// The reason for the end of the last worker of each slot, until another event reports the reason.
     ends: BTreeMap<SlotId, String>,
     /// The last start that the operating system has refused, until a worker is ready.
     refused: Option<StartFailure>,
@@ -100,7 +100,7 @@ impl Lines {
         }
     }
 
-    /// Without a restart no other event has the reason.
+    /// Logs a suspended slot with the reason: without a restart, no other event reports the reason.
     fn log_suspended(&mut self, slot: SlotId, event: &SupervisorEvent) {
         if let Some(end) = self.ends.remove(&slot) {
             warn!(slot = slot.0, "{event}: {end}");

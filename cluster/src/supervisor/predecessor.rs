@@ -48,7 +48,8 @@ pub struct Predecessor {
     arguments: Vec<OsString>,
     /// Copies of the descriptors, for the return to the old program.
     copies: Copies,
-    has_resumed: bool,
+    /// The supervisor runs, or the process returns to the old program.
+    is_settled: bool,
 }
 
 impl Predecessor {
@@ -62,7 +63,7 @@ impl Predecessor {
             state: None,
             arguments: env::args_os().collect(),
             copies: Copies::default(),
-            has_resumed: false,
+            is_settled: false,
         };
         match predecessor.read() {
             Ok(()) => Some(predecessor),
@@ -132,7 +133,7 @@ impl Predecessor {
         let Some(state) = self.state.take() else { self.fail("the state was taken") };
         match self.restore(state) {
             Ok(supervisor) => {
-                self.has_resumed = true;
+                self.is_settled = true;
                 std::mem::take(&mut self.copies).close_unadopted();
                 let former = if let Part::New { former } = self.inherited.part { Some(former) } else { None };
                 for number in [self.inherited.state].into_iter().chain(former) {
@@ -174,7 +175,7 @@ impl Predecessor {
     }
 
     fn fail(&mut self, failure: &str) -> ! {
-        self.has_resumed = true;
+        self.is_settled = true;
         match self.inherited.part {
             Part::Trial { verdict } => {
                 report(verdict, &Verdict::Refused { error: failure.to_owned() });
@@ -194,9 +195,9 @@ impl Predecessor {
     }
 }
 
-fn report(verdict: RawFd, report: &Verdict) {
-    let text = serde_json::to_vec(report).expect("texts");
-    if let Err(error) = adopt(verdict).and_then(|verdict| File::from(verdict).write_all(&text)) {
+fn report(pipe: RawFd, verdict: &Verdict) {
+    let text = serde_json::to_vec(verdict).expect("texts");
+    if let Err(error) = adopt(pipe).and_then(|pipe| File::from(pipe).write_all(&text)) {
         // The old program reports a missing verdict with the standard error.
         eprintln!("cannot report the trial of an upgrade: {error}");
     }
@@ -204,7 +205,7 @@ fn report(verdict: RawFd, report: &Verdict) {
 
 impl Drop for Predecessor {
     fn drop(&mut self) {
-        if !self.has_resumed {
+        if !self.is_settled {
             self.fail("the program has not resumed");
         }
     }

@@ -43,7 +43,7 @@ pub enum RunError {
     /// A limit of the settings is reached, and no worker is ready or the settings demand the exit. The source is the reason of
     /// the last restart.
     GaveUp {
-        /// The limit.
+        /// The limit that was reached.
         reason: GiveUpReason,
         /// The slot of the restart that was not done.
         slot: SlotId,

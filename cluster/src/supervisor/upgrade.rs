@@ -59,7 +59,7 @@ impl SupervisorHandle {
         keep: impl FnMut(&mut Kept) + Send + 'static,
     ) -> Result<Upgrade, UpgradeError> {
         let mut keep = Keep(Box::new(keep));
-        let asked = self.ask(move |supervisor| (supervisor.state_with(&mut keep), keep)).await;
+        let asked = self.ask(move |supervisor| (supervisor.trial_state(&mut keep), keep)).await;
         let (state, keep) = asked.map_err(dropped)?;
         let (state, _) = text_of(&state?)?;
         let file = present_file();
@@ -138,14 +138,15 @@ fn text_of(state: &HandedState) -> Result<(Vec<u8>, Vec<i32>), UpgradeError> {
 }
 
 impl Supervisor {
-    /// The state between two inputs.
-    fn state_with(&self, Keep(keep): &mut Keep) -> Result<HandedState, UpgradeError> {
+    /// The state for a trial.
+    fn trial_state(&self, Keep(keep): &mut Keep) -> Result<HandedState, UpgradeError> {
         let mut kept = Kept::of_trial();
         keep(&mut kept);
-        self.state_and(kept)
+        self.state_with(kept)
     }
 
-    fn state_and(&self, kept: Kept) -> Result<HandedState, UpgradeError> {
+    /// The state between two inputs, with the parts of the program.
+    fn state_with(&self, kept: Kept) -> Result<HandedState, UpgradeError> {
         Ok(HandedState {
             last_request: self.requests.last(),
             received: self.inputs.releases.taken(),
@@ -155,7 +156,7 @@ impl Supervisor {
         })
     }
 
-    /// Executes the new program, unless now is not the time.
+    /// Executes the new program, unless a caller waits for a command, or the program postpones the hand-over.
     fn hand_over(&mut self, held: &HeldSignals, Keep(keep): &mut Keep) -> Attempt {
         if self.machine.is_shutting_down() {
             return Attempt::Failed(UpgradeError::ShuttingDown);
@@ -168,7 +169,7 @@ impl Supervisor {
         if kept.is_postponed || self.waiting.is_busy() {
             return Attempt::Postponed;
         }
-        let prepared = self.state_and(kept).and_then(|mut state| {
+        let prepared = self.state_with(kept).and_then(|mut state| {
             state.signals = held.numbers();
             text_of(&state)
         });

@@ -23,7 +23,7 @@ const TEST_BOUND: Duration = Duration::from_mins(3);
 
 pub(crate) type TestResult = Result<(), Failed>;
 
-/// A test that fails if descriptors or children remain, or beyond the bound of the time.
+/// A test that also fails if descriptors or children remain, or if the test runs longer than [`TEST_BOUND`].
 pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let before = open();

@@ -1,4 +1,4 @@
-//! Signals during a hand-over: a signal after the last look of the old program and before the handlers of the new program stays
+//! Signals during a hand-over: a signal after the last poll of the old program and before the new program has handlers remains
 //! pending. `execve` keeps blocked and pending signals, and resets handlers.
 //!
 //! A signal to a process runs the handler in any thread without a block of the signal, so that a block in the calling thread is not
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
-/// The signals that a person or a service manager sends. SIGCHLD is not held: the new program looks at every child first.
+/// The signals that a person or a service manager sends. SIGCHLD is not held: the new program polls every child first.
 const HELD: [Signal; 8] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -27,12 +27,12 @@ const HELD: [Signal; 8] = [
 /// Whether signals are held now: a second hold would restore the actions in the wrong order.
 static IS_HELD: AtomicBool = AtomicBool::new(false);
 
-/// Signals that stay pending, until the drop.
+/// Signals that remain pending until the drop.
 #[derive(Debug)]
 pub(crate) struct HeldSignals(Vec<(Signal, libc::sigaction)>);
 
 impl HeldSignals {
-    /// From now on signals with a handler of the program stay pending. Others keep their actions.
+    /// Keeps each signal with a handler of the program pending, until the drop. Other signals keep their actions.
     ///
     /// # Errors
     /// EBUSY: the signals are held already.
