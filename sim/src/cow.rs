@@ -29,11 +29,11 @@ fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// No small number, and a full word of small numbers. The bit above the numbers counts them.
+/// A word without small numbers, and the least full word. A 1 bit precedes the numbers in a word, and so limits their count.
 const EMPTY: u64 = 1;
 const FULL: u64 = 1 << 56;
 
-/// Before the end of a word of small numbers: a large number, folded on its own.
+/// The mark of a large number in a word of small numbers: the large number is folded as a word of its own.
 const LARGE: u8 = 0xFF;
 
 /// Computes both halves of a fingerprint at once: each word, and each pair of words of an inner fingerprint, is

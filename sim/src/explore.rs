@@ -164,7 +164,7 @@ impl Budget {
         Budget { stop: Some(stop), ..self }
     }
 
-    /// Stores the number of visited worlds in this counter. [`reaches`] makes several searches; each begins at 0.
+    /// Stores the number of visited worlds in this counter. [`reaches`] makes several searches, and each search sets the counter to 0.
     #[must_use]
     pub fn counted_in(self, counter: &'static AtomicUsize) -> Self {
         Budget { counter: Some(counter), ..self }

@@ -48,7 +48,8 @@ impl Life {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Input {
     pub(crate) at: u64,
-    /// A timer, and the program of the primary has not run since: no command causes the calls.
+    /// Whether the input is a timer, and no hook of the program has run since. Then the supervisor itself, and no command of
+    /// the program, causes the calls.
     pub(crate) is_timer: bool,
 }
 

@@ -440,7 +440,7 @@ fn lost_connection_is_sent_again() {
     assert!(lost_and_found);
 }
 
-/// Every run, with one descriptor lost or one process killed, anywhere.
+/// In every run with one lost descriptor or one killed process, at any step.
 #[test]
 fn sent_connection_arrives_or_is_closed() {
     let faults = Faults::only(&[Fault::LostDescriptor, Fault::Kill]).limit(1);

@@ -185,7 +185,7 @@ fn program_cannot_use_sockets_of_others() {
     assert_eq!(kernel.readiness(Step::Accept(PRIMARY, socket)), Readiness::Obsolete);
 }
 
-/// In flight and received: a connection that a stopped process has is out of reach.
+/// A connection is out of reach while its process is stopped, both in flight to the process and received.
 #[test]
 fn stopped_process_holds_connections() {
     let mut kernel = kernel();
