@@ -23,7 +23,7 @@ const OPTIONS: [(&str, &str, &str); 8] = [
 
 /// Everything that exists: targets and packages, the options of the command `conformance`, and every name in code.
 pub(crate) struct Known {
-    /// Pairs of a manifest's table, or of a folder, and a name there.
+    /// Each target and package as a pair: the table in the manifest or the folder of the file, and the name.
     targets: BTreeSet<(String, String)>,
     /// The help texts of `conformance` by command: snapshots, kept current by the tests of the command.
     helps: Vec<(String, String)>,

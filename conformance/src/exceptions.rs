@@ -27,15 +27,15 @@ pub struct Exception {
     pub runtime: String,
     /// The lines.
     pub lines: LinePattern,
-    /// Whether the runtime never writes these lines, though we do. Then a clause that counts these lines does not
-    /// apply to the runtime.
+    /// Whether the runtime never writes these lines, and the Rust arms do. A clause of a contract that counts these lines is then
+    /// skipped for the runtime.
     #[serde(default)]
     pub lacks: bool,
-    /// Whether the runtime writes these lines only after a race. Then a run without them does not make the
-    /// exception stale.
+    /// Whether the runtime writes these lines only after a race. The exception is then needed, although a run is without
+    /// the lines.
     #[serde(default)]
     pub rare: bool,
-    /// The difference, and its reason.
+    /// The difference between the runtime and the Rust arms, and the reason for the difference.
     pub reason: String,
 }
 

@@ -20,11 +20,11 @@ const LONGEST_MESSAGE: usize = 100;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Families {
-    /// By the host: `any`, or an address; `path` for a path in the directory of the run.
+    /// Forms of `listen` by the host: `any`, or an address; `path` for a path in the directory of the run.
     pub listen: BTreeMap<String, Vec<String>>,
-    /// By the type and the host: `udp4`, `udp6 ::1`.
+    /// Forms of `bind` by the type of the socket and the host: `udp4`, `udp6 ::1`.
     pub bind: BTreeMap<String, Vec<String>>,
-    /// By the JSON text of the message.
+    /// Forms of `send` by the JSON text of the message.
     pub send: BTreeMap<String, Vec<String>>,
 }
 

@@ -23,7 +23,7 @@ use crate::verdict::Failure;
 /// The limit of diverging scenarios that are shrunk and printed.
 const SHOWN: usize = 5;
 
-/// The number, the seed and the arms.
+/// The arguments of `conformance fuzz`.
 #[derive(Debug, Args)]
 pub(super) struct Fuzz {
     /// How many random scenarios

@@ -60,7 +60,7 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// The family of forms that open this server, if any.
+    /// The family of the forms that open this server: a key of [`Families::listen`]. `None`: no form has these options.
     pub fn family(&self) -> Option<String> {
         let Listen { port, port_of, path, fd_of, backlog, host, .. } = self;
         let Listen { readable_all, writable_all, ipv6_only, exclusive, reuse_port, .. } = *self;
@@ -80,7 +80,7 @@ impl Listen {
 }
 
 impl Bind {
-    /// The family of forms that open this server, if any.
+    /// The family of the forms that open this server: a key of [`Families::bind`]. `None`: no form has these options.
     pub fn family(&self) -> Option<String> {
         let Bind { v6, host, port_of, fd_of, .. } = self;
         let options = [self.ipv6_only, self.reuse_address, self.reuse_port, self.exclusive];
