@@ -1,6 +1,6 @@
-//! The figures of a service in the text format of Prometheus. Events are counted at once; everything else is read
-//! at a scrape. Each scrape renders a new registry: no metric of a removed slot remains, and there is no global state. The order of
-//! the lines is the order of the names. An unknown value is absent.
+//! The figures of a service in the text format of Prometheus. Events are counted at once; everything else is read at a
+//! scrape. Each scrape renders a new registry: no metric of a removed slot remains, and there is no global state. The order
+//! of the lines is the order of the names. An unknown value is absent.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use crate::unix::executable;
 use crate::unix::hand_over::DriverState;
 
-/// The number of the format of [`HandedState`] and [`DriverState`]. The states of the machine and of the program have other numbers.
+/// The number of the format of [`HandedState`] and [`DriverState`]. The states of the machine and of the program have other
+/// numbers.
 const FORMAT: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]

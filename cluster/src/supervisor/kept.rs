@@ -6,7 +6,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// The state and the descriptors of the program for a hand-over: see [`SupervisorHandle::prepare_upgrade`](crate::SupervisorHandle::prepare_upgrade).
+/// The state and the descriptors of the program for a hand-over: see
+/// [`SupervisorHandle::prepare_upgrade`](crate::SupervisorHandle::prepare_upgrade).
 #[derive(Debug, Default)]
 pub struct Kept {
     pub(super) descriptors: Vec<RawFd>,
@@ -25,14 +26,16 @@ impl Kept {
         self.is_trial
     }
 
-    /// Keeps a descriptor open in the new program, under the returned number: see [`Predecessor::descriptor`](crate::Predecessor::descriptor). Every other descriptor of the program is closed.
+    /// Keeps a descriptor open in the new program, under the returned number: see
+    /// [`Predecessor::descriptor`](crate::Predecessor::descriptor). Every other descriptor of the program is closed.
     pub fn descriptor(&mut self, descriptor: &impl AsRawFd) -> RawFd {
         let number = descriptor.as_raw_fd();
         self.descriptors.push(number);
         number
     }
 
-    /// Sets the state for [`Predecessor::state`](crate::Predecessor::state). A state without a serialized form ends the upgrade.
+    /// Sets the state for [`Predecessor::state`](crate::Predecessor::state). A state without a serialized form ends the
+    /// upgrade.
     pub fn state(&mut self, state: &impl Serialize) {
         self.state = Some(to_raw_value(state).map_err(|error| error.to_string()));
     }

@@ -37,9 +37,9 @@ use crate::unix::hand_over::{Copies, Inherited, Part, Verdict, execute_former, i
 /// # Ok(()) }
 /// ```
 ///
-/// A method that fails does not return, and neither does a drop before [`resume`](Predecessor::resume): the process executes the old program
-/// again, which resumes with the same state and [reports](Predecessor::failure) the failure. In a trial, a child of the
-/// old program, the failure is reported to the old program instead.
+/// A method that fails does not return, and neither does a drop before [`resume`](Predecessor::resume): the process
+/// executes the old program again, which resumes with the same state and [reports](Predecessor::failure) the failure. In a
+/// trial, a child of the old program, the failure is reported to the old program instead.
 #[derive(Debug)]
 pub struct Predecessor {
     inherited: Inherited,
@@ -116,7 +116,8 @@ impl Predecessor {
         }
     }
 
-    /// Takes a descriptor: see [`Kept::descriptor`](crate::Kept::descriptor). The number is unchanged, and close-on-exec is set. A trial has no descriptors.
+    /// Takes a descriptor: see [`Kept::descriptor`](crate::Kept::descriptor). The number is unchanged, and close-on-exec is
+    /// set. A trial has no descriptors.
     pub fn descriptor(&mut self, number: RawFd) -> OwnedFd {
         match adopt(number) {
             Ok(descriptor) => descriptor,
@@ -124,11 +125,11 @@ impl Predecessor {
         }
     }
 
-    /// Continues the supervisor of the old program: with the same workers, connections, timers and settings. There is no return to the old program
-    /// afterwards. A trial ends here.
+    /// Continues the supervisor of the old program: with the same workers, connections, timers and settings. There is no
+    /// return to the old program afterwards. A trial ends here.
     ///
-    /// Signals that the old program handled are blocked until the supervisor is awaited first, so that the program installs its
-    /// handlers before.
+    /// Signals that the old program handled are blocked until the supervisor is awaited first, so that the program installs
+    /// its handlers before.
     pub fn resume(mut self) -> Supervisor {
         let Some(state) = self.state.take() else { self.fail("the state was taken") };
         match self.restore(state) {

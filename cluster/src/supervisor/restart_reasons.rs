@@ -2,10 +2,10 @@
 
 use cluster_core::{Event, ExitStatus, RestartReason, SupervisorEvent, WorkerId};
 
-/// Completes events for a reader. A killed worker is replaced when its channel closes, a moment before the exit status is known: the
-/// event [`Restarting`](SupervisorEvent::Restarting) is kept for the reader, and has the status in place of
-/// [`Disconnected`](RestartReason::Disconnected). The replacement does not wait. Where the process does not exit, the event follows
-/// unchanged, before the next event of the supervisor.
+/// Completes events for a reader. A killed worker is replaced when its channel closes, a moment before the exit status is
+/// known: the event [`Restarting`](SupervisorEvent::Restarting) is kept for the reader, and has the status in place of
+/// [`Disconnected`](RestartReason::Disconnected). The replacement does not wait. Where the process does not exit, the event
+/// follows unchanged, before the next event of the supervisor.
 #[derive(Debug, Default)]
 pub struct RestartReasons {
     kept: Vec<SupervisorEvent>,

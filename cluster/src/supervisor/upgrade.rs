@@ -43,11 +43,12 @@ impl From<io::Error> for Attempt {
 }
 
 impl SupervisorHandle {
-    /// Tries the program at the path of the running program, perhaps a newer file by now, as a child, with the present state: the child
-    /// restores the state, reports success and exits. The supervisor continues meanwhile.
+    /// Tries the program at the path of the running program, perhaps a newer file by now, as a child, with the present
+    /// state: the child restores the state, reports success and exits. The supervisor continues meanwhile.
     ///
-    /// `keep` is called now and in [`Upgrade::execute`], between two inputs of the supervisor, and collects the parts of the program itself. The new program must
-    /// call [`Predecessor::find`](crate::Predecessor::find) first. `limit` bounds the trial, and the delay of a postponed hand-over.
+    /// `keep` is called now and in [`Upgrade::execute`], between two inputs of the supervisor, and collects the parts of
+    /// the program itself. The new program must call [`Predecessor::find`](crate::Predecessor::find) first. `limit` bounds
+    /// the trial, and the delay of a postponed hand-over.
     ///
     /// Linux only: elsewhere the trial fails.
     ///
@@ -75,11 +76,12 @@ impl Upgrade {
         &self.version
     }
 
-    /// Executes the new program in place of the running program, in the same process. Returns only after a failure; then nothing has changed. A new program that fails later
-    /// executes the old program again: see [`Predecessor::failure`](crate::Predecessor::failure).
+    /// Executes the new program in place of the running program, in the same process. Returns only after a failure; then
+    /// nothing has changed. A new program that fails later executes the old program again: see
+    /// [`Predecessor::failure`](crate::Predecessor::failure).
     ///
-    /// The hand-over waits until no handle awaits a reload, a restart or a change of the number of workers. Other tasks of the old program end
-    /// without a notice, as at an exit.
+    /// The hand-over waits until no handle awaits a reload, a restart or a change of the number of workers. Other tasks of
+    /// the old program end without a notice, as at an exit.
     pub async fn execute(mut self) -> UpgradeError {
         let begin = Instant::now();
         loop {

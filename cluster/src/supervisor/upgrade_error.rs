@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{error, fmt, io};
 
-/// The error of [`SupervisorHandle::prepare_upgrade`](crate::SupervisorHandle::prepare_upgrade) and [`Upgrade::execute`](crate::Upgrade::execute). The old program continues to serve.
+/// The error of [`SupervisorHandle::prepare_upgrade`](crate::SupervisorHandle::prepare_upgrade) and
+/// [`Upgrade::execute`](crate::Upgrade::execute). The old program continues to serve.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum UpgradeError {
@@ -23,8 +24,8 @@ pub enum UpgradeError {
     },
     /// The supervisor shuts down.
     ShuttingDown,
-    /// Workers have a [parent-death signal](crate::SpawnOptions::parent_death_signal), and the supervisor runs in another thread than the main thread: the
-    /// hand-over would kill the workers.
+    /// Workers have a [parent-death signal](crate::SpawnOptions::parent_death_signal), and the supervisor runs in another
+    /// thread than the main thread: the hand-over would kill the workers.
     ForkingThread,
     /// The state of the program cannot be serialized.
     State(String),

@@ -21,8 +21,8 @@ pub(crate) fn path() -> io::Result<&'static Path> {
 
 static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
 
-/// Sets the path of an earlier program of this process, before the first call of [`path`]: after a failed upgrade the path leads to the failed
-/// program, and the next upgrade tries the path again.
+/// Sets the path of an earlier program of this process, before the first call of [`path`]: after a failed upgrade the path
+/// leads to the failed program, and the next upgrade tries the path again.
 pub(crate) fn keep_path(path: PathBuf) {
     // An error: the path is set already.
     let _ = PATH.set(Some(path));

@@ -1,9 +1,10 @@
 //! The signal that a worker gets when its primary dies: `PR_SET_PDEATHSIG`, on Linux only.
 //!
 //! The kernel sends the signal when the *thread* exits that has forked the worker. The threads of a program end before the
-//! process: tokio ends a thread of its blocking pool after ten idle seconds, and all of its threads at the end of a runtime.
-//! Therefore a thread that ends only with the process forks every worker with such a signal: the main thread, if the supervisor runs
-//! there, or a thread of this file. The thread that calls `execve` becomes the main thread and keeps the workers; every other thread ends.
+//! process: tokio ends a thread of its blocking pool after ten idle seconds, and all of its threads at the end of a
+//! runtime. Therefore a thread that ends only with the process forks every worker with such a signal: the main thread, if
+//! the supervisor runs there, or a thread of this file. The thread that calls `execve` becomes the main thread and keeps
+//! the workers; every other thread ends.
 
 use std::io;
 use std::process::Command;
@@ -75,8 +76,9 @@ pub(super) fn check(signal: Signal) -> io::Result<nix::sys::signal::Signal> {
     Ok(nix::sys::signal::Signal::try_from(signal.0)?)
 }
 
-/// Asks for the signal in a new process, after the change of the user, which would revoke the request. Fails if the primary,
-/// with this process id, has died since the `fork`: the kernel would send no signal. Safe between `fork` and `exec`.
+/// Asks for the signal in a new process, after the change of the user, which would revoke the request. Fails if the
+/// primary, with this process id, has died since the `fork`: the kernel would send no signal. Safe between `fork` and
+/// `exec`.
 #[cfg(target_os = "linux")]
 pub(super) fn ask(signal: nix::sys::signal::Signal, primary: u32) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(signal)?;

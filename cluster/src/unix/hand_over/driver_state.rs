@@ -1,4 +1,5 @@
-//! The driver of a primary beside the machine, as plain data with the numbers of descriptors. Each facility has a part of the data.
+//! The driver of a primary beside the machine, as plain data with the numbers of descriptors. Each facility has a part of
+//! the data.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -44,7 +44,8 @@ pub(crate) struct Execution {
 }
 
 impl Execution {
-    /// Prepares the program at the path of the running program. The new program reads `state`, and inherits the descriptors.
+    /// Prepares the program at the path of the running program. The new program reads `state`, and inherits the
+    /// descriptors.
     pub(crate) fn new(state: &[u8], descriptors: &[RawFd]) -> io::Result<Self> {
         let path = CString::new(executable::path()?.as_os_str().as_bytes())?;
         let state = memory_file(state)?;
@@ -55,8 +56,8 @@ impl Execution {
         Ok(Execution { path, line, _state: state, _former: former, numbers })
     }
 
-    /// Whether no worker would receive its parent-death signal: the signal follows the end of the thread that has forked the worker, and
-    /// `execve` ends every thread except the caller, which becomes the main thread.
+    /// Whether no worker would receive its parent-death signal: the signal follows the end of the thread that has forked
+    /// the worker, and `execve` ends every thread except the caller, which becomes the main thread.
     pub(crate) fn keeps_workers() -> bool {
         !parent_death::has_thread()
     }

@@ -1,8 +1,8 @@
-//! Signals during a hand-over: a signal after the last poll of the old program and before the new program has handlers remains
-//! pending. `execve` keeps blocked and pending signals, and resets handlers.
+//! Signals during a hand-over: a signal after the last poll of the old program and before the new program has handlers
+//! remains pending. `execve` keeps blocked and pending signals, and resets handlers.
 //!
-//! A signal to a process runs the handler in any thread without a block of the signal, so that a block in the calling thread is not
-//! enough. A handler here therefore blocks the signal in the interrupted thread, and sends the signal again.
+//! A signal to a process runs the handler in any thread without a block of the signal, so that a block in the calling
+//! thread is not enough. A handler here therefore blocks the signal in the interrupted thread, and sends the signal again.
 
 use std::io;
 use std::mem::MaybeUninit;
