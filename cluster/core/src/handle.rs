@@ -87,8 +87,8 @@ impl Handle {
         waiting.len() == self.waiting.len() && !waiting.iter().any(listens)
     }
 
-    /// The policy of a handle that accepts.
-    pub(crate) fn accepting(&self) -> Option<&dyn Policy> {
+    /// The policy of a handle that accepts. `None`: the workers accept.
+    pub(crate) fn policy(&self) -> Option<&dyn Policy> {
         match &self.sharing {
             Sharing::Assigned(assignment) => Some(assignment.policy()),
             Sharing::Shared(_) => None,
@@ -103,7 +103,7 @@ impl Handle {
         self.bound = Some((socket, address));
     }
 
-    /// The policy of a primary that accepts.
+    /// As [`policy`](Handle::policy), for a change.
     pub(crate) fn policy_mut(&mut self) -> Option<&mut dyn Policy> {
         match &mut self.sharing {
             Sharing::Assigned(assignment) => Some(assignment.policy_mut()),

@@ -80,8 +80,7 @@ impl Handles {
         let is_found = |(id, handle): (HandleId, &Handle)| self.keys.get(&handle.key) == Some(&id);
         let accepts = |(socket, id): (&SocketId, &HandleId)| {
             self.get(*id).is_some_and(|handle| {
-                handle.accepting().is_some()
-                    && handle.bound.as_ref().is_some_and(|(bound, _)| bound == socket)
+                handle.policy().is_some() && handle.bound.as_ref().is_some_and(|(bound, _)| bound == socket)
             })
         };
         first_false([
@@ -92,7 +91,7 @@ impl Handles {
         ])
     }
 
-    /// The id is not used again.
+    /// A later handle has a greater id.
     pub(super) fn is_ahead_of(&self, id: Option<HandleId>) -> bool {
         id.is_none_or(|id| id.0 <= self.last.last())
     }

@@ -44,7 +44,7 @@ fn handed(distribution: &Distribution) -> impl Iterator<Item = (SocketId, Worker
 fn of_distribution(
     Distribution { handles, ledger, timer_actions, .. }: &Distribution,
 ) -> Option<&'static str> {
-    let accepting = handles.rows().filter_map(|(id, handle)| Some((id, handle.accepting()?)));
+    let accepting = handles.rows().filter_map(|(id, handle)| Some((id, handle.policy()?)));
     let in_queues: BTreeSet<(SocketId, ConnectionState)> = accepting
         .clone()
         .flat_map(|(id, policy)| {
@@ -54,7 +54,7 @@ fn of_distribution(
         .collect();
     let queued = ledger.open().filter(|(_, state)| matches!(state, ConnectionState::Queued(_)));
     let lengths: usize = accepting.map(|(_, policy)| policy.queued()).sum();
-    let accepts = |id| handles.get(id).is_none_or(|handle| handle.accepting().is_some());
+    let accepts = |id| handles.get(id).is_none_or(|handle| handle.policy().is_some());
     let ids = ledger.open().map(|(_, state)| state.handle());
     ledger.contradiction().or_else(|| handles.contradiction()).or_else(|| {
         first_false([
