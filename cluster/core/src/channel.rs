@@ -59,7 +59,7 @@ impl Channel {
         }
     }
 
-    /// The first field on which a later input could panic, or `id` belongs to another worker.
+    /// The first field on which a later input could panic, or that contradicts `id`.
     pub(crate) fn contradiction(&self, id: ChannelId) -> Option<&'static str> {
         let claims = [
             ("channel.id", [self.id, self.sending.id] == [id; 2]),

@@ -45,7 +45,7 @@ impl InFlightHandles {
         self.0.get(&socket).is_some_and(|trip| !trip.keep_open)
     }
 
-    /// Whether every flight is counted, and no others need be.
+    /// Whether each flight is counted, and each counted socket has a copy.
     pub(crate) fn cover(&self, flights: &BTreeMap<SocketId, usize>) -> bool {
         let copies = |socket| self.0.get(socket).map_or(0, |trip| trip.copies);
         flights.iter().all(|(socket, flights)| *flights <= copies(socket))

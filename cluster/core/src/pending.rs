@@ -34,7 +34,7 @@ impl<A> Pending<A> {
         self.next = self.next.max(last.min(LATEST) + 1);
     }
 
-    /// Whether no number is used again.
+    /// Whether a later message has a greater number than every awaited reply.
     pub(crate) fn is_ahead(&self) -> bool {
         self.awaited.last_key_value().is_none_or(|(seq, _)| *seq < self.next)
     }

@@ -37,7 +37,7 @@ impl Outbox {
         self.writing.iter().map(|(frame, _)| frame).chain(&self.frames)
     }
 
-    /// The frame in a write has the bytes that are offered. After a partial write, some of these bytes are sent.
+    /// The frame in a write has at least as many bytes as the write. After a partial write, some of these bytes are sent.
     pub(super) fn offers_its_bytes(&self) -> bool {
         self.writing.as_ref().is_none_or(|(frame, offered)| *offered <= frame.text_len())
     }

@@ -188,7 +188,7 @@ impl OutgoingFrame {
         OutgoingFrame { text, at: 0, socket: None, receipt: None, carries: None, source }
     }
 
-    /// Not more bytes were written than the frame has.
+    /// The frame has at least as many bytes as were written.
     pub(super) fn is_within_text(&self) -> bool {
         self.at <= self.text.len()
     }

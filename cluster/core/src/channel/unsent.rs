@@ -49,7 +49,7 @@ impl Unsent {
         }
     }
 
-    /// Whether these are all the frames that are counted, or fewer.
+    /// Whether the counts include these frames.
     pub(super) fn covers<'a>(
         &self,
         ready: impl Iterator<Item = &'a OutgoingFrame> + Clone,

@@ -213,7 +213,7 @@ fn write_query(query: &QueryServer, text: &mut ObjectWriter) {
     }
 }
 
-/// `null`, which Node distinguishes from absence, without an address.
+/// Without an address, the field is `null`: Node distinguishes `null` from an absent field.
 fn write_address(address: Option<&str>, text: &mut ObjectWriter) {
     match address {
         Some(address) => text.text("address", address),

@@ -96,7 +96,7 @@ impl Setup {
         self.workers.count_after(last.0);
     }
 
-    /// The worker is not used again.
+    /// A later worker has a greater id.
     pub(super) fn is_ahead_of(&self, worker: Option<WorkerId>) -> bool {
         worker.is_none_or(|worker| worker.0 <= self.workers.last())
     }
