@@ -38,8 +38,10 @@ fn hint_names_the_own_port() {
     let line = wrapped.line("worker 1 is not ready after 5s");
     assert!(line.contains("(`node app.js`) listens on 127.0.0.1:"), "{line}");
     assert!(line.contains("without the channel of the worker"), "{line}");
-    // SIGKILL of the service would leave the child of the worker.
-    text(&wrapped.command("stop", &[]));
+    // SIGKILL of the service would leave a program that does not read the channel.
+    for service in [service, foreign, wrapped] {
+        text(&service.command("stop", &[]));
+    }
 }
 
 #[test]
