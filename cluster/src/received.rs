@@ -114,7 +114,7 @@ impl Releases {
         socket::take(unix, id).map(|socket| Received { socket, guard })
     }
 
-    /// The sockets whose guards the program has not dropped.
+    /// The sockets that the program has received and not dropped.
     pub(crate) fn taken(&self) -> Vec<SocketId> {
         self.taken.iter().copied().collect()
     }
