@@ -120,8 +120,9 @@ impl AddAssign for Counts {
     }
 }
 
-/// Loads a server in rounds of 10 seconds until both numbers of `amount` are reached: answered requests, and `times`, which
-/// `disturbance` counts. 64 clients have a lasting connection each, and 16 clients a connection per request.
+/// Loads a server in rounds of 10 seconds until both numbers of `amount` are reached: answered requests, and
+/// `times`, which `disturbance` counts. 64 clients have a lasting connection each, and 16 clients a
+/// connection per request.
 ///
 /// # Errors
 /// The load or the disturbance has failed.

@@ -9,7 +9,8 @@ use crate::documents::{Found, code_spans, commands};
 use crate::source::{Kind, Source};
 use crate::workspace::{File, files, root};
 
-/// Options of cargo with a name from this workspace: the option, the manifest's table and the folder with such names.
+/// Options of cargo with a name from this workspace: the option, the manifest's table and the folder with
+/// such names.
 const OPTIONS: [(&str, &str, &str); 8] = [
     ("-p", "[package]", ""),
     ("--package", "[package]", ""),
@@ -21,7 +22,8 @@ const OPTIONS: [(&str, &str, &str); 8] = [
     ("--features", "[features]", ""),
 ];
 
-/// Everything that exists: targets and packages, the options of the command `conformance`, and every name in code.
+/// Everything that exists: targets and packages, the options of the command `conformance`, and every name in
+/// code.
 pub(crate) struct Known {
     /// Each target and package as a pair: the table in the manifest or the folder of the file, and the name.
     targets: BTreeSet<(String, String)>,

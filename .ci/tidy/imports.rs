@@ -1,6 +1,6 @@
-//! The imports between the modules of a crate. The children of a module form no circle, so a reader can begin with
-//! the lowest module. A file and the folder of the same name form a room: imports between a module and its parent are
-//! not counted. Tests may import any module.
+//! The imports between the modules of a crate. The children of a module form no circle, so a reader can begin
+//! with the lowest module. A file and the folder of the same name form a room: imports between a module and
+//! its parent are not counted. Tests may import any module.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,9 @@
-//! Keeps the workspace readable: checks words, the size of files, functions and types, names with two meanings, circles of imports, and the links,
-//! commands and names in documents. No package of the workspace is a dependency, so the checks run within seconds.
+//! Keeps the workspace readable: checks words, the size of files, functions and types, names with two
+//! meanings, circles of imports, and the links, commands and names in documents. No package of the workspace
+//! is a dependency, so the checks run within seconds.
 //!
-//! `.ci/tidy.json` has the number of violations by group of files and rule. A higher number fails; after a rewrite,
-//! `TIDY=update cargo test -p tidy` writes the lower numbers.
+//! `.ci/tidy.json` has the number of violations by group of files and rule. A higher number fails; after a
+//! rewrite, `TIDY=update cargo test -p tidy` writes the lower numbers.
 
 mod commands;
 mod documents;

@@ -1,5 +1,5 @@
-//! The shape of the code: the length of files and functions, the methods of a type, names with several definitions, and
-//! circles of imports.
+//! The shape of the code: the length of files and functions, the methods of a type, names with several
+//! definitions, and circles of imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Divides a Rust file into comments, string literals and code. Not a parser: tokens and braces suffice here, and rustc
-//! and clippy check the rest.
+//! Divides a Rust file into comments, string literals and code. Not a parser: tokens and braces suffice here,
+//! and rustc and clippy check the rest.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -202,8 +202,8 @@ fn starts_item(before: &[Token<'_>]) -> bool {
     before.last().is_none_or(|token| matches!(token.text, "}" | "{" | ";" | "]" | "unsafe"))
 }
 
-/// The type of an `impl` block, from the tokens after `impl`: the last name of the path after `for`, or after the
-/// parameters of the block.
+/// The type of an `impl` block, from the tokens after `impl`: the last name of the path after `for`, or after
+/// the parameters of the block.
 fn type_of_impl<'a>(tokens: &[Token<'a>]) -> Option<&'a str> {
     let mut name = None;
     let mut angles = 0_usize;

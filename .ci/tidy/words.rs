@@ -1,5 +1,5 @@
-//! Words with a plainer replacement, counted by group of files. CONTRIBUTING.md gives the reasons. Code within backticks
-//! is not read.
+//! Words with a plainer replacement, counted by group of files. CONTRIBUTING.md gives the reasons. Code
+//! within backticks is not read.
 
 use crate::documents;
 use crate::source::{Kind, Source};

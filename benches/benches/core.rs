@@ -1,5 +1,5 @@
-//! Hand-offs per second through the core alone: accept, `newconn`, both acknowledgements, close. Every message is encoded
-//! and decoded as on a channel.
+//! Hand-offs per second through the core alone: accept, `newconn`, both acknowledgements, close. Every
+//! message is encoded and decoded as on a channel.
 #![allow(missing_docs, reason = "criterion's macros expand to undocumented items")]
 
 use std::hint::black_box;

@@ -1,9 +1,9 @@
-//! This library beside Node's cluster: connections per second, CPU time per connection of the primary and of the workers
-//! under both policies, and the resident memory of a primary.
+//! This library beside Node's cluster: connections per second, CPU time per connection of the primary and of
+//! the workers under both policies, and the resident memory of a primary.
 //!
-//! `cargo bench -p cluster-benches --bench servers -- --help`. Needs `wrk` and `node` in the `PATH`. Both sides run the
-//! same server on loopback: read, answer, close. The rounds are interleaved and medians are printed, because the speed
-//! of a shared machine drifts.
+//! `cargo bench -p cluster-benches --bench servers -- --help`. Needs `wrk` and `node` in the `PATH`. Both
+//! sides run the same server on loopback: read, answer, close. The rounds are interleaved and medians are
+//! printed, because the speed of a shared machine drifts.
 #![allow(clippy::cast_precision_loss, reason = "the counts of a few seconds are far below 2^52")]
 
 use std::collections::BTreeMap;

@@ -1,6 +1,7 @@
-//! The figures of the simulator on one core, without traces: runs per second (standard: a primary, 2 workers, 2
-//! connections, a graceful disconnect; and a primary, 2 workers, 10 messages, a disconnect) and steps per second under
-//! random schedules, with and without faults; the cost of a step by number of workers; states per second of an exhaustive search.
+//! The figures of the simulator on one core, without traces: runs per second (standard: a primary, 2 workers,
+//! 2 connections, a graceful disconnect; and a primary, 2 workers, 10 messages, a disconnect) and steps per
+//! second under random schedules, with and without faults; the cost of a step by number of workers; states
+//! per second of an exhaustive search.
 #![allow(missing_docs, reason = "criterion's macros expand to undocumented items")]
 
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Runs one seed after the other until `steps` steps are done. Returns the time for exactly this number of steps.
+/// Runs one seed after the other until `steps` steps are done. Returns the time for exactly this number of
+/// steps.
 fn timed_steps(steps: u64, mut run: impl FnMut(u64) -> Result<u64, Box<Failure>>) -> Duration {
     let (mut done, mut seed) = (0, 0);
     let started = Instant::now();

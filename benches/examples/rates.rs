@@ -1,5 +1,5 @@
-//! The rates of the core and the simulator on one core, as a table in Markdown: medians of rounds in turn, by processor time, which
-//! other programs on the machine disturb least.
+//! The rates of the core and the simulator on one core, as a table in Markdown: medians of rounds in turn, by
+//! processor time, which other programs on the machine disturb least.
 //!
 //! `cargo run --profile bench -p cluster-benches --example rates`
 

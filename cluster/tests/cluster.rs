@@ -1,5 +1,5 @@
-//! Real processes: a primary in this process, and workers that run the same program (`programs`) or another. Every test
-//! leaves the descriptors and the children as before. Schedules are tested in the simulator.
+//! Real processes: a primary in this process, and workers that run the same program (`programs`) or another.
+//! Every test leaves the descriptors and the children as before. Schedules are tested in the simulator.
 
 mod cluster {
     pub(crate) mod bad_programs;

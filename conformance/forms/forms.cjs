@@ -1,8 +1,8 @@
-// Tries forms of calls in one worker, one after the other, and writes the end of each. Started as a primary, the script is
-// the oracle: Node's own primary. The forms are in `forms.json`; nothing is compared here.
+// Tries forms of calls in one worker, one after the other, and writes the end of each. Started as a primary,
+// the script is the oracle: Node's own primary. The forms are in `forms.json`; nothing is compared here.
 //
-// FORMS_FILE: a JSON list of { kind: 'listen' | 'send', code }. FORMS_FROM: the first form to try. FORMS_OUT: the file
-// that receives a line before and after each form. FORMS_SETTINGS: the settings of the oracle.
+// FORMS_FILE: a JSON list of { kind: 'listen' | 'send', code }. FORMS_FROM: the first form to try. FORMS_OUT:
+// the file that receives a line before and after each form. FORMS_SETTINGS: the settings of the oracle.
 'use strict';
 
 const cluster = require('cluster');
@@ -17,7 +17,8 @@ const path = require('path');
 const tls = require('tls');
 const util = require('util');
 
-/// Whether to report the requests of forms, for `families.json`. `free` is 0 then, a port of the kernel's choice.
+/// Whether to report the requests of forms, for `families.json`. `free` is 0 then, a port of the kernel's
+/// choice.
 const ends = process.env.FORMS_ENDS === '1';
 
 /// The timeout of a form, in milliseconds; an answered form takes less.
@@ -194,8 +195,8 @@ function served(server, to) {
     });
 }
 
-/// The libuv of Node 20 pads an abstract name with NULs, also for clients: clients find only names bound by libuv,
-/// and not the exact name that our primary and every later Node bind.
+/// The libuv of Node 20 pads an abstract name with NULs, also for clients: clients find only names bound by
+/// libuv, and not the exact name that our primary and every later Node bind.
 const pads = Number(process.versions.node.split('.')[0]) < 22;
 
 /// Whether the kernel lists the name.

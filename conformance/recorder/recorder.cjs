@@ -4,10 +4,10 @@
 //
 // With an executable, the primary starts the executable as the workers, in place of JavaScript.
 //
-// One file for the primary and its workers, without dependencies. Every observation is one line on standard output, one
-// write each, so that the lines of several processes do not mix; standard output is inherited, so its end of
-// file is the exit of the last process. scenarios/README.md defines the lines, patterns and actions;
-// src/vocabulary.rs and src/program.rs are the same in Rust. Clients run elsewhere.
+// One file for the primary and its workers, without dependencies. Every observation is one line on standard
+// output, one write each, so that the lines of several processes do not mix; standard output is inherited, so
+// its end of file is the exit of the last process. scenarios/README.md defines the lines, patterns and
+// actions; src/vocabulary.rs and src/program.rs are the same in Rust. Clients run elsewhere.
 'use strict';
 
 const { spawn } = require('child_process');
@@ -185,8 +185,8 @@ function primary() {
   function fork(more) {
     const worker = cluster.fork({ ...env, ...more });
     workers.set(worker.id, worker);
-    // After a sent descriptor, a channel does not keep Node running. Without this, a primary could exit between the last
-    // worker's `exit` and `disconnect`.
+    // After a sent descriptor, a channel does not keep Node running. Without this, a primary could exit
+    // between the last worker's `exit` and `disconnect`.
     worker.process.channel?.ref();
     worker.on('error', (error) => seen('error', worker, { error: error.code }));
     worker.process.stdio?.forEach((pipe, fd) => pipe && fd !== 0 && listenTo(worker, pipe, fd));
@@ -372,7 +372,8 @@ function worker(id) {
   /** Registers and observes a server of either kind. */
   function settle(name, server, options) {
     servers.set(name, server);
-    // Before the listener of the cluster, which a form has added already: the primary's next act may end this process.
+    // Before the listener of the cluster, which a form has added already: the primary's next act may end this
+    // process.
     server.prependListener('listening', () => {
       const address = server.address();
       ports.set(name, address.port);

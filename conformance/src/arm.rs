@@ -1,7 +1,7 @@
 //! The arms: everything that can run a scenario.
 //!
-//! [`drive`] runs real processes of any language; [`node`] starts a JavaScript runtime, [`unix`] this program, and
-//! [`mixed`] a primary of one and workers of the other.
+//! [`drive`] runs real processes of any language; [`node`] starts a JavaScript runtime, [`unix`] this
+//! program, and [`mixed`] a primary of one and workers of the other.
 
 mod client;
 pub mod drive;

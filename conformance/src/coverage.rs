@@ -1,4 +1,5 @@
-//! The coverage page: the scenarios of each test of Node's own suite and of each topic, and their status per arm.
+//! The coverage page: the scenarios of each test of Node's own suite and of each topic, and their status per
+//! arm.
 //!
 //! Nothing runs here: the verdicts are input. A test without a scenario is listed as missing.
 

@@ -27,12 +27,12 @@ pub struct Exception {
     pub runtime: String,
     /// The lines.
     pub lines: LinePattern,
-    /// Whether the runtime never writes these lines, and the Rust arms do. A clause of a contract that counts these lines is then
-    /// skipped for the runtime.
+    /// Whether the runtime never writes these lines, and the Rust arms do. A clause of a contract that counts
+    /// these lines is then skipped for the runtime.
     #[serde(default)]
     pub lacks: bool,
-    /// Whether the runtime writes these lines only after a race. The exception is then needed, although a run is without
-    /// the lines.
+    /// Whether the runtime writes these lines only after a race. The exception is then needed, although a run
+    /// is without the lines.
     #[serde(default)]
     pub rare: bool,
     /// The difference between the runtime and the Rust arms, and the reason for the difference.
@@ -80,8 +80,8 @@ impl Exceptions {
         self.all.iter().map(|exception| exception.runtime.as_str())
     }
 
-    /// The exception that [excuses](Exceptions::excuse) a mismatch. The question does not mark the exception as
-    /// needed.
+    /// The exception that [excuses](Exceptions::excuse) a mismatch. The question does not mark the exception
+    /// as needed.
     pub(crate) fn excuse_for(&self, scenario: &str, runtime: &str, misfit: &Misfit) -> Option<&Exception> {
         let (observer, _, line) = misfit.seen.as_ref()?;
         self.concerning(scenario, runtime).find(|exception| exception.means(*observer, line))

@@ -1,9 +1,9 @@
-//! The families of forms: ways to call `listen`, `bind` and `send` that mean the same, under their meaning in a
-//! scenario.
+//! The families of forms: ways to call `listen`, `bind` and `send` that mean the same, under their meaning in
+//! a scenario.
 //!
-//! Random scenarios draw from the families. `conformance forms --families` derives the file from what Node does
-//! with every form of `forms/forms.json`; a form that fails, is swallowed, or keeps its server from the cluster
-//! has no family.
+//! Random scenarios draw from the families. `conformance forms --families` derives the file from what Node
+//! does with every form of `forms/forms.json`; a form that fails, is swallowed, or keeps its server from the
+//! cluster has no family.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -104,8 +104,8 @@ impl Families {
     }
 }
 
-/// `127.0.0.1` for `4:127.0.0.1:0`, the key of a server in Node's cluster, without a requested port and without a
-/// zone.
+/// `127.0.0.1` for `4:127.0.0.1:0`, the key of a server in Node's cluster, without a requested port and
+/// without a zone.
 fn host(key: &str) -> Option<String> {
     let host = key.get(2..)?.strip_suffix(":0")?;
     let is_plain = !host.contains('%') && !host.contains("ffff");

@@ -1,5 +1,5 @@
-//! A fixture: the recorded traces of a runtime in one scenario. Only `record` writes fixtures; people review the
-//! differences.
+//! A fixture: the recorded traces of a runtime in one scenario. Only `record` writes fixtures; people review
+//! the differences.
 
 use std::collections::BTreeMap;
 use std::env;

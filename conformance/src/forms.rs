@@ -1,9 +1,9 @@
-//! Forms of calls: every way in which a Node program may call `listen`, `bind` and `send`, tried in one worker
-//! under our primary and under Node's own, the oracle. The forms are data, in `forms/forms.json`;
+//! Forms of calls: every way in which a Node program may call `listen`, `bind` and `send`, tried in one
+//! worker under our primary and under Node's own, the oracle. The forms are data, in `forms/forms.json`;
 //! `forms/forms.cjs` tries them.
 //!
-//! A form holds if both primaries report the same result. A form that ends Node's primary proves nothing, and is
-//! counted apart.
+//! A form holds if both primaries report the same result. A form that ends Node's primary proves nothing, and
+//! is counted apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

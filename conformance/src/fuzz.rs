@@ -1,7 +1,7 @@
 //! Random scenarios: the simulator must be able to produce each trace of real processes.
 //!
-//! proptest generates and shrinks a [`Plan`]; here the plan becomes a scenario, runs, and is compared with the
-//! contract of all scenarios and with the simulator. A seed and a number identify each plan.
+//! proptest generates and shrinks a [`Plan`]; here the plan becomes a scenario, runs, and is compared with
+//! the contract of all scenarios and with the simulator. A seed and a number identify each plan.
 
 use std::fmt;
 use std::io;
@@ -35,8 +35,8 @@ pub use recording::Recording;
 /// Random schedules on which a scenario must end before it runs on real processes.
 const TRIED: u64 = 60;
 
-/// The worlds of a search for another reading of an undecided trace: a trace in the simulator is mostly found within some
-/// thousands.
+/// The worlds of a search for another reading of an undecided trace: a trace in the simulator is mostly found
+/// within some thousands.
 const WORLDS_OF_READING: usize = 20_000;
 
 /// The runtime of real processes that run a scenario.
@@ -167,7 +167,8 @@ impl RunChecker {
             .map_or(outcome, |known| RunOutcome::Known(known.to_owned()))
     }
 
-    /// The defect by which the runtime has written other lines, if the simulator can produce the corrected trace.
+    /// The defect by which the runtime has written other lines, if the simulator can produce the corrected
+    /// trace.
     fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace, budget: Budget) -> Option<&str> {
         let is_reached = |trace: &Trace| matches!(sim.reaches(trace, budget), Reach::Yes(_));
         let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
@@ -230,8 +231,8 @@ impl Generated {
 
     /// Shrinks while the scenario diverges, in at most `tries` steps.
     ///
-    /// proptest shrinks each part of a plan once, in order. A part that was necessary for another part at that time
-    /// remains, so the rest is reduced part by part until every part is necessary.
+    /// proptest shrinks each part of a plan once, in order. A part that was necessary for another part at
+    /// that time remains, so the rest is reduced part by part until every part is necessary.
     pub fn shrink(&mut self, tries: u32, directory: &Path, diverges: impl Fn(&Scenario) -> bool) {
         let still = |plan: &Plan| {
             ends(plan) && write(plan, &self.name, directory).is_ok_and(|scenario| diverges(&scenario))
@@ -402,7 +403,8 @@ mod tests {
         assert_ne!(plan(1, 1), plan(2, 1));
     }
 
-    /// Every part of a shrunk scenario is necessary: without the part the worker does not crash, or the scenario does not end.
+    /// Every part of a shrunk scenario is necessary: without the part the worker does not crash, or the
+    /// scenario does not end.
     #[test]
     fn shrinking_keeps_only_the_cause() {
         let directory = tempfile::tempdir().expect("a temporary directory");

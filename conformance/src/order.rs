@@ -1,5 +1,5 @@
-//! The order contract: the consequences of causality in every trace, under any schedule, and the scenario's own
-//! clauses.
+//! The order contract: the consequences of causality in every trace, under any schedule, and the scenario's
+//! own clauses.
 //!
 //! A process does one thing before another; a message is sent before it arrives; an event is emitted once. An
 //! order that merely occurred every time is no rule: lines of different observers are only counted.

@@ -1,7 +1,7 @@
 //! A pattern: a set of observations, in the notation of observations.
 //!
-//! Every `listening` line with the detail `worker=1` matches `listening worker=1`; `#2` selects the second such
-//! line. A pattern matches single lines; its users count them.
+//! Every `listening` line with the detail `worker=1` matches `listening worker=1`; `#2` selects the second
+//! such line. A pattern matches single lines; its users count them.
 
 use std::fmt;
 use std::str::FromStr;

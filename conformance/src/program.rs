@@ -1,8 +1,9 @@
 //! The interpreter of scenarios for every Rust arm: observations in, actions out. Values only.
 //!
-//! A [`Primary`] and a [`Worker`] receive their own observations, the [`clients::ClientScript`] the observations of
-//! all. `recorder/recorder.cjs` is the same in JavaScript. An arm translates its events to observations (see
-//! [`crate::vocabulary`]), writes them, and performs the actions. Their arguments are complete.
+//! A [`Primary`] and a [`Worker`] receive their own observations, the [`clients::ClientScript`] the
+//! observations of all. `recorder/recorder.cjs` is the same in JavaScript. An arm translates its events to
+//! observations (see [`crate::vocabulary`]), writes them, and performs the actions. Their arguments are
+//! complete.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -83,8 +84,8 @@ impl Worker {
         Worker { id, rules: Rules::new(scenario.worker_rules(id)), known: Known::default() }
     }
 
-    /// The worker in an environment: `PORT_web` is the port of the server `web`, `FD_web` its descriptor in the
-    /// primary.
+    /// The worker in an environment: `PORT_web` is the port of the server `web`, `FD_web` its descriptor in
+    /// the primary.
     #[must_use]
     pub(crate) fn with_env(mut self, env: impl IntoIterator<Item = (String, String)>) -> Self {
         for (name, value) in env {

@@ -1,5 +1,5 @@
-//! The report of a run: the verdicts, the arms that did not run, and whether everything holds. `report/` has one
-//! file per format.
+//! The report of a run: the verdicts, the arms that did not run, and whether everything holds. `report/` has
+//! one file per format.
 
 use std::time::Duration;
 

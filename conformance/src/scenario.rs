@@ -1,5 +1,5 @@
-//! A scenario: the actions of a primary, its workers and some clients, and a contract about their observations.
-//! Data, read from JSON.
+//! A scenario: the actions of a primary, its workers and some clients, and a contract about their
+//! observations. Data, read from JSON.
 //!
 //! `scenarios/README.md` is the manual. [`crate::program`] interprets a scenario for the Rust arms,
 //! `recorder/recorder.cjs` for JavaScript.
@@ -181,8 +181,8 @@ impl Scenario {
         self.primary_actions().any(sets)
     }
 
-    /// The servers outside the cluster: exclusive servers, and servers received with a message. The text of the
-    /// message is the name of a received server.
+    /// The servers outside the cluster: exclusive servers, and servers received with a message. The text of
+    /// the message is the name of a received server.
     pub(crate) fn exclusive_servers(&self) -> BTreeSet<&str> {
         let by_workers = self.worker_programs().flatten().flat_map(|rule| &rule.actions);
         let passed = self.primary_actions().filter_map(|action| {

@@ -76,8 +76,8 @@ impl Suite {
         self.jobs().iter().map(|job| self.claims_of(*job).len()).sum()
     }
 
-    /// Runs everything and reports each verdict. After `stopped`, no job starts, and verdicts of interrupted runs
-    /// mean nothing.
+    /// Runs everything and reports each verdict. After `stopped`, no job starts, and verdicts of interrupted
+    /// runs mean nothing.
     pub fn run(&self, checker: &Checker, stopped: &AtomicBool, tell: impl FnMut(Verdict)) {
         let (jobs, next) = (self.jobs(), AtomicUsize::new(0));
         let (sender, verdicts) = mpsc::channel();

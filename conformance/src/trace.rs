@@ -1,5 +1,5 @@
-//! A trace: the canonical lines of each observer. Lines of different observers are unordered: observers have no
-//! common clock.
+//! A trace: the canonical lines of each observer. Lines of different observers are unordered: observers have
+//! no common clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -53,11 +53,11 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Makes lines canonical one by one: the first port of each observer is `p1`, the next different one `p2`. Ports
-/// for datagrams and for connections are different, even with the same number.
+/// Makes lines canonical one by one: the first port of each observer is `p1`, the next different one `p2`.
+/// Ports for datagrams and for connections are different, even with the same number.
 ///
-/// Every observer counts separately, because that needs no common clock; a port shared by two workers shows in the
-/// primary's lines.
+/// Every observer counts separately, because that needs no common clock; a port shared by two workers shows
+/// in the primary's lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Canon {
     ports: BTreeMap<Observer, Vec<Port>>,

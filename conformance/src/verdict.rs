@@ -1,8 +1,9 @@
-//! The claims of the suite: each states that all traces of one set are in another, and a verdict is the result.
+//! The claims of the suite: each states that all traces of one set are in another, and a verdict is the
+//! result.
 //!
-//! Each letter is a set of traces. *N*: recorded from Node. *S*: of the simulator. *U*: of the real system. *L*: of
-//! the installed Node. *M*: of mixed clusters. *C*: permitted by the contract, which is [`order`] with the scenario's
-//! own clauses. Traces are input; a [`Failure`] describes a trace outside a set.
+//! Each letter is a set of traces. *N*: recorded from Node. *S*: of the simulator. *U*: of the real system.
+//! *L*: of the installed Node. *M*: of mixed clusters. *C*: permitted by the contract, which is [`order`]
+//! with the scenario's own clauses. Traces are input; a [`Failure`] describes a trace outside a set.
 
 use std::collections::BTreeMap;
 use std::fmt;

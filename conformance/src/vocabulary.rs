@@ -1,8 +1,8 @@
-//! The words of the observations: one function per word, so that every Rust arm writes the same line for the same
-//! event.
+//! The words of the observations: one function per word, so that every Rust arm writes the same line for the
+//! same event.
 //!
-//! `recorder/recorder.cjs` writes the same lines in JavaScript, and `scenarios/README.md` explains them. Ports are
-//! numbers here; [`Canon`](crate::trace::Canon) replaces them by symbols.
+//! `recorder/recorder.cjs` writes the same lines in JavaScript, and `scenarios/README.md` explains them.
+//! Ports are numbers here; [`Canon`](crate::trace::Canon) replaces them by symbols.
 
 use crate::observation::{Observation, Observer};
 

@@ -1,7 +1,7 @@
 //! Every fault of the simulator, provoked once on the real system: the kernel behaves as the simulator does.
 //!
-//! A fault without a provocation does not compile. The reactions of the machines are the simulator's subject; here
-//! the fault itself occurs. Every test waits for events, and leaves nothing open.
+//! A fault without a provocation does not compile. The reactions of the machines are the simulator's subject;
+//! here the fault itself occurs. Every test waits for events, and leaves nothing open.
 
 #[expect(dead_code, reason = "the tests of the cluster use more of it")]
 #[path = "../../cluster/tests/cluster/support.rs"]
@@ -81,7 +81,8 @@ fn provocation(fault: Fault) -> Trial {
 
 // ---- the provocations
 
-/// The kernel chooses among some 28,000 ports: in a million binds, the absence of one port is practically impossible.
+/// The kernel chooses among some 28,000 ports: in a million binds, the absence of one port is practically
+/// impossible.
 fn reused_port() -> TestResult {
     let released = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     for _ in 0..1_000_000 {
@@ -154,7 +155,8 @@ async fn accept_failure() -> TestResult {
     end(primary).await
 }
 
-/// The receiver has no free descriptor: the bytes arrive without it, and another worker receives the connection.
+/// The receiver has no free descriptor: the bytes arrive without it, and another worker receives the
+/// connection.
 async fn lost_descriptor() -> TestResult {
     let mut primary = primary()?;
     let poor = fork(&mut primary, "exhaust descriptors, then serve");
@@ -237,8 +239,8 @@ async fn partial_read() -> TestResult {
     end(primary).await
 }
 
-/// A client resets before the accept. Linux accepts the connection, and its reader gets an error; other kernels
-/// report ECONNABORTED. In a cluster the worker gets the error, and the next client is served.
+/// A client resets before the accept. Linux accepts the connection, and its reader gets an error; other
+/// kernels report ECONNABORTED. In a cluster the worker gets the error, and the next client is served.
 async fn aborted() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     reset(connect(listener.local_addr()?.port())?)?;
@@ -281,7 +283,8 @@ async fn stop() -> TestResult {
     end(primary).await
 }
 
-/// SIGTERM to a stopped worker stays pending: the process is still stopped afterwards. SIGKILL ends the process.
+/// SIGTERM to a stopped worker stays pending: the process is still stopped afterwards. SIGKILL ends the
+/// process.
 async fn stop_forever() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
@@ -317,7 +320,8 @@ fn time_jump() -> TestResult {
     Ok(earlier.wait()?)
 }
 
-/// A shell replaces itself by another program: the process, its child, and a timer among its descriptors are the same.
+/// A shell replaces itself by another program: the process, its child, and a timer among its descriptors are
+/// the same.
 fn reexec() -> TestResult {
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
     timer.set(
@@ -336,8 +340,8 @@ fn reexec() -> TestResult {
     Ok(())
 }
 
-/// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served after they have
-/// arrived.
+/// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served after they
+/// have arrived.
 async fn write_failure() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "hand off too much");
@@ -441,7 +445,8 @@ async fn one_too_many(worker: &Worker) -> Ended {
 /// The number of clients that wait while no descriptor can be sent.
 const CLIENTS: usize = 8;
 
-/// The limit of open descriptors of a process. The kernel also applies the limit to the descriptors that a user has in flight.
+/// The limit of open descriptors of a process. The kernel also applies the limit to the descriptors that a
+/// user has in flight.
 const DESCRIPTORS: rlim_t = 100;
 
 /// Starts a cluster as a user with too many descriptors in flight for a while; root has no limit.

@@ -1,7 +1,7 @@
 //! A respawn policy, tested on every kind of schedule and with workers that are killed anywhere.
 //!
-//! `cargo run -p cluster-sim --example respawn` finds the policy's bug and prints the smallest run with the bug; `--
-//! run.html` also writes a page for a browser. The bug is planted: do not use this policy.
+//! `cargo run -p cluster-sim --example respawn` finds the policy's bug and prints the smallest run with the
+//! bug; `-- run.html` also writes a page for a browser. The bug is planted: do not use this policy.
 
 use cluster_core::{Event, Primary, Settings};
 use cluster_sim::prop::{Counterexample, check};
@@ -15,8 +15,9 @@ pub(crate) struct KeepTwo {
 }
 
 impl KeepTwo {
-    /// The number of workers to fork. A real primary uses the same policy, `for _ in 0..policy.missing(&event) {
-    /// primary.fork()?; }`: events, ids and settings have the same types there.
+    /// The number of workers to fork. A real primary uses the same policy,
+    /// `for _ in 0..policy.missing(&event) { primary.fork()?; }`: events, ids and settings have the same
+    /// types there.
     fn missing(&mut self, event: &Event) -> u32 {
         if let Event::Online { .. } = event {
             self.online += 1;

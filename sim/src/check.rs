@@ -61,7 +61,8 @@ pub enum Check {
     Assertion,
     /// Every accepted connection is in exactly one place and never has two owners.
     Ledger,
-    /// A worker answers each offer of a connection once and no other, and the primary answers the worker's queries.
+    /// A worker answers each offer of a connection once and no other, and the primary answers the worker's
+    /// queries.
     Acks,
     /// Worker ids ascend; no id is used twice.
     Ids,
@@ -75,25 +76,28 @@ pub enum Check {
     Order,
     /// Messages arrive in order and once; no message is lost that could be delivered.
     Messages,
-    /// No worker receives a second connection before every worker that was free throughout has received one, and no
-    /// connection is refused while a worker listens.
+    /// No worker receives a second connection before every worker that was free throughout has received one,
+    /// and no connection is refused while a worker listens.
     Fairness,
-    /// Under the sticky policy, connections of one client address reach the same slot unless the slot cannot serve.
+    /// Under the sticky policy, connections of one client address reach the same slot unless the slot cannot
+    /// serve.
     Stickiness,
     /// The primary hands off queued connections in the order of arrival.
     Fifo,
-    /// In the final state every open descriptor has a use, and a descriptor is sent with the first byte of its line.
+    /// In the final state every open descriptor has a use, and a descriptor is sent with the first byte of
+    /// its line.
     Descriptors,
     /// With `keep_listening` a primary closes a listening socket only while every worker is asked to exit.
     Listening,
-    /// After the last fault everything completes: every connection is served or closed, every worker that was asked to
-    /// exit has exited.
+    /// After the last fault everything completes: every connection is served or closed, every worker that was
+    /// asked to exit has exited.
     Liveness,
     /// A supervisor takes no worker out of service unless enough others serve.
     Capacity,
     /// An abandoned reload leaves the old workers in service.
     Abandonment,
-    /// A supervisor restarts no more often than its settings allow: within a time, and before a first worker is ready.
+    /// A supervisor restarts no more often than its settings allow: within a time, and before a first worker
+    /// is ready.
     Intensity,
     /// Each phase of a requested exit ends in its time.
     Deadlines,
@@ -188,8 +192,8 @@ impl fmt::Debug for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The memory of the checks. Each larger part is copy-on-write and is written only at a change: a written part is
-/// no longer shared with the copies of the world.
+/// The memory of the checks. Each larger part is copy-on-write and is written only at a change: a written
+/// part is no longer shared with the copies of the world.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {
     pub(crate) serving: CowArc<Serving>,
@@ -203,8 +207,8 @@ pub(crate) struct Checks {
     fifo: CowArc<Fifo>,
     ids: Ids,
     listening: Listening,
-    /// The open connections of the ledger in id order, and the number of connections that workers own, both at the
-    /// last check.
+    /// The open connections of the ledger in id order, and the number of connections that workers own, both
+    /// at the last check.
     ledger: CowArc<(Vec<(SocketId, ConnectionState)>, u64)>,
 }
 

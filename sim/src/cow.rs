@@ -1,5 +1,5 @@
-//! A copy-on-write part of a world: shared by the copies of the world until a copy changes the part, and hashed once
-//! for all copies.
+//! A copy-on-write part of a world: shared by the copies of the world until a copy changes the part, and
+//! hashed once for all copies.
 //!
 //! Worlds become cheap to copy, to hash and to compare.
 
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use triomphe::Arc;
 
-/// A fingerprint of 128 bits. Values with equal fingerprints count as equal: among 10^9 values the chance of any
-/// collision is below 10^-20.
+/// A fingerprint of 128 bits. Values with equal fingerprints count as equal: among 10^9 values the chance of
+/// any collision is below 10^-20.
 pub(crate) type Fingerprint = u128;
 
 /// The fingerprint of a value, the same in every run and on every 64-bit machine.
@@ -29,18 +29,19 @@ fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// A word without small numbers, and the least full word. A 1 bit precedes the numbers in a word, and so limits their count.
+/// A word without small numbers, and the least full word. A 1 bit precedes the numbers in a word, and so
+/// limits their count.
 const EMPTY: u64 = 1;
 const FULL: u64 = 1 << 56;
 
 /// The mark of a large number in a word of small numbers: the large number is folded as a word of its own.
 const LARGE: u8 = 0xFF;
 
-/// Computes both halves of a fingerprint at once: each word, and each pair of words of an inner fingerprint, is
-/// folded into each half by its own multiplication.
+/// Computes both halves of a fingerprint at once: each word, and each pair of words of an inner fingerprint,
+/// is folded into each half by its own multiplication.
 ///
-/// Most parts of a world are flags, discriminants and small numbers: seven of them are folded as one word, with the factors
-/// exchanged.
+/// Most parts of a world are flags, discriminants and small numbers: seven of them are folded as one word,
+/// with the factors exchanged.
 struct FingerprintHasher {
     halves: [u64; 2],
     small: u64,
@@ -147,8 +148,8 @@ struct CowInner<T> {
     cached: CachedFingerprint,
 }
 
-/// The fingerprint of a value, cached at the first request. Every thread computes the same fingerprint, so threads
-/// need no lock: a second write has no effect.
+/// The fingerprint of a value, cached at the first request. Every thread computes the same fingerprint, so
+/// threads need no lock: a second write has no effect.
 #[derive(Debug, Default)]
 struct CachedFingerprint([AtomicU64; 2]);
 
@@ -168,7 +169,8 @@ impl CachedFingerprint {
     }
 }
 
-/// A clone is made for a change, and starts without a fingerprint. Not inlined: most changed values are not shared.
+/// A clone is made for a change, and starts without a fingerprint. Not inlined: most changed values are not
+/// shared.
 impl<T: Clone> Clone for CowInner<T> {
     #[inline(never)]
     fn clone(&self) -> Self {

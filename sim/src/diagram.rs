@@ -1,7 +1,7 @@
 //! A run of the simulator as a sequence diagram: processes, clients, events and causes.
 //!
-//! The diagram arranges the rows of a [`Trace`]. `arrows` finds the arrows, `label` writes the texts, and `page` puts
-//! everything into one file.
+//! The diagram arranges the rows of a [`Trace`]. `arrows` finds the arrows, `label` writes the texts, and
+//! `page` puts everything into one file.
 
 use cluster_core::OsEvent;
 use serde::Serialize;

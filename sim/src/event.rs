@@ -76,8 +76,8 @@ pub enum Ending {
     Reset,
 }
 
-/// An event of a program's sockets: connections of a server, and sockets that the program has opened, accepted or
-/// received.
+/// An event of a program's sockets: connections of a server, and sockets that the program has opened,
+/// accepted or received.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum SocketEvent {
     /// A listening socket of the program has accepted a connection. The program owns the connection.

@@ -1,5 +1,5 @@
-//! Searches of the runs of a world: for a schedule with a given trace ([`reaches`]), and for a failed check on any schedule
-//! ([`exhaustive`], [`one_per_equivalence_class`]).
+//! Searches of the runs of a world: for a schedule with a given trace ([`reaches`]), and for a failed check
+//! on any schedule ([`exhaustive`], [`one_per_equivalence_class`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,8 +28,8 @@ use search::{Goal, Granularity, Order, Outcome, Search};
 /// The observations of each observer, in the observer's order.
 pub type Observed = BTreeMap<Actor, Vec<String>>;
 
-/// The names of the objects in wanted observations, by observer, one entry per observation: observations with equal names
-/// concern the same object, observations with different names different objects.
+/// The names of the objects in wanted observations, by observer, one entry per observation: observations with
+/// equal names concern the same object, observations with different names different objects.
 pub type Names = BTreeMap<Actor, Vec<Option<u32>>>;
 
 /// The answer to a search.
@@ -91,7 +91,8 @@ pub struct Coverage {
     pub transitions: u64,
     /// The memory for visited worlds, in bytes.
     pub bytes: usize,
-    /// The bound that ended the search. `None`: every order of all steps was covered, and every armed fault at every point.
+    /// The bound that ended the search. `None`: every order of all steps was covered, and every armed fault
+    /// at every point.
     pub cut: Option<Bound>,
 }
 
@@ -164,7 +165,8 @@ impl Budget {
         Budget { stop: Some(stop), ..self }
     }
 
-    /// Stores the number of visited worlds in this counter. [`reaches`] makes several searches, and each search sets the counter to 0.
+    /// Stores the number of visited worlds in this counter. [`reaches`] makes several searches, and each
+    /// search sets the counter to 0.
     #[must_use]
     pub fn counted_in(self, counter: &'static AtomicUsize) -> Self {
         Budget { counter: Some(counter), ..self }
@@ -226,19 +228,20 @@ const BEAMS: [(BeamHeuristic, usize); 4] = [
     (BeamHeuristic::Lazy, 256),
 ];
 
-/// Searches for a run in which every observer records exactly the wanted observations, and then nothing more can happen.
-/// The faults armed in the schedule of the world are included. `budget` bounds the number of visited worlds, and so time and
-/// memory.
+/// Searches for a run in which every observer records exactly the wanted observations, and then nothing more
+/// can happen. The faults armed in the schedule of the world are included. `budget` bounds the number of
+/// visited worlds, and so time and memory.
 ///
-/// Short guided searches, beams and depth-first searches in different orders run first, because each kind recovers from other
-/// wrong choices. Complete searches follow: first with whole reactions, each uninterrupted or ended by a signal, then with
-/// single steps. So [`Reached::No`] covers all schedules.
+/// Short guided searches, beams and depth-first searches in different orders run first, because each kind
+/// recovers from other wrong choices. Complete searches follow: first with whole reactions, each
+/// uninterrupted or ended by a signal, then with single steps. So [`Reached::No`] covers all schedules.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
     reaches_named(world, wanted, &Names::new(), budget)
 }
 
-/// As [`reaches`], for observations with names for objects: see [`Process::observe_object`](crate::Process::observe_object).
-/// A wrong object ends a branch of the search before the observers can notice.
+/// As [`reaches`], for observations with names for objects: see
+/// [`Process::observe_object`](crate::Process::observe_object). A wrong object ends a branch of the search
+/// before the observers can notice.
 pub fn reaches_named<P: Program>(
     world: &World<P>,
     wanted: &Observed,
@@ -304,8 +307,8 @@ fn reach<P: Program>(world: &World<P>, mut search: Search<'_>) -> Reached {
     }
 }
 
-/// Tries every run of a world, with the checks after every step and at every end. `budget` bounds the number of visited
-/// worlds.
+/// Tries every run of a world, with the checks after every step and at every end. `budget` bounds the number
+/// of visited worlds.
 ///
 /// # Errors
 ///
@@ -331,8 +334,9 @@ pub struct Schedules {
     pub cut: Option<Bound>,
 }
 
-/// Takes one run of each equivalence class: two runs are equivalent if they differ only in the order of independent steps. Only
-/// the ends are stored, so the search suits programs with few classes of long runs. `budget` bounds the number of runs.
+/// Takes one run of each equivalence class: two runs are equivalent if they differ only in the order of
+/// independent steps. Only the ends are stored, so the search suits programs with few classes of long runs.
+/// `budget` bounds the number of runs.
 ///
 /// # Errors
 ///

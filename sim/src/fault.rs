@@ -37,13 +37,14 @@ pub enum Fault {
     WriteFailure,
     /// The kernel assigns a port that a closed socket had. Without the fault every assigned port is new.
     ReusedPort,
-    /// A worker is stopped after a call and never continues: SIGSTOP alone. SIGKILL ends the process; any other signal
-    /// stays pending.
+    /// A worker is stopped after a call and never continues: SIGSTOP alone. SIGKILL ends the process; any
+    /// other signal stays pending.
     StopForever,
-    /// The exit status of a worker is unknown: SIGCHLD is ignored, or other code of the primary's process has reaped the worker.
+    /// The exit status of a worker is unknown: SIGCHLD is ignored, or other code of the primary's process has
+    /// reaped the worker.
     LostStatus,
-    /// The primary replaces its program: the machine is restored from its serialized state, in the same process, with the same
-    /// children, descriptors and timers.
+    /// The primary replaces its program: the machine is restored from its serialized state, in the same
+    /// process, with the same children, descriptors and timers.
     Reexec,
 }
 
@@ -94,8 +95,8 @@ impl Fault {
         }
     }
 
-    /// A fault that only cuts bytes, takes time, chooses a port or replaces the primary by its equal loses nothing, and may strike
-    /// without limit.
+    /// A fault that only cuts bytes, takes time, chooses a port or replaces the primary by its equal loses
+    /// nothing, and may strike without limit.
     pub(crate) fn is_harmless(self) -> bool {
         matches!(
             self,
@@ -110,13 +111,14 @@ impl Fault {
 }
 
 impl Fault {
-    /// The mean numbers of opportunities per strike; each run draws one of these. A re-exec takes some hundred times as long as a
-    /// step.
+    /// The mean numbers of opportunities per strike; each run draws one of these. A re-exec takes some
+    /// hundred times as long as a step.
     pub(crate) fn odds(self) -> [u32; 4] {
         if self == Fault::Reexec { [32, 128, 512, 2048] } else { [2, 8, 32, 128] }
     }
 
-    /// About the greatest number of opportunities in a small run: at each call of a process, at each write, or less often.
+    /// About the greatest number of opportunities in a small run: at each call of a process, at each write,
+    /// or less often.
     pub(crate) fn opportunities(self) -> u32 {
         match self {
             Fault::Kill | Fault::Stop | Fault::StopForever | Fault::Reexec => 256,
@@ -167,8 +169,8 @@ const STRIKES: u8 = 3;
 /// The greatest number of strikes of one harmful fault on an independent schedule.
 pub(crate) const STRIKES_OF_ONE: u8 = 3;
 
-/// The armed faults, and the number of harmful faults that may still strike: three, unless [`limit`](Faults::limit)
-/// sets another number.
+/// The armed faults, and the number of harmful faults that may still strike: three, unless
+/// [`limit`](Faults::limit) sets another number.
 ///
 /// The limit makes every run settle: after the last strike nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -200,8 +202,9 @@ impl Faults {
         chosen.fold(Faults::none(), |faults, &fault| faults.and(fault))
     }
 
-    /// Each fault with the same probability, independent of the others. The limit of harmful strikes grows with the number of
-    /// faults, so that on [`Schedule::independent`](crate::Schedule::independent) no fault takes a strike from another.
+    /// Each fault with the same probability, independent of the others. The limit of harmful strikes grows
+    /// with the number of faults, so that on [`Schedule::independent`](crate::Schedule::independent) no fault
+    /// takes a strike from another.
     pub fn independent(seed: u64) -> Self {
         let chosen = Fault::ALL.into_iter().filter(|&fault| number(seed, fault) >> 63 == 1);
         chosen.fold(Faults::none().limit(0), |faults, fault| {

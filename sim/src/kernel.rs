@@ -1,7 +1,7 @@
 //! The kernel: processes, channels, sockets, clients, a clock, and the steps that may be enabled.
 //!
-//! The kernel answers calls and delivers events, one step at a time; the schedule decides every cut and every failure.
-//! The world runs the machines and the programs.
+//! The kernel answers calls and delivers events, one step at a time; the schedule decides every cut and every
+//! failure. The world runs the machines and the programs.
 
 pub(crate) mod bind;
 mod blocking;
@@ -68,7 +68,8 @@ pub(crate) struct Kernel {
     touched: Dependencies,
 }
 
-/// The number of lookups of programs that depend on other processes: a step with a lookup may have read any object.
+/// The number of lookups of programs that depend on other processes: a step with a lookup may have read any
+/// object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Lookups(u32);
 
@@ -229,8 +230,8 @@ impl Kernel {
         }
     }
 
-    /// Whether a worker continues to run without its channel: the program is kept alive or owns a socket, or the
-    /// machine has an exclusive server.
+    /// Whether a worker continues to run without its channel: the program is kept alive or owns a socket, or
+    /// the machine has an exclusive server.
     pub(crate) fn keeps_running(&self, pid: Pid) -> bool {
         let process = self.processes.get(pid);
         let serves = |own: &Descriptor| {
@@ -239,8 +240,8 @@ impl Kernel {
         process.kept_alive || process.descriptors().iter().any(|own| own.owned_by_program || serves(own))
     }
 
-    /// Whether a connection is with a process that neither serves nor closes it: a worker's child, a stopped process, or
-    /// the primary that waits for a stopped process.
+    /// Whether a connection is with a process that neither serves nor closes it: a worker's child, a stopped
+    /// process, or the primary that waits for a stopped process.
     pub(crate) fn is_out_of_reach(&self, id: ClientId) -> bool {
         let is_connection = |file: FileId| self.network.sockets.get(file).kind == SocketKind::Connection(id);
         let mut processes = self.processes.iter();

@@ -1,4 +1,5 @@
-//! Two processes and the channel between them, without machines, programs and checks: the cost of the simulator alone.
+//! Two processes and the channel between them, without machines, programs and checks: the cost of the
+//! simulator alone.
 //!
 //! A bench compares this with simulators without clusters; no cluster has such a run.
 
@@ -16,8 +17,8 @@ const WORKER: Pid = Pid(1);
 /// The length of a message, in bytes.
 const MESSAGE: usize = 8;
 
-/// Two processes in turn write `window` messages to each other, until `messages` messages have been read. The schedule
-/// decides how many messages one read takes. Returns the number of steps.
+/// Two processes in turn write `window` messages to each other, until `messages` messages have been read. The
+/// schedule decides how many messages one read takes. Returns the number of steps.
 ///
 /// # Panics
 ///

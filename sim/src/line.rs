@@ -1,8 +1,8 @@
 //! A run as one line of printable characters, and back.
 //!
 //! `sim:v1:<scenario>:<faults>:<choices>:<steps>.<hash>.<marks>`. Choices are numbers with a repeat count,
-//! `0x12.3.1x2`; the zeros at the end are omitted. The marks are pieces of the rolling hash, evenly spaced: they locate
-//! the divergence of a replay. The caller finds the world of a scenario name.
+//! `0x12.3.1x2`; the zeros at the end are omitted. The marks are pieces of the rolling hash, evenly spaced:
+//! they locate the divergence of a replay. The caller finds the world of a scenario name.
 
 use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;

@@ -1,15 +1,15 @@
-//! Detects a livelock: only machines and channels act, and no step has an effect that a program, a client or an
-//! observer could notice.
+//! Detects a livelock: only machines and channels act, and no step has an effect that a program, a client or
+//! an observer could notice.
 //!
-//! States never repeat exactly, since sequence numbers, socket ids and the clock advance in every round. The detector
-//! therefore counts the steps without visible progress. It reads no clock.
+//! States never repeat exactly, since sequence numbers, socket ids and the clock advance in every round. The
+//! detector therefore counts the steps without visible progress. It reads no clock.
 
 use std::fmt;
 
 use crate::step::Step;
 
-/// A run with this many steps without progress counts as endless. The longest stretch in a finite run is a message that
-/// crosses a channel in pieces, with a few steps for each.
+/// A run with this many steps without progress counts as endless. The longest stretch in a finite run is a
+/// message that crosses a channel in pieces, with a few steps for each.
 pub(crate) const LIMIT: u32 = 20_000;
 
 /// The number of last steps in which repetitions are counted.

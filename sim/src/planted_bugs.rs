@@ -1,4 +1,5 @@
-//! Planted bugs: an action of a machine is dropped or repeated, and a certain check must fail. Only for tests.
+//! Planted bugs: an action of a machine is dropped or repeated, and a certain check must fail. Only for
+//! tests.
 
 use cluster_core::{Call, Event, OsEvent, Settings, SocketId, WorkerEvent};
 
@@ -290,8 +291,8 @@ fn liveness_detects_a_worker_that_stays() {
     assert_eq!(failed_check(stay), Some(Check::Liveness));
 }
 
-/// Each end waits until the other end reads. The simulator must detect the deadlock, which the machines must never
-/// cause.
+/// Each end waits until the other end reads. The simulator must detect the deadlock, which the machines must
+/// never cause.
 #[test]
 fn liveness_detects_mutual_waiting() {
     let deaf: PlantedBug =

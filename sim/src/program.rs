@@ -1,8 +1,9 @@
 //! The program of a user of the simulator: an executable with a role that is known at the start.
 //!
-//! Every process starts with its own copy of the program, as after an exec. The driver has a copy as well: the driver
-//! is outside of the cluster, reads the log and commands the clients. A hook commands its machine directly and
-//! everything else through its context. A program has no access to the kernel, the schedule or another process.
+//! Every process starts with its own copy of the program, as after an exec. The driver has a copy as well:
+//! the driver is outside of the cluster, reads the log and commands the clients. A hook commands its machine
+//! directly and everything else through its context. A program has no access to the kernel, the schedule or
+//! another process.
 
 use std::fmt;
 use std::hash::Hash;
@@ -22,7 +23,8 @@ pub use process::Process;
 
 /// One executable. A hook runs to completion before its process does anything else. Each hook has a default.
 ///
-/// The effect of a hook depends only on its arguments: a search runs a hook once for equal programs, machines and events.
+/// The effect of a hook depends only on its arguments: a search runs a hook once for equal programs, machines
+/// and events.
 #[expect(unused_variables, reason = "the names are the documentation of the hooks that do nothing")]
 pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// Runs when the primary starts.
@@ -58,8 +60,8 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// [`Process::close`].
     fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {}
 
-    /// Receives an event of a socket that a worker's program owns. The default passes bytes and ends of connections to
-    /// [`Program::connection_data`] and [`Program::connection_end`].
+    /// Receives an event of a socket that a worker's program owns. The default passes bytes and ends of
+    /// connections to [`Program::connection_data`] and [`Program::connection_end`].
     fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
         match event {
             SocketEvent::Data { connection, bytes } => {
@@ -93,7 +95,8 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
         process.close(connection);
     }
 
-    /// The driver receives an observation: some steps after the observation, in the order of all observations.
+    /// The driver receives an observation: some steps after the observation, in the order of all
+    /// observations.
     fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {}
 
     /// The driver receives a notice, in the same order.
@@ -102,8 +105,8 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// The driver receives an event of a client.
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {}
 
-    /// The number under which the driver records the observations of a client. Searches use the number to decide whether
-    /// a client has observed everything. The default is the number of the client itself.
+    /// The number under which the driver records the observations of a client. Searches use the number to
+    /// decide whether a client has observed everything. The default is the number of the client itself.
     fn observer_of_client(&self, client: ClientId) -> ClientId {
         client
     }

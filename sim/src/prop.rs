@@ -1,8 +1,8 @@
 //! Random runs that shrink: a proptest strategy, and a search with an explained counterexample.
 //!
-//! A seed draws a run: how often a process continues, and which faults are armed, is drawn once a run. A failed run is
-//! shrunk: first its world, as far as the strategy of the worlds can, then the run itself. The checks and the caller
-//! decide what fails.
+//! A seed draws a run: how often a process continues, and which faults are armed, is drawn once a run. A
+//! failed run is shrunk: first its world, as far as the strategy of the worlds can, then the run itself. The
+//! checks and the caller decide what fails.
 
 use std::fmt;
 
@@ -113,7 +113,8 @@ pub struct Counterexample<P: Program> {
 }
 
 impl<P: Program> Counterexample<P> {
-    /// A page with a sequence diagram of the run: one file for a browser, without references. `None`: there is no run.
+    /// A page with a sequence diagram of the run: one file for a browser, without references. `None`: there
+    /// is no run.
     #[cfg(feature = "diagram")]
     pub fn page(&self) -> Option<String> {
         let run = self.run.as_ref()?;
@@ -155,14 +156,15 @@ impl<P: Program> fmt::Debug for Counterexample<P> {
 
 impl<P: Program> std::error::Error for Counterexample<P> {}
 
-/// Searches for a run of these worlds in which a check fails or `property` returns an error, and shrinks the run.
+/// Searches for a run of these worlds in which a check fails or `property` returns an error, and shrinks the
+/// run.
 ///
 /// The property receives the final world: the running processes ([`World::running`]), the observations
-/// ([`World::observations`]), and the programs of the running processes ([`World::program`]). A kill may have struck
-/// the primary, too; the property must allow a dead primary.
+/// ([`World::observations`]), and the programs of the running processes ([`World::program`]). A kill may have
+/// struck the primary, too; the property must allow a dead primary.
 ///
-/// The runs are the same every time. `PROPTEST_CASES` sets a quarter of their number, since a run is cheap, and
-/// `PROPTEST_RNG_SEED` the seed.
+/// The runs are the same every time. `PROPTEST_CASES` sets a quarter of their number, since a run is cheap,
+/// and `PROPTEST_RNG_SEED` the seed.
 ///
 /// # Errors
 ///
@@ -184,11 +186,11 @@ where
     })
 }
 
-/// Repeats the run of a replay line in the world of the run, and judges the run as [`check`] does. A failure of `check`
-/// prints the call, with `world` and `property` for the arguments of the test.
+/// Repeats the run of a replay line in the world of the run, and judges the run as [`check`] does. A failure
+/// of `check` prints the call, with `world` and `property` for the arguments of the test.
 ///
-/// The line determines the armed faults and the choices. After a change of the program the run may differ from the
-/// recorded run, and is judged all the same.
+/// The line determines the armed faults and the choices. After a change of the program the run may differ
+/// from the recorded run, and is judged all the same.
 ///
 /// # Errors
 ///

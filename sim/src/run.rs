@@ -13,8 +13,8 @@ use crate::shrink::{Complexity, Cursor};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// The greatest number of steps of all attempts to shrink one run. An attempt counts at least as many steps as its
-/// script has bursts.
+/// The greatest number of steps of all attempts to shrink one run. An attempt counts at least as many steps
+/// as its script has bursts.
 pub(crate) const EFFORT: u64 = 3_000_000;
 
 /// A run up to the end, or to the failed check.

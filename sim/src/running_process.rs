@@ -19,8 +19,8 @@ use transition_cache::{HookLines, TransitionCache};
 pub(crate) struct RunningProcess<P> {
     pub(crate) machine: EitherMachine,
     pub(crate) program: P,
-    /// Polled in advance: a process is isolated, so the time of polling is not observable, and the world can ask
-    /// whether the process is busy.
+    /// Polled in advance: a process is isolated, so the time of polling is not observable, and the world can
+    /// ask whether the process is busy.
     pub(crate) next: Option<NextAction>,
     /// The program has started.
     pub(crate) begun: bool,
@@ -38,9 +38,9 @@ pub(crate) enum EitherMachine {
 }
 
 impl EitherMachine {
-    /// Polls the machine, or only the calls of commands, into `next`, which is empty. Not inlined, and without an
-    /// assignment, which drops the former action first: the compiler would move the action in small pieces, which took a
-    /// twentieth of a run.
+    /// Polls the machine, or only the calls of commands, into `next`, which is empty. Not inlined, and
+    /// without an assignment, which drops the former action first: the compiler would move the action in
+    /// small pieces, which took a twentieth of a run.
     #[inline(never)]
     fn poll(&mut self, only_commands: bool, next: &mut Option<NextAction>) {
         if only_commands {
@@ -103,7 +103,8 @@ impl<P> RunningProcess<P> {
         }
     }
 
-    /// Finishes the last action: the machine receives the answer or another event, if there is one, and is polled.
+    /// Finishes the last action: the machine receives the answer or another event, if there is one, and is
+    /// polled.
     pub(crate) fn react(&mut self, event: Option<OsEvent>) {
         self.next = None;
         if let Some(event) = event {

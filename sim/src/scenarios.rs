@@ -1,8 +1,9 @@
-//! The simulator's own scenarios. The standard run: a primary, two workers, two connections, a graceful disconnect.
+//! The simulator's own scenarios. The standard run: a primary, two workers, two connections, a graceful
+//! disconnect.
 //!
 //! The figures are measured on the standard run, and most tests use its program; other scenarios are a
-//! [`RandomProgram`]. The name of a [`Scenario`] is its complete definition, so [`replay`] can replay every line.
-//! None is a scenario of conformance.
+//! [`RandomProgram`]. The name of a [`Scenario`] is its complete definition, so [`replay`] can replay every
+//! line. None is a scenario of conformance.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -33,8 +34,8 @@ pub use scenario::{ReplayError, ReplayOutcome, Scenario, replay};
 pub use supervised::{SupervisedServer, SupervisorMove};
 pub use unknown_name::UnknownName;
 
-/// A server on every worker answers each connection with the name of its worker. A worker that dies is replaced, up to
-/// a limit; once all clients are served, the cluster disconnects.
+/// A server on every worker answers each connection with the name of its worker. A worker that dies is
+/// replaced, up to a limit; once all clients are served, the cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReplyServer {
     /// The number of workers.

@@ -1,7 +1,7 @@
 //! The only source of choices: by seed, priorities, bytes, list or script, always recorded.
 //!
-//! Choice 0 is what a quiet first-in-first-out machine does. With a single alternative no choice is made or recorded.
-//! The schedule gets only the [`Point`] of a choice, not the meaning. Every draw is recorded.
+//! Choice 0 is what a quiet first-in-first-out machine does. With a single alternative no choice is made or
+//! recorded. The schedule gets only the [`Point`] of a choice, not the meaning. Every draw is recorded.
 
 use crate::fault::{Fault, Faults};
 use crate::numbers::Numbers;
@@ -81,21 +81,21 @@ impl Schedule {
         Schedule::from(Source::Random(Random::new(seed)))
     }
 
-    /// As [`seed`](Schedule::seed), but every process and client has a priority, and `falls` times a run the running
-    /// process or client falls behind all others: probabilistic concurrency testing. Finds bugs that need few
-    /// preemptions at the right places.
+    /// As [`seed`](Schedule::seed), but every process and client has a priority, and `falls` times a run the
+    /// running process or client falls behind all others: probabilistic concurrency testing. Finds bugs that
+    /// need few preemptions at the right places.
     pub fn pct(seed: u64, falls: u8) -> Self {
         Schedule::from(Source::Pct(Box::new(Pct::new(seed, falls))))
     }
 
-    /// As [`seed`](Schedule::seed), but each fault strikes by numbers of its own, and a harmful fault one to three times:
-    /// with [`Faults::independent`], no fault takes a strike from another.
+    /// As [`seed`](Schedule::seed), but each fault strikes by numbers of its own, and a harmful fault one to
+    /// three times: with [`Faults::independent`], no fault takes a strike from another.
     pub fn independent(seed: u64) -> Self {
         Schedule::from(Source::Independent(Box::new(Independent::new(seed))))
     }
 
-    /// Choices of a fuzzer: each takes a byte, or as many as its alternatives need; past the end every choice is 0. Any
-    /// bytes are a schedule.
+    /// Choices of a fuzzer: each takes a byte, or as many as its alternatives need; past the end every choice
+    /// is 0. Any bytes are a schedule.
     pub fn bytes(bytes: &[u8]) -> Self {
         Schedule::from(Source::Bytes { bytes: bytes.to_vec(), at: 0 })
     }
@@ -254,11 +254,12 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
     u32::try_from(number % u64::from(of)).expect("a number below `of`")
 }
 
-/// The number of the oldest faults. The odds of later faults are drawn from a copy of the generator, so that a seed keeps the
-/// run when a fault is added.
+/// The number of the oldest faults. The odds of later faults are drawn from a copy of the generator, so that
+/// a seed keeps the run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 
-/// Random choices. The odds that the running process continues, and the odds of each fault, are drawn once a run.
+/// Random choices. The odds that the running process continues, and the odds of each fault, are drawn once a
+/// run.
 #[derive(Debug, Clone)]
 struct Random {
     numbers: Numbers,

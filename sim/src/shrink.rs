@@ -8,8 +8,8 @@ use std::ops::Range;
 use crate::schedule::Point;
 use crate::schedule::script::{Burst, Recorder, Script};
 
-/// The complexity of a run, the most important measure first. Each accepted run is less complex than the one before, so
-/// no two passes undo each other forever.
+/// The complexity of a run, the most important measure first. Each accepted run is less complex than the one
+/// before, so no two passes undo each other forever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Complexity {
     /// The number of faults that struck.

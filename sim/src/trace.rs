@@ -109,7 +109,8 @@ impl Trace {
         }
     }
 
-    /// The last rows and the number of rows before them, with observations or without: a suite prints observations elsewhere.
+    /// The last rows and the number of rows before them, with observations or without: a suite prints
+    /// observations elsewhere.
     fn shown(&self, with_observed: bool) -> (usize, Vec<(&Row, Vec<char>)>) {
         let is_shown = |row: &&Row| with_observed || !matches!(row.what, Crossing::Observation(_));
         let before = self.rows.iter().filter(is_shown).count().saturating_sub(MOST);
@@ -118,7 +119,8 @@ impl Trace {
     }
 }
 
-/// The text with a dot for each character without a glyph: a terminal would interpret control and format characters.
+/// The text with a dot for each character without a glyph: a terminal would interpret control and format
+/// characters.
 fn printable(what: &Crossing) -> Vec<char> {
     let shown = |letter: char| if Escaped::is_escaped(letter) { '\u{b7}' } else { letter };
     what.to_string().chars().map(shown).collect()

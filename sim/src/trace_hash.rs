@@ -63,7 +63,8 @@ impl TraceHasher {
         }
     }
 
-    /// Hashes the parts of an event that choices decide: the bytes read, the number of bytes taken, and every error.
+    /// Hashes the parts of an event that choices decide: the bytes read, the number of bytes taken, and every
+    /// error.
     pub(crate) fn input(&mut self, event: &OsEvent) {
         if self.off {
             return;

@@ -1,6 +1,7 @@
 //! A whole run as a value: processes, kernel, driver and schedule, advanced one step at a time.
 //!
-//! The effect of a step is in `execute`. The checks decide whether a world is right, the schedule which step is next.
+//! The effect of a step is in `execute`. The checks decide whether a world is right, the schedule which step
+//! is next.
 
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,8 +139,8 @@ impl<P: Program> World<P> {
         self
     }
 
-    /// No time passes while another step is enabled. Otherwise a timer may fire at any moment, as on a machine under
-    /// load, and a supervisor may find every start late.
+    /// No time passes while another step is enabled. Otherwise a timer may fire at any moment, as on a
+    /// machine under load, and a supervisor may find every start late.
     #[must_use]
     pub fn with_patient_timers(mut self) -> Self {
         self.state.start.patient_timers = true;
@@ -163,8 +164,8 @@ impl<P: Program> World<P> {
         self.guarded(run_to_the_end)
     }
 
-    /// Takes one step; returns `false` if no step is enabled. The checks of the final state run in [`World::run`]
-    /// alone.
+    /// Takes one step; returns `false` if no step is enabled. The checks of the final state run in
+    /// [`World::run`] alone.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
-//! Searches for a run in which a check fails, and reports its cost. `mutants` builds and runs this program for each
-//! mutant.
+//! Searches for a run in which a check fails, and reports its cost. `mutants` builds and runs this program
+//! for each mutant.
 //!
-//! `random_search RUNS SCENARIO...`: run `n` takes the `n`th scenario, cyclically, and seed `n`; every third run is
-//! without faults, the others have independent faults. The output is one line of JSON.
+//! `random_search RUNS SCENARIO...`: run `n` takes the `n`th scenario, cyclically, and seed `n`; every third
+//! run is without faults, the others have independent faults. The output is one line of JSON.
 
 #![expect(clippy::disallowed_methods, reason = "the tool is not simulated")]
 

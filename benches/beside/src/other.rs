@@ -1,5 +1,5 @@
-//! The work on other simulators: two hosts, and one packet for each message. Latency is the smallest that each simulator
-//! allows.
+//! The work on other simulators: two hosts, and one packet for each message. Latency is the smallest that
+//! each simulator allows.
 
 use std::net::SocketAddr;
 use std::time::Duration;

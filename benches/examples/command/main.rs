@@ -1,9 +1,11 @@
-//! The figures of the command `cluster` with an unmodified Node.js server: requests lost in reloads, memory, time to start, and
-//! throughput; beside PM2, beside Node's own cluster, or beside the program alone, in the same run.
+//! The figures of the command `cluster` with an unmodified Node.js server: requests lost in reloads, memory,
+//! time to start, and throughput; beside PM2, beside Node's own cluster, or beside the program alone, in the
+//! same run.
 //!
-//! `cargo build --release -p cluster-cli`, then `cargo run --release -p cluster-benches --example command -- --help`. Needs
-//! `node`, for load `wrk` (Debian: `apt-get install wrk`), and for PM2 `npm`. Each case prints a table in Markdown, and
-//! progress on standard error.
+//! `cargo build --release -p cluster-cli`, then
+//! `cargo run --release -p cluster-benches --example command -- --help`. Needs `node`, for load `wrk`
+//! (Debian: `apt-get install wrk`), and for PM2 `npm`. Each case prints a table in Markdown, and progress on
+//! standard error.
 
 mod memory;
 mod pm2;
@@ -44,11 +46,14 @@ struct Programs {
 
 #[derive(Subcommand)]
 enum Case {
-    /// Reload all the time under load, and count the requests without an answer: the command, then PM2. Fails if the command loses one.
+    /// Reload all the time under load, and count the requests without an answer: the command, then PM2. Fails
+    /// if the command loses one.
     Reload(Amount),
-    /// Upgrade all the time under load, and count the requests without an answer. Fails if a request is lost or refused.
+    /// Upgrade all the time under load, and count the requests without an answer. Fails if a request is lost
+    /// or refused.
     Upgrade(Amount),
-    /// Print the memory of the command and of PM2's daemon after a load. Fails if the command has more than 10 MiB.
+    /// Print the memory of the command and of PM2's daemon after a load. Fails if the command has more than
+    /// 10 MiB.
     Memory {
         #[arg(long, default_value_t = 4)]
         workers: u32,

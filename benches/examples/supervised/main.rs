@@ -1,7 +1,8 @@
-//! A supervised server under load: the requests lost during reloads, during failing reloads and while workers are
-//! killed; the pause after a crash; and the memory of the primary.
+//! A supervised server under load: the requests lost during reloads, during failing reloads and while workers
+//! are killed; the pause after a crash; and the memory of the primary.
 //!
-//! `cargo run --release -p cluster-benches --example supervised -- reload` needs `wrk` (Debian: `apt-get install wrk`).
+//! `cargo run --release -p cluster-benches --example supervised -- reload` needs `wrk` (Debian:
+//! `apt-get install wrk`).
 
 mod measurement;
 mod server;

@@ -180,8 +180,8 @@ async fn kill_and_count(worker: Pid, port: u16) -> anyhow::Result<u64> {
     Ok(accepted)
 }
 
-/// Compares the pause after a crash with the time of a start without a cluster, in turn: for the server of this program, and for
-/// a server in Node.js.
+/// Compares the pause after a crash with the time of a start without a cluster, in turn: for the server of
+/// this program, and for a server in Node.js.
 pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
     let node = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/supervised/server.cjs");
     println!("| | start by itself | crash to the next worker that listens | ratio |\n|---|---|---|---|");

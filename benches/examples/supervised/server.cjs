@@ -1,4 +1,5 @@
-// The same server for Node.js: a worker sends the number of its process, a program without a cluster prints a line.
+// The same server for Node.js: a worker sends the number of its process, a program without a cluster prints a
+// line.
 const server = require('node:http').createServer((request, response) => response.end('hello'));
 process.send?.(process.pid);
 server.listen(0, '127.0.0.1', () => {

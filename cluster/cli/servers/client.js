@@ -1,6 +1,6 @@
 'use strict';
-// Clients of the servers. Each asks without a pause until the standard input ends, then the number of lost requests is
-// printed, and the process id of the last answer.
+// Clients of the servers. Each asks without a pause until the standard input ends, then the number of lost
+// requests is printed, and the process id of the last answer.
 
 const http = require('node:http');
 const https = require('node:https');

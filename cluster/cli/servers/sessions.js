@@ -1,8 +1,8 @@
 'use strict';
-// Clients of socket.io with the default transports, at addresses of their own. A session begins with long polling, each request
-// on a connection of its own, upgrades to a WebSocket, and ends. A client opens session after session until the standard input
-// ends. A message is repeated until it is acknowledged; `lost` counts messages that never were, `failed` the failed requests and
-// connections.
+// Clients of socket.io with the default transports, at addresses of their own. A session begins with long
+// polling, each request on a connection of its own, upgrades to a WebSocket, and ends. A client opens session
+// after session until the standard input ends. A message is repeated until it is acknowledged; `lost` counts
+// messages that never were, `failed` the failed requests and connections.
 
 const http = require('node:http');
 const { io } = require('socket.io-client');

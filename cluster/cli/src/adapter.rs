@@ -1,9 +1,10 @@
-//! The worker process of a foreign program: a program without knowledge of clusters. The adapter inherits the listening sockets, starts the program as
-//! a child, reports when the program is ready, and sends a signal when the program is to end.
+//! The worker process of a foreign program: a program without knowledge of clusters. The adapter inherits the
+//! listening sockets, starts the program as a child, reports when the program is ready, and sends a signal
+//! when the program is to end.
 //!
-//! The group of processes of a worker: the adapter, `cluster __exec` (later the program), and children of the program.
-//! The supervisor's SIGKILL ends the group. The program gets SIGKILL when the adapter dies, and the adapter ends the program when
-//! the primary dies.
+//! The group of processes of a worker: the adapter, `cluster __exec` (later the program), and children of the
+//! program. The supervisor's SIGKILL ends the group. The program gets SIGKILL when the adapter dies, and the
+//! adapter ends the program when the primary dies.
 
 use std::ffi::OsString;
 use std::os::unix::process::{ExitStatusExt, parent_id};

@@ -196,7 +196,8 @@ const NOT_FOR_CHECK: [&str; 16] = [
     "control",
 ];
 
-/// The command line, as shown by the help. A command accepts the settings of `run` also where the help leaves them out.
+/// The command line, as shown by the help. A command accepts the settings of `run` also where the help leaves
+/// them out.
 fn command() -> clap::Command {
     Arguments::command()
         .mut_subcommand("run", |run| run.mut_args(with_heading))

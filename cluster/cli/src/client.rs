@@ -152,8 +152,8 @@ async fn await_end(
     }
 }
 
-/// A request and the replies. An upgrade of the service ends the connection: then a request without an answer is sent again, and a
-/// request of records continues after the last record.
+/// A request and the replies. An upgrade of the service ends the connection: then a request without an answer
+/// is sent again, and a request of records continues after the last record.
 struct Exchange<'a> {
     target: &'a Target,
     request: Request,

@@ -205,7 +205,8 @@ impl Feed {
     }
 }
 
-/// The time now, in the form of RFC 3339: for people. The wall clock jumps, so no decision depends on this time.
+/// The time now, in the form of RFC 3339: for people. The wall clock jumps, so no decision depends on this
+/// time.
 #[expect(clippy::disallowed_methods, reason = "a printed time")]
 pub(crate) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()

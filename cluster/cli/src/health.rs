@@ -62,7 +62,8 @@ fn routes(service: Arc<Service>) -> Router {
     routes.route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(service)
 }
 
-/// Answers until the future is dropped. Beyond the bound of connections the oldest is closed: idle peers keep no new peer out.
+/// Answers until the future is dropped. Beyond the bound of connections the oldest is closed: idle peers keep
+/// no new peer out.
 async fn serve(listener: TcpListener, routes: Router) {
     let mut open = VecDeque::new();
     loop {

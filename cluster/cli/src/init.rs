@@ -45,8 +45,8 @@ pub(crate) struct InitArguments {
     #[command(flatten)]
     pub(crate) options: Options,
 
-    /// The program and its arguments, as for `cluster run`. Settings of `cluster run`, such as `--workers 4`, may precede the program
-    /// and are written to `cluster.toml`.
+    /// The program and its arguments, as for `cluster run`. Settings of `cluster run`, such as `--workers 4`,
+    /// may precede the program and are written to `cluster.toml`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }

@@ -1,6 +1,6 @@
-//! The figures of a service in the text format of Prometheus. Events are counted at once; everything else is read at a
-//! scrape. Each scrape renders a new registry: no metric of a removed slot remains, and there is no global state. The order
-//! of the lines is the order of the names. An unknown value is absent.
+//! The figures of a service in the text format of Prometheus. Events are counted at once; everything else is
+//! read at a scrape. Each scrape renders a new registry: no metric of a removed slot remains, and there is no
+//! global state. The order of the lines is the order of the names. An unknown value is absent.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -185,8 +185,8 @@ fn name(reason: &RestartReason) -> &'static str {
     }
 }
 
-/// The connections of the primary. Nothing is recorded while all connections pass the primary by: of foreign programs, and
-/// under the shared policy.
+/// The connections of the primary. Nothing is recorded while all connections pass the primary by: of foreign
+/// programs, and under the shared policy.
 fn record_connections(
     scrape: &Scrape,
     slots: &[SlotStatus],

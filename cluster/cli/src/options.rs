@@ -45,8 +45,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum, env = "CLUSTER_POLICY")]
     pub(crate) policy: Option<Policy>,
 
-    /// Listen on an address for a foreign program, without knowledge of clusters: each worker inherits the socket, as from systemd
-    /// (`LISTEN_FDS`), and `{fd}` in an argument becomes the number. Repeatable.
+    /// Listen on an address for a foreign program, without knowledge of clusters: each worker inherits the
+    /// socket, as from systemd (`LISTEN_FDS`), and `{fd}` in an argument becomes the number. Repeatable.
     #[arg(long, value_name = "[NAME=]ADDR", env = "CLUSTER_LISTEN", value_delimiter = ',')]
     pub(crate) listen: Option<Vec<Listen>>,
 
@@ -54,9 +54,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIGNAL", env = "CLUSTER_STOP_SIGNAL")]
     pub(crate) stop_signal: Option<StopSignal>,
 
-    /// A worker is ready when listening on a port, when online, or after a message of this text [default: listening]. A
-    /// foreign program: when accepting connections [default with `--listen`], when started, by `sd_notify`, or when
-    /// a request is answered.
+    /// A worker is ready when listening on a port, when online, or after a message of this text [default:
+    /// listening]. A foreign program: when accepting connections [default with `--listen`], when started, by
+    /// `sd_notify`, or when a request is answered.
     #[arg(
         long,
         value_name = "listening|online|message:TEXT|accepting|started|notify|http:/PATH",
@@ -92,7 +92,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", env = "CLUSTER_MAX_UNAVAILABLE")]
     pub(crate) max_unavailable: Option<u32>,
 
-    /// The time of an old worker for answers with `Connection: close`, before the request to exit [default: 500ms].
+    /// The time of an old worker for answers with `Connection: close`, before the request to exit [default:
+    /// 500ms].
     #[arg(long, value_name = "TIME", env = "CLUSTER_LAME_DUCK")]
     pub(crate) lame_duck: Option<Time>,
 

@@ -1,5 +1,5 @@
-//! The output of the workers: read line by line, and written by a separate thread. A slow reader never blocks a
-//! worker: lines beyond a bound are dropped, and a line has the number of lost lines.
+//! The output of the workers: read line by line, and written by a separate thread. A slow reader never blocks
+//! a worker: lines beyond a bound are dropped, and a line has the number of lost lines.
 
 use std::fs::File;
 use std::io;
@@ -29,7 +29,8 @@ const LONGEST_LINE: usize = 16 << 10;
 /// The bytes of a read.
 const CHUNK: usize = 8 << 10;
 
-/// The longest wait for the last lines: a process may hold a pipe of an exited worker open, and the reader may be stuck.
+/// The longest wait for the last lines: a process may hold a pipe of an exited worker open, and the reader
+/// may be stuck.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The output of all workers.
@@ -46,7 +47,8 @@ pub(crate) struct Output {
 /// The pipes of running readers.
 type OpenPipes = Arc<Mutex<Vec<Weak<OpenPipe>>>>;
 
-/// A pipe, and the bytes of a line without an end. At each await of a reader, every other byte is in the kernel.
+/// A pipe, and the bytes of a line without an end. At each await of a reader, every other byte is in the
+/// kernel.
 #[derive(Debug)]
 struct OpenPipe {
     stream: UnixStream,

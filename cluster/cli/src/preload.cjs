@@ -1,8 +1,9 @@
 'use strict';
-// The command `cluster` loads this file before a Node.js program, by `--require` in `NODE_OPTIONS`: Node.js 18 and later.
-// A worker answers pings and requests for statistics. As a lame duck, the worker asks clients to connect elsewhere, and
-// closes idle connections last. The program observes nothing else: no listener for its messages, no handle that keeps the
-// process running, no option in its children. Before the lame duck, no object of Node.js and of the program is changed.
+// The command `cluster` loads this file before a Node.js program, by `--require` in `NODE_OPTIONS`: Node.js
+// 18 and later. A worker answers pings and requests for statistics. As a lame duck, the worker asks clients
+// to connect elsewhere, and closes idle connections last. The program observes nothing else: no listener for
+// its messages, no handle that keeps the process running, no option in its children. Before the lame duck, no
+// object of Node.js and of the program is changed.
 
 // A thread, and a child of the program, have no channel to the primary.
 const isWorker = process.connected && require('node:cluster').isWorker;
@@ -101,8 +102,8 @@ function observe() {
   /** Idle connections are open until this time. */
   let closeAt = 0;
 
-  // Node.js calls the listeners of internal messages only for messages with a `cmd` that begins with `NODE_`, and
-  // ignores the messages of this file itself.
+  // Node.js calls the listeners of internal messages only for messages with a `cmd` that begins with `NODE_`,
+  // and ignores the messages of this file itself.
   process.on('internalMessage', (message) => {
     if (message.cmd === 'NODE_CLUSTER_PING') {
       reply({ cmd: 'NODE_CLUSTER_PONG', seq: message.seq, count: openSockets().length });

@@ -1,4 +1,5 @@
-//! The preload: Node.js loads this file of ours before an unmodified program, by `--require` in `NODE_OPTIONS`.
+//! The preload: Node.js loads this file of ours before an unmodified program, by `--require` in
+//! `NODE_OPTIONS`.
 
 use std::ffi::OsString;
 use std::fs;

@@ -133,8 +133,8 @@ fn listening(table: &str) -> Vec<TcpNetEntry> {
         .unwrap_or_default()
 }
 
-/// Whether a process below the process of the worker has a handler of a signal. The process of the worker is the adapter.
-/// `None`: unknown.
+/// Whether a process below the process of the worker has a handler of a signal. The process of the worker is
+/// the adapter. `None`: unknown.
 #[cfg(target_os = "linux")]
 pub(crate) fn handles(worker: WorkerId, signal: Signal) -> Option<bool> {
     let mut processes = of_worker(worker);

@@ -59,8 +59,8 @@ pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-/// Waits until the reader of standard output has closed the pipe. A file or a terminal has no such reader. The waiting thread ends
-/// with the process.
+/// Waits until the reader of standard output has closed the pipe. A file or a terminal has no such reader.
+/// The waiting thread ends with the process.
 pub(crate) async fn output_closed() {
     let (closed, wait) = oneshot::channel();
     thread::spawn(move || {

@@ -1,4 +1,5 @@
-//! The start of a new program after a hand-over: takes the service of the old program, and answers `cluster upgrade`.
+//! The start of a new program after a hand-over: takes the service of the old program, and answers
+//! `cluster upgrade`.
 
 use std::io;
 

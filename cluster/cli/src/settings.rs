@@ -21,8 +21,8 @@ use crate::units::{Size, Time, Workers};
 /// The time in which the restarts of `max-restarts` count.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
-/// The settings of the supervisor. `preload` is the file that Node.js loads before a program; `sockets` are inherited by a foreign
-/// program.
+/// The settings of the supervisor. `preload` is the file that Node.js loads before a program; `sockets` are
+/// inherited by a foreign program.
 ///
 /// # Errors
 /// The value of `ready` is unknown, or a directory of `PATH` has a colon in its name.
@@ -141,8 +141,8 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
     })
 }
 
-/// The options of a worker's start: a process group of its own, and pipes for the output.
-/// A signal of a terminal reaches the command alone, so workers need not ignore the signal: Node.js would need listeners,
+/// The options of a worker's start: a process group of its own, and pipes for the output. A signal of a
+/// terminal reaches the command alone, so workers need not ignore the signal: Node.js would need listeners,
 /// visible to the program, and SIGTERM would end no worker.
 fn spawn_options(
     options: &Options,

@@ -16,7 +16,8 @@ use crate::report::Coded;
 
 const EXTENSION: &str = "sock";
 
-/// The directory of this user's services: in `XDG_RUNTIME_DIR`, in `/run` for root, otherwise in the temporary directory.
+/// The directory of this user's services: in `XDG_RUNTIME_DIR`, in `/run` for root, otherwise in the
+/// temporary directory.
 pub(crate) fn directory() -> PathBuf {
     let user = geteuid();
     match env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
@@ -36,8 +37,8 @@ pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
     check(directory)
 }
 
-/// Checks that only this user can put a socket into the directory: in the temporary directory every user can make the directory, or
-/// a link to a directory, first.
+/// Checks that only this user can put a socket into the directory: in the temporary directory every user can
+/// make the directory, or a link to a directory, first.
 fn check(directory: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(directory)?;
     let owners = [fs::symlink_metadata(directory)?.uid(), metadata.uid()];

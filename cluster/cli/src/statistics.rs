@@ -1,5 +1,5 @@
-//! The statistics of Node.js workers: the preload answers requests, and a worker without requests measures nothing. A status
-//! has the answers to the requests of the status before.
+//! The statistics of Node.js workers: the preload answers requests, and a worker without requests measures
+//! nothing. A status has the answers to the requests of the status before.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,8 +14,8 @@ const REQUEST: &str = "NODE_CLUSTER_STATS";
 /// The name of the answer.
 const ANSWER: &str = "CLUSTER_STATS";
 
-/// The statistics of a worker since the answer before. Times are in milliseconds, sizes in bytes. The preload writes the
-/// names of JavaScript.
+/// The statistics of a worker since the answer before. Times are in milliseconds, sizes in bytes. The preload
+/// writes the names of JavaScript.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Statistics {
     /// Open connections.

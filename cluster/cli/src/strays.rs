@@ -1,7 +1,8 @@
-//! Strays: processes of a foreign program that have left its process group, such as daemons. A stray would hold the listening
-//! socket after the exit of the worker, and would serve with the old program.
+//! Strays: processes of a foreign program that have left its process group, such as daemons. A stray would
+//! hold the listening socket after the exit of the worker, and would serve with the old program.
 //!
-//! The service is a subreaper: strays become children of the service. The variable `CLUSTER_WORKER` identifies them.
+//! The service is a subreaper: strays become children of the service. The variable `CLUSTER_WORKER`
+//! identifies them.
 
 use cluster::{Event, Supervisor, SupervisorEvent};
 

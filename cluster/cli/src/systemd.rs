@@ -1,5 +1,5 @@
-//! The service manager: readiness, reloads, the watchdog and inherited sockets, by the protocols of systemd. Without the variables
-//! of systemd nothing happens.
+//! The service manager: readiness, reloads, the watchdog and inherited sockets, by the protocols of systemd.
+//! Without the variables of systemd nothing happens.
 
 use std::env;
 use std::net::SocketAddr;
@@ -43,8 +43,8 @@ pub(crate) fn activated() -> anyhow::Result<Vec<Activated>> {
         .collect()
 }
 
-/// The way to the service manager: a thread, because a service manager with a full queue blocks the writer. `None`: there is no
-/// service manager.
+/// The way to the service manager: a thread, because a service manager with a full queue blocks the writer.
+/// `None`: there is no service manager.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifications(Option<SyncSender<String>>);
 

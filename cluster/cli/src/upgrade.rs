@@ -1,5 +1,6 @@
-//! `cluster upgrade`: a running service continues with the present file of the command, in the same process. The old
-//! program tries the new program, and hands the service over; the new program takes the service, and answers the command.
+//! `cluster upgrade`: a running service continues with the present file of the command, in the same process.
+//! The old program tries the new program, and hands the service over; the new program takes the service, and
+//! answers the command.
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! Runs every service through a reload, with the command at the head of the program. The workers inherit the standard
-//! output, so the end of the output shows that no process remains.
+//! Runs every service through a reload, with the command at the head of the program. The workers inherit the
+//! standard output, so the end of the output shows that no process remains.
 
 use std::fs;
 use std::process::Stdio;

@@ -123,7 +123,8 @@ async fn removed() -> TestResult {
     Ok(())
 }
 
-/// A program that is missing or not executable ends `run` at the first try, with one line in the log and the path in the error.
+/// A program that is missing or not executable ends `run` at the first try, with one line in the log and the
+/// path in the error.
 async fn missing() -> TestResult {
     let directory = tempfile::tempdir()?;
     let text = directory.path().join("text");

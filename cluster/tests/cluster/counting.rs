@@ -1,5 +1,6 @@
-//! Passed connections. The server of a Node.js process counts a connection until the Rust process has closed the socket: Node
-//! workers under a Rust primary, and a Rust worker under a Node primary. Ignored without `node`.
+//! Passed connections. The server of a Node.js process counts a connection until the Rust process has closed
+//! the socket: Node workers under a Rust primary, and a Rust worker under a Node primary. Ignored without
+//! `node`.
 
 use std::io::{self, Write};
 
@@ -12,9 +13,9 @@ use serde_json::json;
 use super::node::{is_absent, leading, lines, script};
 use super::support::{TestResult, asynchronous, connect, message, port, rest, trial, until};
 
-/// Passes each connection of the server to the primary, and reports the server's counts. The answer to `close` is the count
-/// after `server.close`: by then the primary has read the question of the close, too. Until the server has closed, Node
-/// counts one connection more.
+/// Passes each connection of the server to the primary, and reports the server's counts. The answer to
+/// `close` is the count after `server.close`: by then the primary has read the question of the close, too.
+/// Until the server has closed, Node counts one connection more.
 const WORKER: &str = "
     const server = require('net').createServer((connection) => process.send('passed', connection));
     const count = (of) => server.getConnections((error, count) => process.send({ of, count }));
@@ -25,8 +26,9 @@ const WORKER: &str = "
     server.listen(0, '127.0.0.1');
 ";
 
-/// Passes three connections to the worker. The worker releases one connection after another, and after each release
-/// the server counts. The server closes while two connections are open: afterwards Node counts one connection more.
+/// Passes three connections to the worker. The worker releases one connection after another, and after each
+/// release the server counts. The server closes while two connections are open: afterwards Node counts one
+/// connection more.
 const PRIMARY: &str = "
     setTimeout(() => { console.log('no end in time'); process.exit(9); }, 20000).unref();
     const [cluster, net] = [require('cluster'), require('net')];
@@ -54,7 +56,8 @@ const PRIMARY: &str = "
     worker.on('online', () => server.listen(0, '127.0.0.1', connect));
 ";
 
-/// A Node worker with the behaviour of the program `hold sockets`: the output of the primary must be the same.
+/// A Node worker with the behaviour of the program `hold sockets`: the output of the primary must be the
+/// same.
 const HOLDING: &str = "
     const held = [];
     process.on('message', (message, socket) => {

@@ -1,4 +1,5 @@
-//! Every accepted message arrives, for each way of holding the worker when `main` returns, on either kind of runtime.
+//! Every accepted message arrives, for each way of holding the worker when `main` returns, on either kind of
+//! runtime.
 
 use std::io;
 use std::net::TcpListener;

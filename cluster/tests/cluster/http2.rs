@@ -77,8 +77,9 @@ async fn complete(
     Ok(String::from_utf8(text)?)
 }
 
-/// The connection receives GOAWAY at the start of the lame duck, an open stream is answered by the old worker, and a new
-/// connection is answered. Idle connections of these workers are not closed: the reload and the shutdown end by GOAWAY alone.
+/// The connection receives GOAWAY at the start of the lame duck, an open stream is answered by the old
+/// worker, and a new connection is answered. Idle connections of these workers are not closed: the reload and
+/// the shutdown end by GOAWAY alone.
 async fn reload() -> TestResult {
     let running = start(settings(&["serve streams"])).await?;
     let mut client = Client::connect(running.port).await?;

@@ -15,8 +15,8 @@ use tokio::io::AsyncReadExt;
 use super::node::is_absent;
 use super::support::{TestResult, asynchronous, fork, message, output, primary, primary_of, rest, until};
 
-/// A user, a group, and supplementary groups of the primary. No worker with another user or group may have the supplementary
-/// groups.
+/// A user, a group, and supplementary groups of the primary. No worker with another user or group may have
+/// the supplementary groups.
 const NOBODY_USER: u32 = 65_534;
 const OTHER_USER: u32 = 1_234;
 const PRIVILEGED: u32 = 4_242;

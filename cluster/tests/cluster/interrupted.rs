@@ -26,7 +26,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect()
 }
 
-/// Every second call fails with EINTR, in the primary and in the workers. The inner test has a bound for each wait.
+/// Every second call fails with EINTR, in the primary and in the workers. The inner test has a bound for each
+/// wait.
 fn interrupted(calls: &str, inner: &str) -> TestResult {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);

@@ -54,8 +54,8 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
     Ok(Pid::from_raw(i32::try_from(pid)?))
 }
 
-/// Waits for the end of a process that is no child. The kernel ends a killed process soon, without an event for this
-/// process.
+/// Waits for the end of a process that is no child. The kernel ends a killed process soon, without an event
+/// for this process.
 pub(crate) async fn gone(process: Pid) -> TestResult {
     let ended = async {
         while is_running(process) {
@@ -121,7 +121,8 @@ async fn ended() -> TestResult {
     Ok(())
 }
 
-/// Waits for the exit, then for the events until the worker is forgotten, while the clock advances automatically.
+/// Waits for the exit, then for the events until the worker is forgotten, while the clock advances
+/// automatically.
 async fn events_of_retained_channel(primary: &mut Primary, worker: WorkerId) -> TestResult {
     let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
     until(primary, |event| *event == exit).await?;
@@ -149,8 +150,8 @@ async fn group_given_up() -> TestResult {
     gone(child).await
 }
 
-/// A subreaper, as a process with the id 1, gets the child of a worker that has exited. The statuses of the worker and of a child
-/// of the program are not taken.
+/// A subreaper, as a process with the id 1, gets the child of a worker that has exited. The statuses of the
+/// worker and of a child of the program are not taken.
 #[cfg(target_os = "linux")]
 async fn reaped() -> TestResult {
     nix::sys::prctl::set_child_subreaper(true)?;

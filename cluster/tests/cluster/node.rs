@@ -250,8 +250,8 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     Ok(())
 }
 
-/// A worker that listens and disconnects in the same tick exits. On Node 26 the worker does not exit if the answer to the
-/// query precedes the answer to the disconnect.
+/// A worker that listens and disconnects in the same tick exits. On Node 26 the worker does not exit if the
+/// answer to the query precedes the answer to the disconnect.
 async fn listen_and_disconnect() -> TestResult {
     const WORKER: &str = "
         require('net').createServer().listen(0, '127.0.0.1');

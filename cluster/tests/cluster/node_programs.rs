@@ -1,5 +1,5 @@
-//! Node.js programs under a Rust primary: TLS sessions resumed by any worker, and texts for `node -e`. Ignored without
-//! `node`.
+//! Node.js programs under a Rust primary: TLS sessions resumed by any worker, and texts for `node -e`.
+//! Ignored without `node`.
 
 use std::fs;
 use std::process::{Command, Stdio};

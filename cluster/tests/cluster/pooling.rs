@@ -1,4 +1,5 @@
-//! A task pool over real processes: results, deaths, cancellation, back-pressure, reload and shutdown; and Node workers.
+//! A task pool over real processes: results, deaths, cancellation, back-pressure, reload and shutdown; and
+//! Node workers.
 
 use std::path::Path;
 use std::time::Duration;
@@ -194,8 +195,8 @@ async fn fatal_task() -> TestResult {
     end(pool).await
 }
 
-/// A cancelled task in the queue never starts; the worker of a cancelled running task receives the next task after
-/// the reply.
+/// A cancelled task in the queue never starts; the worker of a cancelled running task receives the next task
+/// after the reply.
 async fn cancelled() -> TestResult {
     let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
     let (first, running) = holding.start(&pool).await?;
@@ -211,7 +212,8 @@ async fn cancelled() -> TestResult {
     end(pool).await
 }
 
-/// The killed worker is replaced at once, and the exit does not count as a restart: here no restart is permitted.
+/// The killed worker is replaced at once, and the exit does not count as a restart: here no restart is
+/// permitted.
 async fn cancelled_by_kill() -> TestResult {
     let settings = blocking(1)
         .cancel(CancelRunning::Kill)
@@ -299,8 +301,9 @@ async fn thousands() -> TestResult {
     end(pool).await
 }
 
-/// A task longer than the limit is not sent, a result longer than the limit of the worker is an error of the worker,
-/// and a result longer than the limit of the primary ends the worker. Every other task has its result.
+/// A task longer than the limit is not sent, a result longer than the limit of the worker is an error of the
+/// worker, and a result longer than the limit of the primary ends the worker. Every other task has its
+/// result.
 async fn oversized() -> TestResult {
     const LIMIT: usize = 1 << 20;
     let spawn = SpawnOptions::new().args([SUPERVISED, "serve blocking tasks"]);

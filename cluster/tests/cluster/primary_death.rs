@@ -21,7 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A worker is the primary of a program without a channel, and is killed. Without the signal the program continues.
+/// A worker is the primary of a program without a channel, and is killed. Without the signal the program
+/// continues.
 async fn death() -> TestResult {
     for program in ["lead a program with a death signal", "lead a program"] {
         let mut primary = primary()?;

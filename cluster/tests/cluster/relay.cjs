@@ -1,6 +1,6 @@
-// The values of the relay tests. As a worker named by ROLE: `a` sends every value, `b` reports the received values.
-// As a primary with the argument `relay`: forwards the values of `a`, as Node does; with `echo`: sends every value to
-// a worker in Rust.
+// The values of the relay tests. As a worker named by ROLE: `a` sends every value, `b` reports the received
+// values. As a primary with the argument `relay`: forwards the values of `a`, as Node does; with `echo`:
+// sends every value to a worker in Rust.
 'use strict';
 const cluster = require('cluster');
 const { inspect } = require('util');

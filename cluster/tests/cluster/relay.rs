@@ -1,5 +1,6 @@
-//! Forwarded messages, in both serializations: from Node worker to Node worker our primary delivers the same values as Node's
-//! primary, and our worker under Node's primary returns equal values. The values are in `relay.cjs`. Ignored without `node`.
+//! Forwarded messages, in both serializations: from Node worker to Node worker our primary delivers the same
+//! values as Node's primary, and our worker under Node's primary returns equal values. The values are in
+//! `relay.cjs`. Ignored without `node`.
 
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(is_absent())).collect()
 }
 
-/// A worker sends every value, the primary forwards the messages to a second worker, and the second worker reports the
-/// values.
+/// A worker sends every value, the primary forwards the messages to a second worker, and the second worker
+/// reports the values.
 async fn relay(serialization: Serialization, name: &str) -> TestResult {
     let ours = reported(serialization).await?;
     let nodes = lines(SCRIPT, &["relay".as_ref(), name.as_ref()])?;

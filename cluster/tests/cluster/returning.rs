@@ -1,5 +1,5 @@
-//! A worker ends when `main` returns: destructors run, the rest of a disconnect happens, and a deadline ends a
-//! process without a primary.
+//! A worker ends when `main` returns: destructors run, the rest of a disconnect happens, and a deadline ends
+//! a process without a primary.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -130,7 +130,8 @@ async fn report() -> TestResult {
     Ok(())
 }
 
-/// The channel is closed as requested, and `main` does not return. After the close, the clock advances automatically.
+/// The channel is closed as requested, and `main` does not return. After the close, the clock advances
+/// automatically.
 async fn stays() -> TestResult {
     let mut primary = primary()?;
     let (worker, _witness) = start(&mut primary, "never return")?;
@@ -206,8 +207,8 @@ async fn application() -> TestResult {
     Ok(())
 }
 
-/// An idle connection is closed after the first time, and an unanswered request is cut off after both. The clock of the worker
-/// advances automatically.
+/// An idle connection is closed after the first time, and an unanswered request is cut off after both. The
+/// clock of the worker advances automatically.
 async fn times_of_drain() -> TestResult {
     for (path, seconds) in [("/", 5), ("/pending", 12)] {
         let mut primary = primary()?;

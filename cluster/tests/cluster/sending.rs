@@ -1,4 +1,5 @@
-//! Accepted messages arrive: both sides send more than fits, and a process ends in every way while the peer is busy.
+//! Accepted messages arrive: both sides send more than fits, and a process ends in every way while the peer
+//! is busy.
 
 use std::io;
 use std::net::TcpListener;

@@ -257,7 +257,8 @@ async fn drains() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// With and without `keep_listening`, while a worker still has a connection: no worker would serve later clients.
+/// With and without `keep_listening`, while a worker still has a connection: no worker would serve later
+/// clients.
 async fn refuses_later_clients() -> TestResult {
     for keep_listening in [false, true] {
         let mut primary = Primary::new(Settings { keep_listening, ..Settings::default() })?;
@@ -282,7 +283,8 @@ async fn refuses_later_clients() -> TestResult {
     Ok(())
 }
 
-/// As in the callback of Node's `listen`: a command of the program at once precedes the report of the listener.
+/// As in the callback of Node's `listen`: a command of the program at once precedes the report of the
+/// listener.
 async fn leaves_at_once() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "leave when listening");
@@ -346,8 +348,8 @@ async fn starving_does_not_spin() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Each connection is closed while the next cannot be accepted: the worker tries again at each close. If each failure cost a
-/// tenth of a second, the clients would take longer than the deadline.
+/// Each connection is closed while the next cannot be accepted: the worker tries again at each close. If each
+/// failure cost a tenth of a second, the clients would take longer than the deadline.
 async fn one_descriptor() -> TestResult {
     const CLIENTS: usize = 40;
     const DEADLINE: Duration = Duration::from_secs(3);

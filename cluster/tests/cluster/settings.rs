@@ -218,7 +218,8 @@ async fn arguments() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// A variable of one fork replaces the variable of the options; the worker also has the variables of the primary.
+/// A variable of one fork replaces the variable of the options; the worker also has the variables of the
+/// primary.
 async fn variables() -> TestResult {
     let options = SpawnOptions::new().env([("ONE", "1"), ("TWO", "2")]).silent(true);
     let mut primary = shell("echo $ONE $TWO ${PATH:+path}", options)?;

@@ -43,7 +43,8 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
     Ok(Pid::from_raw(pid.try_into()?))
 }
 
-/// Sends the five signals and a message, and returns the answer. The kernel delivers a signal before the process runs again.
+/// Sends the five signals and a message, and returns the answer. The kernel delivers a signal before the
+/// process runs again.
 async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed> {
     for signal in GROUP.into_iter().chain(STOPPING) {
         kill(pid(primary, worker)?, signal)?;

@@ -1,4 +1,5 @@
-//! A primary as a separate process: with the process id 1, killed, or with a replaced program. And a stopped worker.
+//! A primary as a separate process: with the process id 1, killed, or with a replaced program. And a stopped
+//! worker.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -205,8 +206,8 @@ fn unhandled() -> TestResult {
     inside.into_iter().try_for_each(gone)
 }
 
-/// A reload starts the new program at the path. Without a file the reload is abandoned with the path in the error, and the old workers
-/// serve.
+/// A reload starts the new program at the path. Without a file the reload is abandoned with the path in the
+/// error, and the old workers serve.
 fn replaced() -> TestResult {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let [program, next] = ["program", "next"].map(|name| directory.path().join(name));
@@ -241,8 +242,8 @@ fn write_script(path: &Path, text: &str) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// The port is free at once. The workers end: by the signal at the death of the parent, or because the channel is closed. The
-/// signal reaches direct children alone: the child of a worker continues.
+/// The port is free at once. The workers end: by the signal at the death of the parent, or because the
+/// channel is closed. The signal reaches direct children alone: the child of a worker continues.
 fn killed() -> TestResult {
     for program in ["supervise groups", "supervise"] {
         let mut supervisor =
@@ -286,7 +287,8 @@ fn killed_with_task() -> TestResult {
     Ok(())
 }
 
-/// The old worker is stopped when the successor is ready: SIGTERM has no effect, and SIGKILL ends the worker and the reload.
+/// The old worker is stopped when the successor is ready: SIGTERM has no effect, and SIGKILL ends the worker
+/// and the reload.
 async fn stopped() -> TestResult {
     let short = Duration::from_millis(50);
     let mut supervisor =

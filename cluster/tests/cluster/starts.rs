@@ -1,4 +1,5 @@
-//! The path of a worker's program, and the exit status, independent of the program that has started the primary.
+//! The path of a worker's program, and the exit status, independent of the program that has started the
+//! primary.
 
 use std::fs;
 use std::io;

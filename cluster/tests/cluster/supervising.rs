@@ -1,4 +1,5 @@
-//! A supervisor over real processes: reload, scale, restart, shutdown and signals, by handles and from outside.
+//! A supervisor over real processes: reload, scale, restart, shutdown and signals, by handles and from
+//! outside.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -211,8 +212,8 @@ async fn shutdown() -> TestResult {
     Ok(())
 }
 
-/// SIGTERM and SIGINT right after the first SIGTERM, as of `timeout(1)`, signal no worker: the open connection keeps the
-/// worker.
+/// SIGTERM and SIGINT right after the first SIGTERM, as of `timeout(1)`, signal no worker: the open
+/// connection keeps the worker.
 async fn repeated_signal() -> TestResult {
     let log = Log::default();
     let writer = log.clone();
@@ -255,8 +256,8 @@ async fn repeated_signal() -> TestResult {
     Ok(end?)
 }
 
-/// The counts of the slots are the numbers of answered connections, by the slot that has answered. A successor begins
-/// at zero.
+/// The counts of the slots are the numbers of answered connections, by the slot that has answered. A
+/// successor begins at zero.
 async fn owned() -> TestResult {
     let running = start(settings(&["serve the slot"])).await?;
     let mut answers = Vec::new();
@@ -306,8 +307,8 @@ async fn never_listens() -> TestResult {
     Ok(())
 }
 
-/// No slot gets a worker again: `run` ends. The last slot is suspended after the supervisor has given up, or by the restart
-/// policy.
+/// No slot gets a worker again: `run` ends. The last slot is suspended after the supervisor has given up, or
+/// by the restart policy.
 async fn suspended() -> TestResult {
     let failing = settings(&["exit when ready"]).intensity(2, Duration::from_mins(1));
     let error = timeout(TIMEOUT, Supervisor::new(failing)?.run()).await?.err().ok_or("no error")?;
@@ -331,8 +332,9 @@ async fn signals() -> TestResult {
     Ok(())
 }
 
-/// A worker dies, a reload replaces both, and a shutdown ends them: of each worker one `fork`, `online`, `listening`, and then
-/// one `disconnect` and one `exit`, in either order. The ids ascend, and the end of all channels is last.
+/// A worker dies, a reload replaces both, and a shutdown ends them: of each worker one `fork`, `online`,
+/// `listening`, and then one `disconnect` and one `exit`, in either order. The ids ascend, and the end of all
+/// channels is last.
 async fn order_of_events() -> TestResult {
     let settings = settings(&["serve the slot"]).lame_duck(Duration::from_millis(10));
     let mut supervisor = Supervisor::new(settings)?;

@@ -37,7 +37,8 @@ pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'stat
     })
 }
 
-/// Ends this program after the bound of the test: a test without an end is a failure, not a wait of the reader.
+/// Ends this program after the bound of the test: a test without an end is a failure, not a wait of the
+/// reader.
 fn bounded(test: impl FnOnce() -> TestResult) -> TestResult {
     let (ended, end) = mpsc::channel::<()>();
     let watch = thread::spawn(move || {
@@ -169,8 +170,8 @@ pub(crate) async fn message(primary: &mut Primary) -> Result<Value, Failed> {
     }
 }
 
-/// Runs the primary until a task with a remote has ended, and returns the events as well. A test that awaits the task alone
-/// may hang, because the task waits for the primary.
+/// Runs the primary until a task with a remote has ended, and returns the events as well. A test that awaits
+/// the task alone may hang, because the task waits for the primary.
 pub(crate) async fn drive<T>(
     primary: &mut Primary,
     mut task: JoinHandle<T>,

@@ -1,4 +1,5 @@
-//! Link-local addresses (in a zone), at an interface in a new network namespace. Ignored where no namespace can be made.
+//! Link-local addresses (in a zone), at an interface in a new network namespace. Ignored where no namespace
+//! can be made.
 
 use std::ffi::OsStr;
 use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};

@@ -1,5 +1,5 @@
-//! Runs every example as documented in the head of the file, and checks that no process remains: the workers inherit the
-//! standard output, and the output ends with the last worker. The library is tested elsewhere.
+//! Runs every example as documented in the head of the file, and checks that no process remains: the workers
+//! inherit the standard output, and the output ends with the last worker. The library is tested elsewhere.
 
 mod load;
 mod tasks;
@@ -25,7 +25,8 @@ struct Example {
     lines: io::Lines<BufReader<ChildStdout>>,
 }
 
-/// After a failed test few processes remain: the workers end with the primary, except disconnecting workers that still serve.
+/// After a failed test few processes remain: the workers end with the primary, except disconnecting workers
+/// that still serve.
 impl Drop for Example {
     fn drop(&mut self) {
         // Usually the example has ended.
@@ -163,8 +164,8 @@ fn answering_process(port: u16) -> Result<String, Box<dyn Error>> {
     Ok(answer.trim_end().rsplit(' ').next().ok_or("no number")?.to_owned())
 }
 
-/// No request fails during a reload, and the number of workers is unchanged afterwards. Each client sends a request at once:
-/// a reload closes connections after an idle second.
+/// No request fails during a reload, and the number of workers is unchanged afterwards. Each client sends a
+/// request at once: a reload closes connections after an idle second.
 #[test]
 fn http_reload_replaces_all_workers() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;

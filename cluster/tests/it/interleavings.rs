@@ -1,5 +1,5 @@
-//! Every interleaving of the driver and the takers of a worker's inbox, tried by loom on the same file as in the library. The
-//! contents of the inbox are tested in the driver.
+//! Every interleaving of the driver and the takers of a worker's inbox, tried by loom on the same file as in
+//! the library. The contents of the inbox are tested in the driver.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -131,7 +131,8 @@ fn events_precede_the_end() {
     });
 }
 
-/// A thread that waits for a future. Only a wake wakes the thread: loom reports a forgotten wake as a deadlock.
+/// A thread that waits for a future. Only a wake wakes the thread: loom reports a forgotten wake as a
+/// deadlock.
 struct Sleeper(Thread);
 
 impl Wake for Sleeper {

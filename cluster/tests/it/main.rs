@@ -1,5 +1,5 @@
-//! The integration tests in the harness of Rust: the examples, and the interleavings of the inbox. The tests of the library
-//! are in `tests/cluster.rs`, because its processes start themselves as workers.
+//! The integration tests in the harness of Rust: the examples, and the interleavings of the inbox. The tests
+//! of the library are in `tests/cluster.rs`, because its processes start themselves as workers.
 
 mod examples;
 mod interleavings;

@@ -1,5 +1,5 @@
-//! One client: a connection, or a socket for datagrams, that performs actions and reports observations. The client
-//! decides nothing.
+//! One client: a connection, or a socket for datagrams, that performs actions and reports observations. The
+//! client decides nothing.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -72,8 +72,8 @@ impl Client {
         Ok(())
     }
 
-    /// Runs until the connection is over, and returns how the connection ended: `None` if the client has reset the
-    /// connection.
+    /// Runs until the connection is over, and returns how the connection ended: `None` if the client has
+    /// reset the connection.
     async fn converse<Stream: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut connection: Stream,

@@ -1,7 +1,7 @@
 //! Runs real processes: starts a primary, reads the lines of all processes, and plays the clients.
 //!
-//! Every process of a run inherits one pipe as standard output and writes lines there. The end of the pipe is the
-//! end of the run: no process is left. The language of the processes does not matter here.
+//! Every process of a run inherits one pipe as standard output and writes lines there. The end of the pipe is
+//! the end of the run: no process is left. The language of the processes does not matter here.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -35,8 +35,8 @@ const FOREIGN: [&str; 5] = [
     "NODE_OPTIONS",
 ];
 
-/// The limit of descriptors in a scenario that exhausts them: more than a process needs before, and few enough to
-/// exhaust quickly.
+/// The limit of descriptors in a scenario that exhausts them: more than a process needs before, and few
+/// enough to exhaust quickly.
 const FEW: u32 = 256;
 
 /// The start of a primary.

@@ -1,6 +1,6 @@
-//! Two runtimes in one cluster, to test each end of the wire against Node's other end: our primary with workers on
-//! live Node, and a primary on live Node with our workers. Each side plays its part as it does alone; only the
-//! executable of the workers is different.
+//! Two runtimes in one cluster, to test each end of the wire against Node's other end: our primary with
+//! workers on live Node, and a primary on live Node with our workers. Each side plays its part as it does
+//! alone; only the executable of the workers is different.
 
 use std::time::Duration;
 
@@ -36,8 +36,8 @@ impl Mixed {
         Mixed { primary, unix, node }
     }
 
-    /// The name, primary first: `unix with workers on node v20.20.2`. Exceptions for a primary's runtime match it,
-    /// too.
+    /// The name, primary first: `unix with workers on node v20.20.2`. Exceptions for a primary's runtime
+    /// match it, too.
     pub fn name(&self) -> String {
         let node = self.node.name();
         match self.primary {

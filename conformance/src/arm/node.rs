@@ -80,8 +80,8 @@ impl Runtime {
         Launch { program: self.program.clone().into(), args, env, files: vec![RECORDER] }
     }
 
-    /// Runs a scenario `runs` times under a load and adds the traces to the fixture. `progress` is called after
-    /// each run.
+    /// Runs a scenario `runs` times under a load and adds the traces to the fixture. `progress` is called
+    /// after each run.
     ///
     /// # Errors
     ///

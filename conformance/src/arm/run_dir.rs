@@ -1,7 +1,9 @@
-//! The directory of a run, and observations of its files and servers from outside. Removed at the end of the run.
+//! The directory of a run, and observations of its files and servers from outside. Removed at the end of the
+//! run.
 //!
-//! The absolute path of the directory exceeds the longest address of a Unix socket, so every scenario with a path tests
-//! relative addresses: the processes run inside the directory, and clients reach the files by the descriptor of the directory.
+//! The absolute path of the directory exceeds the longest address of a Unix socket, so every scenario with a
+//! path tests relative addresses: the processes run inside the directory, and clients reach the files by the
+//! descriptor of the directory.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -65,8 +67,8 @@ impl RunDir {
         Path::new("/proc/self/fd").join(self.opened.as_raw_fd().to_string()).join(name)
     }
 
-    /// The mode of a server's path, without the bits to execute, which mean nothing for a socket; `None` without a
-    /// path.
+    /// The mode of a server's path, without the bits to execute, which mean nothing for a socket; `None`
+    /// without a path.
     pub(super) fn mode(&self, at: Option<&ServerAddress>) -> Option<String> {
         let Some(ServerAddress::Path(name)) = at else { return None };
         let metadata = fs::symlink_metadata(self.reach(name)).ok()?;

@@ -1,6 +1,6 @@
-//! The simulator as an arm: random schedules of a scenario, the search for a schedule with a given trace, and the
-//! replay of a line. Channels, sockets and processes are data: a run takes microseconds, and every schedule is
-//! possible.
+//! The simulator as an arm: random schedules of a scenario, the search for a schedule with a given trace, and
+//! the replay of a line. Channels, sockets and processes are data: a run takes microseconds, and every
+//! schedule is possible.
 //!
 //! The only faults are a read in pieces and a port that is assigned again, which a healthy machine has, too.
 
@@ -138,7 +138,8 @@ impl Sim {
 
     /// Searches for a schedule with this trace, within a budget of worlds.
     ///
-    /// A kernel rarely assigns a released port: only a trace that repeats a port is searched again with that choice.
+    /// A kernel rarely assigns a released port: only a trace that repeats a port is searched again with that
+    /// choice.
     pub fn reaches(&self, trace: &Trace, budget: impl Into<Budget>) -> Reach {
         let budget = budget.into();
         let reach = self.reaches_with(Faults::none(), trace, budget);

@@ -108,7 +108,8 @@ fn run(command: SupervisorMove, faults: Faults, seed: u64) -> (Trace, bool) {
     });
     let mut trace = Trace::of(lines, &BTreeSet::new());
     if !faults.is_none() {
-        // A worker may be killed at the first call, the write of `online`: the primary cannot observe the start.
+        // A worker may be killed at the first call, the write of `online`: the primary cannot observe the
+        // start.
         trace.observers.retain(|observer, lines| *observer == Observer::Primary || lines.len() > 1);
     }
     (trace, world.running().eq([Actor::Primary]))
@@ -127,8 +128,8 @@ const COMMANDS: [SupervisorMove; 5] = [
     SupervisorMove::Shutdown,
 ];
 
-/// Every command, with and without faults. Workers that run at the end, or outlive a killed primary, have no last events: a
-/// line may be missing unless the primary alone runs.
+/// Every command, with and without faults. Workers that run at the end, or outlive a killed primary, have no
+/// last events: a line may be missing unless the primary alone runs.
 #[test]
 fn supervised_events_keep_the_contract() {
     const FAULTS: [Fault; 6] = [

@@ -97,8 +97,8 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> SpawnOptions {
     options
 }
 
-/// The line of the event `setup` and of the action `settings`. The first `own` arguments are the arguments that every
-/// run needs.
+/// The line of the event `setup` and of the action `settings`. The first `own` arguments are the arguments
+/// that every run needs.
 pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> Observation {
     let given: Vec<String> =
         options.args.as_deref().unwrap_or_default().iter().skip(own).map(ToString::to_string).collect();
@@ -106,8 +106,8 @@ pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> O
     vocabulary::settings(what, &given, directory.as_deref(), options.silent.unwrap_or_default())
 }
 
-/// The content of a line that a simulated worker writes to a pipe. The simulator has no pipes: the channel carries
-/// the line, in order.
+/// The content of a line that a simulated worker writes to a pipe. The simulator has no pipes: the channel
+/// carries the line, in order.
 pub(super) fn piped(fd: u32, text: &str) -> Value {
     serde_json::json!({ "fd": fd, "text": text })
 }
@@ -141,8 +141,9 @@ pub(super) fn asked(address: &ListenAddress) -> ServerAddress {
 
 /// The line of an event in the primary. `known` returns the state of a worker.
 ///
-/// `None`: an event that Node does not have. `place` is the directory of the run, and every worker needs the first
-/// `own_args` arguments. `adopt` receives the handle and the text of a message, and returns the handle's kind.
+/// `None`: an event that Node does not have. `place` is the directory of the run, and every worker needs the
+/// first `own_args` arguments. `adopt` receives the handle and the text of a message, and returns the
+/// handle's kind.
 pub(super) fn event<'a>(
     event: &Event,
     place: &str,

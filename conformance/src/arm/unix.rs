@@ -79,8 +79,8 @@ impl Unix {
     }
 }
 
-/// Plays a part of a scenario in this process: the primary's part, or a worker's part if a primary has forked this
-/// process. Call this before any thread starts.
+/// Plays a part of a scenario in this process: the primary's part, or a worker's part if a primary has forked
+/// this process. Call this before any thread starts.
 ///
 /// `workers` is the command of the workers; empty for this program.
 ///
@@ -103,8 +103,8 @@ pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
     }
 }
 
-/// The channel's descriptor. The library removes the variable before `main`; the kernel still shows the initial
-/// environment.
+/// The channel's descriptor. The library removes the variable before `main`; the kernel still shows the
+/// initial environment.
 fn channel_at_start() -> Option<RawFd> {
     let environment = fs::read("/proc/self/environ").ok()?;
     let mut variables = environment.split(|byte| *byte == 0);

@@ -1,5 +1,5 @@
-//! `conformance coverage`: the page of covered tests and topics, per arm. Without a report, all claims run first,
-//! and failures are printed as by `run`.
+//! `conformance coverage`: the page of covered tests and topics, per arm. Without a report, all claims run
+//! first, and failures are printed as by `run`.
 
 use std::fs;
 use std::path::{Path, PathBuf};

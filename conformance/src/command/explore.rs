@@ -37,9 +37,10 @@ const MOST_JOBS: usize = 256;
 /// The target, the schedules, and the limits.
 #[derive(Debug, Args)]
 pub(super) struct Explore {
-    /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, or plan-<workers>-<clients>-<moves of
-    /// the primary>-<moves of each worker>, such as plan-1-1--cl (the worker closes the server, and listens again). `cargo
-    /// doc -p cluster-sim`, module `scenarios`, lists the letters
+    /// A scenario, or one of the simulator's own: standard, serve-<workers>-<clients>, or
+    /// plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>, such as plan-1-1--cl (the
+    /// worker closes the server, and listens again). `cargo doc -p cluster-sim`, module `scenarios`, lists
+    /// the letters
     scenario: String,
     /// Number of random schedules
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = at_least_1::<u64>)]
@@ -53,7 +54,8 @@ pub(super) struct Explore {
     /// Faults per run at most, without those that lose nothing
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_1::<u8>)]
     strikes: u8,
-    /// Threads for random schedules, at most 256. Default: one per core. The result does not depend on the number
+    /// Threads for random schedules, at most 256. Default: one per core. The result does not depend on the
+    /// number
     #[arg(long, value_name = "N", value_parser = at_least_1::<usize>)]
     jobs: Option<usize>,
     /// With --exhaustive: limit of worlds
@@ -65,8 +67,8 @@ pub(super) struct Explore {
     /// Limit of seconds for shrinking a failing run; prints the smallest run until then
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     shrink_seconds: u64,
-    /// The file of failing replay lines, which run first. Default: the file of the checkout around the working
-    /// directory, or `regressions.txt`
+    /// The file of failing replay lines, which run first. Default: the file of the checkout around the
+    /// working directory, or `regressions.txt`
     #[arg(long, value_name = "FILE")]
     regressions: Option<PathBuf>,
 }

@@ -21,8 +21,8 @@ pub(super) fn writable(path: &Path) -> Result<(), CliError> {
     asked.map_err(|error| cli_error(path, &error))
 }
 
-/// Writes the whole file: a reader finds the old or the new content. A file with several names, a pipe or a device
-/// is written in place.
+/// Writes the whole file: a reader finds the old or the new content. A file with several names, a pipe or a
+/// device is written in place.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let written = match replaced(path) {
         Some(permissions) => replace(path, permissions, bytes),
@@ -36,8 +36,8 @@ pub(super) fn cli_error(path: &Path, error: &impl fmt::Display) -> CliError {
     CliError(format!("{}: {error}", path.display()))
 }
 
-/// The permissions of the new file, if a new file replaces the path: the permissions of the old file, or the default
-/// under the mask.
+/// The permissions of the new file, if a new file replaces the path: the permissions of the old file, or the
+/// default under the mask.
 fn replaced(path: &Path) -> Option<Permissions> {
     match fs::metadata(path) {
         Ok(known) => is_alone(&known).then(|| known.permissions()),

@@ -32,8 +32,8 @@ pub(super) struct Fuzz {
     /// The seed of all scenarios
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
-    /// Only the scenario with this number. If undecided, its file is written, and the nearest run of the simulator
-    /// is printed
+    /// Only the scenario with this number. If undecided, its file is written, and the nearest run of the
+    /// simulator is printed
     #[arg(long, value_name = "N")]
     only: Option<u64>,
     /// Arms with real processes; repeatable. Default: `unix` and `node`
@@ -148,7 +148,8 @@ impl Fuzz {
         })
     }
 
-    /// Compares all recordings on one thread per core, and prints the names of the recordings that do not fit.
+    /// Compares all recordings on one thread per core, and prints the names of the recordings that do not
+    /// fit.
     fn compare_recorded(checker: &RunChecker, directory: &Path) -> Result<Outcome, CliError> {
         let cli_error = |error: io::Error| file::cli_error(directory, &error);
         let recordings = Recording::all(directory).map_err(cli_error)?;
@@ -263,8 +264,8 @@ impl Fuzz {
         }
     }
 
-    /// Shrinks a diverging scenario, writes its file, and prints the failure: the failure of the shrunk scenario, or
-    /// else the first failure.
+    /// Shrinks a diverging scenario, writes its file, and prints the failure: the failure of the shrunk
+    /// scenario, or else the first failure.
     fn explain(
         &self,
         number: u64,

@@ -1,8 +1,8 @@
-//! Ctrl-C and SIGTERM: no new run starts, and the processes of current runs are killed. The second signal ends
-//! this process at once.
+//! Ctrl-C and SIGTERM: no new run starts, and the processes of current runs are killed. The second signal
+//! ends this process at once.
 //!
-//! The processes of each run are one group, so that a terminal does not signal them first. All temporary files except
-//! files beside their destination are in one directory, which is removed even then.
+//! The processes of each run are one group, so that a terminal does not signal them first. All temporary
+//! files except files beside their destination are in one directory, which is removed even then.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -31,8 +31,8 @@ pub(super) fn remove_at_the_end(directory: &Path) {
     HOMES.lock().unwrap_or_else(PoisonError::into_inner).push(directory.to_owned());
 }
 
-/// Handles the signals until this process exits. Temporary files are created in the returned directory, which is
-/// removed on drop.
+/// Handles the signals until this process exits. Temporary files are created in the returned directory, which
+/// is removed on drop.
 pub(super) fn listen() -> io::Result<TempDir> {
     let directory = tempfile::tempdir()?;
     let home = directory.path().to_owned();

@@ -1,6 +1,6 @@
-//! The paths of scenarios, recordings and exceptions: from the command line, from the checkout around the working
-//! directory, or from a temporary directory with the embedded files. No path depends on where the program was
-//! compiled.
+//! The paths of scenarios, recordings and exceptions: from the command line, from the checkout around the
+//! working directory, or from a temporary directory with the embedded files. No path depends on where the
+//! program was compiled.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -25,8 +25,8 @@ const DEFECTS: &str = include_str!("../../defects.json");
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Paths")]
 pub(super) struct Named {
-    /// The directory of scenarios. Default: that of the checkout around the working directory, or the embedded
-    /// scenarios
+    /// The directory of scenarios. Default: that of the checkout around the working directory, or the
+    /// embedded scenarios
     #[arg(long, global = true, value_name = "DIR")]
     scenarios: Option<PathBuf>,
     /// The directory of recordings, with one directory per runtime. Default: that of the checkout around the
@@ -47,7 +47,8 @@ pub(super) struct Paths {
     exceptions: PathBuf,
     /// The crate `conformance` of the checkout.
     checkout: Option<PathBuf>,
-    /// Whether exceptions, scenarios and recordings belong together, so that an unneeded exception is an error.
+    /// Whether exceptions, scenarios and recordings belong together, so that an unneeded exception is an
+    /// error.
     are_one: bool,
     /// Removed on drop.
     _carried: Option<TempDir>,
@@ -83,7 +84,8 @@ fn checkout(directory: &Path) -> Option<PathBuf> {
     crates.into_iter().find(|it| it.join("scenarios").is_dir() && it.join("exceptions.json").is_file())
 }
 
-/// A temporary directory with the embedded files, readable by other users: a scenario may run as another user.
+/// A temporary directory with the embedded files, readable by other users: a scenario may run as another
+/// user.
 fn carry() -> io::Result<TempDir> {
     let home = tempfile::tempdir()?;
     interrupt::remove_at_the_end(home.path());

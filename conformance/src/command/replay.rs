@@ -1,7 +1,7 @@
 //! `conformance replay`: replays a run of the simulator, and prints every step.
 //!
-//! The replay line is of a scenario of this suite, or of a scenario of the simulator, as a failing `cargo test`
-//! prints.
+//! The replay line is of a scenario of this suite, or of a scenario of the simulator, as a failing
+//! `cargo test` prints.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;

@@ -133,8 +133,8 @@ impl Run {
             eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
             return Ok(None);
         }
-        // Without all scenarios, the exceptions of the others are not needed. Some exceptions are needed only where
-        // the simulator is searched for recordings.
+        // Without all scenarios, the exceptions of the others are not needed. Some exceptions are needed only
+        // where the simulator is searched for recordings.
         let compares_all = patterns.is_empty() && self.wants(Arm::Sim);
         let all_needed = compares_all && paths.need_all_exceptions();
         let stale = if all_needed { checker.stale() } else { Vec::new() };
@@ -208,8 +208,8 @@ fn recordings(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     Ok(directories)
 }
 
-/// A Node of a recorded major version: the behaviour of other versions is unknown. Without recordings, every version
-/// fits.
+/// A Node of a recorded major version: the behaviour of other versions is unknown. Without recordings, every
+/// version fits.
 fn fitting(node: Runtime, recordings: Option<&[PathBuf]>) -> Result<Runtime, String> {
     let Some(recordings) = recordings else { return Ok(node) };
     let major = |name: &str| name.split('.').next().map(str::to_owned);

@@ -1,5 +1,5 @@
-//! One attempt at a list of forms: a primary, and one Node worker that tries them. A form may kill the worker: then
-//! another worker continues behind the form.
+//! One attempt at a list of forms: a primary, and one Node worker that tries them. A form may kill the
+//! worker: then another worker continues behind the form.
 
 use std::fs;
 use std::io;
@@ -70,8 +70,8 @@ pub(super) struct Attempt<'a> {
     pub(super) node: &'a Runtime,
     pub(super) directory: &'a Path,
     pub(super) primary: Primary,
-    /// Whether `forms.cjs` reports the requests, for [`Families`](crate::families::Families), and not the served
-    /// clients.
+    /// Whether `forms.cjs` reports the requests, for [`Families`](crate::families::Families), and not the
+    /// served clients.
     pub(super) ends: bool,
 }
 

@@ -17,7 +17,8 @@ use crate::trace::Trace;
 /// The limit of lines with two readings: each such line doubles the number of traces to search.
 const MOST: usize = 6;
 
-/// One defect of a runtime. The signs of a defect: a mismatch, or a line that the runtime writes in place of another line.
+/// One defect of a runtime. The signs of a defect: a mismatch, or a line that the runtime writes in place of
+/// another line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Defect {
@@ -71,7 +72,8 @@ impl Defect {
         is_seen && misfit.expected.contains(&self.expected) && stderr.contains(&self.stderr)
     }
 
-    /// The traces that may have been meant, with the lines of a defect replaced: first with a single replaced line.
+    /// The traces that may have been meant, with the lines of a defect replaced: first with a single replaced
+    /// line.
     pub(crate) fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
         let Some(word) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
             return Vec::new();

@@ -1,5 +1,5 @@
-//! Recorded runs of random scenarios: one file per run, with the runtime, the scenario and the trace. Two versions of
-//! the search are comparable on the same recordings.
+//! Recorded runs of random scenarios: one file per run, with the runtime, the scenario and the trace. Two
+//! versions of the search are comparable on the same recordings.
 
 use std::fs;
 use std::io;
@@ -38,7 +38,8 @@ impl Recording {
         Ok(Recording { runtime, name, scenario: text, trace, stderr })
     }
 
-    /// Writes the recording into a directory. The name of the file has the name of the scenario and the runtime.
+    /// Writes the recording into a directory. The name of the file has the name of the scenario and the
+    /// runtime.
     ///
     /// # Errors
     ///

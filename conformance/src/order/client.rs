@@ -1,5 +1,5 @@
-//! The lines of a client: `connected`, then data and one end; or `refused`. A client without a connection receives
-//! answers to datagrams. Observations from outside are possible at any time.
+//! The lines of a client: `connected`, then data and one end; or `refused`. A client without a connection
+//! receives answers to datagrams. Observations from outside are possible at any time.
 
 use super::{Broken, expect, walk};
 use crate::observation::Observation;

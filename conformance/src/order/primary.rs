@@ -1,4 +1,5 @@
-//! The lines of a primary about its workers: the events of each worker in order, with the worker's state at each.
+//! The lines of a primary about its workers: the events of each worker in order, with the worker's state at
+//! each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -168,11 +169,11 @@ impl WorkerLines {
         expect(states.contains(&state), &format!("state={}", states.join(" or ")))
     }
 
-    /// Connected until `disconnect`, running until `exit`. The two events occur in either order, and the second one
-    /// reports the new state of both. After a failed fork, Node reports `connected` until `disconnect`, without a
-    /// peer. The channel of a worker that violates the protocol is closed at the error. A message that waits for the
-    /// acknowledgement of a socket is lost when the channel closes, and the error precedes `disconnect`. Node reports
-    /// no such loss.
+    /// Connected until `disconnect`, running until `exit`. The two events occur in either order, and the
+    /// second one reports the new state of both. After a failed fork, Node reports `connected` until
+    /// `disconnect`, without a peer. The channel of a worker that violates the protocol is closed at the
+    /// error. A message that waits for the acknowledgement of a socket is lost when the channel closes, and
+    /// the error precedes `disconnect`. Node reports no such loss.
     fn ends(&mut self, line: &Observation) -> Checked {
         let breaks = line.what == "error" && ["EPROTO", "EPIPE"].map(Some).contains(&line.detail("error"));
         self.torn |= breaks && line.detail("connected") == Some("false");
@@ -182,7 +183,8 @@ impl WorkerLines {
         yes_or_no(line, "dead", self.is_dead())
     }
 
-    /// Node: `exitedAfterDisconnect`: decided at the latest by the first of the two events, and unchanged afterwards.
+    /// Node: `exitedAfterDisconnect`: decided at the latest by the first of the two events, and unchanged
+    /// afterwards.
     fn purpose(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         let now = match line.detail("after_disconnect") {
             Some("undefined") => None,

@@ -123,8 +123,8 @@ primary: disconnect worker=1 state=disconnected after_disconnect=false connected
     assert_eq!(of_the_primary(&format!("{never}\nprimary: {exits}")).len(), 1);
 }
 
-/// A channel is closed at the error of a violation, and at the error of messages that were never written. Any other
-/// error leaves the channel open.
+/// A channel is closed at the error of a violation, and at the error of messages that were never written. Any
+/// other error leaves the channel open.
 #[test]
 fn errors_may_follow_closed_channel() {
     let error = |errno: &str| {

@@ -1,4 +1,5 @@
-//! The table with details: a column per claim, in which a cell has the numbers of runs and of distinct traces.
+//! The table with details: a column per claim, in which a cell has the numbers of runs and of distinct
+//! traces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,6 +1,7 @@
 //! The report for people: the failures, the legend, the table, and the summary.
 //!
-//! The table has a row per scenario and a column per source of traces; with details, a column per claim with the numbers of runs.
+//! The table has a row per scenario and a column per source of traces; with details, a column per claim with
+//! the numbers of runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

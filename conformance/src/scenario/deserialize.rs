@@ -1,4 +1,5 @@
-//! Fields with more than one notation. Written by hand, because serde's `untagged` loses the line of an error.
+//! Fields with more than one notation. Written by hand, because serde's `untagged` loses the line of an
+//! error.
 
 use std::fmt;
 

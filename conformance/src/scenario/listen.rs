@@ -53,14 +53,15 @@ pub struct Listen {
     /// The limit of open connections of the worker. Node: `server.maxConnections`.
     #[serde(default)]
     pub max_connections: Option<u32>,
-    /// The form in which a worker on Node creates the server and calls `listen`, of the [family](Listen::family).
-    /// Other workers ignore the form.
+    /// The form in which a worker on Node creates the server and calls `listen`, of the
+    /// [family](Listen::family). Other workers ignore the form.
     #[serde(default)]
     pub form: Option<String>,
 }
 
 impl Listen {
-    /// The family of the forms that open this server: a key of [`Families::listen`]. `None`: no form has these options.
+    /// The family of the forms that open this server: a key of [`Families::listen`]. `None`: no form has
+    /// these options.
     pub fn family(&self) -> Option<String> {
         let Listen { port, port_of, path, fd_of, backlog, host, .. } = self;
         let Listen { readable_all, writable_all, ipv6_only, exclusive, reuse_port, .. } = *self;
@@ -80,7 +81,8 @@ impl Listen {
 }
 
 impl Bind {
-    /// The family of the forms that open this server: a key of [`Families::bind`]. `None`: no form has these options.
+    /// The family of the forms that open this server: a key of [`Families::bind`]. `None`: no form has these
+    /// options.
     pub fn family(&self) -> Option<String> {
         let Bind { v6, host, port_of, fd_of, .. } = self;
         let options = [self.ipv6_only, self.reuse_address, self.reuse_port, self.exclusive];

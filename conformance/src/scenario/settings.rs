@@ -1,5 +1,5 @@
-//! The settings of a primary: the scheduling policy, the serialization of channels, the user, and the setup of
-//! workers.
+//! The settings of a primary: the scheduling policy, the serialization of channels, the user, and the setup
+//! of workers.
 
 use serde::Deserialize;
 
@@ -19,8 +19,8 @@ pub struct Settings {
     /// The serialization of messages on channels.
     #[serde(default)]
     pub serialization: Serialization,
-    /// Whether a primary on Node survives an uncaught error in Node's own code. Our primary always survives. Node: a
-    /// listener of `uncaughtException`.
+    /// Whether a primary on Node survives an uncaught error in Node's own code. Our primary always survives.
+    /// Node: a listener of `uncaughtException`.
     #[serde(default)]
     pub catches: bool,
     /// The user of the cluster; by default the user of this process.
@@ -120,7 +120,8 @@ pub enum Stdio {
 }
 
 impl Setup {
-    /// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with two.
+    /// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with
+    /// two.
     pub(super) fn check_channel(&self) -> Result<(), ValidationError> {
         let Some(stdio) = &self.stdio else { return Ok(()) };
         let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Ipc).count();

@@ -62,8 +62,8 @@ fn manual_explains_every_word() {
     }
 }
 
-/// The rows of the manual for the verbs of one observer, from the declaration. Every example has the notation of its
-/// verb.
+/// The rows of the manual for the verbs of one observer, from the declaration. Every example has the notation
+/// of its verb.
 #[track_caller]
 fn rows<Action: ScenarioVerb + DeserializeOwned>() -> String {
     let rows = Action::MANUAL.iter().enumerate().map(|(number, lines)| {

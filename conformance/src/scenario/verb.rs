@@ -1,5 +1,6 @@
-//! The declaration of verbs: an enum with one variant per verb. The notation in files, validation, the resolution of
-//! arguments and the tables of the manual follow from the declaration; each arm performs the verbs in one `match`.
+//! The declaration of verbs: an enum with one variant per verb. The notation in files, validation, the
+//! resolution of arguments and the tables of the manual follow from the declaration; each arm performs the
+//! verbs in one `match`.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Programs written by a test. Another process writes the file: a file that this process has open for writing is
-//! open in every child that another thread starts at that moment, and executing it fails with `ETXTBSY`.
+//! Programs written by a test. Another process writes the file: a file that this process has open for writing
+//! is open in every child that another thread starts at that moment, and executing it fails with `ETXTBSY`.
 
 use std::io::Write as _;
 use std::path::Path;

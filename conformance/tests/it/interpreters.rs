@@ -1,5 +1,5 @@
-//! The two interpreters agree: for recorded traces, the Rust interpreter returns the actions that the JavaScript
-//! interpreter performed.
+//! The two interpreters agree: for recorded traces, the Rust interpreter returns the actions that the
+//! JavaScript interpreter performed.
 
 use std::collections::BTreeMap;
 use std::fs;

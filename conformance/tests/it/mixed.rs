@@ -142,7 +142,8 @@ fn forms_serve_under_our_primary() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let real = Real::Mixed(Mixed::new(Side::Unix, Unix::at(Path::new(CONFORMANCE)), node));
     for (address, forms) in &Families::ours().listen {
-        // `conformance forms` tries each form alone; here a few forms of each family serve a client in a scenario.
+        // `conformance forms` tries each form alone; here a few forms of each family serve a client in a
+        // scenario.
         for form in forms.iter().step_by(forms.len().div_ceil(FORMS_OF_A_FAMILY)) {
             for policy in ["round_robin", "shared"] {
                 let scenario = listening(form, policy, address, directory.path());

@@ -40,7 +40,8 @@ fn random(seed: u64) -> String {
     }
 }
 
-/// The steps of a line's run, and whether the run is the recorded run. `None`: the line is malformed or unknown.
+/// The steps of a line's run, and whether the run is the recorded run. `None`: the line is malformed or
+/// unknown.
 fn replay(text: &str) -> Option<(Trace, bool)> {
     let line: Line = text.parse().ok()?;
     if line.scenario() == SCENARIO {
@@ -133,7 +134,8 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
-/// An edited line is malformed, or not the recorded run, or the same run: never another run, and never a panic.
+/// An edited line is malformed, or not the recorded run, or the same run: never another run, and never a
+/// panic.
 #[test]
 fn edited_line_is_never_another_run() {
     let honest = |(seed, text): (u64, String)| {

@@ -53,8 +53,8 @@ fn simulator_claims_hold() {
     holds(&Suite { sim: true, samples: 300, ..suite() });
 }
 
-/// With all faults, the contract does not apply; but no check of the simulator fails. In `max_connections` a full
-/// worker rejects forever, and the run never rests.
+/// With all faults, the contract does not apply; but no check of the simulator fails. In `max_connections` a
+/// full worker rejects forever, and the run never rests.
 #[test]
 fn no_fault_breaks_a_check() {
     let scenarios = suite().scenarios.into_iter().filter(|scenario| scenario.name != "max_connections");

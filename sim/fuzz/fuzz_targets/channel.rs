@@ -1,6 +1,6 @@
-//! Fuzzes the channel alone: arbitrary bytes, cut anywhere and with unrequested descriptors, arrive at a primary or
-//! at a worker, in either serialization. No input may panic a machine, and the allocated memory, freed or not, is in
-//! proportion to the input, as is the memory to read a message.
+//! Fuzzes the channel alone: arbitrary bytes, cut anywhere and with unrequested descriptors, arrive at a
+//! primary or at a worker, in either serialization. No input may panic a machine, and the allocated memory,
+//! freed or not, is in proportion to the input, as is the memory to read a message.
 
 #![no_main]
 
@@ -16,8 +16,8 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// The greatest allocation for each byte of input. The answer to a message is longer than the message, and queues grow
-/// by doubling.
+/// The greatest allocation for each byte of input. The answer to a message is longer than the message, and
+/// queues grow by doubling.
 const FACTOR: usize = 200;
 
 /// The greatest allocation of any input, however short.

@@ -1,5 +1,5 @@
-//! Fuzzes whole worlds: the first bytes determine the program, its settings and the faults, the rest is the schedule.
-//! Every check runs. A failure prints a line that `conformance replay` replays.
+//! Fuzzes whole worlds: the first bytes determine the program, its settings and the faults, the rest is the
+//! schedule. Every check runs. A failure prints a line that `conformance replay` replays.
 
 #![no_main]
 

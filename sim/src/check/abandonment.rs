@@ -1,5 +1,5 @@
-//! Abandonment: when a reload ends early, every slot with a ready process has a process in service. A slot that the
-//! reload has stopped first is not covered: `max_unavailable` permits that slot.
+//! Abandonment: when a reload ends early, every slot with a ready process has a process in service. A slot
+//! that the reload has stopped first is not covered: `max_unavailable` permits that slot.
 
 use cluster_core::Supervisor;
 

@@ -11,7 +11,8 @@ pub(crate) struct Life {
     pub(crate) slot: SlotId,
     /// The input of the primary that caused the spawn, in milliseconds.
     pub(crate) spawned: u64,
-    /// The primary has received the report of a server that listens, or the announcement of a worker that serves tasks.
+    /// The primary has received the report of a server that listens, or the announcement of a worker that
+    /// serves tasks.
     pub(crate) listens: bool,
     /// The supervisor has reported the worker ready.
     pub(crate) ready: bool,
@@ -19,7 +20,8 @@ pub(crate) struct Life {
     pub(crate) failed: bool,
     /// The first time of each request to exit, in milliseconds: lame duck, disconnect, SIGTERM, SIGKILL.
     pub(crate) asked: [Option<u64>; 4],
-    /// The input of the primary that took the ready worker out of service, no later than any timer of the exit.
+    /// The input of the primary that took the ready worker out of service, no later than any timer of the
+    /// exit.
     pub(crate) retired: Option<u64>,
     /// The input of the primary that caused SIGTERM.
     pub(crate) terminated: Option<u64>,
@@ -48,8 +50,8 @@ impl Life {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Input {
     pub(crate) at: u64,
-    /// Whether the input is a timer, and no hook of the program has run since. Then the supervisor itself, and no command of
-    /// the program, causes the calls.
+    /// Whether the input is a timer, and no hook of the program has run since. Then the supervisor itself,
+    /// and no command of the program, causes the calls.
     pub(crate) is_timer: bool,
 }
 

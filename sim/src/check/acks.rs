@@ -1,8 +1,8 @@
-//! Acks: a worker answers a connection only when the connection was offered, once for each offer; the primary answers
-//! every query for a listening socket.
+//! Acks: a worker answers a connection only when the connection was offered, once for each offer; the primary
+//! answers every query for a listening socket.
 //!
-//! The check parses only the offers, queries and answers among the lines that processes read. Lines of hostile
-//! workers are not checked, nor are channels with another serialization.
+//! The check parses only the offers, queries and answers among the lines that processes read. Lines of
+//! hostile workers are not checked, nor are channels with another serialization.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -27,8 +27,8 @@ static ACK: Word = LazyLock::new(|| Finder::new(br#""ack":"#));
 static SEQ: Word = LazyLock::new(|| Finder::new(br#""seq":"#));
 static CLUSTER: Word = LazyLock::new(|| Finder::new(b"NODE_CLUSTER"));
 
-/// The sequence numbers of the offers that a worker has read and not answered, and of the queries that the primary has
-/// read and not answered.
+/// The sequence numbers of the offers that a worker has read and not answered, and of the queries that the
+/// primary has read and not answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Acks {
     offered: BTreeSet<(Pid, u64)>,

@@ -1,5 +1,5 @@
-//! Capacity: the supervisor takes no worker out of service unless enough others truly serve. Deaths of workers do not
-//! count, and a shutdown or a removed slot needs no capacity.
+//! Capacity: the supervisor takes no worker out of service unless enough others truly serve. Deaths of
+//! workers do not count, and a shutdown or a removed slot needs no capacity.
 
 use cluster_core::{Supervisor, WorkerId};
 

@@ -1,7 +1,8 @@
-//! Deadlines: no phase of a requested exit is longer than its setting, no timer sends a signal to a
-//! worker that was ready before the end of the phase, no start is late before its time, and in the final state no process that
-//! was asked to exit still runs without SIGKILL. A command of the program may send a signal at any time. The messages to a lame duck and to disconnect may wait in the channel behind a
-//! connection, so the signals alone are timed.
+//! Deadlines: no phase of a requested exit is longer than its setting, no timer sends a signal to a worker
+//! that was ready before the end of the phase, no start is late before its time, and in the final state no
+//! process that was asked to exit still runs without SIGKILL. A command of the program may send a signal at
+//! any time. The messages to a lame duck and to disconnect may wait in the channel behind a connection, so
+//! the signals alone are timed.
 
 use std::time::Duration;
 
@@ -44,8 +45,8 @@ pub(crate) fn signal(
     Ok(())
 }
 
-/// The first moment at which a timer sends the signal to a worker that was ready. `None`: a command of the program may cause
-/// the signal, or the worker hangs.
+/// The first moment at which a timer sends the signal to a worker that was ready. `None`: a command of the
+/// program may cause the signal, or the worker hangs.
 fn earliest(account: &Account, life: &Life, signal: Signal, settings: &SupervisorSettings) -> Option<u64> {
     if !account.last_input.is_timer || !life.ready {
         return None;

@@ -1,5 +1,5 @@
-//! Descriptors: in the final state the reference counts are right, and every open descriptor has a use; a descriptor is sent
-//! with the first byte of its line.
+//! Descriptors: in the final state the reference counts are right, and every open descriptor has a use; a
+//! descriptor is sent with the first byte of its line.
 
 use cluster_core::{ChannelId, Primary, Serialization, WorkerId};
 
@@ -38,8 +38,8 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
     Ok(())
 }
 
-/// Checks an idle primary. While the whole cluster exits the primary listens nowhere, because no worker would serve the
-/// client.
+/// Checks an idle primary. While the whole cluster exits the primary listens nowhere, because no worker would
+/// serve the client.
 pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> {
     if !primary.is_disconnecting() {
         return Ok(());
@@ -74,8 +74,8 @@ fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option
         (Origin::Program | Origin::Channel, _) if waits_for_stopped(&kernel.processes, pid, descriptor) => {
             true
         }
-        // The program gave the descriptor to the machine for a message that was never sent, or did not take a received
-        // connection.
+        // The program gave the descriptor to the machine for a message that was never sent, or did not take a
+        // received connection.
         (Origin::Program, _) | (Origin::Channel, true) => false,
         // Accepted: the ledger check compares the connections of the primary with the ledger.
         (Origin::Machine, true) => pid == Pid::PRIMARY && primary.is_some(),

@@ -1,9 +1,10 @@
-//! Fairness: under round robin, among the workers of one address that are free throughout, no worker receives a second connection
-//! before every other worker has received a connection; under every policy, no connection is refused while a worker listens.
+//! Fairness: under round robin, among the workers of one address that are free throughout, no worker receives
+//! a second connection before every other worker has received a connection; under every policy, no connection
+//! is refused while a worker listens.
 //!
-//! The check compares the ledger of an idle primary with the previous ledger. The check uses only the facts that a
-//! worker has reported to the primary. A worker that has refused a connection, or is in an uncertain state, counts as
-//! busy until the next accepted connection. A lame duck of a supervisor is never free.
+//! The check compares the ledger of an idle primary with the previous ledger. The check uses only the facts
+//! that a worker has reported to the primary. A worker that has refused a connection, or is in an uncertain
+//! state, counts as busy until the next accepted connection. A lame duck of a supervisor is never free.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -31,15 +32,15 @@ pub(crate) type Connections<T> = Vec<(SocketId, T)>;
 /// The free workers, and the ledger at the previous check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fairness {
-    /// For each worker and address: the workers that have received a connection there since this worker became free;
-    /// `None`: the worker is not known to be free.
+    /// For each worker and address: the workers that have received a connection there since this worker
+    /// became free; `None`: the worker is not known to be free.
     free: BTreeMap<(HostPort, WorkerId), Option<Workers>>,
     /// Workers that were offered a connection before they were known to listen, and may have refused.
     early: Workers,
     /// Workers with a failed write: an offer may have returned.
     missed: Workers,
-    /// For each worker, the number of its `listening` events that are outdated, because the same read contained its
-    /// `close`.
+    /// For each worker, the number of its `listening` events that are outdated, because the same read
+    /// contained its `close`.
     outdated: BTreeMap<WorkerId, usize>,
     /// Workers of which an incomplete line was read.
     partial: Workers,
@@ -52,7 +53,8 @@ pub(crate) struct Fairness {
 }
 
 impl Fairness {
-    /// The primary is about to receive `listening`. Two servers of one worker at one address are indistinguishable.
+    /// The primary is about to receive `listening`. Two servers of one worker at one address are
+    /// indistinguishable.
     pub(crate) fn listening(&mut self, worker: WorkerId, address: &ListeningAddress, kernel: &Kernel) {
         let process = kernel.processes.get(worker.into());
         if let Some(outdated) = self.outdated.get_mut(&worker) {
@@ -74,8 +76,8 @@ impl Fairness {
         }
     }
 
-    /// Whether the bytes may report a closed server: the bytes contain `close`, end with an incomplete line, or begin with
-    /// the rest of an earlier line.
+    /// Whether the bytes may report a closed server: the bytes contain `close`, end with an incomplete line,
+    /// or begin with the rest of an earlier line.
     pub(crate) fn concerns(&self, bytes: &[u8]) -> bool {
         !self.partial.0.is_empty() || !bytes.ends_with(b"\n") || CLOSE.find(bytes).is_some()
     }
@@ -102,8 +104,8 @@ impl Fairness {
         self.early.insert(worker);
     }
 
-    /// Checks the refused connections of an idle primary with these open connections, in id order. Returns the connections
-    /// that were handed off since the last check, each with its worker and port.
+    /// Checks the refused connections of an idle primary with these open connections, in id order. Returns
+    /// the connections that were handed off since the last check, each with its worker and port.
     pub(crate) fn at_rest(
         &mut self,
         open: &[(SocketId, ConnectionState)],
@@ -142,8 +144,8 @@ impl Fairness {
         places.next().is_none().then(|| place.clone())
     }
 
-    /// Checks the refused connections. When others were acknowledged at the same time, the refused connections cannot
-    /// be identified.
+    /// Checks the refused connections. When others were acknowledged at the same time, the refused
+    /// connections cannot be identified.
     fn closed(&mut self, primary: &Primary, known: &[(SocketId, u16)]) -> Result<(), String> {
         let refused = primary.ledger().closed(CloseReason::NoListener);
         let before = std::mem::replace(&mut self.refused, refused);
@@ -161,8 +163,8 @@ impl Fairness {
         Ok(())
     }
 
-    /// Marks workers as free after an acknowledgement. Marks no worker if connections have disappeared for other reasons,
-    /// too: then the acknowledged connections are unknown.
+    /// Marks workers as free after an acknowledgement. Marks no worker if connections have disappeared for
+    /// other reasons, too: then the acknowledged connections are unknown.
     fn answered(&mut self, before: &[(SocketId, (WorkerId, u16))], owned: u64) {
         let acknowledged = before.iter().filter(|(socket, _)| of(&self.handed, *socket).is_none());
         let acknowledged: Vec<_> = acknowledged.map(|(_, with)| *with).collect();

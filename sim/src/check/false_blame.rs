@@ -1,5 +1,5 @@
-//! False blame: no worker that keeps to the protocol is reported for breaking the protocol, whatever other workers
-//! write.
+//! False blame: no worker that keeps to the protocol is reported for breaking the protocol, whatever other
+//! workers write.
 
 use cluster_core::{Event, WorkerError};
 

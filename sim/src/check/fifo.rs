@@ -1,9 +1,10 @@
-//! Fifo: the primary hands off queued connections in the order of arrival; under the sticky policy, the connections of each client
-//! address.
+//! Fifo: the primary hands off queued connections in the order of arrival; under the sticky policy, the
+//! connections of each client address.
 //!
-//! The check compares the ledger of an idle primary with the previous ledger. Connections queued between two checks
-//! are unordered among themselves. A connection returned by a worker is queued as a new connection. A hand-off and a
-//! return may both happen between two checks, so after a return the record of the order is emptied.
+//! The check compares the ledger of an idle primary with the previous ledger. Connections queued between two
+//! checks are unordered among themselves. A connection returned by a worker is queued as a new connection. A
+//! hand-off and a return may both happen between two checks, so after a return the record of the order is
+//! emptied.
 
 use std::net::IpAddr;
 

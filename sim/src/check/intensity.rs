@@ -1,5 +1,5 @@
-//! Intensity: no more restarts within the time of the setting than the setting allows, and until the first worker is ready no
-//! more failed starts in a row of one slot.
+//! Intensity: no more restarts within the time of the setting than the setting allows, and until the first
+//! worker is ready no more failed starts in a row of one slot.
 
 use std::collections::{BTreeMap, VecDeque};
 

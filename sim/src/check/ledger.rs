@@ -1,7 +1,8 @@
-//! Ledger: the ledger of the primary agrees with the tables of the kernel, and no connection is lost or served twice.
+//! Ledger: the ledger of the primary agrees with the tables of the kernel, and no connection is lost or
+//! served twice.
 //!
-//! The check assumes programs that keep accepting. The check runs when the primary is idle: every call of the ledger is
-//! performed.
+//! The check assumes programs that keep accepting. The check runs when the primary is idle: every call of the
+//! ledger is performed.
 
 use std::collections::BTreeMap;
 
@@ -60,8 +61,8 @@ fn agrees(standing: Option<&ConnectionState>, kernel: &Kernel, client: ClientId)
     }
 }
 
-/// Checks the final state: no connection is with a dead worker, and no connection is queued while a worker serves its
-/// address.
+/// Checks the final state: no connection is with a dead worker, and no connection is queued while a worker
+/// serves its address.
 pub(crate) fn at_the_end(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
     for (socket, standing) in primary.ledger().open() {
         match standing {

@@ -1,5 +1,5 @@
-//! Listening: with `keep_listening` a primary closes a listening socket only while every worker is asked to exit, which
-//! `AllDisconnected` reports later, or in the shutdown of a supervisor.
+//! Listening: with `keep_listening` a primary closes a listening socket only while every worker is asked to
+//! exit, which `AllDisconnected` reports later, or in the shutdown of a supervisor.
 
 use cluster_core::{Call, Primary, SocketId};
 

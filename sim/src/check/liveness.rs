@@ -91,8 +91,8 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     Ok(())
 }
 
-/// An idle worker that serves an address has a socket there. A worker with connections may have closed its server and
-/// drain.
+/// An idle worker that serves an address has a socket there. A worker with connections may have closed its
+/// server and drain.
 fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), String> {
     let is_open = |served: &LocalAddress| {
         matches!(served, LocalAddress::Path(_))
@@ -127,7 +127,8 @@ fn is_offered_to_stopped(id: ClientId, kernel: &Kernel, primary: &Primary) -> bo
     })
 }
 
-/// Whether connections may wait for a stopped worker forever: under the sticky policy no other worker receives the connections.
+/// Whether connections may wait for a stopped worker forever: under the sticky policy no other worker
+/// receives the connections.
 pub(crate) fn waits_for_stopped(kernel: &Kernel, primary: &Primary) -> bool {
     primary.settings().policy == SchedulingPolicy::Sticky
         && primary.ledger().open().any(|(_, state)| match state {

@@ -1,8 +1,8 @@
-//! Messages: the messages between two processes arrive in the order of sending, each once, and no message is lost
-//! that could be delivered.
+//! Messages: the messages between two processes arrive in the order of sending, each once, and no message is
+//! lost that could be delivered.
 //!
-//! The check reads only numbered messages, as [`Process::send_numbered`](crate::Process::send_numbered) sends them. A
-//! message in flight to or from a process that is killed may be lost.
+//! The check reads only numbered messages, as [`Process::send_numbered`](crate::Process::send_numbered) sends
+//! them. A message in flight to or from a process that is killed may be lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 

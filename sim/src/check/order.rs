@@ -1,9 +1,9 @@
-//! Order, per worker: fork, online, listening and messages, then disconnect and exit once each, in either order.
-//! Whether the worker was asked to exit is settled at the first of disconnect and exit, and does not change
-//! afterwards.
+//! Order, per worker: fork, online, listening and messages, then disconnect and exit once each, in either
+//! order. Whether the worker was asked to exit is settled at the first of disconnect and exit, and does not
+//! change afterwards.
 //!
-//! The check does not order the events of different workers, nor `AllDisconnected`: the workers that the primary waits
-//! for are not visible outside.
+//! The check does not order the events of different workers, nor `AllDisconnected`: the workers that the
+//! primary waits for are not visible outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,8 @@ use crate::kernel::Kernel;
 use crate::kernel::process_table::{Origin, Phase};
 use crate::step::Pid;
 
-/// The events that the primary has received about each worker, and the workers that have received `Disconnect`.
+/// The events that the primary has received about each worker, and the workers that have received
+/// `Disconnect`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OrderCheck {
     workers: BTreeMap<WorkerId, EventsOfWorker>,
@@ -133,8 +134,8 @@ mod tests {
 
     use crate::schedule::Schedule;
 
-    /// A connection from the channel cannot be received after the disconnect; a connection that the worker has
-    /// accepted itself can be received.
+    /// A connection from the channel cannot be received after the disconnect; a connection that the worker
+    /// has accepted itself can be received.
     #[test]
     fn own_connections_may_follow_disconnect() {
         let mut kernel = Kernel::new(100);

@@ -1,5 +1,5 @@
-//! Readiness: when faults stop, every slot has a running ready worker, unless the supervisor has given up; after a shutdown no
-//! process runs and the supervisor has finished.
+//! Readiness: when faults stop, every slot has a running ready worker, unless the supervisor has given up;
+//! after a shutdown no process runs and the supervisor has finished.
 
 use cluster_core::{SlotState, Supervisor};
 

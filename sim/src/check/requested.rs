@@ -1,5 +1,5 @@
-//! Requested: an exit that the supervisor asked for is no cause of a restart, and after the beginning of a shutdown, or in a
-//! removed slot, no process starts.
+//! Requested: an exit that the supervisor asked for is no cause of a restart, and after the beginning of a
+//! shutdown, or in a removed slot, no process starts.
 
 use cluster_core::{SlotId, Supervisor, WorkerId};
 

@@ -1,6 +1,6 @@
-//! Slots: the worker that holds a slot has the number of the slot in its environment, so no two holders share a number; and no
-//! two workers of a slot receive connections. The primary decides which worker is a lame duck: the message to a lame
-//! duck may wait in the channel behind a connection.
+//! Slots: the worker that holds a slot has the number of the slot in its environment, so no two holders share
+//! a number; and no two workers of a slot receive connections. The primary decides which worker is a lame
+//! duck: the message to a lame duck may wait in the channel behind a connection.
 
 use std::collections::BTreeMap;
 

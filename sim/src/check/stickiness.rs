@@ -1,9 +1,10 @@
-//! Stickiness: under the sticky policy each client address has an order of the slots (of the worker ids without a supervisor),
-//! and a connection is handed to the first slot that can serve.
+//! Stickiness: under the sticky policy each client address has an order of the slots (of the worker ids
+//! without a supervisor), and a connection is handed to the first slot that can serve.
 //!
-//! The check is independent of the hash. If a connection is handed to a slot while another slot can serve, the former precedes the
-//! latter in the order of the address. A later connection with the opposite order is a failure. A slot can serve if a worker of the slot has
-//! reported a server at the address, is expected to run, and had no failed write.
+//! The check is independent of the hash. If a connection is handed to a slot while another slot can serve,
+//! the former precedes the latter in the order of the address. A later connection with the opposite order is
+//! a failure. A slot can serve if a worker of the slot has reported a server at the address, is expected to
+//! run, and had no failed write.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

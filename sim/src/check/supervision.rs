@@ -1,5 +1,5 @@
-//! The checks of a supervisor: writes the account of supervised processes, from the calls and the events of the primary, and
-//! asks the checks. The properties are in the other files.
+//! The checks of a supervisor: writes the account of supervised processes, from the calls and the events of
+//! the primary, and asks the checks. The properties are in the other files.
 
 use cluster_core::{
     AbandonReason, Call, Event, Signal, SlotId, StartFailure, Supervisor, SupervisorEvent, WorkerId,

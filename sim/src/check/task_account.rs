@@ -1,5 +1,5 @@
-//! The account of the tasks of a pool. The properties are in the other files about tasks; `task_checks` passes them
-//! the events of tasks.
+//! The account of the tasks of a pool. The properties are in the other files about tasks; `task_checks`
+//! passes them the events of tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -66,7 +66,8 @@ impl TaskAccount {
         }
     }
 
-    /// The primary has received a message of a worker. Returns whether the message announces that the worker serves tasks.
+    /// The primary has received a message of a worker. Returns whether the message announces that the worker
+    /// serves tasks.
     pub(crate) fn announced(&mut self, worker: WorkerId, message: &Message) -> bool {
         let is_ready = TaskReply::from_message(message) == Some(TaskReply::Ready);
         if is_ready {

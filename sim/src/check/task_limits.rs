@@ -1,5 +1,5 @@
-//! Task limits: a worker is killed for the time limit of a task no earlier than the limit after the send, and no later than an eighth
-//! after that. A task that is never killed is lost, and belongs to `task_ends`.
+//! Task limits: a worker is killed for the time limit of a task no earlier than the limit after the send, and
+//! no later than an eighth after that. A task that is never killed is lost, and belongs to `task_ends`.
 
 use std::time::Duration;
 

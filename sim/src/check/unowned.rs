@@ -1,5 +1,5 @@
-//! Unowned: the primary closes no accepted connection without an owner while a ready worker runs without a signal, also not
-//! in a shutdown.
+//! Unowned: the primary closes no accepted connection without an owner while a ready worker runs without a
+//! signal, also not in a shutdown.
 
 use cluster_core::{CloseReason, Supervisor};
 

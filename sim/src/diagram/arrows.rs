@@ -1,7 +1,7 @@
 //! Finds causes and effects in the order of a trace: messages, connections, starts and ends.
 //!
-//! Everything in the diagram is in the trace. One kind of arrow is approximate: a worker writes to a client inside a
-//! reaction of its program, and the arrow begins at the last reaction before the client receives.
+//! Everything in the diagram is in the trace. One kind of arrow is approximate: a worker writes to a client
+//! inside a reaction of its program, and the arrow begins at the last reaction before the client receives.
 
 use std::collections::BTreeMap;
 

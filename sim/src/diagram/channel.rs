@@ -1,7 +1,7 @@
 //! Matches the lines read from one direction of a channel with the lines written.
 //!
-//! Bytes are written and read in pieces of any size; the arrow of a message begins at the write of its first byte and
-//! ends at the read of its last. Lines of a hostile worker match no write.
+//! Bytes are written and read in pieces of any size; the arrow of a message begins at the write of its first
+//! byte and ends at the read of its last. Lines of a hostile worker match no write.
 
 use std::collections::VecDeque;
 

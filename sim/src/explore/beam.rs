@@ -1,5 +1,5 @@
-//! The beam search: extends many paths by one step at a time and keeps the best. A path after a wrong step makes no
-//! progress and is dropped.
+//! The beam search: extends many paths by one step at a time and keeps the best. A path after a wrong step
+//! makes no progress and is dropped.
 //!
 //! A search without a result proves nothing.
 
@@ -27,8 +27,8 @@ struct Node<P> {
 pub(super) enum BeamHeuristic {
     /// The paths with the most wanted observations.
     Eager,
-    /// The paths with the most wanted observations of the primary, and among these with the fewest of other observers:
-    /// a worker that runs ahead may have missed a later message.
+    /// The paths with the most wanted observations of the primary, and among these with the fewest of other
+    /// observers: a worker that runs ahead may have missed a later message.
     Lazy,
     /// The paths with the most wanted observations of the primary.
     Any,
@@ -60,7 +60,8 @@ impl<'a> Beam<'a> {
         Beam { search, heuristic, width, visited: Visited::new() }
     }
 
-    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number of visited worlds.
+    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number
+    /// of visited worlds.
     pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
         let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
         let progress = Progress::new(wanted.len());

@@ -1,7 +1,8 @@
-//! Forecasts: whether a worker can still record its wanted observations. A forecast runs the worker ahead, alone, on the
-//! messages already sent by the primary.
+//! Forecasts: whether a worker can still record its wanted observations. A forecast runs the worker ahead,
+//! alone, on the messages already sent by the primary.
 //!
-//! Forecasts prune only the guided search, which can miss runs. A negative answer about a trace never depends on a forecast.
+//! Forecasts prune only the guided search, which can miss runs. A negative answer about a trace never depends
+//! on a forecast.
 
 use std::collections::HashMap;
 

@@ -1,8 +1,9 @@
-//! The guided search: a best-first search by the wanted observations. Workers and clients act at once where the trace
-//! permits, so the consequence of a wrong decision of the primary appears one step later and not after unrelated steps.
+//! The guided search: a best-first search by the wanted observations. Workers and clients act at once where
+//! the trace permits, so the consequence of a wrong decision of the primary appears one step later and not
+//! after unrelated steps.
 //!
-//! Nodes are expanded alternately by distance and at random, so that a plateau does not stop the search. A search without a
-//! result proves nothing.
+//! Nodes are expanded alternately by distance and at random, so that a plateau does not stop the search. A
+//! search without a result proves nothing.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -109,8 +110,8 @@ impl<'a> Guided<'a> {
         Guided { search, haste, visited: Visited::new(), wanted, forecasts: Forecasts::default() }
     }
 
-    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number of visited
-    /// worlds with a choice.
+    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number
+    /// of visited worlds with a choice.
     pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
         let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
         let progress = Progress::new(wanted.len());
@@ -126,7 +127,8 @@ impl<'a> Guided<'a> {
         (found, self.search.take_deepest(self.visited.len()))
     }
 
-    /// Takes all immediate steps of a node and stores the node; returns the path if the node reaches the goal.
+    /// Takes all immediate steps of a node and stores the node; returns the path if the node reaches the
+    /// goal.
     fn put<P: Program>(&mut self, node: Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
         match self.settle(node) {
             Settled::Goal(path) => return Some(path),

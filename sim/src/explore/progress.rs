@@ -1,5 +1,5 @@
-//! The progress of a run towards the wanted observations: the number that each observer has recorded, and the objects
-//! behind the names.
+//! The progress of a run towards the wanted observations: the number that each observer has recorded, and the
+//! objects behind the names.
 
 /// The progress on one path.
 #[derive(Debug, PartialEq, Eq, Hash, Default)]
@@ -52,8 +52,8 @@ impl Progress {
         self.made[observer] += 1;
     }
 
-    /// Whether the object can have the name: each name has one object, and each object one name. From then on the
-    /// object has the name.
+    /// Whether the object can have the name: each name has one object, and each object one name. From then on
+    /// the object has the name.
     pub(super) fn binds(&mut self, name: u32, object: u64) -> bool {
         let name = name as usize;
         if self.objects.len() <= name {

@@ -1,5 +1,5 @@
-//! The depth-first search. A branch ends at the goal, at a dead end, or at a world that was visited with the same
-//! progress.
+//! The depth-first search. A branch ends at the goal, at a dead end, or at a world that was visited with the
+//! same progress.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -37,8 +37,8 @@ impl<'a> Goal<'a> {
 /// The unit that other steps cannot interrupt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Granularity {
-    /// A whole reaction of a process to an input; only a signal interrupts a reaction. A step of a client or of the driver
-    /// without an effect on a process is taken at once.
+    /// A whole reaction of a process to an input; only a signal interrupts a reaction. A step of a client or
+    /// of the driver without an effect on a process is taken at once.
     Reactions,
     /// Each step of the world.
     Steps,
@@ -404,7 +404,8 @@ impl<'a> Search<'a> {
 #[derive(Hash)]
 struct PointIdentity<'a, P: Hash>(&'a World<P>, &'a Progress, Option<&'a CowArc<Checks>>);
 
-/// The choices that take the enabled step `at` of `n` with these inner choices. A single enabled step is no choice.
+/// The choices that take the enabled step `at` of `n` with these inner choices. A single enabled step is no
+/// choice.
 pub(super) fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {
     let step = u32::try_from(at).expect("few steps are enabled");
     let step = (n > 1).then_some(step);

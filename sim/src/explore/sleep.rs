@@ -1,5 +1,6 @@
-//! Sleep sets: the redundant steps of a world. Another branch of the search takes a sleeping step earlier and covers all
-//! successors. Sleep sets save transitions, but no worlds. Footprints decide whether two steps are independent.
+//! Sleep sets: the redundant steps of a world. Another branch of the search takes a sleeping step earlier and
+//! covers all successors. Sleep sets save transitions, but no worlds. Footprints decide whether two steps are
+//! independent.
 
 use std::hash::BuildHasher;
 

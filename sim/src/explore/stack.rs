@@ -1,5 +1,5 @@
-//! The current position of a depth-first search, and the branches on the path. Finished worlds are reused, because an
-//! allocation costs more than a step. The stack makes no decision.
+//! The current position of a depth-first search, and the branches on the path. Finished worlds are reused,
+//! because an allocation costs more than a step. The stack makes no decision.
 
 use super::progress::Progress;
 use super::sleep::Sleep;

@@ -1,5 +1,5 @@
-//! The visited worlds of a search, as fingerprints, with the steps that slept at every visit. The table counts its own
-//! memory, and stores no world.
+//! The visited worlds of a search, as fingerprints, with the steps that slept at every visit. The table
+//! counts its own memory, and stores no world.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,7 +8,8 @@ use std::mem::size_of;
 
 use crate::cow::Fingerprint;
 
-/// The number of maps. A growing map needs both allocations for a moment, so each map is a small part of the whole.
+/// The number of maps. A growing map needs both allocations for a moment, so each map is a small part of the
+/// whole.
 const PIECES: usize = 64;
 
 /// Fingerprints of worlds, and the steps that slept at every visit.
@@ -24,8 +25,8 @@ impl Visited {
         Visited { pieces: (0..PIECES).map(|_| HashMap::default()).collect(), len: 0, bytes: 0 }
     }
 
-    /// Records a visit with these sleeping steps. Returns the steps that slept at every earlier visit; `None` for a
-    /// new world.
+    /// Records a visit with these sleeping steps. Returns the steps that slept at every earlier visit; `None`
+    /// for a new world.
     pub(super) fn visit(&mut self, fingerprint: Fingerprint, asleep: Steps) -> Option<Steps> {
         let key = Key::from(fingerprint);
         let piece = &mut self.pieces[key.0[0] as usize % PIECES];

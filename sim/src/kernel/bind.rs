@@ -139,7 +139,8 @@ impl Sockets {
         })
     }
 
-    /// Makes a bound socket listen, or changes its backlog, and returns the address. A UDP socket stays unchanged.
+    /// Makes a bound socket listen, or changes its backlog, and returns the address. A UDP socket stays
+    /// unchanged.
     pub(super) fn listen(&mut self, file: FileId, backlog: u32) -> Result<LocalAddress, Errno> {
         if let SocketKind::Listener(Listener { bound: BoundAddress::Ip(bound), .. }) = &self.get(file).kind
             && self.is_listened_at(bound, Some(file))

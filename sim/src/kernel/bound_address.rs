@@ -35,7 +35,8 @@ impl BoundAddress {
 }
 
 impl BoundIp {
-    /// How specifically this address matches a destination: the most specific socket receives; `None`: no match.
+    /// How specifically this address matches a destination: the most specific socket receives; `None`: no
+    /// match.
     pub(crate) fn specificity(&self, to: SocketAddr) -> Option<u8> {
         if self.address.port() != to.port() || !self.covers(to.ip()) {
             return None;
@@ -65,8 +66,8 @@ const INTERFACES: [(&str, Option<Ipv6Addr>); 2] =
 /// Linux: no interface has the number.
 const ENODEV: Errno = Errno(19);
 
-/// An address in a zone. The zone is the name of an interface or, unlike in libuv, a number; any other text is 0. Linux
-/// keeps the zone of a link-local address alone.
+/// An address in a zone. The zone is the name of an interface or, unlike in libuv, a number; any other text
+/// is 0. Linux keeps the zone of a link-local address alone.
 pub(crate) fn in_zone(host: Ipv6Addr, port: u16, zone: &str) -> SocketAddrV6 {
     let named = (1..).zip(INTERFACES).find(|(_, (name, _))| *name == zone).map(|(number, _)| number);
     let scope = named.or_else(|| zone.parse().ok()).unwrap_or(0);

@@ -28,8 +28,8 @@ const GARBAGE: [&str; 12] = [
     "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":\"udp4\",\"fd\":3,\"index\":0,\"seq\":99}\n",
 ];
 
-/// Every error of `sendmsg` on a connected Unix socket, and some that a security module may add. EAGAIN and EINTR are
-/// no failures: EAGAIN is a write of no bytes, EINTR is repeated at once.
+/// Every error of `sendmsg` on a connected Unix socket, and some that a security module may add. EAGAIN and
+/// EINTR are no failures: EAGAIN is a write of no bytes, EINTR is repeated at once.
 const WRITE_ERRORS: [Errno; 18] = [
     Errno::ETOOMANYREFS,
     Errno::ENOBUFS,
@@ -88,7 +88,8 @@ impl Kernel {
         answer
     }
 
-    /// Queues a signal: its target may act before the signal arrives. The simulated processes handle no signals.
+    /// Queues a signal: its target may act before the signal arrives. The simulated processes handle no
+    /// signals.
     pub(crate) fn signal(&mut self, pid: Pid, signal: Signal) {
         if !is_ignored(signal) && self.processes.is_alive(pid) {
             self.ready.last(Step::Signal(pid, signal));

@@ -1,7 +1,7 @@
 //! A channel: two bounded byte streams with descriptors in flight, cut where the kernel cuts them.
 //!
-//! A descriptor in flight belongs to a write: a read can return earlier bytes with the descriptor, but no later
-//! bytes. The kernel, not the channel, counts references and wakes processes.
+//! A descriptor in flight belongs to a write: a read can return earlier bytes with the descriptor, but no
+//! later bytes. The kernel, not the channel, counts references and wakes processes.
 
 use std::collections::VecDeque;
 

@@ -203,8 +203,8 @@ impl Channels {
         }
     }
 
-    /// Closes one end of a channel; the other end reads an end of file. Returns the descriptors in flight to the
-    /// closed end.
+    /// Closes one end of a channel; the other end reads an end of file. Returns the descriptors in flight to
+    /// the closed end.
     pub(super) fn close(&mut self, pid: Pid, id: ChannelId) -> Closed {
         let Some((channel, side)) = self.get_mut(pid, id) else { return Closed::default() };
         if !channel.end(side).open {

@@ -1,10 +1,10 @@
-//! The footprint of a step: the objects of a world that the step reads or writes. Two steps commute if neither writes
-//! an object that the other reads or writes.
+//! The footprint of a step: the objects of a world that the step reads or writes. Two steps commute if
+//! neither writes an object that the other reads or writes.
 //!
-//! The tables have the writes: each table compares the rows with a copy from before the step. The reads are a list by
-//! kind of step and call, and are every object where unknown: recording each read would take time in every run, and
-//! would count the reads of the checks. `independent_steps_commute` tests the list. Where a world has more objects
-//! than the set has bits, the footprint is every object.
+//! The tables have the writes: each table compares the rows with a copy from before the step. The reads are a
+//! list by kind of step and call, and are every object where unknown: recording each read would take time in
+//! every run, and would count the reads of the checks. `independent_steps_commute` tests the list. Where a
+//! world has more objects than the set has bits, the footprint is every object.
 
 use std::ops::BitOr;
 

@@ -1,5 +1,5 @@
-//! The network of the machine: sockets, clients, and the data between them. A datagram reaches a socket or a client at
-//! once, or is dropped without an error.
+//! The network of the machine: sockets, clients, and the data between them. A datagram reaches a socket or a
+//! client at once, or is dropped without an error.
 
 use std::net::{Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,5 @@
-//! A set of objects of a world, as bits. Where a world has more objects than the set has bits, an object is every object.
+//! A set of objects of a world, as bits. Where a world has more objects than the set has bits, an object is
+//! every object.
 
 use std::ops::{BitOr, BitOrAssign};
 

@@ -23,7 +23,8 @@ pub(crate) enum Phase {
     Reaped,
 }
 
-/// The descriptor number of the first socket of a process, after standard input, output, error and the channel.
+/// The descriptor number of the first socket of a process, after standard input, output, error and the
+/// channel.
 const FIRST_NUMBER: u32 = 4;
 
 /// The beginning and the end of a process's block.
@@ -46,8 +47,8 @@ pub(crate) struct ProcessEntry {
     pub(crate) kept_alive: bool,
     /// The process has written garbage: its statements about connections are not trusted.
     pub(crate) hostile: bool,
-    /// A connection that a child of the process has inherited, together with the channel. The child ends with its
-    /// client.
+    /// A connection that a child of the process has inherited, together with the channel. The child ends with
+    /// its client.
     pub(crate) child: Option<FileId>,
     /// A signal was sent to the group of the process.
     pub(super) group_signalled: bool,
@@ -65,8 +66,8 @@ pub(crate) struct Descriptor {
     pub(crate) file: FileId,
     pub(crate) origin: Origin,
     pub(crate) accepting: Accepting,
-    /// The process has received the failure for want of a descriptor. The failure is not repeated until a descriptor
-    /// is free.
+    /// The process has received the failure for want of a descriptor. The failure is not repeated until a
+    /// descriptor is free.
     pub(crate) starved: bool,
     /// Owned by the program, no longer by the machine.
     pub(crate) owned_by_program: bool,

@@ -191,8 +191,8 @@ impl Processes {
     }
 }
 
-/// Whether the machine of the primary may hold a socket of a message to or from a stopped worker, which acknowledges nothing
-/// and completes no line.
+/// Whether the machine of the primary may hold a socket of a message to or from a stopped worker, which
+/// acknowledges nothing and completes no line.
 pub(crate) fn waits_for_stopped(processes: &Processes, pid: Pid, descriptor: &Descriptor) -> bool {
     let is_for_message = descriptor.origin != Origin::Machine && !descriptor.owned_by_program;
     pid == Pid::PRIMARY && is_for_message && processes.iter().any(|(pid, _)| processes.is_stopped(pid))

@@ -47,8 +47,8 @@ impl ProgramSockets<'_> {
 
     // ---- events
 
-    /// Takes the bytes, the end or the datagram that has arrived at a socket of the program. Each program that owns a
-    /// connection receives its end once.
+    /// Takes the bytes, the end or the datagram that has arrived at a socket of the program. Each program
+    /// that owns a connection receives its end once.
     pub(crate) fn receive(&mut self, id: SocketId) -> Option<SocketEvent> {
         let file = self.kernel.processes.socket_of_program(self.pid, id)?;
         match &mut self.kernel.network.sockets.get_mut(file).kind {
@@ -74,8 +74,8 @@ impl ProgramSockets<'_> {
         Some(SocketEvent::Ended { connection, ending })
     }
 
-    /// Accepts from a listener of the program. After a failure the client stays in the backlog, and the program is not
-    /// notified.
+    /// Accepts from a listener of the program. After a failure the client stays in the backlog, and the
+    /// program is not notified.
     pub(crate) fn accept(&mut self, listener: SocketId, schedule: &mut Schedule) -> Option<SocketEvent> {
         let accepted = self.kernel.accept(self.pid, listener, schedule);
         let Some(OsEvent::Accepted { socket: connection, .. }) = accepted else { return None };

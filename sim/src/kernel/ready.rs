@@ -1,7 +1,7 @@
 //! The steps that may be enabled, oldest first, with the last known status of each.
 //!
-//! Most steps change few dependencies: a status is computed again only after a dependency of that step has changed.
-//! The kernel and the world define the dependencies and the status of a step.
+//! Most steps change few dependencies: a status is computed again only after a dependency of that step has
+//! changed. The kernel and the world define the dependencies and the status of a step.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -185,8 +185,8 @@ impl Ready {
         self.0.iter().position(|entry| entry.step == step)
     }
 
-    /// Computes the status of new steps and of steps with changed dependencies, drops obsolete steps, and collects
-    /// the indexes of the enabled steps.
+    /// Computes the status of new steps and of steps with changed dependencies, drops obsolete steps, and
+    /// collects the indexes of the enabled steps.
     pub(crate) fn refresh(
         &mut self,
         touched: Dependencies,

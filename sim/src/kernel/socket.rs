@@ -1,5 +1,5 @@
-//! The sockets behind descriptors: listeners with a backlog, connections as two pipes between a client and a process,
-//! and UDP sockets. The kernel counts the references of a file and closes it after the last.
+//! The sockets behind descriptors: listeners with a backlog, connections as two pipes between a client and a
+//! process, and UDP sockets. The kernel counts the references of a file and closes it after the last.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};

@@ -143,8 +143,8 @@ impl Sockets {
         })
     }
 
-    /// Changes the backlog of a listener; returns `None` for another socket. Only a change that a connecting client or
-    /// an acceptor could notice counts as a change of the listeners.
+    /// Changes the backlog of a listener; returns `None` for another socket. Only a change that a connecting
+    /// client or an acceptor could notice counts as a change of the listeners.
     pub(super) fn change_backlog<T>(
         &mut self,
         file: FileId,

@@ -1,5 +1,5 @@
-//! The rest of the operating system: paths, foreign sockets, rights and limits. It changes seldom, and copies of a
-//! world share it.
+//! The rest of the operating system: paths, foreign sockets, rights and limits. It changes seldom, and copies
+//! of a world share it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

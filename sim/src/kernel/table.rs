@@ -1,6 +1,7 @@
 //! A table of the kernel: rows that the copies of a world share until one of them changes a row.
 //!
-//! A change of a row names the dependencies of steps on the row; a comparison of tables finds the changed rows.
+//! A change of a row names the dependencies of steps on the row; a comparison of tables finds the changed
+//! rows.
 
 use std::hash::{Hash, Hasher};
 
@@ -59,8 +60,8 @@ impl<T> Table<T> {
         std::mem::take(&mut self.touched)
     }
 
-    /// The objects of the rows that differ from `before`, a copy from before the step. `changes` names the objects of a
-    /// row and of its former value. A new row takes a number.
+    /// The objects of the rows that differ from `before`, a copy from before the step. `changes` names the
+    /// objects of a row and of its former value. A new row takes a number.
     pub(super) fn written_since(
         &self,
         before: &Table<T>,

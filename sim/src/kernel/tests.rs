@@ -207,7 +207,8 @@ fn connection_with_unread_bytes_is_reset() {
     assert_eq!(kernel.next_client_event(client), ClientEvent::Reset);
 }
 
-/// A Unix socket has no reset: the server reads an end. Only a client that leaves bytes unread resets the connection.
+/// A Unix socket has no reset: the server reads an end. Only a client that leaves bytes unread resets the
+/// connection.
 #[test]
 fn reset_at_path_is_an_end() {
     for (reply, ending) in [(None, Flow::Ended), (Some("hi"), Flow::Reset)] {

@@ -1,4 +1,5 @@
-//! Planted bugs of a re-exec: the saved state lacks a part, and the check that misses the part finds the loss.
+//! Planted bugs of a re-exec: the saved state lacks a part, and the check that misses the part finds the
+//! loss.
 
 use cluster_core::Settings;
 use serde_json::{Value, json};

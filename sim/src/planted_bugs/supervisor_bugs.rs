@@ -134,8 +134,8 @@ fn unowned_detects_a_closed_queue() {
     assert_eq!(failed_check(&bad, |_, _| Tampering::None), Some(Check::Unowned));
 }
 
-/// The timer of the wait for a retained channel is never set, and the signal to the group of a worker that has exited is
-/// not sent.
+/// The timer of the wait for a retained channel is never set, and the signal to the group of a worker that
+/// has exited is not sent.
 #[test]
 fn leftovers_detects_missing_ends() {
     let start = |group| {

@@ -38,8 +38,8 @@ impl Driver<'_> {
         client
     }
 
-    /// Adds a client that connects to an address or to the path of a Unix socket. Every address stands for the
-    /// loopback.
+    /// Adds a client that connects to an address or to the path of a Unix socket. Every address stands for
+    /// the loopback.
     pub fn connect_to(&mut self, address: LocalAddress) -> ClientId {
         let client = self.client();
         self.command(client, ClientAction::Connect(crate::kernel::bind::destination(address)));
@@ -85,9 +85,9 @@ impl Driver<'_> {
         }
     }
 
-    /// Limits a process to `more` sockets and channels above the present number; `None` removes the limit. See
-    /// [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that has not started has no
-    /// descriptor; the channel will be the first. A client has no process.
+    /// Limits a process to `more` sockets and channels above the present number; `None` removes the limit.
+    /// See [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that has not started
+    /// has no descriptor; the channel will be the first. A client has no process.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
         if let Some(pid) = pid(actor) {
             self.kernel.lookups.mark();
@@ -112,14 +112,15 @@ impl Driver<'_> {
         self.kernel.system_mut().occupy_path(path.into());
     }
 
-    /// From now on every use of this path fails with `errno`: spawning this program, spawning in this directory or
-    /// below, binding a Unix socket below. `ENOENT`: the path does not exist; a bind then returns `EACCES`, as in Node.
-    /// `EACCES`: no access.
+    /// From now on every use of this path fails with `errno`: spawning this program, spawning in this
+    /// directory or below, binding a Unix socket below. `ENOENT`: the path does not exist; a bind then
+    /// returns `EACCES`, as in Node. `EACCES`: no access.
     pub fn break_path(&mut self, path: impl Into<String>, errno: Errno) {
         self.kernel.system_mut().break_path(path.into(), errno);
     }
 
-    /// From now on no process is root: ports below 1024 are `EACCES`, and spawning as another user is `EPERM`.
+    /// From now on no process is root: ports below 1024 are `EACCES`, and spawning as another user is
+    /// `EPERM`.
     pub fn drop_root(&mut self) {
         self.kernel.system_mut().no_root = true;
     }
@@ -131,7 +132,8 @@ impl Driver<'_> {
         self.kernel.network.sockets.backlog(&at, self.kernel.system())
     }
 
-    /// From now on the machine has no IPv6: every address is `0.0.0.0`, and binding an IPv6 address is `EAFNOSUPPORT`.
+    /// From now on the machine has no IPv6: every address is `0.0.0.0`, and binding an IPv6 address is
+    /// `EAFNOSUPPORT`.
     pub fn drop_ipv6(&mut self) {
         self.kernel.system_mut().no_ipv6 = true;
     }

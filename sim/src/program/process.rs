@@ -1,4 +1,5 @@
-//! The process of a hook: the acts of a program besides commands to its machine. Every act takes effect at once.
+//! The process of a hook: the acts of a program besides commands to its machine. Every act takes effect at
+//! once.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -32,8 +33,8 @@ impl Process<'_> {
         self.log.observe(self.pid.into(), text.into(), None);
     }
 
-    /// As [`observe`](Process::observe), for an observation that concerns a numbered object, such as a port. A search
-    /// compares the objects by name: see [`reaches_named`](crate::explore::reaches_named).
+    /// As [`observe`](Process::observe), for an observation that concerns a numbered object, such as a port.
+    /// A search compares the objects by name: see [`reaches_named`](crate::explore::reaches_named).
     pub fn observe_object(&mut self, text: impl Into<Cow<'static, str>>, object: u64) {
         self.log.observe(self.pid.into(), text.into(), Some(object));
     }
@@ -53,17 +54,17 @@ impl Process<'_> {
         &self.access.kernel().processes.get(self.pid).env
     }
 
-    /// The options with which the primary spawned this process; the primary's own is the default. Node: `process.argv`, `process.cwd()`
-    /// and the rest of `cluster.settings`.
+    /// The options with which the primary spawned this process; the primary's own is the default. Node:
+    /// `process.argv`, `process.cwd()` and the rest of `cluster.settings`.
     pub fn spawn_options(&self) -> &SpawnOptions {
         &self.access.kernel().processes.get(self.pid).options
     }
 
     // ---- messages
 
-    /// Sends a numbered message, `{"nth": n}`: the number of such messages from this process to the receiver. With the numbers the
-    /// checks verify the order and the completeness of messages. `send` passes the message to the machine. A worker
-    /// sends to the primary, whatever `to` is.
+    /// Sends a numbered message, `{"nth": n}`: the number of such messages from this process to the receiver.
+    /// With the numbers the checks verify the order and the completeness of messages. `send` passes the
+    /// message to the machine. A worker sends to the primary, whatever `to` is.
     ///
     /// # Errors
     ///
@@ -93,8 +94,8 @@ impl Process<'_> {
         }
     }
 
-    /// Whether the client has reset the connection: a write fails. Node: `socket.write()` destroys the socket then, and the
-    /// unread bytes with it.
+    /// Whether the client has reset the connection: a write fails. Node: `socket.write()` destroys the socket
+    /// then, and the unread bytes with it.
     pub fn is_reset(&mut self, connection: SocketId) -> bool {
         let kernel = self.access.kernel_mut();
         let client = kernel.program_sockets(self.pid).client(connection);
@@ -118,8 +119,8 @@ impl Process<'_> {
         }
     }
 
-    /// Closes this process's descriptor of a socket of the program. The client receives an end once no process has a
-    /// descriptor. Node: `socket.destroy()`, `server.close()`.
+    /// Closes this process's descriptor of a socket of the program. The client receives an end once no
+    /// process has a descriptor. Node: `socket.destroy()`, `server.close()`.
     pub fn close(&mut self, socket: SocketId) {
         let kernel = self.access.kernel_mut();
         if kernel.processes.is_owned_by_program(self.pid, socket) {
@@ -132,8 +133,8 @@ impl Process<'_> {
 
     /// Binds a socket of the program without the machine; with a backlog the socket listens and accepts.
     /// [`Program::primary_socket`](super::Program::primary_socket) and
-    /// [`Program::worker_socket`](super::Program::worker_socket) receive its events. Node: `server.listen()` and
-    /// `socket.bind()` in the primary.
+    /// [`Program::worker_socket`](super::Program::worker_socket) receive its events. Node: `server.listen()`
+    /// and `socket.bind()` in the primary.
     ///
     /// # Errors
     ///
@@ -146,12 +147,13 @@ impl Process<'_> {
         self.access.kernel_mut().program_sockets(self.pid).open(address, backlog)
     }
 
-    /// Makes a socket that the program has bound or received listen and accept. Node: `server.listen(handle)`.
+    /// Makes a socket that the program has bound or received listen and accept. Node:
+    /// `server.listen(handle)`.
     ///
     /// # Errors
     ///
-    /// `EADDRINUSE`: another socket listens there. `EINVAL`: the socket is a connection. `EBADF`: the program does
-    /// not own the socket.
+    /// `EADDRINUSE`: another socket listens there. `EINVAL`: the socket is a connection. `EBADF`: the program
+    /// does not own the socket.
     pub fn listen(&mut self, socket: SocketId, backlog: u32) -> Result<LocalAddress, Errno> {
         self.access.kernel_mut().program_sockets(self.pid).listen(socket, backlog)
     }
@@ -178,9 +180,9 @@ impl Process<'_> {
         self.access.kernel_mut().processes.mute(self.pid, socket);
     }
 
-    /// Stops reading and accepting from a socket that was sent with a message: the machine closes the socket once the
-    /// peer has received the socket. Otherwise both processes continue. Node: the effect of `send` without
-    /// `keepOpen`.
+    /// Stops reading and accepting from a socket that was sent with a message: the machine closes the socket
+    /// once the peer has received the socket. Otherwise both processes continue. Node: the effect of `send`
+    /// without `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
         self.access.kernel_mut().processes.give_to_machine(self.pid, socket);
     }
@@ -190,23 +192,23 @@ impl Process<'_> {
         self.access.kernel().system().mode(path)
     }
 
-    /// Starts a child of this worker that inherits its channel and does nothing: after the worker's death the channel
-    /// stays open until the client of this connection has ended. A worker has at most one such child. Node: a channel
-    /// among the `stdio` of `child_process.spawn()`.
+    /// Starts a child of this worker that inherits its channel and does nothing: after the worker's death the
+    /// channel stays open until the client of this connection has ended. A worker has at most one such child.
+    /// Node: a channel among the `stdio` of `child_process.spawn()`.
     pub fn leave_child(&mut self, connection: SocketId) {
         self.access.kernel_mut().program_sockets(self.pid).leave_child(connection);
     }
 
     // ---- broken programs
 
-    /// Writes to a worker's channel without its machine, as a broken or hostile program does. The commands of this hook
-    /// follow. Node: `fs.writeSync(3, ...)`.
+    /// Writes to a worker's channel without its machine, as a broken or hostile program does. The commands of
+    /// this hook follow. Node: `fs.writeSync(3, ...)`.
     pub fn write_raw(&mut self, bytes: &[u8]) {
         self.access.kernel_mut().write_raw(self.pid, bytes);
     }
 
-    /// Blocks the worker in this hook, forever or until `path` exists, once the commands of the program have reached
-    /// the kernel. Only a signal reaches a blocked worker. Node: a loop.
+    /// Blocks the worker in this hook, forever or until `path` exists, once the commands of the program have
+    /// reached the kernel. Only a signal reaches a blocked worker. Node: a loop.
     pub fn block(&mut self, worker: &Worker, path: Option<&str>) {
         let (calls, until) = (commanded(worker), path.map(str::to_owned));
         let kernel = self.access.kernel_mut();
@@ -215,14 +217,14 @@ impl Process<'_> {
 
     // ---- limits and ends
 
-    /// Limits this process to `more` sockets and channels above the present number; `None` removes the limit. Beyond
-    /// the limit calls fail with `EMFILE`, and a descriptor that arrives with a message is lost.
+    /// Limits this process to `more` sockets and channels above the present number; `None` removes the limit.
+    /// Beyond the limit calls fail with `EMFILE`, and a descriptor that arrives with a message is lost.
     pub fn limit_descriptors(&mut self, more: Option<usize>) {
         self.access.kernel_mut().limit(self.pid, more);
     }
 
-    /// Whether this process has other work, as with a repeating timer in Node. A worker with other work continues to
-    /// run after its channel is closed and its connections have ended.
+    /// Whether this process has other work, as with a repeating timer in Node. A worker with other work
+    /// continues to run after its channel is closed and its connections have ended.
     pub fn keep_alive(&mut self, on: bool) {
         self.access.kernel_mut().processes.get_mut(self.pid).kept_alive = on;
     }
@@ -233,12 +235,14 @@ impl Process<'_> {
         self.access.kernel_mut().processes.get_mut(self.pid).count_sockets_after(last);
     }
 
-    /// Ends the process after the hook, once the commands have reached the kernel. Node: `process.exit(code)`.
+    /// Ends the process after the hook, once the commands have reached the kernel. Node:
+    /// `process.exit(code)`.
     pub fn exit(&mut self, code: i32) {
         self.exit.get_or_insert(ExitStatus::Code(code));
     }
 
-    /// Ends this process by a signal, like [`exit`](Process::exit). Node: `process.kill(process.pid, signal)`.
+    /// Ends this process by a signal, like [`exit`](Process::exit). Node:
+    /// `process.kill(process.pid, signal)`.
     pub fn raise(&mut self, signal: Signal) {
         self.exit.get_or_insert(ExitStatus::Signal(signal));
     }

@@ -28,7 +28,8 @@ impl Process<'_> {
         self.access.checks().tasks.cancelled(task);
     }
 
-    /// Performs the outputs of a pool up to the next event: call until `None`, after each event of the supervisor and each command.
+    /// Performs the outputs of a pool up to the next event: call until `None`, after each event of the
+    /// supervisor and each command.
     pub fn drive_pool(&mut self, pool: &mut Pool, supervisor: &mut Supervisor) -> Option<PoolEvent> {
         let event = pool.drive(supervisor)?;
         let (now, is_even) = (self.access.kernel().clock.now_ms(), self.access.kernel().clock.is_even());

@@ -1,5 +1,5 @@
-//! A re-exec: another program takes over the process, and restores the machine from a text. Only a machine at rest is saved: every
-//! output was taken, every call is performed and every answer handled.
+//! A re-exec: another program takes over the process, and restores the machine from a text. Only a machine at
+//! rest is saved: every output was taken, every call is performed and every answer handled.
 
 use cluster_core::SupervisorState;
 
@@ -70,8 +70,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A restored supervisor is equal to the original one, with an equal hash, after every step of a run with every fault,
-        /// also in the middle of a transition. A fault that a check of supervisors excludes ends the run.
+        /// A restored supervisor is equal to the original one, with an equal hash, after every step of a run
+        /// with every fault, also in the middle of a transition. A fault that a check of supervisors excludes
+        /// ends the run.
         #[test]
         fn restored_supervisor_is_equal(seed: u64, command in 0..MOVES.len(), patient: bool) {
             let world = SupervisedServer::new(2, 3, MOVES[command]).world();

@@ -126,8 +126,8 @@ impl<P: Program> RunningProcesses<P> {
         Some(running)
     }
 
-    /// The identity of a hook in a search. The next action of a process is the input of most hooks; another input is
-    /// `event`.
+    /// The identity of a hook in a search. The next action of a process is the input of most hooks; another
+    /// input is `event`.
     #[inline]
     pub(crate) fn hook_key(&self, pid: Pid, event: Option<&SocketEvent>) -> Option<HookKey> {
         if self.transitions.is_some() { self.key_in_search(pid, event) } else { None }

@@ -1,6 +1,6 @@
-//! The results of transitions: a process in the same state reacts to the same event in the same way, and a hook that uses
-//! neither the kernel nor the checks has the same effect. A search meets most transitions many times and runs each
-//! transition once.
+//! The results of transitions: a process in the same state reacts to the same event in the same way, and a
+//! hook that uses neither the kernel nor the checks has the same effect. A search meets most transitions many
+//! times and runs each transition once.
 //!
 //! The cache is emptied when it is full, and so stays small beside the states of the search.
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::{Process, Program};
 
-/// The primary sends messages, a window at a time to each worker, and each worker returns the messages; after the last the
-/// cluster disconnects.
+/// The primary sends messages, a window at a time to each worker, and each worker returns the messages; after
+/// the last the cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PingPong {
     workers: u32,

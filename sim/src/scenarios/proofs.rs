@@ -1,5 +1,5 @@
-//! The handoff in five kinds of worlds, each small enough for an exhaustive search: proven, not sampled. `explore`
-//! takes the runs.
+//! The handoff in five kinds of worlds, each small enough for an exhaustive search: proven, not sampled.
+//! `explore` takes the runs.
 
 use super::{RandomProgram, ReplyServer, Scenario};
 use crate::check::Failure;

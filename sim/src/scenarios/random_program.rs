@@ -1,6 +1,7 @@
 //! A program as a list of moves, one at each of the first events, short enough for the name of a scenario.
 //!
-//! Properties draw such programs at random. A program need not make sense: the machines must survive every program.
+//! Properties draw such programs at random. A program need not make sense: the machines must survive every
+//! program.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,13 +14,14 @@ use crate::{Actor, ClientEvent, ClientId, Driver, Process, Program};
 
 /// Workers, clients, and the moves of the primary and of each worker at their first events.
 ///
-/// As text: `plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>`, such as `plan-2-1-..d1-.sx`.
+/// As text: `plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>`, such as
+/// `plan-2-1-..d1-.sx`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RandomProgram {
     /// The number of workers forked at the start.
     pub workers: u32,
-    /// The number of clients that connect when the first worker listens; at each later `Listening` one more client
-    /// connects.
+    /// The number of clients that connect when the first worker listens; at each later `Listening` one more
+    /// client connects.
     pub clients: u32,
     /// The moves of the primary at its first events, the initial forks aside.
     pub primary: Vec<PrimaryMove>,

@@ -1,7 +1,7 @@
 //! Scenarios with a name as the complete definition: every line can be replayed anywhere.
 //!
-//! `<program>[+shared|+sticky][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy, `keep_listening`, the
-//! capacity of a channel, and the limit of connections queued in the primary.
+//! `<program>[+shared|+sticky][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy,
+//! `keep_listening`, the capacity of a channel, and the limit of connections queued in the primary.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -143,8 +143,8 @@ impl std::error::Error for ReplayError {}
 ///
 /// # Errors
 ///
-/// The text is no replay line, or its scenario belongs to another program: [`Line::replay`] then takes the world of
-/// that program.
+/// The text is no replay line, or its scenario belongs to another program: [`Line::replay`] then takes the
+/// world of that program.
 pub fn replay(line: &str) -> Result<ReplayOutcome, ReplayError> {
     let line: Line = line.parse().map_err(ReplayError::Line)?;
     if let Ok(scenario) = line.scenario().parse::<Scenario<RandomProgram>>() {

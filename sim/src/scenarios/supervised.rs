@@ -13,7 +13,8 @@ use crate::{ClientEvent, ClientId, Driver, Ending, Process, Program, World};
 pub enum SupervisorMove {
     /// None.
     Serve,
-    /// A shutdown when a client has received its answer, or a replacement is ready: heartbeats never end by themselves.
+    /// A shutdown when a client has received its answer, or a replacement is ready: heartbeats never end by
+    /// themselves.
     ServeOnce,
     /// A reload.
     Reload,
@@ -56,16 +57,16 @@ impl SupervisedServer {
         }
     }
 
-    /// Workers from this id on never listen, as after a bad deployment; with [`SupervisorMove::Serve`] they exit at their
-    /// start.
+    /// Workers from this id on never listen, as after a bad deployment; with [`SupervisorMove::Serve`] they
+    /// exit at their start.
     #[must_use]
     pub fn broken_from(mut self, worker: WorkerId) -> Self {
         self.broken_from = Some(worker);
         self
     }
 
-    /// A worker with its first connection starts a child, which inherits channel and connection and never ends by itself,
-    /// and is killed.
+    /// A worker with its first connection starts a child, which inherits channel and connection and never
+    /// ends by itself, and is killed.
     #[must_use]
     pub fn leaving_child(mut self) -> Self {
         self.leaves_child = true;

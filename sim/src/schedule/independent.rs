@@ -1,5 +1,5 @@
-//! Random choices with strikes of each fault by a generator of its own. A new kind of fault changes no run in which that fault
-//! does not strike, and takes no strike from another fault.
+//! Random choices with strikes of each fault by a generator of its own. A new kind of fault changes no run in
+//! which that fault does not strike, and takes no strike from another fault.
 
 use super::{Point, Random};
 use crate::fault::{Fault, STRIKES_OF_ONE, number};
@@ -31,8 +31,9 @@ impl Independent {
 /// Whether one fault strikes.
 #[derive(Debug, Clone)]
 enum Die {
-    /// A harmful fault: strikes after a number of opportunities that is uniform below the period, as often as the run allows.
-    /// Any opportunity within the period is equally probable, where fixed odds would prefer the first.
+    /// A harmful fault: strikes after a number of opportunities that is uniform below the period, as often as
+    /// the run allows. Any opportunity within the period is equally probable, where fixed odds would prefer
+    /// the first.
     Harmful { numbers: Numbers, period: u32, gap: u32, left: u32 },
     /// A harmless fault: strikes at each opportunity with the same odds.
     Harmless { numbers: Numbers, odds: u32 },
@@ -72,7 +73,8 @@ impl Die {
 mod tests {
     use super::*;
 
-    /// The opportunities at which a fault strikes, when the faults of `others` have an opportunity before each.
+    /// The opportunities at which a fault strikes, when the faults of `others` have an opportunity before
+    /// each.
     fn strikes(seed: u64, fault: Fault, others: &[Fault]) -> Vec<usize> {
         let mut random = Independent::new(seed);
         let mut strikes_now = || {

@@ -1,6 +1,6 @@
-//! Probabilistic concurrency testing: the process or client with the highest priority runs, and a few times a run the
-//! running process or client falls behind all others. A bug with `d` such changes is found with a known probability,
-//! however long the run is (Burckhardt et al., 2010). Other choices are random.
+//! Probabilistic concurrency testing: the process or client with the highest priority runs, and a few times a
+//! run the running process or client falls behind all others. A bug with `d` such changes is found with a
+//! known probability, however long the run is (Burckhardt et al., 2010). Other choices are random.
 
 use std::collections::BTreeMap;
 

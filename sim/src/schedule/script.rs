@@ -1,8 +1,9 @@
-//! A run in terms that survive changes: the processes that ran, how far each ran, and the other choices of each.
+//! A run in terms that survive changes: the processes that ran, how far each ran, and the other choices of
+//! each.
 //!
-//! A list of choices is positional: after a change before it, "the third of five" means something else. A script names
-//! processes instead, and keeps most of the meaning when cut, moved and thinned out. `shrink` proposes the
-//! changes.
+//! A list of choices is positional: after a change before it, "the third of five" means something else. A
+//! script names processes instead, and keeps most of the meaning when cut, moved and thinned out. `shrink`
+//! proposes the changes.
 
 use std::collections::BTreeMap;
 
@@ -56,8 +57,8 @@ impl From<Owner> for Actor {
 pub(crate) struct Burst {
     /// `None`: steps of a quiet machine.
     pub(crate) first: Option<Step>,
-    /// The action before which the burst ends, as a hash; `None`: the reaction is complete. A number of steps would
-    /// change its meaning with the length of the reaction.
+    /// The action before which the burst ends, as a hash; `None`: the reaction is complete. A number of steps
+    /// would change its meaning with the length of the reaction.
     pub(crate) until: Option<u64>,
     /// The number of steps.
     pub(crate) steps: u32,
@@ -72,7 +73,8 @@ impl Burst {
         self.first.map(Owner::from)
     }
 
-    /// Whether `step` belongs to the burst after `done` steps; `next` is a hash of the next action of the process.
+    /// Whether `step` belongs to the burst after `done` steps; `next` is a hash of the next action of the
+    /// process.
     fn takes(self, done: u32, step: Step, next: impl Fn(Step) -> u64) -> bool {
         match self.first {
             None => done < self.steps,
@@ -130,7 +132,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Records the step taken among the enabled steps; `next` is a hash of the next action of the process of a step.
+    /// Records the step taken among the enabled steps; `next` is a hash of the next action of the process of
+    /// a step.
     pub(crate) fn step(
         &mut self,
         n: usize,

@@ -117,7 +117,8 @@ fn status<P>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step) -> Step
     StepStatus { readiness, by_primary, depends: kernel.dependencies(step) }
 }
 
-/// Whether a process can receive an event: every call of the last event is performed, and the process is not stopped.
+/// Whether a process can receive an event: every call of the last event is performed, and the process is not
+/// stopped.
 pub(super) fn can_receive<P>(kernel: &Kernel, running: &RunningProcesses<P>, pid: Pid) -> bool {
     running.next(pid).is_none() && !kernel.processes.is_stopped(pid)
 }

@@ -178,8 +178,8 @@ impl<P: Program> State<P> {
         }
     }
 
-    /// Passes bytes that a process reads to the checks of offers and queries, if the channel is trusted and carries
-    /// lines.
+    /// Passes bytes that a process reads to the checks of offers and queries, if the channel is trusted and
+    /// carries lines.
     fn check_read(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
         let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
         let worker = if pid == Pid::PRIMARY { Pid::from(*channel) } else { pid };
@@ -226,7 +226,8 @@ impl<P: Program> State<P> {
         self.react(pid, Some(event));
     }
 
-    /// A primary that rests may replace its program. Nothing else notices the time, so a re-exec strikes before the next event.
+    /// A primary that rests may replace its program. Nothing else notices the time, so a re-exec strikes
+    /// before the next event.
     fn may_reexec(&mut self, pid: Pid) {
         if pid == Pid::PRIMARY
             && self.schedule.strikes(Fault::Reexec)
@@ -325,8 +326,8 @@ impl<P: Program> State<P> {
         Crossing::Arrived { connection, client: self.kernel.client_behind(pid, connection), what }
     }
 
-    /// Runs a hook and everything that follows from it. In a search, a hook that uses neither the kernel nor the checks
-    /// runs once.
+    /// Runs a hook and everything that follows from it. In a search, a hook that uses neither the kernel nor
+    /// the checks runs once.
     fn within(
         &mut self,
         pid: Pid,
@@ -369,7 +370,8 @@ impl<P: Program> State<P> {
         }
     }
 
-    /// Lets a process react to an event. Its next action precedes other steps, unless the schedule decides otherwise.
+    /// Lets a process react to an event. Its next action precedes other steps, unless the schedule decides
+    /// otherwise.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
         if let Some(running) = self.running.react(pid, event) {
             settle(&mut self.kernel, pid, running);

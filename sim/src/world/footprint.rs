@@ -1,4 +1,5 @@
-//! The footprint of a step of a world: the footprint of the kernel, and the processes, the driver and the log.
+//! The footprint of a step of a world: the footprint of the kernel, and the processes, the driver and the
+//! log.
 
 use super::{State, World};
 use crate::kernel::object_set::{Footprint, ObjectSet};
@@ -136,8 +137,8 @@ mod tests {
         Some(world)
     }
 
-    /// Asserts that each pair of independent enabled steps has the same result in both orders; returns the number of
-    /// pairs.
+    /// Asserts that each pair of independent enabled steps has the same result in both orders; returns the
+    /// number of pairs.
     fn pairs_commute<P: Program>(world: &mut World<P>) -> usize {
         let steps: Vec<Step> = (0..world.refresh()).map(|at| world.enabled(at)).collect();
         let done: Vec<_> = steps.iter().map(|&step| after(world, step).expect("an enabled step")).collect();

@@ -1,5 +1,5 @@
-//! Clusters with high counters: the counters of every machine and socket table start just below 2^32 or 2^53. Worker
-//! ids start at 1, because they index the process table of the simulator.
+//! Clusters with high counters: the counters of every machine and socket table start just below 2^32 or 2^53.
+//! Worker ids start at 1, because they index the process table of the simulator.
 
 use cluster_core::{Event, Primary, Settings, SocketId, Worker, WorkerEvent};
 use cluster_sim::prop::{Run, check};

@@ -86,10 +86,10 @@ impl Program for OnlineWorkers {
     }
 }
 
-/// The reference programs of the literature: processes with private steps and one shared step each. Of all orders of
-/// the steps (63,063,000 and 6.2e14) only the orders of the shared steps differ: 4! and 5!. A worker starts, writes and
-/// begins privately; the primary's read is the shared step; in the second program the worker then reads and receives an
-/// answer privately.
+/// The reference programs of the literature: processes with private steps and one shared step each. Of all
+/// orders of the steps (63,063,000 and 6.2e14) only the orders of the shared steps differ: 4! and 5!. A
+/// worker starts, writes and begins privately; the primary's read is the shared step; in the second program
+/// the worker then reads and receives an answer privately.
 fn one_schedule_for_each_order(workers: u32, answer: bool, orders: u64) {
     let world = World::new(OnlineWorkers { workers, answer }, Settings::default());
     let schedules = one_per_equivalence_class(&world, 10_000_000).expect("every check holds");

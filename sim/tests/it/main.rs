@@ -1,6 +1,7 @@
 //! The tests of the public simulator, in one binary: no test needs a separate process.
 //!
-//! Tests that take minutes without optimization are ignored in a debug build and run with `cargo test --release`.
+//! Tests that take minutes without optimization are ignored in a debug build and run with
+//! `cargo test --release`.
 
 mod blocked_process;
 mod counters;

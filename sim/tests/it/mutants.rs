@@ -1,5 +1,5 @@
-//! The mutants of `mutants.json` fit the sources of the core, and `MUTANTS.md` lists exactly these. `tools/mutants`
-//! builds and runs them.
+//! The mutants of `mutants.json` fit the sources of the core, and `MUTANTS.md` lists exactly these.
+//! `tools/mutants` builds and runs them.
 #![expect(clippy::disallowed_methods, reason = "the test reads files")]
 
 use std::fs;

@@ -62,7 +62,8 @@ fn tasks_hold_with_faults() {
     }
 }
 
-/// Every command with a task that no worker replies to, without and with faults: the time limit ends the task.
+/// Every command with a task that no worker replies to, without and with faults: the time limit ends the
+/// task.
 #[test]
 fn endless_tasks_hold() {
     for command in MOVES {

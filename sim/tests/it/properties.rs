@@ -1,5 +1,5 @@
-//! Properties of the machines over random programs, schedules and faults, with every check. A failure prints the shrunk
-//! run and the replay line; the scenario name in that line defines the program.
+//! Properties of the machines over random programs, schedules and faults, with every check. A failure prints
+//! the shrunk run and the replay line; the scenario name in that line defines the program.
 
 use cluster_core::SchedulingPolicy;
 use cluster_sim::prop::check;
@@ -99,8 +99,8 @@ fn descriptors() {
     every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
 }
 
-/// The last worker dies while connections are queued and the listener waits for a free descriptor: in seed 661 the
-/// release of a queued connection's descriptor resumed the closed listener.
+/// The last worker dies while connections are queued and the listener waits for a free descriptor: in seed
+/// 661 the release of a queued connection's descriptor resumed the closed listener.
 #[test]
 fn starved_listener_closes_with_its_queue() {
     let start = Scenario::new(ReplyServer::new(2, 10)).world().with_faults(Faults::all());

@@ -17,7 +17,8 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Writes to the worker of this round, and forks one more worker: the primary receives this fork after the write.
+    /// Writes to the worker of this round, and forks one more worker: the primary receives this fork after
+    /// the write.
     fn play(&self, round: usize, primary: &mut Primary, process: &mut Process<'_>) {
         process.observe(format!("round {round}"));
         if let Some(&to) = self.to.get(round) {
@@ -67,8 +68,8 @@ impl Program for Rounds {
     }
 }
 
-/// The planted bug: in every round the worker receives its message before the primary ends the round. The primary plays
-/// all rounds in one reaction, so three preemptions are needed.
+/// The planted bug: in every round the worker receives its message before the primary ends the round. The
+/// primary plays all rounds in one reaction, so three preemptions are needed.
 fn some_worker_is_slower(world: &World<Rounds>) -> Result<(), TestCaseError> {
     let place = |wanted: &str| world.observations().position(|observation| observation.text == wanted);
     let is_fast = |round: usize| {

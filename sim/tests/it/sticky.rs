@@ -8,8 +8,8 @@ use cluster_core::{
 use cluster_sim::explore::exhaustive;
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Program, Schedule, World};
 
-/// Workers that close each connection at once. A client connects when every worker listens; the next follows when the last has
-/// ended.
+/// Workers that close each connection at once. A client connects when every worker listens; the next follows
+/// when the last has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Visits {
     workers: u32,

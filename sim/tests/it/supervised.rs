@@ -16,7 +16,8 @@ const MOVES: [SupervisorMove; 6] = [
     SupervisorMove::ShutdownTwice,
 ];
 
-/// Faults that a supervisor must survive; these exclude a garbled channel, a stopped primary and a jumping clock.
+/// Faults that a supervisor must survive; these exclude a garbled channel, a stopped primary and a jumping
+/// clock.
 const FAULTS: [Fault; 11] = [
     Fault::Kill,
     Fault::Grandchild,
@@ -47,7 +48,8 @@ fn commands_hold_on_random_schedules() {
     }
 }
 
-/// A request that is repeated at once does not hurry, and no deadline ends with patient timers: no worker gets a signal.
+/// A request that is repeated at once does not hurry, and no deadline ends with patient timers: no worker
+/// gets a signal.
 #[test]
 fn repeated_shutdown_signals_no_worker() {
     for seed in 0..60 {
@@ -103,7 +105,8 @@ fn groups_hold_with_faults() {
     }
 }
 
-/// A worker forks and dies: the primary closes the retained channel after a time, and a group ends with its worker.
+/// A worker forks and dies: the primary closes the retained channel after a time, and a group ends with its
+/// worker.
 #[test]
 fn retained_channels_are_given_up() {
     for command in [SupervisorMove::Serve, SupervisorMove::Reload, SupervisorMove::Shutdown] {
@@ -127,7 +130,8 @@ fn bad_deployments_hold() {
     }
 }
 
-/// A program that never listens has an end with the default settings, also where a start takes its whole time to fail.
+/// A program that never listens has an end with the default settings, also where a start takes its whole time
+/// to fail.
 #[test]
 fn silent_program_gives_up() {
     for seed in 0..30 {
@@ -165,8 +169,8 @@ fn reexecs_are_invisible() {
     assert!(struck > 20, "{struck} re-execs");
 }
 
-/// Up to two workers stop forever: the time to become ready, the heartbeats, and the phases of the shutdown end their
-/// processes.
+/// Up to two workers stop forever: the time to become ready, the heartbeats, and the phases of the shutdown
+/// end their processes.
 #[test]
 fn stopped_workers_end_by_deadlines() {
     let faults = Faults::only(&[Fault::StopForever, Fault::ShortWrite, Fault::PartialRead]);

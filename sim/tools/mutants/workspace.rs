@@ -21,8 +21,8 @@ const COPIED: [&str; 7] = [
     "Cargo.lock",
 ];
 
-/// Builds quickly rather than runs quickly: a mutant rebuilds little, and the dependencies are built once. The profile
-/// `mutants` of the workspace has another purpose.
+/// Builds quickly rather than runs quickly: a mutant rebuilds little, and the dependencies are built once.
+/// The profile `mutants` of the workspace has another purpose.
 const PROFILE: &str = "
 [profile.mutant]
 inherits = \"dev\"

@@ -1,9 +1,9 @@
-//! Whether the program of a worker accepts connections. All workers share the socket, so an established or answered connection
-//! proves nothing: an older worker may have accepted. Linux has two proofs:
+//! Whether the program of a worker accepts connections. All workers share the socket, so an established or
+//! answered connection proves nothing: an older worker may have accepted. Linux has two proofs:
 //!
 //! * A process below the adapter has the socket in an `epoll` set: `/proc/PID/fdinfo` has the inode.
-//! * A process below the adapter has accepted a connection of the adapter: the table of connections has the inode of the accepted
-//!   socket, and the process has the inode open.
+//! * A process below the adapter has accepted a connection of the adapter: the table of connections has the
+//!   inode of the accepted socket, and the process has the inode open.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -22,7 +22,8 @@ use crate::processes;
 /// The pause between two reads of the table of connections.
 const TABLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The pause before the next attempt: the socket is not polled, an older worker has accepted, or the connection was refused.
+/// The pause before the next attempt: the socket is not polled, an older worker has accepted, or the
+/// connection was refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The longest wait for an accept, before the next connection.
@@ -91,8 +92,8 @@ async fn is_accepted_here(_: &TcpStream) -> bool {
     true
 }
 
-/// The inode of the server's socket of a connection; 0 before a process has accepted the connection. `None`: the server has closed
-/// the connection; the kernel may keep the connection in the table, without an inode.
+/// The inode of the server's socket of a connection; 0 before a process has accepted the connection. `None`:
+/// the server has closed the connection; the kernel may keep the connection in the table, without an inode.
 #[cfg(target_os = "linux")]
 fn inode_of_server(client: SocketAddr, server: SocketAddr) -> Option<u64> {
     let mut entries = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();

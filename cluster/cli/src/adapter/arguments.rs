@@ -57,8 +57,8 @@ pub(crate) enum Ready {
 }
 
 impl Ready {
-    /// The condition of the setting `ready`; `None` for the conditions of other programs. Without the setting: accepting, if
-    /// there are sockets.
+    /// The condition of the setting `ready`; `None` for the conditions of other programs. Without the
+    /// setting: accepting, if there are sockets.
     ///
     /// # Errors
     /// The condition does not fit the sockets.

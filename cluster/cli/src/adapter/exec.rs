@@ -1,5 +1,5 @@
-//! `cluster __exec`: becomes the program, with the id of the process in `LISTEN_PID`, and asks the kernel for SIGKILL when the
-//! adapter dies. Both need the process of the program.
+//! `cluster __exec`: becomes the program, with the id of the process in `LISTEN_PID`, and asks the kernel for
+//! SIGKILL when the adapter dies. Both need the process of the program.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

@@ -1,5 +1,5 @@
-//! The bytes between the workers and the reader of the command. The thread writes only as much as the reader has room for,
-//! so that the queue can stop between two writes.
+//! The bytes between the workers and the reader of the command. The thread writes only as much as the reader
+//! has room for, so that the queue can stop between two writes.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
-//! The programs of a `package.json`: scripts, and binaries of installed packages. A script runs as under the package manager, but
-//! without the process of the manager: one process of Node.js less per worker. Forms for the manager alone, such as
-//! workspaces, run through the manager.
+//! The programs of a `package.json`: scripts, and binaries of installed packages. A script runs as under the
+//! package manager, but without the process of the manager: one process of Node.js less per worker. Forms for
+//! the manager alone, such as workspaces, run through the manager.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -18,7 +18,8 @@ pub(super) fn is_manager(name: &str) -> bool {
     MANAGERS.contains(&name) || name == "npx"
 }
 
-/// The program of a manager's command line, of `npx`, or of `node --run`. `None`: another program, or a form for the manager.
+/// The program of a manager's command line, of `npx`, or of `node --run`. `None`: another program, or a form
+/// for the manager.
 ///
 /// # Errors
 /// There is no such script, or no such binary.
@@ -46,8 +47,8 @@ pub(super) fn program(
     })
 }
 
-/// The script in the arguments of a manager (`start`, `run serve`), and the arguments of the script. `None`: the manager has to
-/// read options.
+/// The script in the arguments of a manager (`start`, `run serve`), and the arguments of the script. `None`:
+/// the manager has to read options.
 fn script_of<'a>(manager: &str, args: &'a [OsString]) -> Option<(&'a str, &'a [OsString])> {
     let (first, rest) = args.split_first()?;
     let (script, rest) = match first.to_str()? {
@@ -65,7 +66,8 @@ fn is_option(argument: &OsStr) -> bool {
     argument.to_string_lossy().starts_with('-')
 }
 
-/// The main program of a directory, as of `node DIR`; otherwise, in the working directory, the script `start`.
+/// The main program of a directory, as of `node DIR`; otherwise, in the working directory, the script
+/// `start`.
 ///
 /// # Errors
 /// The directory has neither.

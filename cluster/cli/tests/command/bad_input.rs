@@ -240,7 +240,8 @@ fn name_is_one_file() {
     text(&service.command("stop", &["--name", "web.v1"]));
 }
 
-/// A different user made the directory of the sockets first, or a link to a directory: a service there may be false. Needs root.
+/// A different user made the directory of the sockets first, or a link to a directory: a service there may be
+/// false. Needs root.
 #[test]
 fn directory_of_another_user_is_refused() {
     const OTHER: Option<u32> = Some(65_534);

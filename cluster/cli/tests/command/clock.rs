@@ -12,7 +12,8 @@ use super::support::{SERVER, Service, command, get, text};
 /// Replaces `clock_gettime` of a process.
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// The state is the same after a jump in each direction: the uptime, the ages, the pauses, a reload and a restart.
+/// The state is the same after a jump in each direction: the uptime, the ages, the pauses, a reload and a
+/// restart.
 #[test]
 fn clock_jumps_change_nothing() {
     if !Path::new(LIBRARY).exists() {

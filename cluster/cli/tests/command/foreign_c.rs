@@ -5,8 +5,8 @@ use std::process::Command;
 use super::foreign::{port, reload_under_load};
 use super::support::{Service, get};
 
-/// Answers each connection with `hello`; SIGTERM ends the loop after the answer. A connection after the signal waits in the backlog
-/// for another process.
+/// Answers each connection with `hello`; SIGTERM ends the loop after the answer. A connection after the
+/// signal waits in the backlog for another process.
 const SERVER: &str = r#"
 #include <fcntl.h>
 #include <poll.h>

@@ -26,7 +26,8 @@ fn signal(pid: &str, signal: Signal) {
     kill(Pid::from_raw(pid.parse().expect("a process id")), signal).expect("a process");
 }
 
-/// The clients of a stopped worker fill the descriptors for clients. Commands, health checks and new workers have the reserve.
+/// The clients of a stopped worker fill the descriptors for clients. Commands, health checks and new workers
+/// have the reserve.
 #[test]
 fn waiting_clients_leave_descriptors() {
     let options = ["-n", "1", "--metrics", "127.0.0.1:0", "app.js"];

@@ -55,7 +55,8 @@ fn lame_duck_closes_after_answers() {
     }
 }
 
-/// Idle connections are closed at the end of the lame duck: with earlier requests, and without a single request.
+/// Idle connections are closed at the end of the lame duck: with earlier requests, and without a single
+/// request.
 #[test]
 fn idle_connections_delay_no_reload() {
     for node in nodes() {
@@ -242,7 +243,8 @@ fn blocked_worker_is_replaced() {
     }
 }
 
-/// The primary is Node.js here: statistics are messages to the program of the primary, and not to the worker's.
+/// The primary is Node.js here: statistics are messages to the program of the primary, and not to the
+/// worker's.
 #[test]
 fn worker_reports_statistics() {
     let primary = "
@@ -256,7 +258,8 @@ fn worker_reports_statistics() {
           const { cmd, connections, heapUsed, heapTotal, delayMean, delayMax, utilization } = message;
           if (cmd !== 'CLUSTER_STATS') return console.log('the program received', message);
           answers += 1;
-          // A delay right after the last reply is not measured: the next question follows after several delays.
+          // A delay right after the last reply is not measured: the next question follows after several
+          // delays.
           if (connections !== 1 || delayMax < 50) return setTimeout(ask, 1_000);
           console.log(answers > 1, heapUsed < heapTotal, delayMean <= delayMax, 0 < utilization && utilization <= 1);
           worker.kill();

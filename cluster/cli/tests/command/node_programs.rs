@@ -125,7 +125,8 @@ fn modules_and_typescript_are_served() {
     }
 }
 
-/// A program with an interval runs on after the last connection: the preload ends the program, by SIGTERM if handled.
+/// A program with an interval runs on after the last connection: the preload ends the program, by SIGTERM if
+/// handled.
 #[test]
 fn busy_program_exits_after_drain() {
     let script = "

@@ -1,4 +1,5 @@
-//! Servers of well-known packages, unmodified, through reloads, a scale and a crash: no client loses a request.
+//! Servers of well-known packages, unmodified, through reloads, a scale and a crash: no client loses a
+//! request.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! Servers of Node.js other than one server of HTTP on one port: other protocols, Unix sockets, UDP, and several in one program.
+//! Servers of Node.js other than one server of HTTP on one port: other protocols, Unix sockets, UDP, and
+//! several in one program.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -14,7 +15,8 @@ fn service(node: &str, script: &str) -> Service {
     Service::of_script(script, &options)
 }
 
-/// A connection of another protocol is no idle connection of HTTP, also without a byte: the drain waits for the client.
+/// A connection of another protocol is no idle connection of HTTP, also without a byte: the drain waits for
+/// the client.
 #[test]
 fn other_protocols_are_left_alone() {
     let script = format!(
@@ -41,7 +43,8 @@ fn other_protocols_are_left_alone() {
     }
 }
 
-/// Each server of the program serves on, and no idle connection delays the reload: two ports, a Unix socket and UDP.
+/// Each server of the program serves on, and no idle connection delays the reload: two ports, a Unix socket
+/// and UDP.
 #[test]
 fn several_servers_are_reloaded() {
     let script = format!(
@@ -95,8 +98,8 @@ fn several_servers_are_reloaded() {
     }
 }
 
-/// A server of HTTP/2 and HTTP/1 by ALPN: both clients leave the old worker. In Node.js 18 such a server cannot close idle
-/// connections.
+/// A server of HTTP/2 and HTTP/1 by ALPN: both clients leave the old worker. In Node.js 18 such a server
+/// cannot close idle connections.
 #[test]
 fn alpn_clients_leave() {
     let script = format!(
@@ -132,7 +135,8 @@ fn alpn_clients_leave() {
     }
 }
 
-/// Functions of the program for the end of its connections, called at SIGTERM of the preload and of a shutdown.
+/// Functions of the program for the end of its connections, called at SIGTERM of the preload and of a
+/// shutdown.
 #[test]
 fn own_shutdown_closes_connections() {
     let script = format!(

@@ -1,4 +1,5 @@
-//! Node.js programs behind a wrapper: scripts of `package.json`, shells, scripts with `#!`, installed binaries.
+//! Node.js programs behind a wrapper: scripts of `package.json`, shells, scripts with `#!`, installed
+//! binaries.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -117,7 +118,8 @@ fn installed_binaries_are_served() {
     answers_end(&files, &cases);
 }
 
-/// A wrapper starts the program as a child, with any function of Node.js, and may have a server or a channel for the child.
+/// A wrapper starts the program as a child, with any function of Node.js, and may have a server or a channel
+/// for the child.
 #[test]
 fn wrappers_pass_the_channel_on() {
     let wrapper = "

@@ -1,4 +1,5 @@
-//! A running service, and the lines of the service. A test waits for lines, never for a time; the limit ends a hanging test.
+//! A running service, and the lines of the service. A test waits for lines, never for a time; the limit ends
+//! a hanging test.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -225,8 +226,8 @@ pub(crate) fn exists(program: &str) -> bool {
     is_present(program, found.is_ok_and(|output| output.status.success()))
 }
 
-/// Whether the means of a test are present; else the test prints a line and is skipped. With `CLUSTER_TEST_ALL`, as in `.ci/run`, the
-/// test fails instead.
+/// Whether the means of a test are present; else the test prints a line and is skipped. With
+/// `CLUSTER_TEST_ALL`, as in `.ci/run`, the test fails instead.
 pub(crate) fn is_present(means: &str, found: bool) -> bool {
     if !found {
         assert!(std::env::var_os("CLUSTER_TEST_ALL").is_none(), "no {means}; CI.md has the packages");

@@ -1,4 +1,5 @@
-//! The protocols of systemd: notifications to a real socket, the watchdog, activation by `systemd-socket-activate`.
+//! The protocols of systemd: notifications to a real socket, the watchdog, activation by
+//! `systemd-socket-activate`.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixDatagram;
@@ -48,7 +49,8 @@ fn service_manager_is_notified() {
     assert_eq!(service.code(), Some(0));
 }
 
-/// A service behind `systemd-socket-activate` at a port that was free. Another process may bind the port first: the next port is tried.
+/// A service behind `systemd-socket-activate` at a port that was free. Another process may bind the port
+/// first: the next port is tried.
 fn listening(start: impl Fn(u16) -> Service) -> (Service, u16) {
     loop {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
@@ -78,8 +80,8 @@ fn activated(files: &[(&str, &str)], port: u16, arguments: &[&str]) -> Service {
     Service::of_command(directory, activate)
 }
 
-/// An unmodified Node.js program that listens on the port gets the activated socket: a bind would be EADDRINUSE. The first
-/// connection waits in the socket until a worker accepts.
+/// An unmodified Node.js program that listens on the port gets the activated socket: a bind would be
+/// EADDRINUSE. The first connection waits in the socket until a worker accepts.
 #[test]
 fn node_program_gets_activated_socket() {
     if !exists("systemd-socket-activate") {

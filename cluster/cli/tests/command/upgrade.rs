@@ -168,7 +168,8 @@ fn upgrades_leave_nothing() {
     until("no more descriptors than before", || descriptors(&service) <= open);
 }
 
-/// The state of the command itself: uptime, addresses, counts of restarts, recent records, and the metrics at the same address.
+/// The state of the command itself: uptime, addresses, counts of restarts, recent records, and the metrics at
+/// the same address.
 #[test]
 fn upgrade_keeps_the_memory() {
     let service = Service::of_script(SERVER, &["-n", "1", "--metrics", "127.0.0.1:0"]);
@@ -190,7 +191,8 @@ fn upgrade_keeps_the_memory() {
     assert!(events.contains("reload 1 finished") && events.contains("upgraded: version"), "{events}");
 }
 
-/// After an upgrade a worker is respawned, reloaded and scaled as before, and the second upgrade keeps old and new workers.
+/// After an upgrade a worker is respawned, reloaded and scaled as before, and the second upgrade keeps old
+/// and new workers.
 #[test]
 fn upgraded_service_is_supervised() {
     let mut service = Service::of_script(SERVER, &["-n", "2"]);
@@ -209,7 +211,8 @@ fn upgraded_service_is_supervised() {
     assert_eq!(service.code(), Some(0));
 }
 
-/// Output of a worker while the service is upgraded: every line once, in order, also a line written in two halves.
+/// Output of a worker while the service is upgraded: every line once, in order, also a line written in two
+/// halves.
 #[test]
 fn upgrade_keeps_the_output() {
     let script = "

@@ -1,4 +1,5 @@
-//! `cluster upgrade` to a failing program: the old program continues to serve, and the command reports the reason.
+//! `cluster upgrade` to a failing program: the old program continues to serve, and the command reports the
+//! reason.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -35,7 +36,8 @@ impl Replaceable {
         self.service.directory.path()
     }
 
-    /// Replaces the command by a script: `trial` runs in a trial, `new` after the hand-over, and both continue with the command.
+    /// Replaces the command by a script: `trial` runs in a trial, `new` after the hand-over, and both
+    /// continue with the command.
     fn replace(&self, trial: &str, new: &str) {
         let real = env!("CARGO_BIN_EXE_cluster");
         self.write(&format!(

@@ -1,5 +1,5 @@
-//! Sessions in Redis, so that every worker can serve every session. An answer has the count of requests of the
-//! session. The count survives reloads and crashes of workers.
+//! Sessions in Redis, so that every worker can serve every session. An answer has the count of requests of
+//! the session. The count survives reloads and crashes of workers.
 //!
 //! `cargo run -p cluster-services --bin sessions -- 127.0.0.1:8000 redis://127.0.0.1/`, and then twice:
 //! `curl --cookie jar --cookie-jar jar http://127.0.0.1:8000/`

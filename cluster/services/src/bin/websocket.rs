@@ -1,5 +1,5 @@
-//! A WebSocket server on every core, which returns each message to the sender. Before a worker exits, every client
-//! receives a close frame and can reconnect to another worker.
+//! A WebSocket server on every core, which returns each message to the sender. Before a worker exits, every
+//! client receives a close frame and can reconnect to another worker.
 //!
 //! `cargo run -p cluster-services --bin websocket -- 127.0.0.1:8000`
 

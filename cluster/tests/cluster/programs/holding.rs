@@ -1,5 +1,5 @@
-//! Workers with clones that remain when the runtime ends, in every way. Each sends more than the kernel takes, and finally
-//! reports the number of accepted messages over a separate connection.
+//! Workers with clones that remain when the runtime ends, in every way. Each sends more than the kernel
+//! takes, and finally reports the number of accepted messages over a separate connection.
 
 use std::error::Error;
 use std::io::Write;

@@ -28,7 +28,8 @@ pub(super) async fn descriptors(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Starts three programs, and sends the role that each prints: Node.js, a cluster of Node.js, and this program.
+/// Starts three programs, and sends the role that each prints: Node.js, a cluster of Node.js, and this
+/// program.
 pub(super) async fn others(worker: &Worker) -> Ended {
     let mut printed = Vec::new();
     if !is_absent() {

@@ -119,7 +119,8 @@ async fn serve_application(worker: &Worker) -> Ended {
     Ok(axum::serve(listener, app).with_graceful_shutdown(worker.disconnecting()).await?)
 }
 
-/// Serves with a clock that advances automatically, and reports the seconds from the start of the lame duck to the end.
+/// Serves with a clock that advances automatically, and reports the seconds from the start of the lame duck
+/// to the end.
 async fn serve_with_times(worker: &Worker) -> Ended {
     let _hold = worker.hold();
     let reporting = worker.clone();

@@ -81,7 +81,8 @@ async fn hold(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// Answers with the id of the worker and the body of the request, once the body is complete. Idle connections are never closed.
+/// Answers with the id of the worker and the body of the request, once the body is complete. Idle connections
+/// are never closed.
 async fn streams(worker: &Worker) -> Ended {
     let id = worker.id();
     let app = Router::new().route("/", post(move |body: String| async move { format!("{id} {body}") }));

@@ -1,5 +1,5 @@
-//! Clients with keep-alive connections that send requests in turn and count the answers. No request is repeated: a request without a
-//! whole answer has failed.
+//! Clients with keep-alive connections that send requests in turn and count the answers. No request is
+//! repeated: a request without a whole answer has failed.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,5 +1,5 @@
-//! The examples that serve HTTP, under load: through deaths, disconnecting workers, successful and failed reloads, and
-//! signals to the whole process group. Requests are counted, not timed.
+//! The examples that serve HTTP, under load: through deaths, disconnecting workers, successful and failed
+//! reloads, and signals to the whole process group. Requests are counted, not timed.
 
 use std::fs;
 use std::path::Path;
@@ -53,7 +53,8 @@ fn http_reload_loses_no_request() -> TestResult {
     example.rest().map(drop)
 }
 
-/// Each client loses at most one connection, which is the connection to the dead worker; no client is refused.
+/// Each client loses at most one connection, which is the connection to the dead worker; no client is
+/// refused.
 #[test]
 fn http_death_costs_its_connections_alone() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;
@@ -160,7 +161,8 @@ fn http_successor_listens_everywhere_first() -> TestResult {
     example.rest().map(drop)
 }
 
-/// Kills two workers under load. Each client loses at most one connection for each death; no client is refused.
+/// Kills two workers under load. Each client loses at most one connection for each death; no client is
+/// refused.
 fn replaces_the_dead(
     mut example: Example,
     port: u16,
@@ -181,7 +183,8 @@ fn replaces_the_dead(
     example.rest().map(drop)
 }
 
-/// The program of the README keeps the number of workers: a killed worker is replaced, and no client is refused meanwhile.
+/// The program of the README keeps the number of workers: a killed worker is replaced, and no client is
+/// refused meanwhile.
 #[test]
 fn hello_replaces_dead_under_load() -> TestResult {
     let mut example = Example::start("hello", &["127.0.0.1:0"])?;

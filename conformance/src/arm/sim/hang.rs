@@ -1,7 +1,8 @@
-//! The processes and clients that never end: the simulator is at rest where real processes would wait forever.
+//! The processes and clients that never end: the simulator is at rest where real processes would wait
+//! forever.
 //!
-//! Only the lines count. A worker that remains after a disconnect fails the simulator's own checks, and no line shows
-//! a worker that outlives its primary.
+//! Only the lines count. A worker that remains after a disconnect fails the simulator's own checks, and no
+//! line shows a worker that outlives its primary.
 
 use std::collections::BTreeSet;
 
@@ -33,8 +34,8 @@ fn workers(trace: &Trace) -> BTreeSet<u64> {
     began.filter_map(Observation::worker).filter(|id| !exited.contains(id)).collect()
 }
 
-/// The primary's own servers that are still open. No line reports the close of such a server, so the rules are
-/// applied again.
+/// The primary's own servers that are still open. No line reports the close of such a server, so the rules
+/// are applied again.
 fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
     let (mut script, mut open) = (Primary::new(scenario), BTreeSet::new());
     for seen in trace.seen_by(Observer::Primary) {

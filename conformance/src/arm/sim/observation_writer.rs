@@ -1,5 +1,5 @@
-//! The writer of a simulated process. A line is canonical for comparisons, and unchanged for the driver, which needs
-//! real ports.
+//! The writer of a simulated process. A line is canonical for comparisons, and unchanged for the driver,
+//! which needs real ports.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};

@@ -1,7 +1,7 @@
 //! The ports of a trace: which `listening` line of a worker and which of the primary concern the same port.
 //!
-//! Symbols are numbered per observer, so the lines alone do not decide whether two workers share a port. A worker reports its
-//! servers in the order of its own lines, and the channel keeps the order.
+//! Symbols are numbered per observer, so the lines alone do not decide whether two workers share a port. A
+//! worker reports its servers in the order of its own lines, and the channel keeps the order.
 
 use std::collections::BTreeSet;
 
@@ -52,8 +52,8 @@ fn names_of_worker<'a>(
     names
 }
 
-/// Whether the worker reports every server to the primary, unless its channel closes first: a server outside the
-/// cluster, or a closed server, is not reported.
+/// Whether the worker reports every server to the primary, unless its channel closes first: a server outside
+/// the cluster, or a closed server, is not reported.
 fn reports_every_server(scenario: &Scenario, worker: u64) -> bool {
     let mut actions = scenario.worker_rules(worker).iter().flat_map(|rule| &rule.actions);
     !actions.any(|action| {

@@ -1,7 +1,7 @@
 //! A scenario as a program of the simulator: every process and the driver interpret their part.
 //!
-//! Observations are canonical at once, because searches compare them; the driver receives real ports in notes.
-//! Nothing is judged here.
+//! Observations are canonical at once, because searches compare them; the driver receives real ports in
+//! notes. Nothing is judged here.
 
 use cluster_core::{Errno, Event, Primary, Worker, WorkerEvent};
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, SocketEvent};

@@ -1,5 +1,5 @@
-//! The clients of a scenario in the simulator: the driver reads the log, passes it to the script, and moves the
-//! clients.
+//! The clients of a scenario in the simulator: the driver reads the log, passes it to the script, and moves
+//! the clients.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The sockets of a simulated process outside its machine: connections, its own servers, and received handles.
-//! Events become lines here; the process's program reacts to them.
+//! The sockets of a simulated process outside its machine: connections, its own servers, and received
+//! handles. Events become lines here; the process's program reacts to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};

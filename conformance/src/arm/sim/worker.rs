@@ -1,4 +1,5 @@
-//! A worker's part of a scenario in the simulator: events and bytes in, commands to the machine and effects out.
+//! A worker's part of a scenario in the simulator: events and bytes in, commands to the machine and effects
+//! out.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -156,8 +157,8 @@ impl SimWorker {
         &self.servers[&listener].name
     }
 
-    /// Observes an event of a server that continues to serve. Unless the process ends, the server accepts the next
-    /// connection.
+    /// Observes an event of a server that continues to serve. Unless the process ends, the server accepts the
+    /// next connection.
     fn serve(
         &mut self,
         worker: &mut Worker,
@@ -293,7 +294,8 @@ fn end_with(last: impl FnOnce()) -> Going {
     Going::Break(())
 }
 
-/// Writes a line to a descriptor. The simulator has no pipes: the channel carries the lines of other descriptors.
+/// Writes a line to a descriptor. The simulator has no pipes: the channel carries the lines of other
+/// descriptors.
 fn write_line(worker: &mut Worker, process: &mut Process<'_>, line: &WriteLine) {
     if line.fd == CHANNEL {
         process.write_raw(format!("{}\n", *line.text).as_bytes());

@@ -1,5 +1,5 @@
-//! A child that a worker leaves behind, with the worker's channel and a connection. The child uses neither, and
-//! exits when the client has ended; no process waits for it.
+//! A child that a worker leaves behind, with the worker's channel and a connection. The child uses neither,
+//! and exits when the client has ended; no process waits for it.
 
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};

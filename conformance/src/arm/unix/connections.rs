@@ -1,5 +1,5 @@
-//! Sockets of a real process: connections, datagrams, and their events. Every event is passed on at once and in
-//! order; nothing is decided here.
+//! Sockets of a real process: connections, datagrams, and their events. Every event is passed on at once and
+//! in order; nothing is decided here.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -102,8 +102,8 @@ impl Connection {
         }))
     }
 
-    /// Writes a line. As in Node, a failed write is the end of the connection; the kernel reports the error once, so that a
-    /// later read reports an end.
+    /// Writes a line. As in Node, a failed write is the end of the connection; the kernel reports the error
+    /// once, so that a later read reports an end.
     fn write(&self, text: &str) {
         let written = (&self.socket).write(format!("{text}\n").as_bytes());
         let is_over =

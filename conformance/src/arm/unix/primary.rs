@@ -1,7 +1,7 @@
 //! The primary's part of a scenario on the real system: events in, commands out.
 //!
-//! Events of the primary's own sockets and of pipes arrive in one inbox, so that no event falls between another event
-//! and the reaction.
+//! Events of the primary's own sockets and of pipes arrive in one inbox, so that no event falls between
+//! another event and the reaction.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,7 +24,8 @@ use crate::program::lines::Lines;
 use crate::scenario::{self, PolicyFrom, PrimaryAction, Scenario, SendHandleTo, Token};
 use crate::vocabulary;
 
-/// Plays until no worker and no task is left. `workers` is the command of the workers; empty for this program.
+/// Plays until no worker and no task is left. `workers` is the command of the workers; empty for this
+/// program.
 pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), PlayError> {
     let mut settings = translate::settings(scenario, command(workers));
     if scenario.settings.policy_from == PolicyFrom::Environment {
@@ -277,8 +278,8 @@ impl UnixPrimary {
     }
 }
 
-/// Waits until a process has exited and all its descriptors are closed, which is when its last thread is over.
-/// Nothing reaps the process meanwhile.
+/// Waits until a process has exited and all its descriptors are closed, which is when its last thread is
+/// over. Nothing reaps the process meanwhile.
 fn outlive(pid: u32) {
     let ended = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! The servers of a worker on the real system: one task each. The tasks report observations and decide nothing.
+//! The servers of a worker on the real system: one task each. The tasks report observations and decide
+//! nothing.
 
 use std::any::Any;
 use std::future::Future;
@@ -147,8 +148,8 @@ async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Lis
     };
     drop((listener, held));
     if !leaving {
-        // The library does not report when the last connection of a dropped listener is over; the last clone of
-        // `held` does.
+        // The library does not report when the last connection of a dropped listener is over; the last clone
+        // of `held` does.
         released.recv().await;
     }
     server.is_closed();

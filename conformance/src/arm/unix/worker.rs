@@ -1,7 +1,7 @@
 //! A worker's part of a scenario on the real system: observations, and immediate reactions.
 //!
-//! Tasks call [`UnixWorker::observe`] themselves, without an await in between, so that a reaction precedes the
-//! next event, as in Node's listeners. Servers are in `servers`, connections in `connections`.
+//! Tasks call [`UnixWorker::observe`] themselves, without an await in between, so that a reaction precedes
+//! the next event, as in Node's listeners. Servers are in `servers`, connections in `connections`.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -31,7 +31,8 @@ use crate::vocabulary;
 /// The interval at which a blocked worker checks its path.
 const A_LITTLE: Duration = Duration::from_millis(1);
 
-/// Plays until no event can follow. As in Node, a worker exits then, unless it has servers outside the cluster.
+/// Plays until no event can follow. As in Node, a worker exits then, unless it has servers outside the
+/// cluster.
 pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<(), JoinError> {
     let worker = Worker::join_as_node()?;
     // Observes the close of every server.
@@ -131,7 +132,8 @@ impl UnixWorker {
                     self.worker.exit(0);
                 }
             }
-            // Node's worker adds a listener for failed sends: the messages are lost, and the end of the channel follows.
+            // Node's worker adds a listener for failed sends: the messages are lost, and the end of the
+            // channel follows.
             WorkerEvent::Error(error) => match error {
                 ChannelError::Write { .. } | ChannelError::Delayed(_) => {}
                 ChannelError::NotReceived | ChannelError::Protocol(_) => {

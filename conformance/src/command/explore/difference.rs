@@ -1,7 +1,8 @@
-//! The difference between a failing run and a passing run: the nearest passing run, and the step at which both part.
+//! The difference between a failing run and a passing run: the nearest passing run, and the step at which
+//! both part.
 //!
-//! The nearest run shares the longest prefix of choices: one choice differs, as late as possible, and the rest is
-//! quiet.
+//! The nearest run shares the longest prefix of choices: one choice differs, as late as possible, and the
+//! rest is quiet.
 
 use std::fmt::Write as _;
 

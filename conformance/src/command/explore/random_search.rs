@@ -1,5 +1,5 @@
-//! Random schedules on several threads. The smallest failing number is reported, whichever thread finds a failure
-//! first.
+//! Random schedules on several threads. The smallest failing number is reported, whichever thread finds a
+//! failure first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

@@ -11,8 +11,8 @@ use crate::exceptions::Exceptions;
 use crate::order;
 use crate::scenario::Scenario;
 
-/// Faults of a healthy machine. A short write is no such fault: a worker that exits at once loses the rest, and the
-/// lines show it.
+/// Faults of a healthy machine. A short write is no such fault: a worker that exits at once loses the rest,
+/// and the lines show it.
 const HEALTHY: [Fault; 2] = [Fault::PartialRead, Fault::Reexec];
 
 const KEPT: &str = "Every check of the simulator passes, and every run keeps the contract.";
@@ -89,8 +89,8 @@ impl<P: Program> ExploreTarget<P> {
         &self.world
     }
 
-    /// The faults of the random run with this number. Every odd run arms only about half of them: some failures
-    /// need the absence of another kind.
+    /// The faults of the random run with this number. Every odd run arms only about half of them: some
+    /// failures need the absence of another kind.
     pub(super) fn armed(&self, seed: u64) -> Faults {
         let armed = self.world.schedule().armed();
         let swarm = Faults::swarm(seed);
@@ -118,8 +118,8 @@ impl<P: Program> ExploreTarget<P> {
     }
 }
 
-/// The schedule of the random run with this number. One of four uses priorities, which find failures that need few
-/// preemptions far apart.
+/// The schedule of the random run with this number. One of four uses priorities, which find failures that
+/// need few preemptions far apart.
 pub(super) fn schedule(seed: u64) -> Schedule {
     if seed / 2 % 4 == 3 { Schedule::pct(seed, SURPRISES) } else { Schedule::seed(seed) }
 }

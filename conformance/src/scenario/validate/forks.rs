@@ -1,7 +1,7 @@
 //! Too many workers, and workers that are named and never forked.
 //!
-//! A named worker that is never forked is an error only where the file bounds the forks: with one unbounded forking
-//! rule, there is no error.
+//! A named worker that is never forked is an error only where the file bounds the forks: with one unbounded
+//! forking rule, there is no error.
 
 use super::super::{
     Clause, ClauseKind, MOST, Part, PrimaryAction, Rule, Scenario, ScenarioVerb as _, Step, Target,

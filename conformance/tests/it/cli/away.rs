@@ -15,8 +15,8 @@ struct Away {
 impl Away {
     fn new() -> Self {
         let away = Away { directory: tempfile::tempdir().expect("a temporary directory") };
-        // Another process writes the copy: a child of another test that inherits a descriptor for writing would prevent
-        // the start of the program (ETXTBSY).
+        // Another process writes the copy: a child of another test that inherits a descriptor for writing
+        // would prevent the start of the program (ETXTBSY).
         let mut copy = Command::new("cp");
         copy.arg(env!("CARGO_BIN_EXE_conformance")).arg(away.path("program"));
         assert!(copy.status().expect("cp starts").success());

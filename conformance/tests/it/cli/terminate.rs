@@ -13,7 +13,8 @@ use super::fixture::CliFixture;
 /// More runs than any machine finishes.
 const MANY: &str = "1000000000000";
 
-/// Returns once the process handles SIGINT and SIGTERM. `SigCgt` is the set of handled signals, a bit for each.
+/// Returns once the process handles SIGINT and SIGTERM. `SigCgt` is the set of handled signals, a bit for
+/// each.
 fn wait_for_handlers(pid: u32) {
     let bits = [Signal::SIGINT, Signal::SIGTERM].map(|signal| 1_u64 << (signal as i32 - 1));
     loop {

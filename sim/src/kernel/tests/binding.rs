@@ -1,5 +1,5 @@
-//! Conflicts between bound sockets, and the receivers of connections and datagrams. The errors were recorded on Linux
-//! 6.
+//! Conflicts between bound sockets, and the receivers of connections and datagrams. The errors were recorded
+//! on Linux 6.
 
 use std::net::SocketAddr;
 

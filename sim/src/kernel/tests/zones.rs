@@ -1,5 +1,6 @@
-//! IPv6 addresses in a zone: which can be bound, and at which address. Linux 6 gave the same answers to the same calls, on a
-//! machine with these interfaces: `lo`, number 1, without a link-local address, and `eth0`, number 2, with `fe80::1`.
+//! IPv6 addresses in a zone: which can be bound, and at which address. Linux 6 gave the same answers to the
+//! same calls, on a machine with these interfaces: `lo`, number 1, without a link-local address, and `eth0`,
+//! number 2, with `fe80::1`.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 
