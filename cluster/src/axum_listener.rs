@@ -68,8 +68,8 @@ impl<T: Transport> axum::serve::Listener for Listener<T> {
 /// # Ok(()) }
 /// ```
 ///
-/// With [`serve`](crate::serve()), extract `ConnectInfo<SocketAddr>`: only axum itself may implement `Connected` for
-/// [`SocketAddr`].
+/// Only axum may implement `Connected` for [`SocketAddr`], hence this type. With [`serve`](crate::serve()),
+/// extract `ConnectInfo<SocketAddr>` instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientAddr<A = SocketAddr>(
     /// A [`SocketAddr`] for TCP, a [`SocketAddr`](tokio::net::unix::SocketAddr) of tokio for Unix.

@@ -1,14 +1,15 @@
-//! The queue of commands from other tasks: from remotes to a primary, from handles to a supervisor. The commands are opaque here.
+//! The queue of commands from other tasks: from remotes to a primary, from handles to a supervisor. The queue
+//! does not look into the commands.
 
 use std::fmt;
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 
-/// The bound of queued commands; further callers wait.
+/// The most commands in the queue; further callers wait for room.
 const QUEUED_COMMANDS: usize = 64;
 
-/// A command, including the code that sends the answer.
+/// A command: a closure to execute the command and send the answer.
 pub(crate) type Command<P> = Box<dyn FnOnce(&mut P) + Send>;
 
 /// The receiving end, open while a sender exists.
@@ -28,7 +29,7 @@ impl<P> Default for CommandQueue<P> {
 }
 
 impl<P> CommandQueue<P> {
-    /// A further sender.
+    /// Another sender of the queue.
     pub(crate) fn sender(&mut self) -> mpsc::Sender<Command<P>> {
         let existing = self.open.as_ref().and_then(|queue| queue.sender.upgrade());
         existing.unwrap_or_else(|| {
@@ -38,7 +39,7 @@ impl<P> CommandQueue<P> {
         })
     }
 
-    /// Whether a sender exists.
+    /// Whether a sender exists, so a command can still arrive.
     pub(crate) fn are_possible(&self) -> bool {
         self.open.is_some()
     }

@@ -14,11 +14,11 @@ use crate::command_queue::Command;
 use crate::error::RequestError;
 use crate::requests::{PendingReply, within};
 
-/// A primary or a supervisor: executes commands between events.
+/// A primary or a supervisor: both execute commands between events.
 pub(crate) trait Commanded: Sized + 'static {
     fn send(&mut self, worker: WorkerId, message: Message) -> Result<Sent, SendError>;
 
-    /// The message of a request, and the future reply.
+    /// Starts a request: returns the message to send, and the future reply.
     fn start_request(
         &mut self,
         worker: WorkerId,
@@ -58,7 +58,8 @@ impl<P: Commanded> CommandSender<P> {
         self.commands.send(command).await.map_err(|_| Dropped)
     }
 
-    /// Executes a command in the receiver, and returns the result. The command is executed also if the caller no longer waits.
+    /// Executes a command in the receiver, and returns the result. The command is executed even if the caller
+    /// no longer waits.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut P) -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! A connection of a worker: a tokio stream, counted until the drop.
+//! A connection of a worker: a tokio stream. The worker counts the connection as open until the drop.
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -12,9 +12,10 @@ use tokio::net::TcpStream;
 
 use crate::driver::Inner;
 
-/// A connection of a [`Listener`](crate::Listener): a stream. A graceful disconnect waits for the end of the connection.
+/// A connection of a [`Listener`](crate::Listener), as a stream. A graceful disconnect waits until the
+/// connection is dropped.
 ///
-/// A drop closes the connection. Node: the socket of a `'connection'` event.
+/// Dropping the value closes the connection. Node: the socket of a `'connection'` event.
 #[derive(Debug)]
 pub struct Connection<T = TcpStream> {
     // Declared before the lease, so that the stream closes before the worker counts the connection as ended.
@@ -39,7 +40,7 @@ impl<T> Connection<T> {
     }
 }
 
-/// Counts the connection in the worker.
+/// The worker counts the connection as open until the drop.
 #[derive(Debug)]
 struct Lease {
     inner: Arc<Inner>,

@@ -29,8 +29,8 @@ use exit::Exit;
 pub(crate) use exit::{ExitRule, LINGER};
 use last_writes::{Driven, Taskless};
 
-/// The number of undelivered events at which the driver stops reading. There is no limit for a program that never
-/// takes an event.
+/// The number of undelivered events at which the driver stops reading. A program may never have asked for an
+/// event: then the driver reads on, and drops messages above the number.
 const INBOX_EVENTS: usize = 1024;
 
 /// The period of the check for the death of the primary while the worker does not read.
@@ -73,17 +73,17 @@ struct Driver {
     releases: Releases,
     requests: OpenRequests,
     phase: watch::Sender<Phase>,
-    /// A supervisor has announced the disconnect.
+    /// Whether a supervisor has announced the disconnect.
     announced: bool,
-    /// The program has killed the worker, and takes no more events.
+    /// Whether the program has killed the worker, and takes no more events.
     killed: bool,
-    /// The driver has reported [`Delivery::Over`].
+    /// Whether the driver has reported [`Delivery::Over`].
     over: bool,
     /// The number of messages accepted for sending.
     posted: u64,
     /// The number of [`Hold`](crate::Hold)s.
     holds: usize,
-    /// Set when the runtime has ended and dropped the driver task.
+    /// Set when the runtime has ended, and has dropped the driver task.
     taskless: Option<Taskless>,
     progress: Arc<Notify>,
     waker: Option<Waker>,
@@ -119,7 +119,8 @@ impl Inner {
         self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the machine a command. The calls of the command are performed here; the driver task delivers the events.
+    /// Gives the machine a command. The calls of the command are performed before the return; the driver task
+    /// delivers the events.
     pub(crate) fn command<T>(&self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         // The caller may be a thread outside the runtime; new descriptors are registered with the runtime's reactor.
         let _context = self.runtime.enter();
@@ -157,7 +158,7 @@ impl Inner {
         (id, reply, connections, open)
     }
 
-    /// A caller waits for a connection of this listener.
+    /// Called when a caller begins to wait for a connection of the listener.
     pub(crate) fn demand(&self, listener: ListenerId) {
         let _context = self.runtime.enter();
         let mut driver = self.lock();
@@ -165,7 +166,7 @@ impl Inner {
         driver.command(|machine| machine.accept(listener));
     }
 
-    /// The caller no longer waits.
+    /// Called when the caller of [`Inner::demand`] no longer waits.
     pub(crate) fn withdraw(&self, listener: ListenerId) {
         let _context = self.runtime.enter();
         let mut driver = self.lock();
@@ -191,7 +192,7 @@ impl Inner {
         Poll::Ready(event)
     }
 
-    /// A caller of [`Inner::poll_next`] no longer waits.
+    /// Called when a caller of [`Inner::poll_next`] no longer waits.
     pub(crate) fn stop_waiting(&self, ticket: Option<u64>) {
         self.inbox.stop_waiting(ticket);
     }
@@ -200,7 +201,7 @@ impl Inner {
     pub(crate) fn wait_for_phase(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
         async move {
-            // An error means that the driver was dropped: every phase is over.
+            // On an error the driver was dropped, and every phase is over.
             let _ = phases.wait_for(|now| *now >= phase).await;
         }
     }
@@ -209,13 +210,15 @@ impl Inner {
         *self.lock().phase.borrow() >= phase
     }
 
-    /// Whether a supervisor has announced the disconnect, and bounds the drain.
+    /// Whether a supervisor has announced the disconnect. The supervisor then also bounds the time of the
+    /// drain.
     pub(crate) fn is_announced(&self) -> bool {
         self.lock().announced
     }
 
-    /// The next delivery. While the worker does not read, the reactor cannot distinguish the death of the primary from
-    /// unread messages and wakes no task: the check is periodic.
+    /// The next delivery. While the worker does not read, the kernel reports the death of the primary like
+    /// unread messages, and the reactor wakes no task. Therefore the method checks for the death
+    /// periodically.
     async fn next_delivery(&self) -> Delivery {
         loop {
             let delivery = future::poll_fn(|cx| self.poll_delivery(cx));
@@ -228,12 +231,12 @@ impl Inner {
         }
     }
 
-    /// While the inbox is full nothing is read; writing continues.
+    /// Reads nothing while the inbox is full; writing continues.
     fn poll_delivery(&self, cx: &mut Context<'_>) -> Poll<Delivery> {
         let is_full = self.inbox.poll_room(cx).is_pending();
         let mut driver = self.lock();
-        // After a kill of the worker the program no longer empties the inbox. After the exit of the primary few bytes
-        // are unread.
+        // A killed worker reads on, because the program no longer empties the inbox. After the exit of the
+        // primary the worker reads on as well: only few bytes are unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
         let paused = !reads && !driver.unix.is_peer_closed();
         driver.unix.pause_by_program(paused);
@@ -299,7 +302,7 @@ impl Driver {
         loop {
             self.release_dropped(cx);
             let delivery = pump(&mut self.machine, &mut self.unix).map(|event| self.deliver(event));
-            // After the delivery, because no caller can take the connection before.
+            // Only after the delivery: a caller that sees the new phase must be able to take the connection.
             self.update_phase();
             if let Some(delivery) = delivery {
                 return Poll::Ready(delivery);
@@ -309,7 +312,7 @@ impl Driver {
                 return Poll::Ready(Delivery::Over);
             }
             let event = ready!(self.unix.poll_event(cx));
-            // Before the event: another thread may have dropped a socket, and then caused the event.
+            // Dropped sockets first: another thread may have caused the event after the drop of a socket.
             self.release_dropped(cx);
             self.machine.handle(event);
             self.progress.notify_waiters();
@@ -323,7 +326,8 @@ impl Driver {
         }
     }
 
-    /// A disconnecting worker serves open connections to the end, also when the primary dies meanwhile.
+    /// Whether nothing is left to do. A disconnecting worker serves open connections to the end, even if the
+    /// primary dies meanwhile.
     fn is_over(&self) -> bool {
         self.unix.exit().is_some() || (self.is_disconnected() && self.listeners.is_empty())
     }
@@ -398,8 +402,8 @@ impl Driver {
     }
 }
 
-/// Drives a worker. A program may continue after the close of the channel, and further requests need an answer: the task ends
-/// with the runtime.
+/// Drives a worker. The task ends only with the runtime: a program may continue after the close of the
+/// channel, and further requests still need an answer.
 async fn drive(driven: Driven) {
     let inner = &driven.0;
     while drive_on(inner).await {}

@@ -5,9 +5,9 @@ use std::{error, fmt, io};
 
 use cluster_core::{Errno, ForkError, ListenAddress, MessageError, SendError};
 
-/// The variables of a worker are set, but with values that no primary sets.
+/// The variables of a worker are set, but to values that no primary sets.
 ///
-/// The environment was changed, or inherited from a worker where the variables could not be removed: see
+/// The environment was changed, or was inherited from a worker without a removal of the variables: see
 /// [`role`](crate::role()).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -77,7 +77,7 @@ impl error::Error for NoRuntime {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PrimaryError {
-    /// A primary has started this process as a worker, and the process has not joined.
+    /// A primary has started this process as a worker, and the process has not joined the cluster.
     IsWorker,
     /// The environment is broken.
     Role(RoleError),
@@ -164,7 +164,7 @@ pub enum ListenError {
         /// The error of the lookup.
         error: io::Error,
     },
-    /// The called method does not serve addresses of this kind, or a message cannot contain the address.
+    /// The called method does not serve addresses of this kind, or no message can carry the address.
     Unsuitable {
         /// The reason, and the remedy.
         reason: &'static str,
@@ -177,16 +177,16 @@ pub enum ListenError {
         address: ListenAddress,
         /// The kernel's error: EADDRINUSE, EACCES, EADDRNOTAVAIL and so on.
         errno: Errno,
-        /// Whether the worker bound the address, see [`ListenOptions::exclusive`](crate::ListenOptions::exclusive), or the
-        /// primary did.
+        /// Whether the worker has bound the address
+        /// ([`ListenOptions::exclusive`](crate::ListenOptions::exclusive)); otherwise the primary has.
         exclusive: bool,
     },
     /// The runtime cannot use the socket from the primary.
     Socket(io::Error),
     /// The worker is disconnecting, or the channel is closed: the primary shares no socket.
     Disconnected,
-    /// The primary bound the address, and the disconnect of the worker closed the listener before the call returned.
-    /// Node: `'close'` on a server without a `'listening'` before.
+    /// The primary has bound the address, but the worker was disconnected before the call returned, and the
+    /// disconnect closed the listener. Node: `'close'` on a server without a `'listening'` before.
     Closed,
 }
 
@@ -286,20 +286,21 @@ impl error::Error for RemoteError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The reply did not arrive in the time of the call. A late reply is dropped.
+    /// No reply has arrived within the time of the call. A late reply is dropped.
     Timeout(Duration),
-    /// The channel of the peer closed before the reply: the peer has exited, perhaps after it has handled the request.
+    /// The channel of the peer closed before the reply: the peer may have handled the request before.
     Disconnected,
     /// The peer has refused the request with this text.
     Refused(String),
     /// The request was not sent.
     Send(SendError),
-    /// The question has no JSON form, or the reply has another type.
+    /// The question has no JSON form, or the reply has another type than the caller asks for.
     Message(MessageError),
-    /// The reply has a socket, which a request cannot return. The message with the socket is an event of the program.
+    /// The reply contains a socket, and a request cannot return a socket. The program receives the reply as
+    /// an event, with the socket.
     Socket,
-    /// [`Primary::request`](crate::Primary::request): the program has 1,024 events to take with [`next`](crate::Primary::next). A late
-    /// reply is dropped.
+    /// [`Primary::request`](crate::Primary::request) has waited while 1,024 events were queued: the program
+    /// must first take events with [`next`](crate::Primary::next). A late reply is dropped.
     TooManyEvents,
     /// The primary or the supervisor was dropped.
     Dropped,
@@ -354,7 +355,7 @@ mod tests {
         io::Error::from_raw_os_error(Errno::ENOENT.0)
     }
 
-    /// An error with a source returns the source, without a repetition of the text.
+    /// The text of an error does not repeat the text of the source.
     #[test]
     fn errors_show_their_sources_once() {
         let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
@@ -385,7 +386,7 @@ mod tests {
         assert!(!text("\"nowhere:80\"").contains("`listen_path`"));
     }
 
-    /// The conversion to std's error keeps the error number of the kernel, as the kind.
+    /// The conversion to `io::Error` derives the kind from the error number of the kernel.
     #[test]
     fn listen_error_converts_to_io() {
         let address = ListenAddress::Tcp { host: None, port: 80, ipv6_only: false };

@@ -1,15 +1,16 @@
-//! The queue of events between the driver of a worker and the callers of `next`. The queue does not read the events; after
-//! the end of the queue the remaining events can still be taken.
+//! The queue of events between the driver of a worker and the callers of `next`. The queue does not look into
+//! the events. After the end, callers can still take the remaining events.
 //!
-//! A driver, any number of callers, and a lock. Invariants whenever the lock is free:
+//! A driver and any number of callers share the queue behind a lock. Invariants whenever the lock is free:
 //!
-//! * A caller waits only while the queue is empty and has not ended. An event, and the end, wake every caller, so a dropped
-//!   caller, woken or not, withholds no event. Each caller waits under a separate ticket.
+//! * A caller waits only while the queue is empty and has not ended. An event or the end wakes every caller.
+//!   So a dropped caller, woken or not, withholds no event from the others. Each caller waits under a
+//!   separate ticket.
 //! * The driver waits only while the queue is full. A caller that makes room wakes the driver.
 //!
-//! Wakers are called and dropped only while the lock is free: both may call back into the module.
+//! Wakers are called and dropped only while the lock is free, because both may call the module again.
 //!
-//! `tests/it/interleavings.rs` compiles the same file and tries every interleaving.
+//! `tests/it/interleavings.rs` compiles this file with other locks and tries every interleaving.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -29,13 +30,13 @@ pub(crate) struct Inbox<T> {
 #[derive(Debug)]
 struct Queue<T> {
     events: VecDeque<T>,
-    /// A caller has asked for an event at least once.
+    /// Whether a caller has asked for an event at least once.
     asked: bool,
     ended: bool,
     last_ticket: u64,
     /// The waiting callers, woken in the order of the tickets.
     waiting: BTreeMap<u64, Waker>,
-    /// The driver, while waiting for room.
+    /// The waker of the driver, while the driver waits for room.
     driver: Option<Waker>,
 }
 
@@ -82,7 +83,7 @@ impl<T> Inbox<T> {
         if let Some(driver) = driver {
             driver.wake();
         }
-        // No caller waits while there is an event or the end.
+        // The invariant: no caller waits while there is an event or the end.
         *ticket = None;
         Poll::Ready(event)
     }
@@ -90,7 +91,7 @@ impl<T> Inbox<T> {
     /// The caller with the ticket no longer waits.
     pub(crate) fn stop_waiting(&self, ticket: Option<u64>) {
         if let Some(ticket) = ticket {
-            // In two statements: the waker is dropped after the lock.
+            // In two statements, to drop the waker after the release of the lock.
             let waker = self.lock().waiting.remove(&ticket);
             drop(waker);
         }
@@ -105,7 +106,8 @@ impl<T> Inbox<T> {
         self.lock().events.len() >= self.limit
     }
 
-    /// Ready when there is room, and always before the first caller has asked, because only a caller makes room.
+    /// Ready when there is room. Before the first caller has asked, always ready, because only a caller makes
+    /// room.
     pub(crate) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         let mut queue = self.lock();
         if !queue.asked || queue.events.len() < self.limit {
@@ -117,12 +119,12 @@ impl<T> Inbox<T> {
         Poll::Pending
     }
 
-    /// Queues an event, also when the queue is full.
+    /// Queues an event, even if the queue is full.
     pub(crate) fn put(&self, event: T) {
         self.change(|queue| queue.events.push_back(event));
     }
 
-    /// No event follows.
+    /// Ends the queue: no event follows.
     pub(crate) fn end(&self) {
         self.change(|queue| queue.ended = true);
     }

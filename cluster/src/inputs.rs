@@ -1,5 +1,5 @@
-//! The inputs of a primary and of a supervisor: commands from other tasks and events of the operating system, in turn. Signals
-//! and the order of outputs are elsewhere.
+//! The inputs of a primary or a supervisor: commands from other tasks alternate with events of the operating
+//! system. Signals and the order of outputs are elsewhere.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,11 +11,11 @@ use crate::command_queue::{Command, CommandQueue};
 use crate::received::Releases;
 use crate::unix::Unix;
 
-/// The machine of a primary, or one that contains a primary.
+/// The machine of a primary, or a machine that contains a primary.
 pub(crate) trait PrimaryMachine: Machine {
     fn primary_mut(&mut self) -> &mut cluster_core::Primary;
 
-    /// The machine takes no further event of the operating system.
+    /// Whether the machine takes no further event of the operating system.
     fn is_finished(&self) -> bool;
 }
 
@@ -45,7 +45,7 @@ pub(crate) enum Taken<P> {
     Nothing,
     /// The machine has taken an input.
     Input,
-    /// The caller executes the command.
+    /// The command, for the caller to execute.
     Command(Command<P>),
 }
 
@@ -56,7 +56,8 @@ pub(crate) struct Inputs<P> {
     pub(crate) releases: Releases,
     /// Notified after each event of the operating system: a channel may have room.
     pub(crate) progress: Arc<Notify>,
-    /// Whether commands precede the operating system at the next input. The two alternate.
+    /// Whether a command has precedence over an event of the operating system at the next input. The value
+    /// alternates.
     commands_first: bool,
 }
 
@@ -72,8 +73,8 @@ impl<P> Default for Inputs<P> {
 }
 
 impl<P> Inputs<P> {
-    /// Takes one input. Dropped sockets are handled first, so that a worker that asks for the count of connections receives the
-    /// present count.
+    /// Takes one input. Dropped sockets are handled first, so a worker receives the present count when asking
+    /// for the count of connections.
     pub(crate) fn take(
         &mut self,
         machine: &mut impl PrimaryMachine,
@@ -103,14 +104,14 @@ impl<P> Inputs<P> {
             return false;
         }
         let Poll::Ready(event) = unix.poll_event(cx) else { return false };
-        // Before the event: another thread may have dropped a socket, and then caused the event.
+        // Dropped sockets first: another thread may have caused the event after the drop of a socket.
         self.release_dropped(machine, cx);
         machine.handle(event);
         self.progress.notify_waiters();
         true
     }
 
-    /// Ends the senders' counts of dropped sockets. False: no socket was dropped.
+    /// Reports the dropped sockets to their senders, to end the counts. False: no socket was dropped.
     fn release_dropped(&mut self, machine: &mut impl PrimaryMachine, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         while let Poll::Ready(socket) = self.releases.poll(cx) {

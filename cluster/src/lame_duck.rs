@@ -1,4 +1,4 @@
-//! The time of a lame duck, for servers. The phases of a worker are the driver's.
+//! The time of a lame duck, for servers. The phases of a worker are in `driver`.
 
 use std::time::Duration;
 
@@ -7,16 +7,18 @@ use tokio::time::sleep;
 
 use crate::worker::Worker;
 
-/// Waits until idle connections of a lame duck may be closed: until the supervisor disconnects the worker, and at least
-/// [`LAME_DUCK`](SupervisorSettings::LAME_DUCK) after [`became_lame_duck`](Worker::became_lame_duck). At an earlier close a client
-/// loses the request that it has just sent; HTTP/2 alone has a message, GOAWAY, that prevents this.
+/// Waits until a lame duck may close idle connections: until the supervisor has disconnected the worker, and
+/// at least [`LAME_DUCK`](SupervisorSettings::LAME_DUCK) has passed since
+/// [`became_lame_duck`](Worker::became_lame_duck). If a server closes an idle connection earlier, a client
+/// may lose a request sent at the same moment. Only HTTP/2 has a message against the loss, GOAWAY.
 pub async fn lame_duck_ended(worker: &Worker) {
     worker.became_lame_duck().await;
     idle_time(worker, None).await;
 }
 
-/// Waits, from the beginning of the lame duck, until idle connections may be closed. A busy worker may read the
-/// announcement and the request to disconnect together: clients still have the minimum time to reconnect.
+/// Waits until idle connections may be closed, beginning when the worker becomes a lame duck. Clients have
+/// the minimum time to reconnect even if a busy worker reads the announcement and the request to disconnect
+/// together.
 pub(crate) async fn idle_time(worker: &Worker, time: Option<Duration>) {
     let least = sleep(time.unwrap_or(SupervisorSettings::LAME_DUCK));
     if time.is_none() && worker.inner.is_announced() {

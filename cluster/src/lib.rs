@@ -35,9 +35,9 @@
 //!   `two_programs`.
 //! * In the repository, README.md has an overview, ARCHITECTURE.md the rooms and the glossary, `docs/node.md` Node's semantics,
 //!   CHANGELOG.md the changes, CONTRIBUTING.md the rules.
-//! * `cluster-core` contains the machines with all decisions, without IO. `cluster-sim` runs the same machines, and a
-//!   program's own decisions, under every schedule and fault. The `conformance` program compares the machines with live
-//!   Node.js.
+//! * `cluster-core` contains the machines with all decisions, without IO. `cluster-sim` runs the same
+//!   machines, together with a program's own decisions, under random or all schedules and faults. The
+//!   `conformance` program compares the machines with live Node.js.
 //!
 //! # Runtime
 //!
@@ -46,28 +46,31 @@
 //!
 //! # Messages
 //!
-//! A [`Message`] contains the sender's bytes, and is forwarded unchanged: `primary.send(other, &message)?`. A message is made
-//! of a `serde_json::Value`, a text, any serializable value ([`Message::new`]) or a [`Structured`] value, and read as any
-//! type: `message.to::<Job>()?`. A message too deep for the type, or without a form in the type, is a [`MessageError`] with
-//! the position; the channel remains open.
+//! A [`Message`] contains the bytes of the sender, and can be forwarded unchanged:
+//! `primary.send(other, &message)?`. To make a message, convert a `serde_json::Value`, a text or a
+//! [`Structured`] value, or call [`Message::new`] with any serializable value. To read a message, name a
+//! type: `message.to::<Job>()?`. If the message is nested too deep or does not fit the type, the call returns
+//! a [`MessageError`] with the position, and the channel remains open.
 //!
-//! A message that needs an answer is a request: [`Worker::request`], [`Primary::request`], [`Remote::request`] and
-//! [`SupervisorHandle::request`] wait for the reply, and [`IncomingRequest`] documents the messages, which a Node.js process answers
-//! in plain code.
+//! A message that needs an answer is a request: [`Worker::request`], [`Primary::request`],
+//! [`Remote::request`] and [`SupervisorHandle::request`] wait for the reply. [`IncomingRequest`] documents
+//! the form of the messages, and the answer of a Node.js process.
 //!
 //! # TLS
 //!
-//! TLS belongs to the application. Node.js workers resume each other's sessions, as under Node: the primary passes the ticket
-//! keys of the first worker to the others. For a TLS library in Rust workers the program must share ticket keys.
+//! TLS belongs to the application. Node.js workers resume each other's sessions, as under Node: the primary
+//! passes the ticket keys of the first worker to the others. In Rust workers the program must share the
+//! ticket keys, by the TLS library.
 //!
 //! # Feature `axum`
 //!
-//! Off by default. [`serve()`] serves an axum application, and an exiting worker loses no request. [`Listener`] is also a
-//! listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`. The feature `http2` adds HTTP/2 to `serve`.
-//! [`serve_connection()`] drains a connection of hyper, for a server that accepts by itself, with TLS for example. A server without
-//! hyper closes connections by [`Worker::became_lame_duck`] and [`lame_duck_ended()`].
+//! Off by default. [`serve()`] serves an axum application, and an exiting worker loses no request.
+//! [`Listener`] is also a listener of `axum::serve`, with [`ClientAddr`] for `ConnectInfo`. The feature
+//! `http2` adds HTTP/2 to `serve`. [`serve_connection()`] drains a connection of hyper, for a server that
+//! accepts by itself, with TLS for example. A server without hyper awaits [`Worker::became_lame_duck`] and
+//! [`lame_duck_ended()`], and then closes connections.
 
-// Allowed in examples and integration tests: their programs react to some events only.
+// Examples and integration tests are exempt: their programs react to some events only.
 #![deny(clippy::wildcard_enum_match_arm)]
 
 #[cfg(not(unix))]
@@ -104,7 +107,7 @@ mod udp;
 mod unix;
 mod worker;
 
-/// The locks of `inbox`; `tests/it` replaces the locks.
+/// The locks of `inbox`. `tests/it` compiles `inbox` with other locks.
 mod sync {
     pub(crate) use std::sync::{Mutex, MutexGuard};
 }

@@ -14,14 +14,15 @@ use crate::error::ListenError;
 use crate::listener_handle::ListenerHandle;
 use crate::transport::Transport;
 
-/// The remedy for an address that the called method does not serve.
+/// The advice in the error for an address not served by the called method.
 pub(crate) const ANOTHER_KIND: &str = "use `listen` for TCP, `listen_path` for a path, `bind_udp` for UDP; a descriptor must be of the called kind";
 
 /// A listener of a worker. Node: a `net.Server` that listens in a worker.
 ///
-/// A drop closes the listener: the worker accepts no new connection, and connections that the program has not taken are
-/// handed to other workers. Node: `server.close()`. The path of a Unix socket is removed when the last listener is closed, by
-/// the process that bound the path: the primary, or the worker if the listener is exclusive.
+/// Dropping the listener closes the listener: the worker accepts no new connection, and the primary hands
+/// untaken connections to other workers. Node: `server.close()`. When the last listener of a Unix socket is
+/// closed, the path is removed by the process of the bind: the primary, or the worker of an exclusive
+/// listener.
 #[derive(Debug)]
 pub struct Listener<T: Transport = TcpStream> {
     handle: ListenerHandle,
@@ -48,12 +49,14 @@ impl<T: Transport> Listener<T> {
     /// Accepts the next connection. `None`: the worker is disconnected, and the last connection of the listener has ended
     /// (Node: `'close'` on the server).
     ///
-    /// The worker acknowledges a connection only while a call is pending: a busy worker is handed no more, and a returned
-    /// connection belongs to this worker alone. Dropping the future loses nothing: the demand is withdrawn, and the next call
-    /// returns a connection that was acknowledged meanwhile.
+    /// The worker acknowledges a connection only while a call is pending. A busy worker therefore receives no
+    /// more connections, and a returned connection belongs to this worker alone. Dropping the future loses
+    /// nothing: the worker no longer asks for a connection, and the next call returns a connection
+    /// acknowledged meanwhile.
     ///
-    /// [`peer_addr`](TcpStream::peer_addr) fails after a reset by the client; earlier bytes of the client can be read. Node:
-    /// the `'connection'` event; the `remoteAddress` of the socket may be undefined.
+    /// [`peer_addr`](TcpStream::peer_addr) fails if the client has reset the connection; earlier bytes can
+    /// still be read. Node: the `'connection'` event, where the `remoteAddress` of the socket may be
+    /// undefined.
     ///
     /// After [`join_as_node`](crate::Worker::join_as_node) the call never returns `None`: the process exits.
     ///
@@ -88,7 +91,7 @@ impl Listener<UnixStream> {
     }
 }
 
-/// The path as given by the caller: the kernel may have bound a long path under another name.
+/// The path as the caller has given it. The kernel may have bound a long path under another name.
 fn requested_path(address: &ListenAddress) -> Option<LocalAddress> {
     match address {
         ListenAddress::Path { path, .. } => Some(LocalAddress::Path(path.clone())),

@@ -1,4 +1,4 @@
-//! A program's handle of a listener of any kind: opens, takes connections, closes.
+//! A program's handle of a listener of any kind, to open the listener, take connections and close it.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl ListenerHandle {
 
     /// Waits until the machine has closed the listener, or the channel is lost.
     pub(crate) async fn closed(&self) {
-        // The value never changes: the only end is the error of a dropped sender.
+        // The watched value never changes: the call returns when the sender is dropped, with an error.
         let _ = self.open.clone().changed().await;
     }
 
@@ -58,7 +58,7 @@ impl ListenerHandle {
         }
     }
 
-    /// Closes an untaken connection.
+    /// Closes a connection not taken by an `accept`.
     fn refuse(&self, (connection, descriptor): Accepted) {
         drop(descriptor);
         self.inner.command(|machine| machine.release(connection));
@@ -75,7 +75,7 @@ impl Drop for ListenerHandle {
     }
 }
 
-/// The demand of a pending `accept`.
+/// The demand of a pending `accept`, withdrawn on drop.
 struct AcceptGuard<'a> {
     inner: &'a Inner,
     listener: ListenerId,

@@ -1,5 +1,5 @@
-//! The open listeners of a worker, each with a pending reply and a queue of connections. The machine opens and closes
-//! listeners; the module delivers.
+//! The open listeners of a worker, each with a pending reply and a queue of connections. The machine decides
+//! when a listener opens and closes; here the results are delivered.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -7,16 +7,16 @@ use std::os::fd::OwnedFd;
 use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// An acknowledged connection, with the machine's number.
+/// An acknowledged connection: the machine's number, and the descriptor.
 pub(crate) type Accepted = (SocketId, OwnedFd);
 
-/// The connections of a listener; ends when the listener is closed.
+/// The queue of a listener's connections. The queue ends when the listener is closed.
 pub(crate) type AcceptedConnections = mpsc::UnboundedReceiver<Accepted>;
 
-/// The reply to a request to listen. Dropped without a reply when the channel is lost.
+/// The reply to a request to listen. The sender is dropped without a reply if the channel is lost.
 pub(crate) type BindReply = oneshot::Receiver<Result<Bound, BindFailure>>;
 
-/// Ends when the listener is closed, or with the channel.
+/// Ends when the listener is closed or the channel is lost.
 pub(crate) type OpenWatch = watch::Receiver<()>;
 
 /// The reason why a listener does not listen.
@@ -48,7 +48,7 @@ struct ListenerSlot {
     _open: watch::Sender<()>,
 }
 
-/// Whether a caller waits for a connection.
+/// Whether a caller waits for a connection of the listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Demand {
     None,
@@ -76,13 +76,13 @@ impl Listeners {
         (replied, accepted, watch)
     }
 
-    /// The listener is closed.
+    /// Called when the listener is closed.
     pub(crate) fn close(&mut self, listener: ListenerId) {
         self.open(listener, Err(BindFailure::Closed));
         self.0.remove(&listener);
     }
 
-    /// The channel is lost, and so is every listener.
+    /// Called when the channel is lost: every listener is lost, too.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
@@ -96,8 +96,8 @@ impl Listeners {
         }
     }
 
-    /// Queues a connection. Returns whether the listener is open; otherwise the connection closes, as in the backlog of a
-    /// dropped listener.
+    /// Queues a connection. Returns false if the listener is closed; then the caller closes the connection,
+    /// as the kernel does with the backlog of a closed listener.
     pub(crate) fn deliver(&mut self, listener: ListenerId, connection: Accepted) -> bool {
         let Some(slot) = self.0.get_mut(&listener) else { return false };
         if slot.demand == Demand::Pending {
@@ -122,7 +122,7 @@ impl Listeners {
 mod tests {
     use super::*;
 
-    /// A listener that is closed before the reply gets `Closed`; a lost listener gets no reply.
+    /// A listener closed before the reply receives `Closed`. A listener of a lost channel receives no reply.
     #[test]
     fn closing_replies_to_pending_listen() {
         let mut listeners = Listeners::default();
@@ -134,8 +134,8 @@ mod tests {
         assert!(lost.try_recv().is_err(), "a lost listener got a reply");
     }
 
-    /// A watch ends with the watched listener: listeners of all kinds end in the order in which the machine closes
-    /// them.
+    /// A watch ends when the watched listener is closed, so listeners of all kinds end in the order in which
+    /// the machine closes them.
     #[test]
     fn watch_ends_with_its_listener() {
         let mut listeners = Listeners::default();

@@ -1,5 +1,5 @@
-//! A task pool from the program's side: the handle, and a task that is awaited. The pool itself is driven by a task
-//! of the runtime, in `pool/pool_driver.rs`. The machine decides.
+//! A task pool from the program's side: the handle of the pool, and the future result of a task. A task of
+//! the runtime drives the pool, in `pool/pool_driver.rs`. The machine decides.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -33,21 +33,22 @@ pub use pool_error::{PoolError, PoolStartError, TryRunError};
 /// # Ok(()) }
 /// ```
 ///
-/// The workers run this program, unless the settings of the supervisor have another, and call
+/// The workers run this program, unless the settings of the supervisor name another, and call
 /// [`Worker::serve_tasks`](crate::Worker::serve_tasks) or
-/// [`Worker::serve_blocking_tasks`](crate::Worker::serve_blocking_tasks). A Node.js worker serves tasks as well: see
-/// `docs/tasks.md` in the repository.
+/// [`Worker::serve_blocking_tasks`](crate::Worker::serve_blocking_tasks). A Node.js worker can serve tasks as
+/// well: see `docs/tasks.md` in the repository.
 ///
-/// A [`Supervisor`](crate::Supervisor) replaces workers that exit. What happens to the task of such a worker is a setting:
-/// [`Delivery`](cluster_core::Delivery). A worker that is asked to exit, by a reload for instance, receives no further task, and is
-/// disconnected after its last reply. The pool handles no signals.
+/// A [`Supervisor`](crate::Supervisor) replaces workers that exit. [`Delivery`](cluster_core::Delivery) is
+/// the setting for the task of such a worker: the task fails or runs again. A reload, for instance, asks a
+/// worker to exit: the worker receives no further task, and is disconnected after the last reply. The pool
+/// handles no signals.
 ///
-/// A task of the runtime drives the pool, and ends after [`shutdown`](Pool::shutdown). When the last clone and the last
-/// [`PendingTask`] are dropped, the pool shuts down by itself, as long as the runtime exists.
+/// A task of the runtime drives the pool until [`shutdown`](Pool::shutdown). The pool also shuts down when
+/// the last clone and the last [`PendingTask`] are dropped, as long as the runtime exists.
 #[derive(Clone)]
 pub struct Pool {
     commands: mpsc::UnboundedSender<PoolCommand>,
-    /// A permit for each task that may wait for a worker.
+    /// A permit for each task without a worker yet.
     room: Arc<Semaphore>,
     last_ticket: Arc<AtomicU64>,
     supervisor: SupervisorHandle,
@@ -75,11 +76,13 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Runs a task on a worker, and returns the result. Waits for room while [`PoolSettings::queue`] tasks wait for a worker; callers
-    /// are served in the order of their calls. Dropping the future cancels the task.
+    /// Runs a task on a worker, and returns the result. While [`PoolSettings::queue`] tasks wait for a
+    /// worker, the call waits for room; callers are served in the order of their calls. Dropping the future
+    /// cancels the task.
     ///
     /// # Errors
-    /// [`PoolError`]: the task has failed, its worker has exited, the pool was shut down, or a value does not fit its type.
+    /// [`PoolError`]: the task has failed, its worker has exited, the pool was shut down, or the task or the
+    /// result does not fit its type.
     pub async fn run<T, R>(&self, task: &T) -> Result<R, PoolError>
     where
         T: Serialize + ?Sized,
@@ -94,7 +97,8 @@ impl Pool {
     /// As [`run`](Pool::run), but never waits for room. The task starts whether or not the returned future is polled.
     ///
     /// # Errors
-    /// [`TryRunError`] returns the task: there is no room, or the pool was shut down, or the task has no JSON form.
+    /// [`TryRunError`] returns the task: there is no room, the pool was shut down, or the task has no JSON
+    /// form.
     pub fn try_run<T, R>(&self, task: T) -> Result<PendingTask<R>, TryRunError<T>>
     where
         T: Serialize,
@@ -114,26 +118,27 @@ impl Pool {
     fn submit<R>(&self, payload: Message, permit: OwnedSemaphorePermit) -> PendingTask<R> {
         let ticket = Ticket(self.last_ticket.fetch_add(1, Ordering::Relaxed));
         let (reply, outcome) = oneshot::channel();
-        // A closed queue drops the reply.
+        // If the queue is closed, the reply is dropped, and the caller observes the drop.
         let _ = self.commands.send(PoolCommand::Run(Submission { ticket, payload, permit, reply }));
         PendingTask { ticket, outcome, commands: self.commands.clone(), is_over: false, result: PhantomData }
     }
 
-    /// Shuts down, and completes when every worker has exited. With [`ClosePolicy::Drain`] the tasks in the queue run first; with
-    /// [`ClosePolicy::Fail`] they end with [`TaskError::Closed`]. Running tasks complete, with `Fail` at most until the
-    /// [time of a shutdown](crate::SupervisorSettings::shutdown) ends; `Drain` has no bound, but a later call with `Fail` is
-    /// possible. Dropping the future does not revoke the shutdown.
+    /// Shuts down, and completes when every worker has exited. With [`ClosePolicy::Drain`] the queued tasks
+    /// run first; with [`ClosePolicy::Fail`] the queued tasks end with [`TaskError::Closed`]. Running tasks
+    /// complete in both cases: with `Fail` within the
+    /// [time of a shutdown](crate::SupervisorSettings::shutdown), with `Drain` without a bound, until a later
+    /// call with `Fail`. Dropping the future does not revoke the shutdown.
     pub async fn shutdown(&self, policy: ClosePolicy) {
         self.room.close();
         let (reply, ended) = oneshot::channel();
         if self.commands.send(PoolCommand::Shutdown { policy, reply }).is_ok() {
-            // An error means that the pool has ended as well.
+            // On an error the pool has ended, too.
             let _ = ended.await;
         }
     }
 
-    /// A remote control of the supervisor: to reload or to scale the workers.
-    /// [`shutdown`](SupervisorHandle::shutdown) of the supervisor fails the tasks in the queue.
+    /// A remote control of the supervisor, to reload or to scale the workers. The
+    /// [`shutdown`](SupervisorHandle::shutdown) of the supervisor fails the queued tasks.
     pub fn supervisor(&self) -> &SupervisorHandle {
         &self.supervisor
     }

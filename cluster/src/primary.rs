@@ -28,34 +28,35 @@ mod sending;
 pub use connections::ConnectionCounts;
 use sending::KeptEvents;
 
-/// The variable with the scheduling policy, for programs without a setting.
+/// The environment variable with the scheduling policy, for programs without the setting.
 const POLICY: &str = "NODE_CLUSTER_SCHED_POLICY";
 
-/// The options that Node workers inherit.
+/// The environment variable with further options of Node.js, inherited by Node workers.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
 /// The primary of a cluster. Node: the `cluster` module in a primary process.
 ///
-/// A primary advances only while [`next`](Primary::next) is awaited, so nothing happens between an event and the
-/// program's reaction. A primary that is not awaited reads nothing; workers and clients wait as soon as the kernel's
-/// buffers are full. Commands take effect at once, as calls inside a listener do in Node. Other tasks command the
-/// primary through a [`Remote`](crate::Remote). A primary is also a [`Stream`] of events; the stream ends when `next`
-/// returns `None`, and continues after another [`fork`](Primary::fork).
+/// A primary advances only while [`next`](Primary::next) is awaited, so nothing happens between an event and
+/// the program's reaction. A primary that is not awaited reads nothing: workers and clients wait as soon as
+/// the buffers of the kernel are full. Commands take effect at once, as calls inside a listener do in Node.
+/// Other tasks command the primary through a [`Remote`](crate::Remote). A primary is also a [`Stream`] of
+/// events; the stream ends when `next` returns `None`, and continues after another [`fork`](Primary::fork).
 ///
 /// # Drop
 ///
-/// Dropping the primary, as when `main` returns, writes the messages that [`send`](Primary::send) accepted, waiting at most
-/// [`set_linger`](Primary::set_linger) for workers that do not read. Before [`std::process::exit`] wait for
-/// [`flush`](Primary::flush). Then the channels close, and the workers lose the primary: Node workers exit at once, Rust
-/// workers within the [exit deadline](crate::Worker::set_exit_deadline), draining workers after the last connection. The
-/// runtime reaps the processes, so a program that continues has no zombies.
+/// A dropped primary writes the messages accepted by [`send`](Primary::send), and waits at most
+/// [`set_linger`](Primary::set_linger) for workers to read. This includes the return of `main`, but not
+/// [`std::process::exit`]: await [`flush`](Primary::flush) before. Then the channels close, and the workers
+/// lose the primary. Node workers exit at once, Rust workers within the
+/// [exit deadline](crate::Worker::set_exit_deadline), draining workers after the last connection. The runtime
+/// reaps the processes, so a program that continues has no zombies.
 #[derive(Debug)]
 pub struct Primary {
     machine: cluster_core::Primary,
     unix: Unix,
     inputs: Inputs<Primary>,
     runtime: Handle,
-    /// The socket of the last event, until taken by the program.
+    /// The socket of the last event, until the program takes it.
     unclaimed: Option<SocketId>,
     requests: OpenRequests,
     kept: KeptEvents,
@@ -65,12 +66,14 @@ pub struct Primary {
 impl Primary {
     /// Creates a primary without workers. Node: loading the `cluster` module.
     ///
-    /// If `settings` has the default policy, round robin, the variable `NODE_CLUSTER_SCHED_POLICY` decides: `rr` or `none`,
-    /// other values are ignored, as in Node. [`set_policy`](Primary::set_policy) overrides both.
+    /// `settings` may leave the policy at the default, round robin. Then the environment variable
+    /// `NODE_CLUSTER_SCHED_POLICY` decides: `rr` or `none`; other values are ignored, as in Node.
+    /// [`set_policy`](Primary::set_policy) overrides both.
     ///
     /// # Errors
-    /// The caller is outside a tokio runtime, or a primary has started this process as a worker: a program that ignores the
-    /// [`role`](crate::role()) would otherwise start itself without end. After the join a worker may create another primary.
+    /// The caller is outside a tokio runtime, or the process is a worker before the join: without the error,
+    /// a program that ignores the [`role`](crate::role()) would start itself without end. After the join a
+    /// worker may create another primary.
     pub fn new(mut settings: Settings) -> Result<Self, PrimaryError> {
         let runtime = prepare(&mut settings)?;
         let unix = Unix::with_unread_output(settings.limits.unread_output_bytes);
@@ -86,15 +89,16 @@ impl Primary {
         })
     }
 
-    /// Changes the options of later workers; an option that is not set keeps the present value. [`Event::Setup`]
-    /// follows. Node: `cluster.setupPrimary(settings)`.
+    /// Changes the options of later workers; an option that is not set keeps the present value.
+    /// [`Event::Setup`] follows. Node: `cluster.setupPrimary(settings)`.
     pub fn setup(&mut self, changes: SpawnOptions) {
         self.command(|machine| machine.setup(changes));
     }
 
-    /// Reaps orphans, the descendants that have lost their parents, while events are awaited. The kernel makes orphans children of this
-    /// process if the process has the id 1 (in a container), or is a subreaper. An exited child remains for one second, so that another part of the program can wait for the child
-    /// and receive the status; statuses of workers are never taken. Linux only.
+    /// Reaps orphans while events are awaited: descendants without their former parents. The kernel makes
+    /// orphans children of a process with the id 1, as in a container, and of a subreaper. An exited child
+    /// remains for a second: another part of the program can wait for the child and receive the status. The
+    /// statuses of workers are never taken. Linux only.
     ///
     /// # Errors
     /// The kernel does not list the children of this process (`/proc/self/task/*/children`), or the runtime has no IO driver.
@@ -117,13 +121,13 @@ impl Primary {
     /// [`Event::Setup`] and [`Event::Fork`] follow. If the program cannot be started, [`Event::Error`] contains the program or
     /// the directory and the reason (ENOENT, EPERM for a user or group, EMFILE, EAGAIN); a later fork may succeed.
     ///
-    /// Without [`exec`](crate::SpawnOptions::exec) the worker is started by the path by which this program was started, as
-    /// Node starts a worker by the path of the script: after a new file was installed at the path, or a symbolic link was
-    /// changed, later workers run the new program.
+    /// Without [`exec`](crate::SpawnOptions::exec) the worker runs this program, at the path by which this
+    /// process was started, as Node starts a worker by the path of the script. If a new file was installed at
+    /// the path, or a symbolic link was changed, later workers run the new program.
     ///
-    /// While SIGCHLD is ignored the kernel keeps no exit status. Therefore a fork first resets an ignored SIGCHLD, perhaps
-    /// inherited by this process, and logs a warning. Where another part of the program waits for every child, the status is
-    /// [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere).
+    /// If this process ignores SIGCHLD, perhaps by inheritance, the kernel keeps no exit status. Therefore
+    /// `fork` first restores the default action, and logs a warning. Where another part of the program waits
+    /// for every child, the status is [`ExitStatus::ReapedElsewhere`](crate::ExitStatus::ReapedElsewhere).
     ///
     /// # Errors
     /// The settings contradict themselves; no process is started.
@@ -157,8 +161,8 @@ impl Primary {
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle)`.
     ///
-    /// The socket is closed here once the worker has received the socket; see [`Socket::duplicate`]. Later messages wait
-    /// until then.
+    /// The socket is closed in this process once the worker has received the socket; to keep a copy open,
+    /// send a [`Socket::duplicate`]. Later messages wait until then.
     ///
     /// # Errors
     /// As [`send`](Primary::send); the error returns the socket. If the worker cannot receive the socket,
@@ -178,30 +182,32 @@ impl Primary {
         })
     }
 
-    /// Takes the socket of the last event, an [`Event::Message`], once. `None`: the socket was taken before, or belongs to an
-    /// earlier event; the next call of [`next`](Primary::next) closes an untaken socket. Node: the second argument of
-    /// `'message'`.
+    /// Takes the socket of the last event, an [`Event::Message`]. `None`: the socket was taken before, or
+    /// belongs to an earlier event. The next call of [`next`](Primary::next) closes an untaken socket. Node:
+    /// the second argument of `'message'`.
     ///
-    /// If the connection is counted by a server of a Node.js worker, the count ends with the drop of the [`Received`]; the
-    /// worker is notified while the primary is awaited.
+    /// If a server of a Node.js worker counts the connection, the drop of the [`Received`] ends the count.
+    /// The worker receives the notice while the primary is awaited.
     pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
         self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
         self.inputs.releases.take(&mut self.unix, handle.socket)
     }
 
-    /// Takes the primary's ends of a worker's pipes, once, by the descriptor numbers in the worker: the standard output of a
-    /// [`silent`](crate::SpawnOptions::silent) worker is number 1. Node: `worker.process.stdio`.
+    /// Takes the primary's ends of a worker's pipes, once. The keys are the descriptor numbers in the worker:
+    /// the standard output of a [`silent`](crate::SpawnOptions::silent) worker is number 1. Node:
+    /// `worker.process.stdio`.
     ///
-    /// The ends are Unix sockets, readable and writable. Output written before the pipe is taken is kept while the primary is
-    /// awaited, up to [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe; beyond, the writing worker waits
-    /// until the pipe is read. If the output is never read, use [`Stdio::Ignore`](crate::Stdio::Ignore).
+    /// The ends are Unix sockets, readable and writable. While the primary is awaited, the output of an
+    /// untaken pipe is kept, up to [`unread_output_bytes`](crate::Limits::unread_output_bytes) a pipe. Beyond
+    /// the bound, a write blocks the worker until the pipe is read. If the program never reads the output,
+    /// use [`Stdio::Ignore`](crate::Stdio::Ignore).
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
         self.unix.take_pipes(worker)
     }
 
-    /// Disconnects every worker: each finishes the open connections and exits; [`Event::AllDisconnected`] follows the last
-    /// exit. Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. Node:
-    /// `cluster.disconnect()`.
+    /// Disconnects every worker: each finishes the open connections and exits; [`Event::AllDisconnected`]
+    /// follows the last exit. Every listening socket closes at once, even with [`Settings::keep_listening`],
+    /// so later clients are refused. Node: `cluster.disconnect()`.
     pub fn disconnect_all(&mut self) {
         self.command(cluster_core::Primary::disconnect_all);
     }
@@ -211,24 +217,26 @@ impl Primary {
         self.command(|machine| machine.disconnect_worker(worker));
     }
 
-    /// Sends a signal to a worker, and nothing else. Node: `worker.kill(signal)`.
+    /// Sends a signal to a worker, and does nothing else. Node: `worker.kill(signal)`.
     ///
-    /// A signal to an exited worker is ignored. Any other failure emits [`Event::Error`]: EINVAL for an unknown signal.
-    /// SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU have no effect on workers with
-    /// [`ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals): disconnect the worker, or send SIGKILL.
+    /// A signal to an exited worker has no effect. If the signal is unknown or cannot be sent,
+    /// [`Event::Error`] follows. SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU have no effect on workers with
+    /// [`ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals): disconnect the worker, or
+    /// send SIGKILL.
     pub fn kill(&mut self, worker: WorkerId, signal: Signal) {
         self.command(|machine| machine.kill(worker, signal));
     }
 
     /// Drives the cluster until the next event. Node: the events of `cluster`.
     ///
-    /// `None`: no worker remains, and no [`Remote`](crate::Remote) that could start a worker; after another
+    /// `None`: no worker remains, and no [`Remote`](crate::Remote) that could start a worker. After another
     /// [`fork`](Primary::fork) the method may be called again. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Event> {
         future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// The state of a worker: from the fork until the call of [`next`](Primary::next) after the worker's last event.
+    /// The state of a worker, available from the fork until the first call of [`next`](Primary::next) after
+    /// the last event of the worker.
     pub fn worker(&self, worker: WorkerId) -> Option<&WorkerInfo> {
         self.machine.worker(worker).or_else(|| self.kept.known(worker))
     }
@@ -238,8 +246,8 @@ impl Primary {
         self.machine.workers()
     }
 
-    /// The workers with a running process, ascending, including workers that were asked to exit: the workers to
-    /// [`kill`](Primary::kill) after a deadline.
+    /// The workers with a running process, ascending, including workers that were asked to exit. Useful to
+    /// [`kill`](Primary::kill) the rest after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
         self.machine.running_workers()
     }
@@ -249,7 +257,7 @@ impl Primary {
         self.machine.settings()
     }
 
-    /// The message of a request, and the future reply.
+    /// Starts a request: returns the message to send, and the future reply.
     pub(crate) fn start_request(
         &mut self,
         worker: WorkerId,
@@ -307,7 +315,8 @@ impl Primary {
         }
     }
 
-    /// Takes an input, of the operating system and of remotes in turn. `false`: no input is ready.
+    /// Takes an input: events of the operating system and commands of remotes alternate. `false`: no input is
+    /// ready.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         match self.inputs.take(&mut self.machine, &mut self.unix, cx) {
             Taken::Nothing => return false,

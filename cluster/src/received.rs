@@ -1,5 +1,5 @@
-//! Received sockets, and the guards of the senders' counts. A dropped guard reaches the machine through a queue, because a
-//! primary has no lock. Only the drop of the owner closes a socket.
+//! Received sockets, and the guards of the senders' counts. A dropped guard reaches the machine through a
+//! queue, because a primary has no lock. The drop of a guard closes no socket; the drop of the socket does.
 
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -14,12 +14,13 @@ use crate::unix::Unix;
 
 /// A socket received with a message. Node: the second argument of `'message'`.
 ///
-/// A Node.js process that passes a connection of a server counts the connection until the receiver has closed the socket:
-/// `server.getConnections` includes the connection, and the callback of `server.close` waits for the end. The count ends with
-/// the drop of this value, or of the [`CountGuard`] of [`into_parts`](Received::into_parts).
+/// A Node.js process counts a passed connection of a server until the receiver has closed the socket:
+/// `server.getConnections` includes the connection, and the callback of `server.close` waits for the end of
+/// the connection. The count ends with the drop of this value, or with the drop of the [`CountGuard`] of
+/// [`into_parts`](Received::into_parts).
 ///
-/// `send_with` accepts this value, to pass the socket on, and ends the count. Node never ends the count of a connection
-/// passed on by the receiver.
+/// `send_with` accepts this value, to pass the socket on, and then ends the count. Node never ends the count
+/// of a connection passed on by the receiver.
 #[derive(Debug)]
 pub struct Received {
     // Declared before the guard, so that the socket closes before the sender's count ends.
@@ -28,8 +29,8 @@ pub struct Received {
 }
 
 impl Received {
-    /// Returns the socket, for a conversion, and the guard of the sender's count, to be kept as long as the socket.
-    /// With the names in this order, the end of a scope drops the socket first:
+    /// Returns the socket for a conversion, and the guard of the sender's count. Keep the guard as long as
+    /// the socket. With the names in this order, the end of a scope drops the socket first:
     ///
     /// ```no_run
     /// # fn serve(received: cluster::Received) -> std::io::Result<()> {
@@ -74,7 +75,7 @@ impl From<Received> for Socket {
     }
 }
 
-/// Until the drop of the guard, the sender of a [`Received`] socket counts the socket as an open connection.
+/// Until the drop of this guard, the sender of a [`Received`] socket counts the socket as an open connection.
 #[derive(Debug)]
 #[must_use = "the sender's count ends when the guard is dropped"]
 pub struct CountGuard {
@@ -84,7 +85,7 @@ pub struct CountGuard {
 
 impl Drop for CountGuard {
     fn drop(&mut self) {
-        // The send fails only after the drop of the machine, and with the machine the count has ended.
+        // The send fails only after the drop of the machine, and then every count has ended.
         let _ = self.dropped.send(self.socket);
     }
 }
@@ -106,20 +107,20 @@ impl Default for Releases {
 }
 
 impl Releases {
-    /// Hands a received socket to the program, once.
+    /// Hands a received socket to the program. `None` after the first call.
     pub(crate) fn take(&mut self, unix: &mut Unix, id: SocketId) -> Option<Received> {
-        // Also without a socket: the drop of the guard reports the number.
+        // Recorded even without a socket, because the drop of the guard reports the number.
         self.taken.insert(id);
         let guard = CountGuard { socket: id, dropped: self.guard.clone() };
         socket::take(unix, id).map(|socket| Received { socket, guard })
     }
 
-    /// The sockets that the program has received and not dropped.
+    /// The received sockets with a guard.
     pub(crate) fn taken(&self) -> Vec<SocketId> {
         self.taken.iter().copied().collect()
     }
 
-    /// The socket of the next dropped guard.
+    /// The next socket with a dropped guard.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SocketId> {
         // `self.guard` is a sender, so the queue never ends.
         let dropped = self.dropped.poll_recv(cx).map(|socket| socket.expect("the queue has a sender"));

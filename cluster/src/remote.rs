@@ -15,8 +15,8 @@ use crate::socket::Socket;
 
 /// Commands a [`Primary`] from another task: see [`Primary::remote`]. Clones are cheap.
 ///
-/// An awaited primary executes commands one at a time, between events. A task that awaits the primary must not await a
-/// remote: the remote would wait for the same task.
+/// An awaited primary executes commands one at a time, between events. The task that awaits the primary must
+/// not await a remote as well: the remote would wait for its own task.
 #[derive(Clone)]
 pub struct Remote {
     commands: CommandSender<Primary>,
@@ -96,7 +96,7 @@ impl Remote {
         self.commands.send_when_room(worker, message.into()).await?.map_err(RemoteError::Send)
     }
 
-    /// As [`Primary::send_with`], but an unsent socket is closed.
+    /// As [`Primary::send_with`], but a socket that was not sent is closed.
     ///
     /// # Errors
     /// As [`send`](Remote::send).

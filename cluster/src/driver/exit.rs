@@ -13,13 +13,13 @@ use tracing::{error, warn};
 use super::{Inner, Phase};
 use crate::event::WorkerEvent;
 
-/// The default time for which an ending process waits for a peer that does not read.
+/// The default linger time: how long an ending process waits for the peer to read.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// The default time for `main` to return after the loss of the primary.
 const EXIT_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Under Node's rule: the time for a program that takes events to react to the last event.
+/// Under Node's rule, how long a program that takes events may react to the last event.
 const REACTION: Duration = Duration::from_secs(5);
 
 /// The exit code of a process that did not end within the deadline.
@@ -37,13 +37,14 @@ pub(crate) enum ExitRule {
     Node,
     /// The program alone ends the process.
     KeepRunning,
-    /// After a kill of a worker that keeps running: as [`ExitRule::Node`], but calls return until the exit. Node: a
-    /// worker that kills itself still observes the close of its servers.
+    /// Set when the program kills a worker with [`ExitRule::KeepRunning`]. As [`ExitRule::Node`], but until
+    /// the exit, calls return instead of waiting. Node: a worker that kills itself still observes the close
+    /// of its servers.
     Killed,
 }
 
 impl ExitRule {
-    /// The library ends the process after the last event.
+    /// Whether the library ends the process after the last event.
     pub(super) fn exits_as_node(self) -> bool {
         matches!(self, ExitRule::Node | ExitRule::Killed)
     }
@@ -54,9 +55,9 @@ pub(super) struct Exit {
     rule: watch::Sender<ExitRule>,
     deadline: watch::Sender<Duration>,
     linger: watch::Sender<Duration>,
-    /// The primary is lost, and `main` has to return.
+    /// Whether the primary is lost, so `main` has to return.
     is_lost: Arc<AtomicBool>,
-    /// A thread waits for the loss of the primary.
+    /// Whether a thread waits for the loss of the primary.
     is_watched: AtomicBool,
 }
 
@@ -77,12 +78,13 @@ impl Inner {
         *self.exit.rule.borrow()
     }
 
-    /// The program alone ends the process.
+    /// From now on the program alone ends the process.
     pub(crate) fn keep_running(&self) {
         self.exit.rule.send_replace(ExitRule::KeepRunning);
     }
 
-    /// As [`Inner::keep_running`] if the process would otherwise exit before the program observes the end.
+    /// As [`Inner::keep_running`], but only under Node's rule: otherwise the process would exit before the
+    /// program observes the end.
     pub(crate) fn keep_running_as_node(&self) {
         if self.exit_rule() == ExitRule::Node {
             self.keep_running();
@@ -101,8 +103,8 @@ impl Inner {
         *self.exit.linger.borrow()
     }
 
-    /// For calls without a result because the worker is disconnected. Under Node's rule the call waits for the end of the
-    /// process: no error of a disconnected worker reaches `main`.
+    /// Called where a call has no result, because the worker is disconnected. Under Node's rule the call
+    /// waits for the end of the process: `main` receives no error of a disconnected worker.
     pub(crate) async fn wait_for_exit(&self) {
         // The sender is a field of `self`, so there is no error.
         let _ = self.exit.rule.subscribe().wait_for(|rule| *rule != ExitRule::Node).await;
@@ -115,8 +117,9 @@ impl Inner {
         }
     }
 
-    /// Exits with code 0 after the answer of the primary, or after the linger time without an answer, under every rule. Exits
-    /// at once if the channel is closed, even if the program has not received the last event.
+    /// Exits with code 0, under every rule, when the primary has answered, or after the linger time without
+    /// an answer. Exits at once if the channel is closed, even if the program has not received the last
+    /// event.
     pub(crate) fn kill(self: &Arc<Self>) {
         self.exit.rule.send_modify(|rule| {
             *rule = if *rule == ExitRule::KeepRunning { ExitRule::Killed } else { ExitRule::Node };
@@ -129,7 +132,7 @@ impl Inner {
         let inner = self.clone();
         self.runtime.spawn(async move {
             tokio::time::sleep(inner.linger()).await;
-            // A primary that does not read does not answer, either.
+            // Without an answer the primary does not read either: do not wait a second time.
             inner.set_linger(Duration::ZERO);
             inner.exit(0)
         });
@@ -142,14 +145,16 @@ impl Inner {
         process::exit(code)
     }
 
-    /// The channel is closed, and the program has not observed the close yet: the reaction may block the runtime.
+    /// Called when the channel has closed, before the program observes the close: the reaction of the program
+    /// may block the runtime.
     pub(super) fn channel_closed(self: &Arc<Self>) {
         let (is_lost, killed) = {
             let driver = self.lock();
             (driver.is_lost(), driver.killed)
         };
         if is_lost || killed {
-            // Nothing precedes the end: the next call of `next` returns `None`. Node: the process exits here.
+            // After the queued events, `next` returns `None` without waiting for open connections. Node: the
+            // process exits here.
             self.inbox.end();
         }
         if is_lost && self.exit_rule() == ExitRule::Return {
@@ -160,7 +165,7 @@ impl Inner {
         }
     }
 
-    /// The channel and every listener are closed.
+    /// Called when the channel and every listener are closed.
     pub(super) fn work_is_over(self: Arc<Self>) {
         if self.exit_rule().exits_as_node() {
             self.runtime.clone().spawn(async move { self.exit_as_node().await });
@@ -176,7 +181,8 @@ impl Inner {
         }
     }
 
-    /// The driver has panicked, and delivers nothing: every call returns as after a lost channel.
+    /// Called after a panic of the driver. From now on the driver delivers nothing, and every call returns as
+    /// after a lost channel.
     pub(super) fn fail(self: &Arc<Self>) {
         error!("a task of the library has panicked: this worker is disconnected");
         let driver = &mut *self.lock();
@@ -216,7 +222,8 @@ impl Inner {
         self.exit.is_watched.store(start_thread(watch), Ordering::Relaxed);
     }
 
-    /// The safety net after an event observed by the driver.
+    /// The safety net where no thread watches: the driver has observed the loss of the primary, or has
+    /// panicked.
     fn exit_at_deadline(self: &Arc<Self>, code: i32) {
         let (rule, deadline) = (self.exit.rule.subscribe(), *self.exit.deadline.borrow());
         let inner = Arc::downgrade(self);

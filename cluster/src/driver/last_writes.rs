@@ -1,4 +1,5 @@
-//! The last writes of a worker: when `main` returns, when the runtime ends, and before an exit. The runtime is not used.
+//! The last writes of a worker: when `main` returns, when the runtime ends, and before an exit. The writes do
+//! not use the runtime.
 //!
 //! The end of a runtime drops the driver task. Clones of the worker may remain: in a `static`, in a thread, leaked, or in a
 //! task that is dropped later. From then on each command performs the writes before returning.
@@ -12,7 +13,8 @@ use tracing::warn;
 use super::exit::ExitRule;
 use super::{Driver, Inner};
 
-/// A worker with a driver task. The task owns the value, so the drop reports the end of the runtime.
+/// A worker with a driver task. The task owns the value, so the drop of the value reports the end of the
+/// runtime.
 #[derive(Debug)]
 pub(super) struct Driven(pub(super) Arc<Inner>);
 
@@ -26,19 +28,20 @@ impl Drop for Driven {
     }
 }
 
-/// The state of a driver without the task.
+/// The state of a driver after the end of the task.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Taskless {
-    /// Bounds the writes at the end of the runtime, and the end of the worker.
+    /// Bounds the writes at the end of the runtime and at the end of the worker.
     until: Instant,
     /// Bounds the writes of each later command.
     linger: Duration,
-    /// The driver completes a disconnect; under Node's rule the process would have exited.
+    /// Whether the driver completes a disconnect. Not under Node's rule: the process would have exited
+    /// before.
     completes: bool,
 }
 
 impl Drop for Inner {
-    /// `main` has returned, or the runtime ends, and no clone of the worker remains.
+    /// Runs when no clone of the worker remains, because `main` has returned or the runtime ends.
     fn drop(&mut self) {
         let (rule, linger) = (self.exit_rule(), self.linger());
         let driver = self.driver.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +58,7 @@ impl Driver {
         self.taskless.map_or_else(|| Instant::now() + linger, |taskless| taskless.until)
     }
 
-    /// From now on only commands drive the worker.
+    /// Called when the driver task ends: from now on only commands drive the worker.
     fn leave_task(&mut self, rule: ExitRule, linger: Duration) {
         let until = self.deadline(linger);
         self.taskless = Some(Taskless { until, linger, completes: !rule.exits_as_node() });
@@ -64,18 +67,19 @@ impl Driver {
         self.catch_up(until);
     }
 
-    /// No further connection is accepted.
+    /// Accepts no further connection.
     fn withdraw_all(&mut self) {
         for listener in self.listeners.ids() {
             self.machine.withdraw(listener);
         }
-        // Only the writes: when a program exits within a transition, the rest of the transition does not happen. Node: after
-        // an exit in the callback of `listen` the server is never announced.
+        // `flush` performs the writes and nothing else: when a program exits within a transition, the rest of
+        // the transition does not happen. Node: after an exit in the callback of `listen` the server is never
+        // announced.
         flush(&mut self.machine, &mut self.unix);
     }
 
-    /// Performs a command, and without the driver task also the steps that follow. After one command has waited in
-    /// vain for the primary to read, later commands do not wait.
+    /// Performs a command. Without the driver task, the following steps are performed as well. If the primary
+    /// does not read, a single command waits for room in the channel, and later commands do not wait.
     pub(super) fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
         let waits = self.taskless.filter(|_| !self.has_unwritten());
         let result = self.act(act);
@@ -85,7 +89,8 @@ impl Driver {
         result
     }
 
-    /// Writes the accepted messages. The rest of a disconnect follows unless the program holds a connection or a guard.
+    /// Writes the accepted messages. Then completes a disconnect, unless the program holds a connection or a
+    /// guard.
     fn catch_up(&mut self, until: Instant) {
         let is_held = self.holds > 0 || !self.listeners.is_empty();
         if !is_held && self.taskless.is_some_and(|taskless| taskless.completes) {
@@ -134,7 +139,8 @@ impl Driver {
         }
     }
 
-    /// No program takes a message or an error; listeners are still informed.
+    /// Performs all outputs without a program: messages and errors are dropped, and listeners still receive
+    /// events.
     fn pump_all(&mut self) {
         while let Some(event) = pump(&mut self.machine, &mut self.unix) {
             self.deliver(event);

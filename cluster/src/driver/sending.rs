@@ -73,13 +73,13 @@ impl Inner {
             sent
         });
         driver.posted += u64::from(sent.is_ok());
-        // Without the driver task, a command performs the writes.
+        // Performs the writes if there is no driver task: a command does so.
         driver.command(|_| ());
         sent
     }
 }
 
-/// A task that waits for a write. Meanwhile the worker reads, however full the inbox is.
+/// A task that waits for a write. While a sender exists, the worker reads even if the inbox is full.
 struct Sender<'a>(&'a Inner);
 
 impl<'a> Sender<'a> {

@@ -21,7 +21,7 @@ mod waiting;
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(10);
 
-/// Once a program stops taking events, the channel is not read until the next take.
+/// Once a program stops taking events, the worker does not read the channel until the next take.
 #[tokio::test]
 async fn full_inbox_pauses_reading() {
     let (inner, far) = worker();
@@ -95,8 +95,8 @@ async fn received_file_is_rejected() {
     assert!(String::from_utf8_lossy(&written[..length]).ends_with("{\"cmd\":\"NODE_HANDLE_NACK\"}\n"));
 }
 
-/// The reply and the request to disconnect arrive together: the listener is bound, and closed before the reply is
-/// delivered.
+/// The reply and the request to disconnect arrive together. The listener is bound, and is closed before the
+/// delivery of the reply.
 #[tokio::test]
 async fn listener_closed_before_reply_reports_closed() {
     let (inner, mut far) = worker();
@@ -127,7 +127,7 @@ async fn disconnecting_waits_for_pending_accept() {
     timeout(LONG, disconnecting).await.expect("the worker disconnects in time");
 }
 
-/// As before, but the acknowledgement still waits for room in the channel.
+/// As the test before, but the acknowledgement still waits for room in the channel.
 #[tokio::test]
 async fn disconnecting_waits_for_acknowledgement() {
     let (inner, mut far, mut server) = serving().await;

@@ -11,10 +11,10 @@ use tracing::{debug, warn};
 
 use crate::supervisor::{EventLog, Supervisor};
 
-/// The number of commands between two polls of the supervisor, which visit every worker.
+/// The most commands in a row without a poll of the supervisor: a poll visits every worker.
 const COMMANDS_IN_ROW: u8 = 64;
 
-/// Identifies an accepted task before the machine numbers the task.
+/// Identifies an accepted task until the machine has numbered the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(pub(super) u64);
 
@@ -39,7 +39,7 @@ pub(super) enum PoolCommand {
 struct Caller {
     ticket: Ticket,
     reply: oneshot::Sender<Outcome>,
-    /// Held while the task waits for its first worker.
+    /// Present until the task has a first worker.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -51,9 +51,9 @@ pub(super) struct PoolDriver {
     room: Arc<Semaphore>,
     callers: BTreeMap<TaskId, Caller>,
     tasks: BTreeMap<Ticket, TaskId>,
-    /// Dropping these senders at the end is the reply.
+    /// The callers of `shutdown`. The reply is the drop of the senders at the end.
     shutdowns: Vec<oneshot::Sender<()>>,
-    /// Whether handles exist.
+    /// Whether a handle of the pool exists.
     is_open: bool,
     /// The number of commands since the last poll of the supervisor.
     commands_in_row: u8,
@@ -116,7 +116,7 @@ impl PoolDriver {
         if !self.machine.is_congested() {
             return Poll::Pending;
         }
-        // The operating system has woken the driver: a channel may have room again.
+        // The operating system has woken the driver, perhaps because a channel has room again.
         self.machine.has_room();
         self.advance();
         self.poll_sources(cx)
@@ -146,8 +146,8 @@ impl PoolDriver {
     fn execute(&mut self, command: PoolCommand) {
         match command {
             PoolCommand::Run(Submission { ticket, payload, permit, reply }) => {
-                // The permit guarantees room, so only a closed pool rejects a task. The caller observes the dropped
-                // reply.
+                // The permit guarantees room: only a closed pool rejects a task. Then the reply is dropped,
+                // and the caller observes the drop.
                 if let Ok(task) = self.machine.run(&payload) {
                     self.tasks.insert(ticket, task);
                     self.callers.insert(task, Caller { ticket, reply, permit: Some(permit) });
@@ -165,7 +165,8 @@ impl PoolDriver {
         }
     }
 
-    /// Accepts no further task. The shutdown of the supervisor follows the last task, or begins at once.
+    /// Accepts no further task. Under `Drain` the supervisor shuts down after the last task, under `Fail` at
+    /// once.
     fn close(&mut self, policy: ClosePolicy) {
         self.room.close();
         self.machine.close(policy);
@@ -200,7 +201,7 @@ impl PoolDriver {
                     );
                 }
                 PoolEvent::Killed { reason: KillReason::Cancelled, .. } => {}
-                // A second call would hurry the shutdown.
+                // A second call would shorten the shutdown.
                 PoolEvent::Empty if self.supervisor.is_shutting_down() => {}
                 PoolEvent::Empty => self.supervisor.shutdown(),
             }

@@ -1,12 +1,13 @@
-//! The ledger of a primary in numbers.
+//! The ledger of a primary, as counts.
 
 use cluster_core::{CloseReason, ConnectionState, Ledger};
 use serde::{Deserialize, Serialize};
 
 use super::Primary;
 
-/// The connections accepted by a primary under round robin: each is queued, handed off, owned or closed. Under the
-/// shared policy workers accept by themselves. Serialized by serde as an object with the names of the fields.
+/// The connections accepted by a primary under round robin: each connection is queued, handed off, owned or
+/// closed. Under the shared policy workers accept by themselves. Serialized by serde as an object with the
+/// names of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConnectionCounts {
@@ -18,10 +19,10 @@ pub struct ConnectionCounts {
     pub handed_off: u64,
     /// Connections acknowledged by a worker, since the start. The primary does not observe the end of a connection.
     pub owned: u64,
-    /// Connections closed by the primary because no worker was left to listen, since the start.
+    /// Connections closed by the primary because no worker listened, since the start.
     pub closed: u64,
-    /// Hand-offs that ended in the queue again, since the start: the worker rejected the connection, or exited before the
-    /// acknowledgement.
+    /// Connections that returned to the queue after a hand-off, since the start: the worker declined the
+    /// connection, or exited before the acknowledgement.
     pub requeued: u64,
 }
 

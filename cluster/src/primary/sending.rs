@@ -1,5 +1,5 @@
-//! Sending when there is room, and the end of a primary. A primary that waits for room handles every input and keeps the
-//! events: otherwise primary and worker could wait for each other.
+//! Sending when there is room, and the end of a primary. A primary still handles every input while waiting
+//! for room, and keeps the events: otherwise the primary and a worker could wait for each other.
 
 use std::collections::VecDeque;
 use std::future;
@@ -16,14 +16,15 @@ use super::Primary;
 use crate::error::RequestError;
 use crate::requests::within;
 
-/// The events kept by a wait, at most.
+/// The most events kept during a wait.
 pub(super) const MOST_EVENTS: usize = 1024;
 
 /// The events emitted while a command waited, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct KeptEvents {
     events: VecDeque<(Event, Option<WorkerInfo>)>,
-    /// The state of the worker of the last taken event; the machine may have forgotten the worker since.
+    /// The worker of the last taken event, with the state at the event. The machine may have forgotten the
+    /// worker since.
     known: Option<(WorkerId, WorkerInfo)>,
 }
 
@@ -55,15 +56,15 @@ impl KeptEvents {
 }
 
 impl Primary {
-    /// Sends a message to a worker as soon as there is room. Dropping the future sends nothing.
+    /// Sends a message to a worker as soon as there is room. If the future is dropped, nothing is sent.
     ///
-    /// Meanwhile the primary handles every input: reads from workers, distributes connections and executes commands of
-    /// remotes. The events are kept for [`next`](Primary::next). To react to events meanwhile, send from another task, through a
-    /// [`Remote`](crate::Remote).
+    /// During the wait the primary handles every input: reads from workers, distributes connections and
+    /// executes commands of remotes. The events are kept for [`next`](Primary::next). To react to events
+    /// during the wait, send from another task, through a [`Remote`](crate::Remote).
     ///
     /// # Errors
-    /// As [`send`](Primary::send). [`SendError::Full`] means that 1,024 events are kept and there was no room so far: the program
-    /// has to take events first.
+    /// As [`send`](Primary::send). [`SendError::Full`]: 1,024 events are kept and there is still no room, so
+    /// the program has to take events first.
     pub async fn send_when_room(
         &mut self,
         worker: WorkerId,
@@ -81,10 +82,10 @@ impl Primary {
         .await
     }
 
-    /// Waits until the kernel has every accepted message, or the message is reported as lost
-    /// ([`WorkerError::Write`](crate::WorkerError)). From then on the messages survive any end of this process: a worker
-    /// reads the messages before the end of the channel. The worker may not have read any yet. Events are kept as by
-    /// [`send_when_room`](Primary::send_when_room), without a bound.
+    /// Waits until the kernel has taken every accepted message, or the loss of the message is reported
+    /// ([`WorkerError::Write`](crate::WorkerError)). After this call the messages survive any end of this
+    /// process: a worker reads the messages before the end of the channel. The worker may not have read any
+    /// yet. Events are kept as by [`send_when_room`](Primary::send_when_room), but without a bound.
     pub async fn flush(&mut self) {
         future::poll_fn(|cx| {
             while self.unwritten() > 0 {
@@ -95,8 +96,9 @@ impl Primary {
         .await;
     }
 
-    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request). Events are kept as by
-    /// [`send_when_room`](Primary::send_when_room); [`Remote::request`](crate::Remote::request) sends several at a time.
+    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request).
+    /// Events are kept as by [`send_when_room`](Primary::send_when_room);
+    /// [`Remote::request`](crate::Remote::request) allows several requests at a time.
     ///
     /// # Errors
     /// See [`RequestError`]; [`RequestError::TooManyEvents`] if the reply follows more than 1,024 events.
@@ -128,7 +130,8 @@ impl Primary {
         within(timeout, exchange).await
     }
 
-    /// Sends a message to every connected worker, and returns each result. A worker without room receives nothing.
+    /// Sends a message to every connected worker, and returns each result. A worker with a full channel does
+    /// not receive the message.
     pub fn broadcast(&mut self, message: impl Into<Message>) -> Vec<(WorkerId, Result<Sent, SendError>)> {
         let message = message.into();
         let workers: Vec<WorkerId> = self.workers().collect();
@@ -140,7 +143,8 @@ impl Primary {
         self.linger = linger;
     }
 
-    /// Takes an input, and keeps the events up to the bound. The rest remains in the machine, which gets no further input then.
+    /// Takes an input, and keeps the events up to the bound. At the bound the machine gets no further input,
+    /// and keeps the other events.
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_input(cx, MOST_EVENTS)
     }
@@ -171,7 +175,7 @@ impl Primary {
         self.machine.running_workers().filter_map(|worker| self.machine.unwritten(worker)).sum()
     }
 
-    /// Writes the accepted messages, without the runtime: the runtime may have ended.
+    /// Writes the accepted messages without the runtime: the runtime may have ended.
     fn finish(&mut self) {
         if self.unwritten() == 0 {
             return;
@@ -198,7 +202,7 @@ impl Drop for Primary {
         let runtime = self.runtime.clone();
         let _context = runtime.enter();
         self.finish();
-        // Remotes waiting for room return `RemoteError::PrimaryDropped`.
+        // Remotes waiting for room then return `RemoteError::PrimaryDropped`.
         self.inputs.progress.notify_waiters();
     }
 }

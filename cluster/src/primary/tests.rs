@@ -21,7 +21,8 @@ mod keeping;
 /// Bounds each wait of a test.
 const LONG: Duration = Duration::from_secs(30);
 
-/// Numbers before the ends: 31 bits, 32 bits, and 2^53, where Node no longer distinguishes neighbours.
+/// Numbers shortly before the limits: 31 bits, 32 bits, and 2^53, where Node no longer distinguishes
+/// neighbours.
 const NEAR_ENDS: [u64; 3] = [(1 << 31) - 20, (1 << 32) - 20, (1 << 53) - 1_000];
 
 /// Serves, echoes messages and sends the worker's id.
@@ -32,7 +33,7 @@ const WORKER: &str = "
     require('net').createServer((connection) => connection.end('node')).listen(0, '127.0.0.1');
 ";
 
-/// Without Node.js a test prints a line and passes.
+/// Whether Node.js is missing. Then a test prints a line and passes.
 fn lacks_node() -> bool {
     let lacks = std::process::Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err();
     if lacks {
@@ -154,7 +155,7 @@ async fn worker_ids_beyond_node_serve() {
     }
 }
 
-/// The primary does not depend on the id assumed by a worker.
+/// A worker may assume another id for itself: the primary does not depend on the worker's id.
 #[tokio::test]
 async fn worker_may_take_another_number() {
     if lacks_node() {
@@ -210,7 +211,7 @@ async fn requests_and_events_take_turns() {
     assert!(order.len() == 20 && order.iter().enumerate().all(fair), "{order:?}");
 }
 
-/// A kind of input alone is taken without a pause.
+/// If only one kind of input is ready, no input waits for the other kind.
 #[tokio::test]
 async fn turns_are_not_wasted() {
     assert_eq!(turns(5, 0).await, [0; 5]);

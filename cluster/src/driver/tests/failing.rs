@@ -17,7 +17,8 @@ async fn failed_driver_is_disconnected() {
     assert!(matches!(opened, Err(ListenError::Disconnected)), "{opened:?}");
 }
 
-/// A connection that arrives during the close of the listener is closed, and the close does not wait for an `accept`.
+/// A connection that arrives during the close of the listener is closed. The close does not wait until an
+/// `accept` takes the connection.
 #[tokio::test]
 async fn close_refuses_untaken_connection() {
     let (inner, far, mut server) = serving().await;
@@ -31,7 +32,7 @@ async fn close_refuses_untaken_connection() {
     timeout(LONG, server.close()).await.expect("the listener closes in time");
 }
 
-/// The primary hands no connection to a worker after the drop of the listener.
+/// After the drop of the listener, the primary hands no connection to the worker.
 #[tokio::test]
 async fn dropped_listener_is_reported() {
     let (_inner, far, server) = serving().await;
@@ -39,7 +40,7 @@ async fn dropped_listener_is_reported() {
     line_with(&far, r#""act":"close""#).await;
 }
 
-/// Under Node's rule with `keep_running` every call returns a result, and no call waits for the end of the process.
+/// Under Node's rule with `keep_running`, every call returns instead of waiting for the end of the process.
 #[tokio::test]
 async fn running_worker_waits_for_no_exit() {
     let (inner, _far) = ruled(ExitRule::Node);

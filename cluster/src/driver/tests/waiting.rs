@@ -16,7 +16,7 @@ impl Wake for Count {
     }
 }
 
-/// The driver is woken when there is room, not by an event that leaves the queue full.
+/// An event that leaves the queue full does not wake the driver; room in the queue does.
 #[test]
 fn full_inbox_wakes_driver_at_room() {
     let (inbox, count) = (Inbox::new(1), Arc::new(Count::default()));
@@ -61,7 +61,7 @@ fn event_wakes_every_caller() {
     assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [1, 1]);
 }
 
-/// A caller that stops waiting leaves no waker, with a future and with a ticket.
+/// A caller that stops waiting leaves no waker, whether the caller has used a future or a ticket.
 #[test]
 fn dropped_caller_leaves_no_waker() {
     let (inbox, count) = (Inbox::<()>::new(1), Arc::new(Count::default()));
@@ -80,7 +80,7 @@ fn dropped_caller_leaves_no_waker() {
     assert_eq!(Arc::strong_count(&count), before);
 }
 
-/// A flush waits for a message with a socket, and later no task counts as a sender.
+/// A flush waits for a message with a socket. After the flush no task counts as a sender.
 #[tokio::test]
 async fn flush_waits_for_passed_socket() {
     let (inner, far) = worker();
@@ -100,8 +100,8 @@ async fn flush_waits_for_passed_socket() {
     assert_eq!(inner.senders.load(Ordering::Relaxed), 0);
 }
 
-/// Two programs that both send before receiving do not wait for each other: a waiting sender empties the channel into a full
-/// inbox.
+/// Two programs that both send before receiving do not wait for each other: a worker with a waiting sender
+/// reads even into a full inbox.
 #[tokio::test]
 async fn waiting_sender_reads_past_limit() {
     let (inner, far) = worker();
@@ -129,7 +129,7 @@ async fn full_inbox_blocks_its_primary() {
     writeln!(far, "0").expect("written");
     assert_eq!(number_of(next(&inner).await), Some(0));
     far.set_nonblocking(true).expect("a flag");
-    // A read has about a thousand such messages, and the driver delivers one message per turn.
+    // A read returns about a thousand such messages, and the driver delivers a single message per turn.
     let message = format!("\"{}\"\n", "x".repeat(60));
     let (lines, mut written, mut refused) = (message.repeat(100), 0, 0);
     while refused < 5_000 {

@@ -17,7 +17,7 @@ pub(super) async fn kill(mut primary: Primary, worker: WorkerId) {
     while timeout(LONG, primary.next()).await.expect("the worker ends in time").is_some() {}
 }
 
-/// The state of a kept event's worker is kept until the next event is taken.
+/// The state of the worker of a kept event is available until the next event is taken.
 #[tokio::test]
 async fn kept_event_has_its_state() {
     let mut primary = silent();
@@ -50,7 +50,8 @@ async fn flush_waits_for_unread_messages() {
     kill(primary, worker).await;
 }
 
-/// A worker that floods and never replies ends the waits at the bound. The events remain, and later events follow.
+/// A worker that floods the primary and never replies ends the waits at the bound. The kept events remain,
+/// and later events follow.
 #[tokio::test]
 async fn flood_ends_wait_at_bound() {
     let command = SpawnOptions::new().exec("sh").args(["-c", "exec yes '\"x\"' >&3"]);
