@@ -1,5 +1,5 @@
-//! Requests with replies, inside of Node's format of messages: the numbers of requests, their replies, and the requests that wait.
-//! Nothing is sent here.
+//! Requests with replies, in Node's format of messages: the numbers of requests, the replies, and the waiting
+//! callers. Nothing is sent here.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,12 +20,12 @@ const REQUEST: &str = "CLUSTER_REQUEST";
 /// The field `cmd` of a reply.
 const REPLY: &str = "CLUSTER_REPLY";
 
-/// The number of waiting requests at which abandoned requests are first removed.
+/// Abandoned requests are removed at this number of waiting requests, and later when the number has doubled.
 const FIRST_SWEEP: usize = 64;
 
-/// A request of the peer, which waits for one reply: see [`Worker::request`](crate::Worker::request).
+/// A request of the peer. The peer waits for the reply: see [`Worker::request`](crate::Worker::request).
 ///
-/// A request is a message, and [`of`](IncomingRequest::of) recognizes one:
+/// A request arrives as a message, recognized by [`of`](IncomingRequest::of):
 ///
 /// ```no_run
 /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,10 +43,11 @@ const FIRST_SWEEP: usize = 64;
 /// # Ok(()) }
 /// ```
 ///
-/// In JSON a request is `{ "cmd": "CLUSTER_REQUEST", "id": 7, "body": ... }`. The answer is
-/// `{ "cmd": "CLUSTER_REPLY", "id": 7, "body": ... }`, or has a text `error` in place of `body`. A message of this form with the
-/// number of a request of the process is no event, even if the reply is late or from another peer. A reply with a socket is an event,
-/// and the caller of the request receives [`RequestError::Socket`]. A Node.js worker answers with:
+/// In JSON a request is `{ "cmd": "CLUSTER_REQUEST", "id": 7, "body": ... }`. The reply is
+/// `{ "cmd": "CLUSTER_REPLY", "id": 7, "body": ... }`, or has a text `error` in place of `body`. A message in
+/// the form of a reply is no event if this process has sent a request with the number, even if the reply is
+/// late or from another peer. Only a reply with a socket is an event; the caller of the request receives
+/// [`RequestError::Socket`]. A Node.js worker replies with:
 ///
 /// ```js
 /// process.on('message', ({ cmd, id, body }) => {
@@ -65,7 +66,7 @@ impl IncomingRequest {
         Some(IncomingRequest { id: number(message, REQUEST)?, message: message.clone() })
     }
 
-    /// The question, as any type.
+    /// The body of the request, as any type.
     ///
     /// # Errors
     /// The body has another type, or is nested too deep.
@@ -81,7 +82,7 @@ impl IncomingRequest {
         Message::new(&Envelope { cmd: REPLY, id: self.id, body: value })
     }
 
-    /// The message that refuses the request: the caller receives [`RequestError::Refused`] with the text.
+    /// A message to refuse the request: the caller receives [`RequestError::Refused`] with the text.
     pub fn refuse(&self, error: impl fmt::Display) -> Message {
         Message::from(serde_json::json!({ "cmd": REPLY, "id": self.id, "error": error.to_string() }))
     }
@@ -94,14 +95,14 @@ struct Envelope<'a, T: ?Sized> {
     body: &'a T,
 }
 
-/// The members that make a message a request or a reply, whatever the body is.
+/// The fields of every request and reply, for any body.
 #[derive(Deserialize)]
 struct Head {
     cmd: String,
     id: u64,
 }
 
-/// The body of a request or a reply. In JavaScript a member that is `null` or `undefined` is absent.
+/// The body of a request or a reply. As in JavaScript, a body of `null` or `undefined` counts as absent.
 #[derive(Deserialize)]
 struct Body {
     #[serde(default)]
@@ -131,7 +132,7 @@ fn body<T: DeserializeOwned>(message: &Message) -> Result<T, MessageError> {
     Message::from(message.to::<Body>()?.body).to()
 }
 
-/// The number of a message with this `cmd`.
+/// The `id` of a message with this `cmd`.
 fn number(message: &Message, cmd: &str) -> Option<u64> {
     let head: Head = if let Some(text) = message.object_with(cmd) {
         serde_json::from_str(&text).ok()?
@@ -150,7 +151,7 @@ fn head_of_clone(value: &Structured) -> Option<Head> {
     let (Structured::String(cmd), Structured::Number(id)) = (member("cmd")?, member("id")?) else {
         return None;
     };
-    // The text of a whole number has no fraction.
+    // Whole numbers only: the text of another number does not parse.
     Some(Head { cmd: cmd.to_string_lossy().into_owned(), id: id.to_string().parse().ok()? })
 }
 
@@ -184,13 +185,13 @@ pub(crate) struct OpenRequests {
 pub(crate) struct PendingReply(oneshot::Receiver<Result<Message, RequestError>>);
 
 impl PendingReply {
-    /// Waits for the reply. A closed queue means that the peer has exited or is disconnected.
+    /// Waits for the reply. If the sender was dropped, the peer has exited or is disconnected.
     pub(crate) async fn receive<T: DeserializeOwned>(self) -> Result<T, RequestError> {
         answer(&self.0.await.map_err(|_| RequestError::Disconnected)??)
     }
 }
 
-/// The result of an exchange that ends in time.
+/// The result of an exchange, or [`RequestError::Timeout`] after the time.
 pub(crate) async fn within<T>(
     time: Duration,
     exchange: impl Future<Output = Result<T, RequestError>>,
@@ -199,7 +200,7 @@ pub(crate) async fn within<T>(
 }
 
 impl OpenRequests {
-    /// Numbers the next request after `last`.
+    /// Numbers requests from `last` + 1.
     pub(crate) fn after(last: u64) -> Self {
         OpenRequests { last, ..OpenRequests::default() }
     }
@@ -209,7 +210,7 @@ impl OpenRequests {
         self.last
     }
 
-    /// The message of a new request, and the future reply.
+    /// Starts a request: returns the message to send, and the future reply.
     pub(crate) fn start<T: Serialize + ?Sized>(
         &mut self,
         peer: Option<WorkerId>,
@@ -224,7 +225,7 @@ impl OpenRequests {
         Ok((message, PendingReply(replied)))
     }
 
-    /// Removes requests without a waiting caller, before the number of requests doubles.
+    /// Removes abandoned requests when the number of requests has doubled.
     fn sweep(&mut self) {
         if self.waiting.len() >= self.next_sweep.max(FIRST_SWEEP) {
             self.waiting.retain(|_, waiting| !waiting.reply.is_closed());
@@ -232,14 +233,14 @@ impl OpenRequests {
         }
     }
 
-    /// Delivers a reply to the caller of the request, or drops a late reply. False: the message belongs to the program, because the
-    /// message is no reply, or has a socket; then the caller receives an error.
+    /// Delivers a reply to the caller of the request, and drops a late reply. False: the message belongs to
+    /// the program, being no reply, or with a socket. For a reply with a socket the caller receives an error.
     pub(crate) fn take(&mut self, peer: Option<WorkerId>, message: &Message, has_socket: bool) -> bool {
-        // A program without requests pays nothing.
+        // A program without requests does not pay for the parsing.
         if self.last == 0 {
             return false;
         }
-        // A reply to no request of this process belongs to the program.
+        // A reply to an unused number belongs to the program.
         let Some(id) = number(message, REPLY).filter(|id| (1..=self.last).contains(id)) else { return false };
         // One worker cannot reply in place of another.
         if self.waiting.get(&id).is_some_and(|waiting| waiting.peer == peer)
@@ -263,7 +264,7 @@ impl OpenRequests {
         false
     }
 
-    /// The channel of the peer is closed: no reply follows.
+    /// Called when the channel of the peer is closed: no reply follows.
     pub(crate) fn disconnect(&mut self, peer: Option<WorkerId>) {
         self.waiting.retain(|_, waiting| waiting.peer != peer);
     }
@@ -297,7 +298,7 @@ mod tests {
         assert_eq!(second_reply.receive::<String>().await.expect("a reply"), "re: two");
     }
 
-    /// A reply of another worker, another message and a request are no replies to the caller.
+    /// A reply of another worker, another message, and a request are no replies for the caller.
     #[tokio::test]
     async fn foreign_messages_are_no_replies() {
         let mut requests = OpenRequests::default();
@@ -345,8 +346,8 @@ mod tests {
         assert!(requests.waiting.is_empty());
     }
 
-    /// An unreadable body is an error of the request at once, and of the peer that receives the request; an `error`
-    /// that is `null` is no error.
+    /// A reply with an unreadable body ends the request at once, and a request with an unreadable body is an
+    /// error of the receiver. An `error` of `null` is no error.
     #[tokio::test]
     async fn body_decides_no_match() {
         let mut requests = OpenRequests::default();
@@ -366,7 +367,8 @@ mod tests {
         assert_eq!(request.body::<Value>(), Err(MessageError::TooDeep));
     }
 
-    /// A big integer has no JSON form, and is a question and a reply between peers with structured clones.
+    /// A big integer has no JSON form, but can be a question and a reply between peers with structured
+    /// clones.
     #[tokio::test]
     async fn big_integers_are_bodies() {
         let mut requests = OpenRequests::default();
@@ -388,7 +390,7 @@ mod tests {
         assert_eq!(IncomingRequest::of(&message("other CLUSTER_REQUEST", 7)), None);
     }
 
-    /// A reply with a socket is left to the program, and the caller does not wait for the end of the time.
+    /// A reply with a socket is left to the program, and ends the wait of the caller before the timeout.
     #[tokio::test]
     async fn reply_with_socket_is_an_error() {
         let mut requests = OpenRequests::default();

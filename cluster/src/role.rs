@@ -21,14 +21,14 @@ pub enum Role {
 
 /// The role of this process. Node: `cluster.isPrimary`, decided when the module is loaded.
 ///
-/// The first call decides, and takes over the inherited channel; later calls return the same answer. **Call `role` first in
-/// `main`**: a program started by this process before the call inherits the channel.
+/// The first call determines the role, and takes the inherited channel over; later calls return the same
+/// answer. **Call `role` first in `main`**: programs started before the call inherit the channel.
 ///
-/// The three environment variables of a worker are removed before `main`, under a multi-threaded runtime too:
-/// otherwise a program started by a worker would take itself for a worker. The variables remain if a removal could
-/// race with another thread: if a thread was started before `main`, if the library was loaded into a running program,
-/// or if the number of threads is unknown (no `/proc`, and `unshare` is forbidden or missing). In these cases, start
-/// programs with [`clear_cluster_env`].
+/// The library removes the three environment variables of a worker before `main`, even under a multi-threaded
+/// runtime: otherwise a program started by the worker would take itself for a worker. The variables remain
+/// where a removal could race with another thread: if a thread was started before `main`, if the library was
+/// loaded into a running program, or if the number of threads is unknown (no `/proc`, and `unshare` is
+/// forbidden or missing). In these cases, start programs with [`clear_cluster_env`].
 ///
 /// # Errors
 /// The variables are set, but with values that no primary sets: see [`RoleError`].
@@ -40,8 +40,9 @@ pub fn role() -> Result<Role, RoleError> {
     }
 }
 
-/// Removes the variables of the cluster from a command's environment, so that the new process does not join as this
-/// worker. Necessary only where [`role`] could not remove the variables from this process; harmless elsewhere.
+/// Removes the variables of the cluster from a command's environment, so the new process does not join as
+/// this worker. Necessary only where [`role`] could not remove the variables from this process; harmless
+/// elsewhere.
 ///
 /// ```no_run
 /// # fn program() -> std::io::Result<()> {
@@ -53,7 +54,7 @@ pub fn clear_cluster_env(command: &mut Command) -> &mut Command {
     command.env_remove(ID).env_remove(CHANNEL).env_remove(SERIALIZATION).env_remove(SLOT_VARIABLE)
 }
 
-/// The origin of this process. A worker's inheritance is present until the worker joins.
+/// The origin of this process. A worker has an inheritance until the join.
 #[derive(Debug)]
 pub(crate) enum Origin {
     Primary,
@@ -71,7 +72,7 @@ impl Origin {
         }
     }
 
-    /// Takes a worker's inheritance, once.
+    /// Takes a worker's inheritance. Later calls return an error.
     pub(crate) fn take(&self) -> Result<InheritedWorker, JoinError> {
         match self {
             Origin::Primary => Err(JoinError::NotAWorker),
@@ -86,7 +87,7 @@ impl Origin {
 pub(crate) fn origin() -> &'static Result<Origin, RoleError> {
     static ORIGIN: OnceLock<Result<Origin, RoleError>> = OnceLock::new();
     ORIGIN.get_or_init(|| {
-        // Decides the path of this program before the working directory or the file can change.
+        // Determines the path of this program, before the working directory or the file can change.
         let _ = executable::path();
         let inherited = inherit()?;
         Ok(inherited.map_or(Origin::Primary, |own| Origin::Worker(Mutex::new(Some(own)))))

@@ -33,19 +33,23 @@ use crate::serve_connection::serve_until;
 use crate::transport::Transport;
 use crate::worker::Worker;
 
-/// Serves an application until the worker is disconnected, and then returns without having lost a request.
+/// Serves an application until the worker is disconnected. Returns without having lost a request.
 ///
-/// A worker becomes a *lame duck* when the primary or the [worker](Worker::disconnect) requests the disconnect, or when a
-/// supervisor announces the disconnect ([`Worker::became_lame_duck`]). A lame duck accepts no new connection, and answers every
-/// request on an open connection with `Connection: close`: the clients reconnect to another worker. An HTTP/2 client receives
-/// GOAWAY, its open streams are answered, and the connection is closed. After [`close_idle_after`](Serve::close_idle_after) idle
-/// connections are closed. The future completes when the last request is answered, at most [`drain_timeout`](Serve::drain_timeout) later. After the loss of the primary a worker drains likewise,
-/// within the [exit deadline](Worker::set_exit_deadline).
+/// A worker becomes a *lame duck* when the primary or the program ([`Worker::disconnect`]) requests the
+/// disconnect, or when a supervisor announces the disconnect ([`Worker::became_lame_duck`]). A lame duck
+/// accepts no new connection, and answers every request on an open connection with `Connection: close`, so
+/// the clients reconnect to another worker. An HTTP/2 client receives GOAWAY; the open streams are answered,
+/// and the connection is closed. After [`close_idle_after`](Serve::close_idle_after), idle connections are
+/// closed. The future completes when the last request is answered, at most
+/// [`drain_timeout`](Serve::drain_timeout) later. After the loss of the primary a worker drains in the same
+/// way, within the [exit deadline](Worker::set_exit_deadline).
 ///
-/// Under a supervisor, [`SupervisorSettings`] has both times; a request that takes longer is cut off with the process, and
-/// [`SupervisorEvent::Cut`](crate::SupervisorEvent::Cut) reports the number of open connections.
+/// Under a supervisor, [`SupervisorSettings`] sets both times. A request that takes longer is cut off when
+/// the process ends, and [`SupervisorEvent::Cut`](crate::SupervisorEvent::Cut) reports the number of open
+/// connections.
 ///
-/// As with every HTTP server, a client must repeat a request that was sent on an idle connection at the moment of the close.
+/// As with every HTTP server, a client must repeat a request sent on an idle connection at the moment of the
+/// close.
 ///
 /// HTTP/2 is served with the feature `http2`.
 ///
@@ -74,17 +78,18 @@ pub struct Serve<T: Transport = TcpStream> {
 }
 
 impl<T: Transport> Serve<T> {
-    /// Sets the time between the start of the lame duck and the close of idle connections. Default: until the supervisor
-    /// disconnects the worker, and at least [`SupervisorSettings::LAME_DUCK`]. Choose more than the pause of a busy client between
-    /// two requests.
+    /// Sets the time between the start of the lame duck and the close of idle connections. By default, idle
+    /// connections are closed when the supervisor disconnects the worker, but at the earliest after
+    /// [`SupervisorSettings::LAME_DUCK`]. Choose a longer time than the pause of a busy client between two
+    /// requests.
     pub fn close_idle_after(mut self, duration: Duration) -> Self {
         self.close_idle_after = Some(duration);
         self
     }
 
-    /// Sets the time for open requests after the close of idle connections; a request that takes longer is cut off.
-    /// Default: as long as the supervisor waits ([`SupervisorSettings::drain`] and [`SupervisorSettings::term`]), and without a
-    /// supervisor [`SupervisorSettings::DRAIN`].
+    /// Sets the time for open requests after the close of idle connections; a request that takes longer is
+    /// cut off. Default: as long as the supervisor waits ([`SupervisorSettings::drain`] and
+    /// [`SupervisorSettings::term`]); without a supervisor, [`SupervisorSettings::DRAIN`].
     pub fn drain_timeout(mut self, duration: Duration) -> Self {
         self.drain_timeout = Some(duration);
         self
@@ -109,7 +114,7 @@ impl<T: Transport> Serve<T> {
         };
         let served = async {
             accept_all(listener, app, drains).await;
-            // Each connection has a receiver, so the last connection closes the channel.
+            // Each connection holds a receiver, so the sender is closed when the last connection has ended.
             drain.closed().await;
             Ok(())
         };
@@ -117,7 +122,7 @@ impl<T: Transport> Serve<T> {
     }
 }
 
-/// The stages of the drain. A connection observes each.
+/// The stages of the drain. Every connection observes each stage.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
 enum Drain {
     NotStarted,
@@ -125,12 +130,12 @@ enum Drain {
     CloseIdle,
 }
 
-/// Waits until the drain has reached a stage. The end of [`Serve`] is the last stage.
+/// Waits until the drain has reached a stage. The drop of [`Serve`] counts as the last stage.
 async fn reached(drain: &mut watch::Receiver<Drain>, stage: Drain) {
     let _ = drain.wait_for(|now| *now >= stage).await;
 }
 
-/// Accepts connections until the last, or until idle connections are closed.
+/// Accepts connections until the listener ends or idle connections are closed.
 async fn accept_all<T: Transport>(mut listener: Listener<T>, app: Router, drain: watch::Receiver<Drain>) {
     let mut closing = drain.clone();
     loop {
@@ -143,9 +148,10 @@ async fn accept_all<T: Transport>(mut listener: Listener<T>, app: Router, drain:
     }
 }
 
-/// Serves a connection. A graceful shutdown of an idle HTTP/1 connection may lose a request that a client has just
-/// sent, so the shutdown begins only with the close of idle connections. A shutdown in HTTP/2 loses no request, and
-/// begins with the lame duck. The version is unknown before the first request.
+/// Serves a connection. A graceful shutdown of an idle HTTP/1 connection may lose a request sent at the same
+/// moment, so the shutdown begins only with the close of idle connections. The shutdown of an HTTP/2
+/// connection loses no request, and begins with the lame duck. The version is unknown before the first
+/// request.
 async fn serve_connection<T: Transport>(
     connection: Connection<T>,
     client: T::Client,
@@ -168,7 +174,7 @@ async fn serve_connection<T: Transport>(
     }
 }
 
-/// HTTP/1, and HTTP/2 where a feature of axum enables it.
+/// Serves HTTP/1, and HTTP/2 if a feature of axum enables HTTP/2.
 fn builder() -> auto::Builder<TokioExecutor> {
     #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "only HTTP/2 has a setting"))]
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -195,7 +201,8 @@ fn with_client<C: Clone + Send + Sync + 'static>(
     })
 }
 
-/// Adds `Connection: close` to each answer once the worker is a lame duck. The header does not exist in HTTP/2.
+/// Adds `Connection: close` to each answer once the worker is a lame duck, except in HTTP/2, where the header
+/// does not exist.
 fn close_when(app: Router, is_lame: Arc<AtomicBool>) -> Router {
     app.layer(from_fn(move |request: Request, next: Next| {
         let is_lame = is_lame.clone();
@@ -264,7 +271,7 @@ mod tests {
         Ok(lines.take_while(|line| !line.is_empty()).map(|line| line.to_lowercase() + "\n").collect())
     }
 
-    /// Only a lame duck asks clients to reconnect.
+    /// Only a lame duck closes connections after the answer.
     #[tokio::test]
     async fn lame_duck_closes_connections() {
         let is_lame = Arc::new(AtomicBool::new(false));
@@ -281,7 +288,7 @@ mod tests {
         server.abort();
     }
 
-    /// The header does not exist in HTTP/2. Here a layer changes the version of each request.
+    /// HTTP/2 does not have the header. Here a layer sets the version of each request to HTTP/2.
     #[tokio::test]
     async fn lame_duck_spares_http2() {
         let app = close_when(Router::new(), Arc::new(AtomicBool::new(true)));

@@ -1,4 +1,5 @@
-//! Serves one connection of hyper until the drain of the worker ends the connection. Listeners and applications are elsewhere.
+//! Serves a connection of hyper, and ends the connection when the worker drains. Listeners and applications
+//! are elsewhere.
 
 use std::pin::{Pin, pin};
 
@@ -7,15 +8,17 @@ use hyper_util::server::graceful::GracefulConnection;
 use crate::lame_duck::lame_duck_ended;
 use crate::worker::Worker;
 
-/// Serves a connection of hyper, for a server that accepts by itself: with TLS, for example. [`serve`](crate::serve()) does the same
-/// for an axum application.
+/// Serves a connection of hyper, for a server with an accept loop of the program: with TLS, for example.
+/// [`serve`](crate::serve()) does the same for an axum application.
 ///
-/// From the start of the [lame duck](Worker::became_lame_duck) an HTTP/2 connection (`is_http2`) receives GOAWAY, and the open
-/// streams complete. An HTTP/1 connection is closed when idle, from the [end of the lame duck](crate::lame_duck_ended()) on; until
-/// then the server answers with `Connection: close` if the worker [is a lame duck](Worker::is_lame_duck). After a TLS handshake ALPN
-/// has the version; `false` serves both versions, and GOAWAY follows at the end of the lame duck.
+/// From the start of the [lame duck](Worker::became_lame_duck), an HTTP/2 connection (`is_http2`) receives
+/// GOAWAY, and the open streams complete. An HTTP/1 connection is closed at the
+/// [end of the lame duck](crate::lame_duck_ended()), or later as soon as idle. Before, the service answers
+/// with `Connection: close` if the worker [is a lame duck](Worker::is_lame_duck). After a TLS handshake, ALPN
+/// names the version for `is_http2`. Where the version is unknown, pass `false`: both versions are served,
+/// and an HTTP/2 connection receives GOAWAY at the end of the lame duck.
 ///
-/// The service `tls` of the repository is a whole server.
+/// The service `tls` in the repository is a complete server.
 ///
 /// # Errors
 /// As the connection: the client has violated the protocol, or the socket has failed.
@@ -34,7 +37,7 @@ pub async fn serve_connection<C: GracefulConnection>(
     serve_until(close, connection, C::graceful_shutdown).await
 }
 
-/// Serves a connection; after `close` the connection ends with the open requests.
+/// Serves a connection. When `close` completes, the connection ends with the open requests.
 pub(crate) async fn serve_until<C: Future>(
     close: impl Future<Output = ()>,
     connection: C,

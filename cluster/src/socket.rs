@@ -1,4 +1,4 @@
-//! Sockets sent with messages. The kernel reports the kind of each; nothing is read or written.
+//! Sockets sent with messages. The kernel reports the kind of each socket; nothing is read or written here.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,8 +13,8 @@ use crate::unix::descriptor::{Kind, kind};
 
 /// A socket to send with a message, or received with a message. Node: the handle of `send()` and of `'message'`.
 ///
-/// Sockets are non-blocking. A received socket becomes a tokio socket by `from_std`, for instance
-/// `tokio::net::TcpStream::from_std(stream)?`; a tokio socket is sent by `try_from`.
+/// Sockets are non-blocking. `from_std` makes a tokio socket of a received socket, for instance
+/// `tokio::net::TcpStream::from_std(stream)?`; `try_from` makes a `Socket` of a tokio socket.
 ///
 /// A sent socket is closed in the sender once the peer has received the socket. To keep the socket open (Node: `keepOpen`),
 /// send a [`Socket::duplicate`].
@@ -26,7 +26,7 @@ pub enum Socket {
     TcpListener(TcpListener),
     /// A Unix connection. Node: `net.Socket`.
     UnixStream(UnixStream),
-    /// A Unix server. The process that bound the path still removes the path. Node: `net.Server`.
+    /// A Unix server. The path is still removed by the process of the bind. Node: `net.Server`.
     UnixListener(UnixListener),
     /// A UDP socket. Node: `dgram.Socket`.
     UdpSocket(UdpSocket),
@@ -36,7 +36,8 @@ impl Socket {
     /// Duplicates the descriptor of a socket. Node: a handle sent with `keepOpen`.
     ///
     /// # Errors
-    /// EMFILE, ENFILE: no descriptor is left. ENOTSOCK: not a TCP, UDP or Unix stream socket, and cannot be sent.
+    /// EMFILE, ENFILE: no descriptor is left. ENOTSOCK: the descriptor is not a TCP, UDP or Unix stream
+    /// socket, and cannot be sent.
     pub fn duplicate(socket: impl AsFd) -> io::Result<Self> {
         Socket::new(socket.as_fd().try_clone_to_owned()?)
     }
@@ -131,7 +132,8 @@ impl From<Socket> for OwnedFd {
     }
 }
 
-/// A message and a socket that were not sent. Node: the error of the callback, and a handle that remains open.
+/// A message and a socket after a failed send. Node: the callback receives an error, and the handle remains
+/// open.
 #[derive(Debug)]
 pub struct NotSent {
     /// The reason.
@@ -159,7 +161,7 @@ pub(crate) fn pass(
     send: impl FnOnce(&mut Unix, OutgoingHandle) -> Result<Sent, SendError>,
 ) -> Result<Sent, NotSent> {
     let kind = socket.kind();
-    // The receiver shares the file description: a blocking server would block a worker of Node 20.
+    // Sender and receiver share the file description: a blocking server would block a worker of Node 20.
     let _ = SockRef::from(&socket).set_nonblocking(true);
     let id = unix.adopt(socket.into());
     send(unix, OutgoingHandle { socket: id, kind: passed(kind), keep_open: false }).map_err(|error| {
@@ -168,8 +170,8 @@ pub(crate) fn pass(
     })
 }
 
-/// Hands a received socket to the program, once.
+/// Hands a received socket to the program. `None` after the first call.
 pub(crate) fn take(unix: &mut Unix, id: SocketId) -> Option<Socket> {
-    // The channel delivers sockets only, but the kernel may have forgotten the kind of a broken socket.
+    // The channel delivers sockets only. But the kernel may no longer report the kind of a broken socket.
     Socket::new(unix.take(id)?).ok()
 }

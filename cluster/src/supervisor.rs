@@ -41,8 +41,9 @@ pub use upgrade::Upgrade;
 pub use upgrade_error::UpgradeError;
 use waiting::Waiting;
 
-/// A primary that keeps a number of workers running: replaces workers that exit, reloads without losing a connection, scales,
-/// and shuts down. Node has no counterpart; PM2 and systemd have some of these functions.
+/// A primary that keeps a number of workers running. The supervisor replaces workers that exit, reloads
+/// without losing a connection, scales, and shuts down. Node has no counterpart; PM2 and systemd have some of
+/// these functions.
 ///
 /// ```no_run
 /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -51,11 +52,11 @@ use waiting::Waiting;
 /// # Ok(()) }
 /// ```
 ///
-/// A worker runs in a *slot*; the worker's [`slot`](crate::Worker::slot) is the number. A worker under a supervisor ignores
-/// SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU where the program has no handler: a terminal and a service manager signal the
-/// whole process group, and the supervisor decides.
+/// Each worker runs in a *slot*, and [`slot`](crate::Worker::slot) is the number. A worker under a supervisor
+/// ignores SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU where the program has no handler: a terminal and a
+/// service manager signal the whole process group, and the supervisor decides.
 ///
-/// Programs that are no servers have a stated end, each with an event:
+/// Every program has a stated end, servers or not, with an event:
 ///
 /// | the program | behaviour |
 /// |---|---|
@@ -66,7 +67,7 @@ use waiting::Waiting;
 /// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`; a worker that is not ready gets SIGTERM after `term`, and the exit is a failed start |
 /// | does not exist, or is not executable | `StartFailed` with `Spawn` and the path; `GaveUp` with [`CannotStart`](crate::GiveUpReason::CannotStart) if no worker was ever ready. Otherwise, as in a deployment, retries with growing pauses; a reload is abandoned, and the old workers continue to serve |
 ///
-/// What happens around the supervisor has a stated behaviour as well:
+/// Events outside of the workers have a stated behaviour as well:
 ///
 /// | what happens | behaviour |
 /// |---|---|
@@ -75,8 +76,9 @@ use waiting::Waiting;
 /// | SIGKILL ends the primary | the port is free at once under round robin: the primary alone holds the listening sockets. The channels close, and a worker of this library exits within five seconds, with [`parent_death_signal`](crate::SpawnOptions::parent_death_signal) at once. Children of a worker continue, also in a [group](crate::SpawnOptions::process_group): the signal reaches direct children alone |
 /// | the primary has the process id 1, as in a container | [`run`](Supervisor::run) reaps orphans. With the primary the kernel ends every process of the container, also after SIGKILL. The kernel drops signals without a handler: `run` has handlers, a [`Primary`](crate::Primary) or a [`Pool`](crate::Pool) has none |
 ///
-/// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. Dropping a supervisor
-/// before the last event loses the workers, as with a [`Primary`](crate::Primary).
+/// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. If a
+/// supervisor is dropped before the last event, the workers lose the primary: see
+/// [`Primary`](crate::Primary#drop).
 #[derive(Debug)]
 pub struct Supervisor {
     machine: cluster_core::Supervisor,
@@ -88,7 +90,7 @@ pub struct Supervisor {
     /// The socket of the last event, closed at the next poll.
     unclaimed: Option<SocketId>,
     requests: OpenRequests,
-    /// After a hand-over, until the first poll.
+    /// Signals to unblock at the first poll, after a hand-over.
     blocked_signals: Vec<i32>,
 }
 
@@ -98,7 +100,7 @@ pub fn cores() -> u32 {
 }
 
 impl Supervisor {
-    /// Creates a supervisor. The first await starts the workers.
+    /// Creates a supervisor. The workers start when the supervisor is first awaited.
     ///
     /// # Errors
     /// As [`Primary::new`](crate::Primary::new), or [`SupervisorError::Settings`].
@@ -126,21 +128,25 @@ impl Supervisor {
         })
     }
 
-    /// Runs until the shutdown is complete, and [handles signals](Supervisor::handle_signals). Shuts down, too, when every
-    /// slot is [suspended](crate::SlotState::Suspended): no worker would start again.
+    /// Runs until the shutdown is complete, and [handles signals](Supervisor::handle_signals). Also shuts
+    /// down when every slot is [suspended](crate::SlotState::Suspended), because no worker would start again.
     ///
-    /// The events are logged with `tracing`: restarts and abandoned reloads as warnings, events of the primary at the level
-    /// `debug`. A killed worker is often replaced at the close of its channel; the exit status follows as a warning. A program without a subscriber of `tracing` prints nothing, unless
-    /// [`run_with`](Supervisor::run_with) prints each event, which has a text: see the example `http`.
+    /// The events are logged with `tracing`: restarts and abandoned reloads as warnings, events of the
+    /// primary at the level `debug`. A killed worker is replaced when the channel closes, often before the
+    /// exit status is known; the warning is logged with the exit status. Without a subscriber of `tracing`
+    /// nothing is printed. To print the events in another way, use [`run_with`](Supervisor::run_with): each
+    /// event has a text, see the example `http`.
     ///
     /// # Errors
-    /// The signals cannot be handled, or the supervisor has given up, and no worker is ready or the settings demand another
-    /// exit code than 0 ([`GiveUp::Exit`](crate::GiveUp::Exit)). The source of the error is the reason of the last restart.
+    /// The signals cannot be handled. Or the supervisor has given up, and either no worker is ready or the
+    /// settings demand an exit code other than 0 ([`GiveUp::Exit`](crate::GiveUp::Exit)); the source of the
+    /// error is the reason of the last restart.
     pub async fn run(self) -> Result<(), RunError> {
         self.run_with(|_, _| ()).await
     }
 
-    /// As [`run`](Supervisor::run), and calls the program with each event. The program may command the supervisor.
+    /// As [`run`](Supervisor::run), and calls `react` with each event, where the program may command the
+    /// supervisor.
     ///
     /// # Errors
     /// As [`run`](Supervisor::run).
@@ -178,7 +184,7 @@ impl Supervisor {
         }
     }
 
-    /// No worker serves, and no worker would start again.
+    /// Whether no worker serves, and no worker would start again.
     fn is_without_future(&self, event: &SupervisorEvent) -> bool {
         let has_slot = |has: fn(SlotState) -> bool| self.machine.slots().any(|slot| has(slot.state));
         let gave_up = matches!(event, SupervisorEvent::GaveUp { .. });
@@ -188,21 +194,24 @@ impl Supervisor {
         is_over && !self.machine.is_shutting_down()
     }
 
-    /// Drives the cluster until the next event. `None` follows the last, [`SupervisorEvent::Finished`]. Dropping the future
-    /// loses nothing.
+    /// Drives the cluster until the next event. After the last event, [`SupervisorEvent::Finished`], the call
+    /// returns `None`. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<SupervisorEvent> {
         future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
-    /// A remote control for other tasks and for reactions to events. A task that awaits the supervisor must not await a handle.
+    /// A remote control, for other tasks and for reactions to events. The task that awaits the supervisor
+    /// must not await a handle as well.
     pub fn handle(&mut self) -> SupervisorHandle {
         let commands = CommandSender::new(self.inputs.commands.sender(), self.inputs.progress.clone());
         SupervisorHandle::new(commands, self.waiting.is_finished())
     }
 
-    /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes one. A second
-    /// SIGTERM, later than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends SIGTERM to the workers, and SIGKILL after [`term`](crate::SupervisorSettings::term): a worker without a
-    /// handler ignores SIGTERM and is killed then. A third kills at once.
+    /// From now on SIGTERM and SIGINT shut down, SIGHUP reloads, SIGTTIN adds a slot, and SIGTTOU removes a
+    /// slot. A second SIGTERM, later than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends
+    /// SIGTERM to the workers, and SIGKILL after [`term`](crate::SupervisorSettings::term): a worker without
+    /// a handler ignores the SIGTERM, and is killed by the SIGKILL. A third SIGTERM kills the workers at
+    /// once.
     ///
     /// # Errors
     /// The runtime has no IO driver, or the kernel refuses.
@@ -212,7 +221,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Reaps orphans in a process with the id 1.
+    /// Reaps orphans if this process has the process id 1.
     pub(crate) fn reap_as_init(&mut self) {
         #[cfg(target_os = "linux")]
         if std::process::id() == 1
@@ -222,9 +231,8 @@ impl Supervisor {
         }
     }
 
-    /// As [`Primary::reap_orphans`](crate::Primary::reap_orphans). [`run`](Supervisor::run) and a [`Pool`](crate::Pool) call this in a
-    /// process with the id 1.
-    /// Linux only.
+    /// As [`Primary::reap_orphans`](crate::Primary::reap_orphans). [`run`](Supervisor::run) and a
+    /// [`Pool`](crate::Pool) call this method in a process with the id 1. Linux only.
     ///
     /// # Errors
     /// As [`Primary::reap_orphans`](crate::Primary::reap_orphans).
@@ -234,8 +242,9 @@ impl Supervisor {
         self.unix.reap_orphans()
     }
 
-    /// Serves workers that ask for the address of a listening socket by this socket, from now on: a service manager has opened
-    /// the descriptor before this process (systemd: `LISTEN_FDS`). The descriptor is duplicated, and becomes non-blocking.
+    /// Adopts a listening socket opened by a service manager before the start of this process (systemd:
+    /// `LISTEN_FDS`). From now on, workers listening on the same address share the socket. The descriptor is
+    /// duplicated, and becomes non-blocking.
     ///
     /// # Errors
     /// There is no such descriptor, or the descriptor is no TCP or Unix socket that can listen.
@@ -243,8 +252,8 @@ impl Supervisor {
         self.unix.adopt_listener(descriptor)
     }
 
-    /// Shuts down. Another call later than [`hurry_after`](crate::SupervisorSettings::hurry_after) sends SIGTERM to the workers, a
-    /// third SIGKILL.
+    /// Shuts down. A second call, later than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends
+    /// SIGTERM to the workers; a third call sends SIGKILL.
     pub fn shutdown(&mut self) {
         self.command(cluster_core::Supervisor::shutdown);
     }
@@ -254,7 +263,7 @@ impl Supervisor {
         self.machine.is_shutting_down()
     }
 
-    /// The slots, in ascending order of the numbers.
+    /// The slots, by ascending number.
     pub fn slots(&self) -> Vec<SlotInfo> {
         self.machine.slots().collect()
     }
@@ -264,8 +273,8 @@ impl Supervisor {
         ConnectionCounts::of(self.machine.primary().ledger())
     }
 
-    /// Reports the resident memory of a worker in bytes. More than
-    /// [`max_memory`](cluster_core::SupervisorSettings::max_memory) replaces the worker.
+    /// Reports the resident memory of a worker, in bytes. The worker is replaced if the memory exceeds
+    /// [`max_memory`](cluster_core::SupervisorSettings::max_memory).
     pub fn report_memory(&mut self, worker: WorkerId, bytes: u64) {
         self.command(|machine| machine.report_memory(worker, bytes));
     }
@@ -309,8 +318,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes one input: a signal, else a command of a handle or an event of the operating system, in turn. False: no
-    /// input is ready.
+    /// Takes one input: a signal first, otherwise a command of a handle or an event of the operating system,
+    /// in turn. False: no input is ready.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
         if let Some(Poll::Ready(command)) = self.signals.as_mut().map(|signals| signals.poll(cx)) {
             self.execute(command);
@@ -346,7 +355,7 @@ impl Supervisor {
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // Handles that wait for room return `HandleError::Dropped`.
+        // Handles waiting for room then return `HandleError::Dropped`.
         self.inputs.progress.notify_waiters();
     }
 }

@@ -1,5 +1,5 @@
-//! The differences between the two kinds of streams of a worker's clients, TCP and Unix. No stream is read or written
-//! here.
+//! The differences between TCP and Unix streams, the two kinds of streams of a worker's clients. No stream is
+//! read or written here.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -28,13 +28,14 @@ pub(crate) mod sealed {
 
         fn client(&self) -> io::Result<Self::Client>;
 
-        /// Whether the kind of stream is served at the address. The kind of a descriptor is known only to its owner.
+        /// Whether this kind of stream can be served at the address. The kind of a descriptor is known only
+        /// to the owner.
         fn serves(address: &ListenAddress) -> bool;
 
-        /// The address of a server, if the server is of the kind.
+        /// The address of a server; `None` for a server of the other kind.
         fn local(address: LocalAddress) -> Option<Self::Local>;
 
-        /// The address of a server in the form of a client address.
+        /// A server's address in the form of a client address.
         fn as_client(local: &Self::Local) -> io::Result<Self::Client>;
     }
 }
@@ -104,7 +105,8 @@ impl sealed::Transport for UnixStream {
 mod tests {
     use super::*;
 
-    /// TCP at internet addresses, Unix at paths, either at a descriptor, and neither at addresses of datagrams.
+    /// TCP is served at internet addresses, Unix at paths, either at a descriptor, and neither at addresses
+    /// of datagrams.
     #[test]
     fn transport_serves_its_own_addresses() {
         let (host, port, ipv6_only) = (std::net::Ipv6Addr::LOCALHOST, 0, false);

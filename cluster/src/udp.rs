@@ -18,14 +18,14 @@ use crate::listener_handle::ListenerHandle;
 
 /// A UDP socket of a worker. Node: a `dgram.Socket` bound in a worker.
 ///
-/// The worker that reads first receives a datagram, under either [policy](crate::SchedulingPolicy); datagrams never pass
-/// through the primary. A drop closes the socket. Node: `socket.close()`.
+/// Each datagram is received by the worker that reads first, under every [policy](crate::SchedulingPolicy);
+/// datagrams never pass through the primary. Dropping the value closes the socket. Node: `socket.close()`.
 ///
-/// The type dereferences to [`tokio::net::UdpSocket`]. [`recv_from`](UdpSocket::recv_from) of this type also ends when the
-/// worker disconnects.
+/// The type dereferences to [`tokio::net::UdpSocket`]. But [`recv_from`](UdpSocket::recv_from) of this type
+/// also ends when the worker disconnects.
 #[derive(Debug)]
 pub struct UdpSocket {
-    // Declared before the handle, so that the socket closes before the report of the close reaches the primary.
+    // Declared before the handle: the socket closes before the primary receives the report of the close.
     socket: net::UdpSocket,
     handle: ListenerHandle,
     exclusive: bool,
@@ -74,8 +74,8 @@ impl UdpSocket {
         if self.exclusive {
             return future::pending().await;
         }
-        // The phase of the worker is not used here: the socket would end before servers that the machine closes
-        // earlier.
+        // Not the phase of the worker: at the new phase, servers may still be open although the machine
+        // closes servers before the socket.
         self.handle.closed().await;
     }
 }

@@ -1,5 +1,6 @@
-//! The real operating system: performs the calls of a machine at once and returns events when polled. Each file is a kernel
-//! facility. No other part of the project touches a descriptor. Decisions belong to the machines.
+//! The real operating system: performs the calls of a machine at once, and returns events when polled. Each
+//! file contains a facility of the kernel. No other part of the project touches a descriptor. The machines
+//! decide.
 
 mod adopted_child;
 pub(crate) mod adoption;
@@ -62,24 +63,24 @@ use spawn::Started;
 pub(crate) use stdio::Pipes;
 use timer::Timers;
 
-/// The resources of the operating system for a machine. A drop closes all descriptors.
+/// The resources of the operating system for a machine. Dropping the value closes all descriptors.
 #[derive(Debug)]
 pub(crate) struct Unix {
-    /// Declared before the sockets: a path is removed before the listener is closed.
+    /// Declared before the sockets: the drop removes a path before the listener is closed.
     paths: BTreeMap<SocketId, BoundPath>,
     channels: FairMap<ChannelId, Channel>,
     listeners: FairMap<SocketId, Listening>,
     processes: FairMap<WorkerId, Process>,
-    /// The groups of workers that have exited, until SIGKILL.
+    /// The process groups of exited workers. A group is removed after SIGKILL.
     groups: BTreeMap<WorkerId, RemainingGroup>,
     /// The thread that waits for shared listeners.
     #[cfg(target_os = "linux")]
     waiter: Weak<Waiter>,
     timers: Timers,
     sockets: Sockets,
-    /// Pipes not taken by the program.
+    /// The pipes not taken by the program.
     pipes: BTreeMap<WorkerId, Pipes>,
-    /// The bound of the bytes kept of each untaken pipe.
+    /// The most bytes kept of each untaken pipe.
     unread_output: usize,
     exit: Option<i32>,
     lingering: Option<LingeringClose>,
@@ -117,25 +118,25 @@ impl Unix {
         }
     }
 
-    /// Takes a listening socket of this process for its address, from now on.
+    /// Adopts a listening socket of this process: from now on, a bind at the same address uses the socket.
     pub(crate) fn adopt_listener(&mut self, descriptor: u32) -> io::Result<()> {
         self.sockets.adopt(descriptor)
     }
 
-    /// The resources of a worker: a channel to the primary.
+    /// The resources of a worker: the channel to the primary.
     pub(crate) fn with_channel(stream: UnixStream) -> io::Result<Self> {
         let mut unix = Unix::new();
         unix.channels.insert(ChannelId::PRIMARY, Channel::new(stream)?);
         Ok(unix)
     }
 
-    /// Numbers the next socket after `last`.
+    /// Numbers sockets from `last` + 1.
     #[cfg(test)]
     pub(crate) fn count_after(&mut self, last: u64) {
         self.sockets.last = last;
     }
 
-    /// The newest socket.
+    /// The id of the newest socket.
     #[cfg(test)]
     pub(crate) fn last_socket(&self) -> SocketId {
         SocketId(self.sockets.last)
@@ -146,8 +147,9 @@ impl Unix {
         self.exit
     }
 
-    /// Waits until the primary has read the channel to the end, at most until `until` and at most a second. Call right before
-    /// the end of a worker's process: a primary that reaps the process first, as Node may, drops unread messages.
+    /// Waits until the primary has read the channel to the end: at most until `until`, and at most a second.
+    /// Call right before the end of a worker's process. A primary may reap the process first, as Node does,
+    /// and then drops unread messages.
     pub(crate) fn linger(&mut self, until: Instant) {
         if self.channels.find(ChannelId::PRIMARY).is_some() {
             self.close_channel(ChannelId::PRIMARY);
@@ -168,7 +170,7 @@ impl Unix {
         self.channels.find(ChannelId::PRIMARY).is_none()
     }
 
-    /// Whether there is neither a process nor a channel.
+    /// Whether no process runs and no channel is open.
     pub(crate) fn is_idle(&self) -> bool {
         self.processes.is_empty() && self.channels.is_empty()
     }
@@ -183,7 +185,7 @@ impl Unix {
         self.sockets.open.remove(&socket)
     }
 
-    /// Adds a socket of the program, to be sent by the machine.
+    /// Adds a socket of the program, for the machine to send.
     pub(crate) fn adopt(&mut self, socket: OwnedFd) -> SocketId {
         self.sockets.insert(socket)
     }
@@ -193,12 +195,12 @@ impl Unix {
         self.pipes.remove(&worker).unwrap_or_default()
     }
 
-    /// Closes the pipes of forgotten workers.
+    /// Closes the pipes of workers forgotten by the machine.
     pub(crate) fn retain_pipes(&mut self, known: impl Fn(WorkerId) -> bool) {
         self.pipes.retain(|worker, _| known(*worker));
     }
 
-    /// The next event. Channels, listeners, timers and processes take turns.
+    /// The next event. The sources take turns: channels, listeners, timers and processes.
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<OsEvent> {
         for pipe in self.pipes.values_mut().flat_map(BTreeMap::values_mut) {
             pipe.keep(cx, self.unread_output);
@@ -343,7 +345,7 @@ impl Unix {
 
     fn bind(&mut self, handle: HandleId, address: &BindAddress, backlog: Option<u32>) -> OsEvent {
         let bound = self.try_bind(address, backlog);
-        // Some workers hide the error, such as an application of express 5.
+        // Logged here because some workers hide the error, for example an application of express 5.
         match bound.inspect_err(|error| warn!("cannot bind {}: {}", Asked(address), errno(error))) {
             Ok((socket, address)) => OsEvent::Bound { handle, socket, address },
             Err(error) => OsEvent::BindFailed { handle, errno: errno(&error) },
@@ -372,7 +374,7 @@ impl Unix {
         Ok((socket, address))
     }
 
-    /// Listens on a socket that other workers may have, too.
+    /// Listens on a socket, perhaps shared with other workers.
     fn listen(&mut self, socket: SocketId, backlog: u32) -> OsEvent {
         match self.try_listen(socket, backlog, true) {
             Ok(address) => OsEvent::Listening { socket, address },
@@ -380,7 +382,8 @@ impl Unix {
         }
     }
 
-    /// Makes a stream socket listen, and polls the socket. For a datagram socket only the address is reported.
+    /// Makes a stream socket listen, and polls the socket. A datagram socket is not changed; only the address
+    /// is returned.
     fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;
@@ -394,7 +397,8 @@ impl Unix {
         Ok(address)
     }
 
-    /// Where no thread can be started, the runtime watches a shared socket: each connection wakes each idle worker.
+    /// Watches a shared socket by a thread. Where no thread can be started, the runtime watches the socket:
+    /// then each connection wakes every idle worker.
     #[cfg(target_os = "linux")]
     fn watch(&mut self, socket: OwnedFd, is_shared: bool) -> io::Result<Listening> {
         match is_shared.then(|| Waiter::of(&mut self.waiter)) {
@@ -416,8 +420,8 @@ impl Unix {
         None
     }
 
-    /// A primary closes a channel at once. A worker shuts down writing, and closes after the primary, or when the process
-    /// ends: see [`Unix::linger`].
+    /// Closes a channel. A primary closes at once. A worker only shuts down writing, and closes the channel
+    /// after the primary, or at the end of the process: see [`Unix::linger`].
     fn close_channel(&mut self, channel: ChannelId) -> Option<OsEvent> {
         let closed = self.channels.remove(channel);
         self.expect_end(channel);
@@ -427,7 +431,7 @@ impl Unix {
         None
     }
 
-    /// The process of a worker must exit after the close of the channel.
+    /// Starts the deadline of a worker's process: the process must exit after the close of the channel.
     fn expect_end(&mut self, channel: ChannelId) {
         if let Some(process) = self.processes.find(WorkerId(channel.0)) {
             process.expect_end();
@@ -472,8 +476,8 @@ impl Os for Unix {
     }
 }
 
-/// Reads the last bytes of an exited process, even if the channel is paused: the bytes present when the exit was found.
-/// Another process that holds the end of the worker may write more; later bytes are not awaited.
+/// Reads the last bytes of an exited process, even if the channel is paused: the bytes present when the exit
+/// was found. Another process with the worker's end may write more; later bytes are not awaited.
 fn drain_after_exit(
     process: &mut Process,
     channel: Option<&mut Channel>,
@@ -490,7 +494,8 @@ fn drain_after_exit(
     Some(event)
 }
 
-/// The error number. An error made by std has no number (a NUL in an argument or a variable) and becomes EINVAL.
+/// The error number. An error without a number becomes EINVAL: std makes errors without a number, for a NUL
+/// in an argument or a variable.
 fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EINVAL, Errno)
 }

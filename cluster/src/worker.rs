@@ -1,5 +1,5 @@
-//! A worker from the program's side: joining, messages, and the end. Listeners are opened in `worker/listening.rs`; the task
-//! that drives the worker is in `driver.rs`.
+//! A worker from the program's side: joining, messages, and the end. `worker/listening.rs` opens listeners,
+//! and the task in `driver.rs` drives the worker.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,38 +25,40 @@ mod serve_tasks;
 
 /// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and denote the same worker.
 ///
-/// A task of the runtime drives the channel. On a current-thread runtime, the program's reaction to an event, up to the next
-/// `await`, precedes the next event; on a multi-threaded runtime the two race.
+/// A task of the runtime drives the channel. On a current-thread runtime, the program reacts to an event, up
+/// to the next `await`, before the next event is handled; on a multi-threaded runtime the two race.
 ///
 /// # The end
 ///
-/// **A worker ends when `main` returns**, so destructors run: logs, traces and pools are flushed. When the primary or a call
-/// of [`disconnect`](Worker::disconnect) asks the worker to disconnect, the listeners take no new connection; when the last
-/// connection has ended, [`accept`](crate::Listener::accept) returns `None`, `serve` returns, and so should `main`. The rest
-/// of the disconnect happens while the runtime is dropped.
+/// **A worker ends when `main` returns**, so destructors run: logs, traces and pools are flushed. When the
+/// primary, or a call of [`disconnect`](Worker::disconnect), asks the worker to disconnect, the listeners
+/// take no new connection. When the last connection has ended, [`accept`](crate::Listener::accept) returns
+/// `None` and `serve` returns; then `main` should return. The rest of the disconnect happens while the
+/// runtime is dropped.
 ///
-/// When the primary is *lost* (has died or closed the channel), `accept` and [`next`](Worker::next) return `None` at once.
-/// Only in this case the library ends the process: if `main` has not returned five seconds later
-/// ([`set_exit_deadline`](Worker::set_exit_deadline)), the process exits with code 1, without destructors.
-/// [`keep_running`](Worker::keep_running) turns the safety net off.
+/// When the primary is *lost*, because the primary has died, or has closed the channel without a request,
+/// `accept` and [`next`](Worker::next) return `None` at once. Only in this case the library ends the process:
+/// if `main` has not returned five seconds later ([`set_exit_deadline`](Worker::set_exit_deadline)), the
+/// process exits with code 1, without destructors. [`keep_running`](Worker::keep_running) turns this safety
+/// net off.
 ///
 /// Node's rule differs: a worker exits with code 0 as soon as the channel is closed.
 /// [`join_as_node`](Worker::join_as_node) selects Node's rule.
 ///
-/// Every message accepted by [`send`](Worker::send) is written before the end: when `main` returns, by [`kill`](Worker::kill)
-/// and by [`exit`](Worker::exit). The end waits for a primary that does not read for [`set_linger`](Worker::set_linger) at
-/// most. Messages that do not fit into the kernel are lost only when the process ends otherwise: by [`std::process::exit`],
-/// by a signal, by a panic that aborts, with a runtime that is never dropped, or by
-/// [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) of a multi-threaded runtime. Before such an
-/// end, call [`flush`](Worker::flush). A clone that remains after the runtime, in a `static` or a thread, can still send: the
-/// call returns when the message is written.
+/// Every message accepted by [`send`](Worker::send) is written before the end: when `main` returns, by
+/// [`kill`](Worker::kill) and by [`exit`](Worker::exit). If the primary does not read, the end waits at most
+/// [`set_linger`](Worker::set_linger). Messages without room in the kernel are lost if the process ends in
+/// another way: by [`std::process::exit`], by a signal, by a panic that aborts, with a runtime that is never
+/// dropped, or with [`Runtime::shutdown_background`](tokio::runtime::Runtime::shutdown_background) of a
+/// multi-threaded runtime. Before such an end, call [`flush`](Worker::flush). A clone that remains after the
+/// runtime, in a `static` or a thread, can still send: the call returns when the message is written.
 #[derive(Debug, Clone)]
 pub struct Worker {
     pub(crate) inner: Arc<Inner>,
 }
 
 impl Worker {
-    /// Joins this process to the cluster. Node: happens before the first line of a program.
+    /// Joins this process to the cluster. Node joins before the first line of a program.
     ///
     /// # Errors
     /// This process is not a worker, has joined before, or the caller is outside a tokio runtime.
@@ -64,15 +66,17 @@ impl Worker {
         Worker::join_under(ExitRule::Return)
     }
 
-    /// As [`join`](Worker::join), but the process ends by Node's rule: an exit with code 0 when the channel is closed,
-    /// without destructors.
+    /// As [`join`](Worker::join), but the process ends by Node's rule: an exit with code 0 when the channel
+    /// is closed, without destructors.
     ///
-    /// * If the worker was *disconnected*, once the connections have ended, also if the primary dies meanwhile.
+    /// * If the worker was *disconnected*: when the connections have ended, even if the primary dies
+    ///   meanwhile.
     /// * If the primary is *lost*, at once.
     ///
-    /// A program that takes events can react to [`WorkerEvent::Disconnect`]: the process exits when the program asks for the
-    /// [`next`](Worker::next) event, or five seconds later. Calls without another result
-    /// ([`accept`](crate::Listener::accept), [`listen`](Worker::listen)) wait for the exit instead of returning.
+    /// A program that takes events can react to [`WorkerEvent::Disconnect`]: the process exits when the
+    /// program asks for the [`next`](Worker::next) event, or five seconds later. Calls without another result
+    /// ([`accept`](crate::Listener::accept), [`listen`](Worker::listen)) wait for the exit in place of
+    /// returning.
     ///
     /// # Errors
     /// As [`join`](Worker::join).
@@ -100,16 +104,17 @@ impl Worker {
         self.inner.with_machine(cluster_core::Worker::id)
     }
 
-    /// The number of the worker's slot under a [`Supervisor`](crate::Supervisor), from the variable `CLUSTER_SLOT`: from 0,
-    /// and kept by a successor. `None` under another primary.
+    /// The number of the worker's slot under a [`Supervisor`](crate::Supervisor), counted from 0; a successor
+    /// has the same number. Read from the variable `CLUSTER_SLOT`. `None`: the primary is no supervisor.
     pub fn slot(&self) -> Option<SlotId> {
         std::env::var(SLOT_VARIABLE).ok()?.parse().ok().map(SlotId)
     }
 
     /// Sends a message to the primary. Node: `process.send(message)`.
     ///
-    /// Before the call returns, the kernel has as much as fits. The rest survives an [end](Worker#the-end) of the library;
-    /// before [`std::process::exit`] wait for [`flush`](Worker::flush).
+    /// Before the call returns, the kernel takes as many bytes as fit. The rest is written before an
+    /// [end](Worker#the-end) by the library; before [`std::process::exit`], wait for
+    /// [`flush`](Worker::flush).
     ///
     /// # Errors
     /// The channel is closed or full, or the message is too long or internal to Node.
@@ -120,8 +125,8 @@ impl Worker {
     /// Sends a message to the primary as soon as there is room. Waiting callers are served in the order of the calls.
     /// Dropping the future sends nothing.
     ///
-    /// Meanwhile the worker reads messages of the primary even if the program takes no message: two programs that
-    /// both send and do not receive would otherwise wait for each other.
+    /// During the wait the worker reads messages of the primary even if the program takes none: otherwise two
+    /// programs that both send and do not receive would wait for each other.
     ///
     /// # Errors
     /// As [`send`](Worker::send), except [`SendError::Full`].
@@ -130,9 +135,10 @@ impl Worker {
     }
 
     /// Sends a request to the primary, and waits for the reply. The primary receives an
-    /// [`IncomingRequest`](crate::IncomingRequest), which documents the messages. Requests are concurrent: a number in each
-    /// matches the reply. The wait includes the wait for room in the channel. Dropping the future abandons the request, and a
-    /// late reply is dropped.
+    /// [`IncomingRequest`](crate::IncomingRequest), where the form of the messages is documented. Several
+    /// requests can wait at the same time: a number connects each reply to the request. The time includes the
+    /// wait for room in the channel. If the future is dropped, the request is abandoned, and a late reply is
+    /// dropped.
     ///
     /// ```no_run
     /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -151,9 +157,9 @@ impl Worker {
         self.inner.request(question, timeout).await
     }
 
-    /// Waits until the kernel has every message accepted before the call. From then on the messages survive any end of this
-    /// process: a primary of this library reads the messages before the report of the exit. The primary may not have read any
-    /// yet.
+    /// Waits until the kernel has every message accepted before the call. From then on, the messages survive
+    /// any end of this process: a primary of this library reads the messages before the report of the exit.
+    /// The primary may not have read any yet.
     ///
     /// # Errors
     /// [`SendError::Closed`]: a message was lost, because the primary has closed the channel.
@@ -163,8 +169,8 @@ impl Worker {
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle)`.
     ///
-    /// The socket is closed here once the primary has received the socket; see [`Socket::duplicate`]. Later messages wait
-    /// until then.
+    /// The socket is closed in this process once the primary has received the socket; to keep a copy open,
+    /// send a [`Socket::duplicate`]. Later messages wait until then.
     ///
     /// # Errors
     /// As [`send`](Worker::send); the error returns the socket. If the primary cannot receive the socket,
@@ -173,12 +179,13 @@ impl Worker {
         self.inner.send_with(message.into(), socket.into())
     }
 
-    /// The next event, or `None` after the last, [`WorkerEvent::Disconnect`]. Dropping the future loses nothing. If several
-    /// tasks wait, each event is returned to a single task.
+    /// The next event, or `None` after the last event, [`WorkerEvent::Disconnect`]. Dropping the future loses
+    /// nothing. If several tasks wait, each event is returned to a single task.
     ///
-    /// Events are kept until taken by a caller. After the first call the worker stops reading the channel while 1,024 events
-    /// are kept, and the primary observes congestion; the death of the primary is still observed within a second. Before the
-    /// first call, messages beyond 1,024 are lost. Node: a message without a listener is lost.
+    /// Events are kept until taken by a call. After the first call, the worker stops reading the channel
+    /// while 1,024 events are kept. The primary then observes a full channel, and the worker still observes
+    /// the death of the primary within a second. Before the first call, messages beyond 1,024 are dropped.
+    /// (Node drops a message without a listener.)
     ///
     /// After [`join_as_node`](Worker::join_as_node) the call never returns `None`: the process exits.
     pub async fn next(&self) -> Option<WorkerEvent> {
@@ -190,9 +197,10 @@ impl Worker {
         WorkerEvents { inner: self.inner.clone(), ticket: None }
     }
 
-    /// Holds the channel open until the guard is dropped, also when the last connection of a disconnecting worker has
-    /// ended: for a last report. Without a guard the channel closes then, as in Node, and a later [`send`](Worker::send)
-    /// fails. [`kill`](Worker::kill) and [`exit`](Worker::exit) do not wait for guards.
+    /// Holds the channel open until the guard is dropped, for a last report: even when the last connection of
+    /// a disconnecting worker has ended. Without a guard the channel closes then, as in Node, and a later
+    /// [`send`](Worker::send) fails. [`kill`](Worker::kill) and [`exit`](Worker::exit) do not wait for
+    /// guards.
     ///
     /// ```no_run
     /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -212,32 +220,33 @@ impl Worker {
         Hold { inner: self.inner.clone() }
     }
 
-    /// Closes every listener, waits until the connections have ended, and closes the channel. Returns at once. Node:
-    /// `worker.disconnect()`.
+    /// Closes every listener, waits until the connections have ended, and then closes the channel. The call
+    /// returns at once. Node: `worker.disconnect()`.
     pub fn disconnect(&self) {
         self.inner.command(cluster_core::Worker::disconnect);
     }
 
-    /// Waits until the worker is asked to disconnect, or the channel is lost: the time to end keep-alive connections. An
-    /// axum application needs more to lose no request: use `serve` of feature `axum`.
+    /// Waits until the worker is asked to disconnect, or the channel is lost. This is the time to end
+    /// keep-alive connections. An axum application should use `serve` of feature `axum`, because more is
+    /// needed to lose no request.
     ///
-    /// The future completes only after the pending [`accept`](crate::Listener::accept) has returned every acknowledged
-    /// connection, so a caller that waits for both may then drop the listener. In a `select!` with other branches, list
-    /// `accept` first and write `biased`: after the drop of an `accept`, the next call returns the connection. A pending
-    /// `accept` must be polled or dropped: an unpolled `accept` delays this future.
+    /// The future completes only after the pending [`accept`](crate::Listener::accept) has returned every
+    /// acknowledged connection, so a caller that waits for both may then drop the listener. In a `select!`,
+    /// list `accept` first and write `biased`; if an `accept` is dropped, the next call returns the
+    /// connection. Poll or drop a pending `accept`: a never polled `accept` delays this future.
     pub fn disconnecting(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.wait_for_phase(Phase::Disconnecting)
     }
 
-    /// Waits until the worker is a *lame duck*: a supervisor announces the disconnect, or a disconnect begins as described at
-    /// [`disconnecting`](Worker::disconnecting). From then on, answer with `Connection: close`. [`WorkerEvent::LameDuck`]
-    /// reports the announcement to a program that takes events.
+    /// Waits until the worker is a *lame duck*: a supervisor announces the disconnect, or the disconnect
+    /// begins (see [`disconnecting`](Worker::disconnecting)). From then on, answer with `Connection: close`.
+    /// A program that takes events receives the announcement as [`WorkerEvent::LameDuck`].
     pub fn became_lame_duck(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.wait_for_phase(Phase::LameDuck)
     }
 
-    /// Whether the worker is a lame duck: the state of [`became_lame_duck`](Worker::became_lame_duck). A server without
-    /// `serve` of feature `axum` reads the state before each answer. With hyper:
+    /// Whether the worker is a lame duck: see [`became_lame_duck`](Worker::became_lame_duck). A server
+    /// without `serve` of feature `axum` reads the state before each answer. With hyper:
     ///
     /// ```no_run
     /// use std::convert::Infallible;
@@ -278,8 +287,8 @@ impl Worker {
         self.inner.has_reached(Phase::LameDuck)
     }
 
-    /// Waits until the channel is closed. After [`join_as_node`](Worker::join_as_node) a call implies
-    /// [`keep_running`](Worker::keep_running): the process would exit first.
+    /// Waits until the channel is closed. After [`join_as_node`](Worker::join_as_node), a call implies
+    /// [`keep_running`](Worker::keep_running), because the process would exit before the future completes.
     pub fn disconnected(&self) -> impl Future<Output = ()> + Send + use<> {
         self.inner.keep_running_as_node();
         self.inner.wait_for_phase(Phase::Disconnected)
@@ -295,48 +304,51 @@ impl Worker {
         self.inner.with_machine(cluster_core::Worker::exited_after_disconnect)
     }
 
-    /// The library never ends this process, and every call returns: see [the end](Worker#the-end).
+    /// From now on the library never ends this process, and every call returns: see
+    /// [the end](Worker#the-end).
     pub fn keep_running(&self) {
         self.inner.keep_running();
     }
 
-    /// Sets the time for `main` to return after the loss of the primary: see [the end](Worker#the-end). Default: 5 s. Takes
-    /// effect when the primary is lost.
+    /// Sets how long `main` may take to return after the loss of the primary: see [the end](Worker#the-end).
+    /// Default: 5 s. A change has no effect after the loss.
     pub fn set_exit_deadline(&self, deadline: Duration) {
         self.inner.set_exit_deadline(deadline);
     }
 
-    /// Sets how long an [end](Worker#the-end) of this process waits for a primary that does not read. Default: 5 s. Zero:
-    /// no wait.
+    /// Sets how long an [end](Worker#the-end) of this process waits for a primary that does not read.
+    /// Default: 5 s. Zero: no wait.
     pub fn set_linger(&self, linger: Duration) {
         self.inner.set_linger(linger);
     }
 
-    /// Disconnects without waiting for connections, and exits with code 0 when the primary has read the messages and has
-    /// answered, at the latest after [`set_linger`](Worker::set_linger). Destructors do not run. Node: `worker.kill()` in a
-    /// worker, without a bound of the wait.
+    /// Disconnects without waiting for connections. Exits with code 0 when the primary has read the messages
+    /// and has answered, at the latest after the time of [`set_linger`](Worker::set_linger). Destructors do
+    /// not run. Node: `worker.kill()` in a worker, where the wait has no bound.
     pub fn kill(&self) {
         self.inner.kill();
     }
 
-    /// Exits with a code when the primary has read every accepted message. Destructors do not run. The call waits for
-    /// a primary that does not read for [`set_linger`](Worker::set_linger), and at most one second for the primary to
-    /// read the end of the channel. In the primary, `exited_after_disconnect` of the exit is false.
+    /// Exits with a code when the primary has read every accepted message. Destructors do not run. If the
+    /// primary does not read, the call waits at most the time of [`set_linger`](Worker::set_linger); for the
+    /// read of the end of the channel, the call waits at most a second. In the primary,
+    /// `exited_after_disconnect` of the exit is false.
     ///
     /// Node: `process.exit(code)` in a worker, which loses messages that the kernel has no room for.
-    /// [`std::process::exit`] loses these messages as well. A busy Node primary may reap the process before reading
-    /// the last messages.
+    /// [`std::process::exit`] loses the same messages. A busy Node primary may reap the process before
+    /// reading the last messages.
     pub fn exit(&self, code: i32) -> ! {
         self.inner.exit(code)
     }
 
-    /// Ignores SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU from now on where the program has no handler, so that the
-    /// primary decides about these signals.
+    /// From now on, ignores SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU where the program has no handler,
+    /// because the primary decides about these signals.
     ///
-    /// Call this in a worker of a primary that has no such option, for instance a Node.js primary. In a primary of
-    /// this library, [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals) has this
-    /// effect on every worker from the start. Programs that this process starts are unaffected, except that they
-    /// inherit the ignored SIGTTIN and SIGTTOU.
+    /// Call this in a worker of a primary without such an option, for instance a Node.js primary. A primary
+    /// of this library has the option
+    /// [`SpawnOptions::ignore_terminal_signals`](crate::SpawnOptions::ignore_terminal_signals), with the same
+    /// effect on every worker from the start. Programs started by this process are not affected, except by
+    /// the inherited SIGTTIN and SIGTTOU, which stay ignored.
     pub fn ignore_terminal_signals(&self) {
         signals::ignore();
     }
@@ -347,7 +359,7 @@ impl Worker {
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct WorkerEvents {
     inner: Arc<Inner>,
-    /// Identifies the stream among the waiting callers.
+    /// The place of the stream among the waiting callers.
     ticket: Option<u64>,
 }
 

@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use crate::unix::executable;
 use crate::unix::hand_over::DriverState;
 
-/// The number of the format of [`HandedState`] and [`DriverState`]. The states of the machine and of the program have other
-/// numbers.
+/// The version of the format of [`HandedState`] and [`DriverState`]. The state of the machine and the state
+/// of the program have other versions.
 const FORMAT: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub(super) struct HandedState {
     pub(super) driver: DriverState,
     /// The number of the last request to a worker.
     pub(super) last_request: u64,
-    /// The received sockets that the old program has not dropped.
+    /// The received sockets still held by the program.
     pub(super) received: Vec<SocketId>,
     /// The signals blocked by the old program.
     pub(super) signals: Vec<i32>,
@@ -37,14 +37,14 @@ pub(super) struct HandedState {
     pub(super) program: Option<Box<RawValue>>,
 }
 
-/// The first field of every format.
+/// The first field of every format: the version.
 #[derive(Deserialize)]
 struct Numbered {
     format: u32,
 }
 
 impl HandedState {
-    /// The value of the present version, with the parts of the machine and the driver.
+    /// A state in the present format, without the parts of the program.
     pub(super) fn new(machine: SupervisorState, driver: DriverState) -> Self {
         HandedState {
             format: FORMAT,

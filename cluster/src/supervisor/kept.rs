@@ -1,4 +1,4 @@
-//! The parts of the program itself in a hand-over.
+//! The part of the program in a hand-over.
 
 use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
-/// The state and the descriptors of the program for a hand-over: see
+/// The state and the descriptors kept by the program in a hand-over: see
 /// [`SupervisorHandle::prepare_upgrade`](crate::SupervisorHandle::prepare_upgrade).
 #[derive(Debug, Default)]
 pub struct Kept {
@@ -21,27 +21,28 @@ impl Kept {
         Kept { is_trial: true, ..Kept::default() }
     }
 
-    /// Whether the state is for a trial: the program continues afterwards.
+    /// Whether the state is for a trial. After a trial the program continues.
     pub fn is_trial(&self) -> bool {
         self.is_trial
     }
 
     /// Keeps a descriptor open in the new program, under the returned number: see
-    /// [`Predecessor::descriptor`](crate::Predecessor::descriptor). Every other descriptor of the program is closed.
+    /// [`Predecessor::descriptor`](crate::Predecessor::descriptor). All other descriptors of the program are
+    /// closed.
     pub fn descriptor(&mut self, descriptor: &impl AsRawFd) -> RawFd {
         let number = descriptor.as_raw_fd();
         self.descriptors.push(number);
         number
     }
 
-    /// Sets the state for [`Predecessor::state`](crate::Predecessor::state). A state without a serialized form ends the
-    /// upgrade.
+    /// Sets the state for [`Predecessor::state`](crate::Predecessor::state). If the state cannot be
+    /// serialized, the upgrade fails.
     pub fn state(&mut self, state: &impl Serialize) {
         self.state = Some(to_raw_value(state).map_err(|error| error.to_string()));
     }
 
-    /// Postpones the hand-over, until the program is called again or the limit is over: the program is in the middle of an
-    /// action that only the old program can complete. Without effect in a trial.
+    /// Postpones the hand-over, because the new program could not complete the present action of the program.
+    /// The program is called again, until the limit of the upgrade is over. Has no effect in a trial.
     pub fn postpone(&mut self) {
         self.is_postponed = true;
     }

@@ -1,5 +1,5 @@
-//! The events of a supervisor in the log. Events that need attention are warnings, and each mistake
-//! appears once.
+//! The events of a supervisor in the log. Events in need of attention are warnings, and each failure is
+//! logged once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,24 +14,24 @@ use super::restart_reasons::RestartReasons;
 /// Logs the events of one supervisor.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    /// The exit status of a worker as the reason of a restart, where the status follows at once.
+    /// Adds the exit status of a worker to the event of the restart, where the status follows at once.
     reasons: RestartReasons,
-    /// The events with their reasons.
+    /// Logs the completed events.
     lines: Lines,
 }
 
 /// Writes the lines of the log.
 #[derive(Debug, Default)]
 struct Lines {
-    /// Workers that were lost when the channel closed. The exit status, which is the reason, follows later.
+    /// Workers logged as disconnected. The exit status is the reason: a later exit is logged as a warning.
     disconnected: BTreeSet<WorkerId>,
     /// The slots of ready workers.
     slots: BTreeMap<WorkerId, SlotId>,
-    /// The reason for the end of the last worker of each slot, until another event reports the reason.
+    /// The reason for the end of the last worker of each slot, until an event reports the reason.
     ends: BTreeMap<SlotId, String>,
-    /// The last start that the operating system has refused, until a worker is ready.
+    /// The last start refused by the operating system. Reset when a worker is ready.
     refused: Option<StartFailure>,
-    /// The last warning about a failed accept: without descriptors, each attempt fails.
+    /// The time of the last warning about a failed accept. Without free descriptors, every attempt fails.
     accept_failed: Option<Instant>,
 }
 
@@ -39,7 +39,7 @@ struct Lines {
 const ACCEPT_WARNINGS: Duration = Duration::from_secs(10);
 
 impl EventLog {
-    /// Logs an event. A restart after a closed channel waits for the exit status.
+    /// Logs an event. The restart after a closed channel is logged when the exit status is known.
     pub(crate) fn log(&mut self, event: &SupervisorEvent) {
         let EventLog { reasons, lines } = self;
         reasons.observe(event, |event| lines.log(event));
@@ -100,18 +100,18 @@ impl Lines {
         }
     }
 
-    /// Logs a suspended slot with the reason: without a restart, no other event reports the reason.
+    /// Logs a suspended slot with the reason: no event of a restart will report the reason.
     fn log_suspended(&mut self, slot: SlotId, event: &SupervisorEvent) {
         if let Some(end) = self.ends.remove(&slot) {
             warn!(slot = slot.0, "{event}: {end}");
             return;
         }
-        // The channel has closed before the exit.
+        // The channel has closed, and the exit follows.
         self.disconnected.extend(self.slots.iter().filter(|(_, of)| **of == slot).map(|(worker, _)| *worker));
         info!(slot = slot.0, "{event}");
     }
 
-    /// The operating system has refused the last start for the same reason.
+    /// Whether the operating system has refused the last start for the same reason.
     fn is_repeated(&mut self, reason: &RestartReason) -> bool {
         let refused = match reason {
             RestartReason::StartFailed(failure @ (StartFailure::Fork(_) | StartFailure::Spawn(_))) => failure,

@@ -1,4 +1,5 @@
-//! The program before a hand-over, from the side of the new program. `upgrade` has the other side.
+//! The program before a hand-over, from the side of the new program. `upgrade` has the side of the old
+//! program.
 
 use std::env;
 use std::ffi::OsString;
@@ -22,7 +23,7 @@ use crate::unix::adoption::adopt;
 use crate::unix::executable;
 use crate::unix::hand_over::{Copies, Inherited, Part, Verdict, execute_former, inherited, restore, unblock};
 
-/// The old program, with a running supervisor for the new program, in the same process: see
+/// The old program of the process, with a running supervisor handed over to this program: see
 /// [`SupervisorHandle::prepare_upgrade`](crate::SupervisorHandle::prepare_upgrade).
 ///
 /// ```no_run
@@ -37,24 +38,25 @@ use crate::unix::hand_over::{Copies, Inherited, Part, Verdict, execute_former, i
 /// # Ok(()) }
 /// ```
 ///
-/// A method that fails does not return, and neither does a drop before [`resume`](Predecessor::resume): the process
-/// executes the old program again, which resumes with the same state and [reports](Predecessor::failure) the failure. In a
-/// trial, a child of the old program, the failure is reported to the old program instead.
+/// If a method fails, or if the value is dropped before [`resume`](Predecessor::resume), the call does not
+/// return: the process executes the old program again. The old program resumes with the same state and
+/// [reports](Predecessor::failure) the failure. A trial is different: a child of the old program reports the
+/// failure to the old program, and exits.
 #[derive(Debug)]
 pub struct Predecessor {
     inherited: Inherited,
     state: Option<HandedState>,
-    /// The arguments of the old program, as far as known.
+    /// The arguments of the old program. Until the state is read, the arguments of this process.
     arguments: Vec<OsString>,
     /// Copies of the descriptors, for the return to the old program.
     copies: Copies,
-    /// The supervisor runs, or the process returns to the old program.
+    /// Set when the supervisor runs, or the process returns to the old program.
     is_settled: bool,
 }
 
 impl Predecessor {
-    /// The predecessor, once. `None`: the process was not started by a hand-over. Call `find` before the program opens
-    /// addresses or files of the running program.
+    /// The old program, on the first call. `None`: the process was not started by a hand-over, or `find` was
+    /// called before. Call `find` before the program opens addresses or files of the old program.
     pub fn find() -> Option<Self> {
         static IS_FOUND: AtomicBool = AtomicBool::new(false);
         let inherited = inherited().filter(|_| !IS_FOUND.swap(true, Ordering::Relaxed))?;
@@ -78,7 +80,8 @@ impl Predecessor {
         if let Some(path) = &state.path {
             executable::keep_path(path.clone());
         }
-        // The old program has no program to return to, and a full table has no room for copies.
+        // Only a new program may have to return. The old program needs no copies, and a full table of
+        // descriptors would have no room.
         if let Part::New { .. } = self.inherited.part {
             let copies = Copies::of(&state.all_descriptors());
             self.copies =
@@ -88,12 +91,12 @@ impl Predecessor {
         Ok(())
     }
 
-    /// Whether the process is a trial: [`resume`](Predecessor::resume) ends the process.
+    /// Whether the process is a trial. In a trial, [`resume`](Predecessor::resume) ends the process.
     pub fn is_trial(&self) -> bool {
         matches!(self.inherited.part, Part::Trial { .. })
     }
 
-    /// The failure of the new program, if the process runs the old program again.
+    /// The failure of the new program, if this process has returned to the old program.
     pub fn failure(&self) -> Option<&str> {
         match &self.inherited.part {
             Part::Former { failure } => Some(failure),
@@ -125,11 +128,11 @@ impl Predecessor {
         }
     }
 
-    /// Continues the supervisor of the old program: with the same workers, connections, timers and settings. There is no
-    /// return to the old program afterwards. A trial ends here.
+    /// Continues the supervisor of the old program, with the same workers, connections, timers and settings.
+    /// Afterwards the process cannot return to the old program. In a trial the process exits here.
     ///
-    /// Signals that the old program handled are blocked until the supervisor is awaited first, so that the program installs
-    /// its handlers before.
+    /// Signals that the old program handled remain blocked until the supervisor is first awaited, so the
+    /// program can install handlers before.
     pub fn resume(mut self) -> Supervisor {
         let Some(state) = self.state.take() else { self.fail("the state was taken") };
         match self.restore(state) {
@@ -199,7 +202,7 @@ impl Predecessor {
 fn report(pipe: RawFd, verdict: &Verdict) {
     let text = serde_json::to_vec(verdict).expect("texts");
     if let Err(error) = adopt(pipe).and_then(|pipe| File::from(pipe).write_all(&text)) {
-        // The old program reports a missing verdict with the standard error.
+        // Without a verdict, the old program reports the standard error of the trial.
         eprintln!("cannot report the trial of an upgrade: {error}");
     }
 }

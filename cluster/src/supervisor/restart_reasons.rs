@@ -1,18 +1,20 @@
-//! The reason of a restart after a closed channel: the exit status of the worker, where the status follows at once.
+//! The reason of a restart after a closed channel: the exit status of the worker, if the exit follows at
+//! once.
 
 use cluster_core::{Event, ExitStatus, RestartReason, SupervisorEvent, WorkerId};
 
-/// Completes events for a reader. A killed worker is replaced when its channel closes, a moment before the exit status is
-/// known: the event [`Restarting`](SupervisorEvent::Restarting) is kept for the reader, and has the status in place of
-/// [`Disconnected`](RestartReason::Disconnected). The replacement does not wait. Where the process does not exit, the event
-/// follows unchanged, before the next event of the supervisor.
+/// Completes the events for a reader, for instance a log. A killed worker is replaced when the channel
+/// closes, a moment before the exit status is known. Therefore the event
+/// [`Restarting`](SupervisorEvent::Restarting) is delayed until the exit, and reports the status in place of
+/// [`Disconnected`](RestartReason::Disconnected). The replacement is not delayed. If the process does not
+/// exit, the event is reported unchanged, before the next event of the supervisor.
 #[derive(Debug, Default)]
 pub struct RestartReasons {
     kept: Vec<SupervisorEvent>,
 }
 
 impl RestartReasons {
-    /// Calls `report` with the events that are complete, in order.
+    /// Takes an event, and calls `report` with every complete event, in order.
     pub fn observe(&mut self, event: &SupervisorEvent, mut report: impl FnMut(&SupervisorEvent)) {
         if let SupervisorEvent::Primary(event) = event {
             if let Event::Exit { worker, status, .. } = event {

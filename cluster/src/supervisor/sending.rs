@@ -1,4 +1,4 @@
-//! Messages, sockets and requests through a supervisor, and the same commands of handles.
+//! Messages, sockets and requests sent through a supervisor, and the same commands of handles.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl SupervisorHandle {
         self.commands.send_when_room(worker, message.into()).await?.map_err(HandleError::Send)
     }
 
-    /// As [`Supervisor::send_with`], except that an unsent socket is closed.
+    /// As [`Supervisor::send_with`], but a socket that was not sent is closed.
     ///
     /// # Errors
     /// As [`send`](SupervisorHandle::send).

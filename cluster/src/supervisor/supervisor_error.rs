@@ -10,7 +10,7 @@ use crate::error::PrimaryError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SupervisorError {
-    /// This process cannot have a primary.
+    /// This process cannot create a primary.
     Primary(PrimaryError),
     /// The settings are invalid: see [`SettingsError`].
     Settings(SettingsError),
@@ -40,16 +40,16 @@ impl error::Error for SupervisorError {
 pub enum RunError {
     /// The signals cannot be handled.
     Signals(io::Error),
-    /// A limit of the settings is reached, and no worker is ready or the settings demand the exit. The source is the reason of
-    /// the last restart.
+    /// A limit of the settings is reached, and either no worker is ready or the settings demand the exit. The
+    /// source is the reason of the last restart.
     GaveUp {
         /// The limit that was reached.
         reason: GiveUpReason,
-        /// The slot of the restart that was not done.
+        /// The slot without a restart.
         slot: SlotId,
-        /// The reason for that restart.
+        /// The reason for the missing restart: the last failure.
         last: RestartReason,
-        /// The code of [`GiveUp::Exit`](crate::GiveUp::Exit), otherwise 1.
+        /// The code of [`GiveUp::Exit`](crate::GiveUp::Exit); 1 with another setting.
         code: i32,
     },
 }

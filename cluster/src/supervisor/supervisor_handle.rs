@@ -15,12 +15,12 @@ use crate::primary::ConnectionCounts;
 
 /// Commands a [`Supervisor`] from another task: see [`Supervisor::handle`]. Clones are cheap.
 ///
-/// Each command is executed while the supervisor is awaited, and the future completes when the command has taken full effect.
-/// Dropping the future does not revoke the command.
+/// Commands are executed while the supervisor is awaited. The future of a command completes when the command
+/// has taken full effect; dropping the future does not revoke the command.
 #[derive(Clone)]
 pub struct SupervisorHandle {
     pub(super) commands: CommandSender<Supervisor>,
-    /// The shutdown is complete.
+    /// Whether the shutdown is complete.
     is_finished: Arc<AtomicBool>,
 }
 
@@ -38,15 +38,16 @@ impl SupervisorHandle {
     /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
     ///
     /// A request that takes longer than [`drain`](crate::SupervisorSettings::drain) and
-    /// [`term`](crate::SupervisorSettings::term) is cut off, and
-    /// [`SupervisorEvent::Cut`](cluster_core::SupervisorEvent::Cut) has the number of open connections. A reload
-    /// accepts a new program as soon as the program is ready: a program that listens and panics later replaces the
-    /// old program, and is restarted within [`intensity`](crate::SupervisorSettings::intensity). A program that tests
-    /// itself first uses [`Readiness::Message`](crate::Readiness::Message).
+    /// [`term`](crate::SupervisorSettings::term) together is cut off, and
+    /// [`SupervisorEvent::Cut`](cluster_core::SupervisorEvent::Cut) reports the number of open connections. A
+    /// reload accepts a new program as soon as the program is ready. A program that listens and panics later
+    /// therefore replaces the old program, and restarts are limited by
+    /// [`intensity`](crate::SupervisorSettings::intensity). For a program with a test at the start, use
+    /// [`Readiness::Message`](crate::Readiness::Message).
     ///
     /// # Errors
-    /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old workers keep serving. Or the supervisor
-    /// shuts down, or was dropped.
+    /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old workers keep serving.
+    /// Otherwise the supervisor shuts down, or was dropped.
     pub async fn reload(&self) -> Result<(), HandleError> {
         self.order(|supervisor, reply| {
             let id = supervisor.command(cluster_core::Supervisor::reload);
@@ -55,7 +56,7 @@ impl SupervisorHandle {
         .await
     }
 
-    /// Replaces the worker of one slot, as [`reload`](SupervisorHandle::reload) does.
+    /// Replaces the worker of a slot, in the way of [`reload`](SupervisorHandle::reload).
     ///
     /// # Errors
     /// As [`reload`](SupervisorHandle::reload), or no slot has this number.
@@ -67,7 +68,8 @@ impl SupervisorHandle {
         .await
     }
 
-    /// Changes the number of workers. Completes when the new workers are ready, or the superfluous workers have exited.
+    /// Changes the number of workers. Completes when the new workers are ready, or when the surplus workers
+    /// have exited.
     ///
     /// # Errors
     /// The settings do not allow the number, or another command has changed the number meanwhile. Or the supervisor shuts down,
@@ -80,7 +82,7 @@ impl SupervisorHandle {
         .await
     }
 
-    /// The slots, in ascending order of the numbers.
+    /// The slots, by ascending number.
     ///
     /// # Errors
     /// The supervisor was dropped.
@@ -104,9 +106,9 @@ impl SupervisorHandle {
         self.ask(move |supervisor| supervisor.report_memory(worker, bytes)).await
     }
 
-    /// Shuts down, and completes when every worker has exited, also when the shutdown was complete before the call. Another call
-    /// during the shutdown, later than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends SIGTERM to the workers, a third
-    /// SIGKILL.
+    /// Shuts down. Completes when every worker has exited, at once if no worker remains. A second call, later
+    /// than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends SIGTERM to the workers; a third
+    /// call sends SIGKILL.
     ///
     /// # Errors
     /// The supervisor was dropped before the shutdown was complete.
@@ -123,7 +125,7 @@ impl SupervisorHandle {
         if self.is_finished.load(Ordering::Relaxed) { Ok(()) } else { result }
     }
 
-    /// A command that fails during a shutdown.
+    /// Executes a command and waits for the full effect. Fails during a shutdown.
     async fn order(
         &self,
         act: impl FnOnce(&mut Supervisor, Reply) + Send + 'static,

@@ -1,4 +1,5 @@
-//! The hand-over of a supervisor to a new program, from the side of the old program. `predecessor` has the other side.
+//! The hand-over of a supervisor to a new program, from the side of the old program. `predecessor` has the
+//! side of the new program.
 
 use std::time::Duration;
 use std::{io, path::PathBuf};
@@ -15,7 +16,7 @@ use crate::unix::hand_over::{Execution, HeldSignals, TrialFailure, state_of, try
 /// The pause before the next attempt of a postponed hand-over.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// The time of the runtime to deliver the signals from before the hold: a turn of the IO driver.
+/// The time for the runtime to deliver the signals from before the hold: a turn of the IO driver.
 const TURN: Duration = Duration::from_millis(1);
 
 /// A new program after the trial: see [`SupervisorHandle::prepare_upgrade`].
@@ -25,12 +26,12 @@ pub struct Upgrade {
     handle: SupervisorHandle,
     keep: Option<Keep>,
     version: String,
-    /// The version of the tried file.
+    /// The version of the file in the trial.
     file: Option<FileVersion>,
     limit: Duration,
 }
 
-/// The result of a failed attempt.
+/// The result of an attempt: a success does not return.
 enum Attempt {
     Postponed,
     Failed(UpgradeError),
@@ -43,12 +44,14 @@ impl From<io::Error> for Attempt {
 }
 
 impl SupervisorHandle {
-    /// Tries the program at the path of the running program, perhaps a newer file by now, as a child, with the present
-    /// state: the child restores the state, reports success and exits. The supervisor continues meanwhile.
+    /// Tries the program at the path of the running program; the file may be newer by now. A child runs the
+    /// program with the present state: the child restores the state, reports success and exits. The
+    /// supervisor continues meanwhile.
     ///
-    /// `keep` is called now and in [`Upgrade::execute`], between two inputs of the supervisor, and collects the parts of
-    /// the program itself. The new program must call [`Predecessor::find`](crate::Predecessor::find) first. `limit` bounds
-    /// the trial, and the delay of a postponed hand-over.
+    /// `keep` collects the parts of the program. The calls happen now and in [`Upgrade::execute`], between
+    /// two inputs of the supervisor. The new program must call
+    /// [`Predecessor::find`](crate::Predecessor::find) first. `limit` bounds the trial, and later the delay
+    /// of a postponed hand-over.
     ///
     /// Linux only: elsewhere the trial fails.
     ///
@@ -76,12 +79,12 @@ impl Upgrade {
         &self.version
     }
 
-    /// Executes the new program in place of the running program, in the same process. Returns only after a failure; then
-    /// nothing has changed. A new program that fails later executes the old program again: see
-    /// [`Predecessor::failure`](crate::Predecessor::failure).
+    /// Executes the new program in place of the running program, in the same process. Returns only after a
+    /// failure; then nothing has changed. A new program that fails after the execution executes the old
+    /// program again: see [`Predecessor::failure`](crate::Predecessor::failure).
     ///
-    /// The hand-over waits until no handle awaits a reload, a restart or a change of the number of workers. Other tasks of
-    /// the old program end without a notice, as at an exit.
+    /// The hand-over waits while a handle awaits a reload, a restart or a change of the number of workers.
+    /// Other tasks of the old program end without a notice, as at an exit.
     pub async fn execute(mut self) -> UpgradeError {
         let begin = Instant::now();
         loop {
@@ -158,7 +161,8 @@ impl Supervisor {
         })
     }
 
-    /// Executes the new program, unless a caller waits for a command, or the program postpones the hand-over.
+    /// Executes the new program. Postponed while a handle waits for a command, or while the program postpones
+    /// the hand-over.
     fn hand_over(&mut self, held: &HeldSignals, Keep(keep): &mut Keep) -> Attempt {
         if self.machine.is_shutting_down() {
             return Attempt::Failed(UpgradeError::ShuttingDown);

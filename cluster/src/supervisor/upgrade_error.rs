@@ -1,4 +1,4 @@
-//! The reasons why a program continues instead of handing over.
+//! The reasons why the old program continues in place of a hand-over.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,19 +13,19 @@ pub enum UpgradeError {
     Rejected {
         /// The file.
         program: PathBuf,
-        /// The failure in a text: the exit, or the report of the program.
+        /// The failure as a text: the exit, or the report of the program.
         reason: String,
     },
-    /// A reload, a restart or a change of the number of workers, awaited by a handle, or the program itself
-    /// ([`Kept::postpone`](crate::Kept::postpone)) has delayed the hand-over beyond the limit.
+    /// The hand-over was delayed beyond the limit: by a reload, a restart or a change of the number of
+    /// workers with a waiting handle, or by the program ([`Kept::postpone`](crate::Kept::postpone)).
     Busy {
         /// The limit.
         limit: Duration,
     },
     /// The supervisor shuts down.
     ShuttingDown,
-    /// Workers have a [parent-death signal](crate::SpawnOptions::parent_death_signal), and the supervisor runs in another
-    /// thread than the main thread: the hand-over would kill the workers.
+    /// Workers have a [parent-death signal](crate::SpawnOptions::parent_death_signal), and the supervisor
+    /// does not run in the main thread: the hand-over would kill the workers.
     ForkingThread,
     /// The state of the program cannot be serialized.
     State(String),

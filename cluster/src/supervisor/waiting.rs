@@ -10,14 +10,14 @@ use super::HandleError;
 
 pub(super) type Reply = oneshot::Sender<Result<(), HandleError>>;
 
-/// The incomplete commands, each with the caller. A caller may no longer wait.
+/// The incomplete commands, each with the caller. The caller may no longer wait.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     reloads: Vec<(ReloadId, Reply)>,
     /// The wanted number of workers.
     scalings: Vec<(u32, Reply)>,
     shutdowns: Vec<Reply>,
-    /// The shutdown is complete. The handles can read the value after the drop of the supervisor.
+    /// Whether the shutdown is complete. Handles can read the value even after the drop of the supervisor.
     is_finished: Arc<AtomicBool>,
 }
 

@@ -1,4 +1,5 @@
-//! A child of an earlier program of the same process: the exit, by SIGCHLD. tokio offers no `Child` for a process id.
+//! A child started by an earlier program of the process. SIGCHLD reports the exit, because tokio makes no
+//! `Child` from a process id.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -8,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// A child known by the process id alone. A drop leaves the child running, and an exit unreaped.
+/// A child known by the process id alone. Dropping the value leaves the child running, or the exit unreaped.
 #[derive(Debug)]
 pub(super) struct AdoptedChild {
     pid: Pid,
@@ -36,14 +37,14 @@ impl AdoptedChild {
     pub(super) fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<ExitStatus>> {
         loop {
             if std::mem::take(&mut self.is_due) {
-                // A later exit raises SIGCHLD again.
+                // Reset first: a later exit raises SIGCHLD again.
                 let waited = waitpid(Some(self.pid), WaitOptions::NOHANG);
                 if let Some((_, status)) = waited? {
                     self.is_reaped = true;
                     return Poll::Ready(Ok(ExitStatus::from_raw(status.as_raw())));
                 }
             }
-            // The runtime ends the stream only at its own end.
+            // The stream ends only with the runtime.
             let exit = ready!(self.exits.poll_recv(cx));
             if exit.is_none() {
                 return Poll::Pending;

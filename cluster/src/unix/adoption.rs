@@ -8,12 +8,12 @@ use nix::errno::Errno;
 /// Takes ownership of an inherited descriptor, once, and sets close-on-exec.
 ///
 /// # Errors
-/// EBADF: the number is closed, or was opened or adopted by the program.
+/// EBADF: the number is closed, or the program has opened or adopted the descriptor.
 pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     adopt_checked(number, |_| Ok(()))
 }
 
-/// Takes ownership of an inherited descriptor by number and sets close-on-exec, unless the check fails.
+/// As [`adopt`], unless the check of the descriptor fails.
 pub(super) fn adopt_checked(
     number: RawFd,
     check: impl FnOnce(BorrowedFd<'_>) -> io::Result<()>,
@@ -31,8 +31,8 @@ pub(super) fn adopt_checked(
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Whether the program has opened the descriptor: an inherited descriptor is not close-on-exec, a descriptor of Rust's
-/// library is.
+/// Whether this program has opened the descriptor. An inherited descriptor is not close-on-exec; a descriptor
+/// opened by Rust's library is.
 fn opened_here(number: RawFd) -> io::Result<bool> {
     #[expect(unsafe_code, reason = "no safe call checks whether a number is a descriptor")]
     // SAFETY: F_GETFD touches no memory and returns EBADF for a closed number.

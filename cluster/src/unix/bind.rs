@@ -1,5 +1,5 @@
-//! New sockets and addresses: TCP, UDP, and duplicates of sockets of this process. Paths are in `path`, listening in
-//! `listen`.
+//! New sockets and addresses: TCP, UDP, and duplicates of sockets of this process. Unix paths are in `path`,
+//! listening is in `listen`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use super::descriptor::{Kind, duplicate, kind};
 use super::path::{self, BoundPath};
 
-/// A new bound socket, and the path, if any.
+/// A new bound socket, and the path if the address is a path.
 pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPath>)> {
     let socket = match *address {
         BindAddress::Tcp { host, port, ipv6_only, reuse_port } => tcp(host, port, ipv6_only, reuse_port)?,
@@ -78,7 +78,8 @@ fn scope(zone: &str) -> u32 {
     if_nametoindex(zone).ok().or_else(|| zone.parse().ok()).unwrap_or(0)
 }
 
-/// Replaces the number of a zone by the name of the interface: a Node primary resolves no numbers.
+/// Replaces the number of a zone by the name of the interface, because a Node primary does not resolve
+/// numbers.
 pub(crate) fn name_zone(address: &mut ListenAddress) {
     let ListenAddress::Zoned { zone, .. } = address else { return };
     if let Some(name) = zone.parse().ok().and_then(zone_name) {
@@ -88,11 +89,11 @@ pub(crate) fn name_zone(address: &mut ListenAddress) {
 
 /// The name of a network interface.
 fn zone_name(number: u32) -> Option<String> {
-    // No interface has the number 0; nix returns an empty name.
+    // No interface has the number 0, and nix returns an empty name for 0.
     if_indextoname(number).ok()?.into_string().ok().filter(|name| !name.is_empty())
 }
 
-/// `IPV6_V6ONLY` is always set or cleared: the default belongs to the system.
+/// `IPV6_V6ONLY` is always set or cleared, because the default differs between systems.
 fn new(address: SocketAddr, kind: Type, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
     let protocol = if kind == Type::STREAM { Protocol::TCP } else { Protocol::UDP };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
@@ -106,8 +107,9 @@ fn new(address: SocketAddr, kind: Type, ipv6_only: bool, reuse_port: bool) -> io
     Ok(socket)
 }
 
-/// A duplicate of a socket of this process. EINVAL for a descriptor that cannot be served, as in Node, and for a connection:
-/// otherwise a worker could guess the number of another worker's channel and receive the channel.
+/// A duplicate of a socket of this process. EINVAL for a descriptor without a use as a server, as in Node,
+/// and for a connection: otherwise a worker could guess the number of another worker's channel, and receive
+/// the channel.
 fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     let socket = duplicate(number).map_err(|_| Errno::EINVAL)?;
     let fits = match kind(&socket) {
@@ -124,7 +126,7 @@ fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether a listening socket serves what a new socket at the address would serve.
+/// Whether a listening socket serves the same clients as a new socket at the address.
 pub(super) fn is_bound_at(socket: &OwnedFd, address: &BindAddress) -> bool {
     let Ok(local) = local_address(socket) else { return false };
     match (address, local) {
@@ -146,12 +148,12 @@ pub(super) fn is_bound_at(socket: &OwnedFd, address: &BindAddress) -> bool {
     }
 }
 
-/// The last eighth of the descriptor numbers is reserved for connections, channels and new workers: no socket requested by a
-/// worker may have a number from the reserve.
+/// The last eighth of the descriptor numbers is reserved for connections, channels and new workers. A socket
+/// requested by a worker gets no number from the reserve.
 const RESERVED: u64 = 8;
 
-/// EMFILE if a socket requested by a worker is in the reserve. The kernel assigns the lowest free number, so the number shows
-/// how many descriptors are in use.
+/// EMFILE if a socket requested by a worker has a number in the reserve. The kernel assigns the lowest free
+/// number, so the number shows how many descriptors are in use.
 pub(super) fn check_descriptor_limit(socket: &OwnedFd) -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile).current;
     let last = limit.map(|limit| limit - limit / RESERVED);
@@ -159,7 +161,7 @@ pub(super) fn check_descriptor_limit(socket: &OwnedFd) -> io::Result<()> {
     if last.is_some_and(|last| number >= last) { Err(Errno::EMFILE.into()) } else { Ok(()) }
 }
 
-/// The address of a socket. Linux reports a zone for link-local addresses alone.
+/// The address of a socket. Linux reports a zone only for link-local addresses.
 pub(super) fn local_address(socket: &OwnedFd) -> io::Result<LocalAddress> {
     let address = SockRef::from(socket).local_addr()?;
     Ok(match address.as_socket() {
@@ -172,7 +174,7 @@ pub(super) fn local_address(socket: &OwnedFd) -> io::Result<LocalAddress> {
     })
 }
 
-/// The address with the number of the zone instead of the name, as in `SocketAddrV6`.
+/// The address with the number of the zone in place of the name, as in `SocketAddrV6`.
 pub(crate) fn number_zone(address: LocalAddress) -> LocalAddress {
     match address {
         LocalAddress::Zoned { host, zone, port } => {
@@ -217,7 +219,7 @@ mod tests {
         socket.as_raw_fd().try_into().expect("a number")
     }
 
-    /// A port is shared only if every socket has the option.
+    /// A port is shared only if every socket at the port has the option.
     #[test]
     fn reused_port_needs_every_socket() {
         let (_first, port) = listening(&at(0, true)).expect("bound");
@@ -246,7 +248,7 @@ mod tests {
         assert_eq!(listening(&every(false, port, false)).map(drop), Err(Errno::EADDRINUSE));
     }
 
-    /// The name and the number of an interface are equal. An unknown name is no zone, as in libuv.
+    /// A zone may be the name or the number of an interface. An unknown name is no zone, as in libuv.
     #[test]
     fn zone_is_an_interface() {
         for zone in ["lo", "1", "no such one"] {
@@ -313,7 +315,7 @@ mod tests {
         );
     }
 
-    /// The last eighth of the descriptors is left to connections, channels and workers.
+    /// The last eighth of the descriptors is reserved for connections, channels and workers.
     #[test]
     fn descriptor_limit_leaves_an_eighth() {
         const LIMIT: u64 = 4_096;
@@ -332,7 +334,7 @@ mod tests {
         }
     }
 
-    /// A path, no name, and an abstract name behind a NUL.
+    /// The name is a path, absent, or an abstract name after a NUL.
     #[cfg(target_os = "linux")]
     #[test]
     fn unix_socket_has_its_name() {

@@ -31,7 +31,7 @@ pub(super) const READ: usize = 64 << 10;
 /// The time for which an ending process waits for the peer to close.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Received descriptors, kept for a later read. Further descriptors are closed.
+/// The most received descriptors kept for a later read. Further descriptors are closed.
 const WAITING: usize = 4;
 
 /// A non-blocking, close-on-exec end of a channel.
@@ -40,17 +40,17 @@ const WAITING: usize = 4;
 pub(super) struct Channel {
     stream: UnixStream,
     paused: bool,
-    /// The program has not taken earlier events.
+    /// Whether the program has not taken earlier events.
     paused_by_program: bool,
     full: bool,
-    /// The runtime may have ended and is not used.
+    /// Whether the runtime may have ended, and is not used.
     without_runtime: bool,
     waiting: VecDeque<OwnedFd>,
-    /// The bound of `waiting`.
+    /// The most descriptors in `waiting`.
     room: usize,
 }
 
-/// A channel shut down by this process and not closed by the peer.
+/// A channel shut down by this process, and not closed by the peer.
 #[derive(Debug)]
 pub(super) struct LingeringClose(net::UnixStream);
 
@@ -62,7 +62,7 @@ impl Drop for LingeringClose {
 }
 
 impl LingeringClose {
-    /// Waits until the peer has closed, with a bound: the peer may be stopped.
+    /// Waits until the peer has closed the channel. The wait has a bound, because the peer may be stopped.
     pub(super) fn wait(mut self, until: Instant) {
         let until = until.min(Instant::now() + PATIENCE);
         let mut nothing = [0; 4096];
@@ -113,14 +113,15 @@ impl Channel {
         })
     }
 
-    /// Shuts down writing: the peer reads the end after all written bytes.
+    /// Shuts down writing. The peer first reads all written bytes, then the end.
     pub(super) fn close(self) -> Option<LingeringClose> {
         let stream = self.stream.into_std().ok()?;
         stream.shutdown(Shutdown::Write).ok()?;
         Some(LingeringClose(stream))
     }
 
-    /// The peer has closed or shut down: no write follows. Copies of the descriptor observe the close.
+    /// Shuts down both directions after the end of the peer: no write follows. Copies of the descriptor
+    /// observe the shutdown.
     pub(super) fn end(self) {
         let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
     }
@@ -160,8 +161,8 @@ impl Channel {
         if ready.is_empty() { None } else { self.read_now(buffer) }
     }
 
-    /// Closes received descriptors, now and later, after the exit of the sender. A descriptor may be the sender's end
-    /// of this channel: kept open, the channel would never close.
+    /// Closes received descriptors, now and later, because the sender has exited. A received descriptor may
+    /// be the sender's end of this channel, and the channel would not close while the descriptor is open.
     pub(super) fn close_descriptors(&mut self) {
         self.waiting.clear();
         self.room = 0;
@@ -171,7 +172,7 @@ impl Channel {
     /// partial write.
     pub(super) fn write(&mut self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         let taken = match send(&self.stream, bytes, descriptor) {
-            // A second write, through the reactor: the reactor then watches for room.
+            // Writes a second time through the reactor, so the reactor watches for room.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.without_runtime => {
                 self.stream.try_io(Interest::WRITABLE, || send(&self.stream, bytes, descriptor))
             }
@@ -201,7 +202,7 @@ impl Channel {
         loop {
             match stream.poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
-                // The reactor fails only when the runtime shuts down, and then no event arrives.
+                // The reactor fails only when the runtime shuts down, and no event can arrive then.
                 Poll::Ready(Err(_)) => return Poll::Ready(ChannelEvent::End),
                 Poll::Pending => return Poll::Pending,
             }
@@ -214,12 +215,12 @@ impl Channel {
 
     /// The number of readable bytes.
     pub(super) fn unread(&self) -> usize {
-        // On a failure nothing is readable.
+        // After a failure, no bytes count as readable.
         let unread = rustix::io::ioctl_fionread(&self.stream).unwrap_or_default();
         usize::try_from(unread).unwrap_or(usize::MAX)
     }
 
-    /// Whether everything was read and the peer has closed.
+    /// Whether the peer has closed, and everything was read.
     pub(super) fn is_at_end(&self) -> bool {
         let mut one = [0_u8];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
@@ -229,7 +230,7 @@ impl Channel {
     /// Whether the peer has closed, even if unread bytes remain.
     pub(super) fn is_peer_closed(&self) -> bool {
         let mut polled = [PollFd::new(&self.stream, PollFlags::empty())];
-        // After a failure the caller checks again later.
+        // After a failure the result is false, and the caller checks again later.
         poll(&mut polled, Some(&Timespec::default()))
             .is_ok_and(|_| polled[0].revents().contains(PollFlags::HUP))
     }
@@ -244,7 +245,8 @@ impl Channel {
     }
 }
 
-/// Any failure to read is the end: the kernel reports a failure only after the last byte.
+/// The event of a read. Any failure is the end, because the kernel reports a failure only after the last
+/// byte.
 fn channel_event(read: &io::Result<usize>, buffer: &[u8], waiting: &mut VecDeque<OwnedFd>) -> ChannelEvent {
     match read {
         Ok(0) | Err(_) => ChannelEvent::End,
@@ -285,8 +287,8 @@ fn receive(
     let descriptors = control.drain().filter_map(|message| {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message { Some(descriptors) } else { None }
     });
-    // A truncated message has lost descriptors (no free number, or too many). The lost descriptors are unknown, so no
-    // descriptor is delivered, and the core rejects the message.
+    // A truncated message has lost descriptors: no number was free, or there were too many. The lost
+    // descriptors are unknown, so none is delivered, and the core rejects the message.
     let whole = !message.flags.contains(ReturnFlags::CTRUNC);
     for descriptor in descriptors.flatten() {
         if whole && waiting.len() < room && can_be_passed(&descriptor) {
@@ -296,7 +298,7 @@ fn receive(
     Ok(message.bytes)
 }
 
-/// Makes a received socket non-blocking. `false`: the descriptor is no socket, and the caller closes the descriptor.
+/// Makes a received socket non-blocking. `false`: the descriptor is no socket, and is closed by the caller.
 fn can_be_passed(descriptor: &OwnedFd) -> bool {
     kind(descriptor).is_some() && SockRef::from(descriptor).set_nonblocking(true).is_ok()
 }
@@ -371,7 +373,7 @@ mod tests {
         while bytes.len() < 14 {
             let (more, descriptor) = read(&mut far).await;
             bytes.extend(more);
-            // A descriptor arrives before all bytes that were sent later.
+            // A descriptor arrives before the bytes sent after the descriptor.
             assert!(descriptor.is_none() || bytes.len() <= 9);
             found = descriptor.or(found);
         }
@@ -408,7 +410,7 @@ mod tests {
         drop(foreign);
         let (bytes, descriptor) = read(&mut channel).await;
         assert_eq!((bytes.as_slice(), descriptor.is_none()), (b"odd".as_slice(), true));
-        // The end of the file: no copy is left here.
+        // At the end of the file, no copy of the descriptor is left.
         assert_eq!(watch.read(&mut [0]).expect("the end"), 0);
     }
 
@@ -429,7 +431,7 @@ mod tests {
         send_all(&far, b"two", &[server.as_fd(), far.as_fd()]);
         drop(read(&mut channel).await);
         channel.close_descriptors();
-        // Sent by another holder of the same end.
+        // Another holder of the same end sends the message.
         send_all(&far, b"more", &[server.as_fd()]);
         drop((far, server));
         assert!(read(&mut channel).await.1.is_none());
@@ -456,7 +458,7 @@ mod tests {
         far.write_all(b"later").expect("written");
         drop(far);
         let mut buffer = vec![0; READ];
-        // Often enough for the reactor to observe the bytes.
+        // Polls often enough for the reactor to observe the bytes.
         for _ in 0..10 {
             tokio::task::yield_now().await;
             let event = poll_fn(|cx| Poll::Ready(channel.poll(cx, &mut buffer))).await;

@@ -1,5 +1,5 @@
-//! A new process between `fork` and `exec`: descriptors, signals and user. The code neither allocates nor locks in the new
-//! process: another thread of the primary may hold the lock at the `fork`.
+//! A new process between `fork` and `exec`: descriptors, signals and user. The code here neither allocates
+//! nor locks, because another thread of the primary may hold the lock at the `fork`.
 
 use std::os::fd::RawFd;
 use std::os::unix::process::CommandExt;
@@ -55,18 +55,18 @@ pub(super) fn before_exec(
     }
 }
 
-/// Descriptors that the program must not inherit, opened without close-on-exec by a part of the primary, or by the program
-/// that has started the primary.
+/// Descriptors to keep from the program: opened without close-on-exec by some part of the primary, or by the
+/// program before the primary.
 enum Others {
-    /// A single call marks all.
+    /// A single call marks all descriptors.
     All,
-    /// Linux before 5.11 and other systems: the descriptors that were open just before the `fork`.
+    /// The descriptors open just before the `fork`, for Linux before 5.11 and for other systems.
     Listed(Vec<RawFd>),
 }
 
 impl Others {
     fn find() -> io::Result<Self> {
-        // An empty range shows whether the kernel has the call.
+        // An empty range, to find out whether the kernel has the call.
         if close_range_on_exec(libc::c_uint::MAX).is_ok() {
             return Ok(Others::All);
         }
@@ -111,7 +111,7 @@ fn close_range_on_exec(_: libc::c_uint) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The user and the groups of the program.
+/// The user and the groups for the program.
 struct User {
     uid: Option<u32>,
     gid: Option<u32>,
@@ -125,8 +125,9 @@ impl User {
         User { uid: command.uid, gid: command.gid, groups }
     }
 
-    /// Order as in libuv, after the change of the directory: supplementary groups, group, user. With a user or a group, and
-    /// without supplementary groups in the options, the groups of the primary are dropped where permitted.
+    /// Changes the user, after the change of the directory and in the order of libuv: supplementary groups,
+    /// group, user. If a user or a group is given without supplementary groups, the primary's groups are
+    /// dropped where permitted.
     fn assume(&self) -> io::Result<()> {
         if let Some(groups) = &self.groups {
             set_groups(groups)?;
@@ -149,7 +150,7 @@ fn set_groups(groups: &[Gid]) -> io::Result<()> {
     Ok(unistd::setgroups(groups)?)
 }
 
-/// nix lacks the call on Apple systems.
+/// The call of libc: on Apple systems nix lacks `setgroups`.
 #[cfg(target_vendor = "apple")]
 fn set_groups(groups: &[Gid]) -> io::Result<()> {
     let count = libc::c_int::try_from(groups.len()).map_err(|_| nix::errno::Errno::EINVAL)?;
@@ -184,7 +185,7 @@ mod tests {
         assert!(numbers.iter().all(|number| *number > 2), "{numbers:?}");
     }
 
-    /// On kernels with and without the call.
+    /// Tested with and without the call of the kernel.
     #[test]
     fn others_are_not_inherited() {
         let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");

@@ -1,4 +1,5 @@
-//! Descriptors from outside: the kind of a received descriptor, and a duplicate of a descriptor by number.
+//! Descriptors from outside: the kind of a received descriptor, and a duplicate of a descriptor given by
+//! number.
 
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
@@ -16,7 +17,7 @@ pub(crate) enum Kind {
     Udp { v6: bool },
 }
 
-/// The kind of a descriptor; `None` unless the descriptor is a socket of a kind that can be passed.
+/// The kind of a descriptor. `None`: not a socket, or no kind of socket for a message.
 pub(crate) fn kind(descriptor: impl AsFd) -> Option<Kind> {
     let socket = SockRef::from(&descriptor);
     let (domain, kind) = (socket.local_addr().ok()?.domain(), socket.r#type().ok()?);
@@ -40,7 +41,8 @@ fn listens(socket: impl AsFd) -> bool {
     rustix::net::sockopt::socket_acceptconn(socket).unwrap_or_default()
 }
 
-/// Apple systems have no `SO_ACCEPTCONN`; a socket without a peer counts as a listener.
+/// Whether a socket listens. Apple systems have no `SO_ACCEPTCONN`; there a socket without a peer counts as
+/// listening.
 #[cfg(target_vendor = "apple")]
 fn listens(socket: impl AsFd) -> bool {
     SockRef::from(&socket).peer_addr().is_err()

@@ -1,4 +1,5 @@
-//! The limit on open descriptors: raised for a primary, restored for workers, and a reserve that no connection may use.
+//! The limit on open descriptors: raised for the primary, restored for workers, with a reserve that no
+//! connection may use.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -10,11 +11,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The limit before [`raise_descriptor_limit`].
 static FORMER: OnceLock<Rlimit> = OnceLock::new();
 
-/// Raises the soft limit on open descriptors of this process to the hard limit. A worker that starts afterwards gets the
-/// former soft limit: a program that calls `select` fails with descriptors above 1023. Node.js raises the limit itself.
+/// Raises the soft limit on open descriptors of this process to the hard limit. A later worker gets the
+/// former soft limit, because `select` fails with descriptors above 1023. Node.js raises the limit by itself.
 ///
 /// # Errors
-/// The operating system refuses the limit; the limit is unchanged.
+/// The operating system refuses the new limit; the old limit remains.
 pub fn raise_descriptor_limit() -> io::Result<()> {
     let former = getrlimit(Resource::Nofile);
     if former.current == former.maximum {
@@ -25,9 +26,10 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the limit for new processes: an earlier program of the process may have raised the limit.
+/// Sets the limit for new processes, after a hand-over: the earlier program of this process may have raised
+/// the limit.
 pub(super) fn keep_former(former: Rlimit) {
-    // An error: a call before this one has raised the limit.
+    // An error: this program has raised the limit before.
     let _ = FORMER.set(former);
 }
 
@@ -41,19 +43,20 @@ pub(super) fn restore(former: Rlimit) -> io::Result<()> {
     Ok(setrlimit(Resource::Nofile, former)?)
 }
 
-/// The share of the descriptors in the reserve: one of this number.
+/// The share of the descriptors in the reserve: a half, up to [`MOST`].
 const SHARE: u64 = 2;
 
 /// The most descriptors in the reserve.
 const MOST: u64 = 128;
 
-/// The last descriptors of this process. No accepted connection uses them, so that channels, new workers and the program's
-/// own connections have descriptors while clients fill the rest.
+/// The last descriptors of this process. No accepted connection uses the reserve, so channels, new workers
+/// and the program's own connections find free descriptors even if clients fill the rest.
 #[derive(Debug)]
 pub(super) struct Reserve {
-    /// The first number in the reserve. `None`: there is no limit.
+    /// The first number in the reserve. `None`: the process has no limit.
     first: Option<u64>,
-    /// The last accepted connection has a number in the reserve, so every accept is checked first.
+    /// Whether the last accepted connection has a number in the reserve. While true, every accept is checked
+    /// first.
     is_reached: bool,
 }
 
@@ -63,12 +66,13 @@ impl Reserve {
         Reserve { first: limit.map(|limit| limit - (limit / SHARE).min(MOST)), is_reached: false }
     }
 
-    /// EMFILE if the next descriptor is in the reserve. Without pressure, the check makes no system call.
+    /// EMFILE if the next descriptor would be in the reserve. Makes no system call until a connection has
+    /// reached the reserve.
     pub(super) fn check(&self, any: BorrowedFd<'_>) -> io::Result<()> {
         if !self.is_reached {
             return Ok(());
         }
-        // The kernel assigns the lowest free number.
+        // The kernel assigns the lowest free number, so the copy has the next number.
         let next = rustix::io::fcntl_dupfd_cloexec(any, 0)?;
         if self.contains(&next) { Err(Errno::EMFILE.into()) } else { Ok(()) }
     }

@@ -1,5 +1,5 @@
-//! The end of a process: accepted messages are written without the runtime, which may have ended. `poll` waits for
-//! channels and timers; other events are ignored.
+//! The end of a process: accepted messages are written without the runtime: the runtime may have ended.
+//! `poll` waits for channels and timers; no other event is observed.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl Hangup {
             let mut polled = [PollFd::new(&self.0, PollFlags::empty())];
             match poll(&mut polled, None) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                // A failure (ENOMEM) leaves the end to the driver, as without the thread.
+                // After a failure (ENOMEM) the driver alone observes the end, as without the thread.
                 Ok(_) | Err(_) => return,
             }
         }
@@ -28,7 +28,7 @@ impl Hangup {
 }
 
 impl Unix {
-    /// `None` without a channel, or where the process has too many open files.
+    /// A copy of the channel to the primary. `None`: there is no channel, or no free descriptor.
     pub(crate) fn hangup(&mut self) -> Option<Hangup> {
         let channel = self.channels.find(ChannelId::PRIMARY)?;
         channel.as_fd().try_clone_to_owned().ok().map(Hangup)
@@ -39,7 +39,7 @@ impl Unix {
         self.channels.values_mut().for_each(super::channel::Channel::leave_runtime);
     }
 
-    /// The next event of a channel or a timer; `None` after `until`.
+    /// The next event of a channel or a timer. `None`: no event before `until`.
     pub(crate) fn wait(&mut self, until: Instant) -> Option<OsEvent> {
         loop {
             if let Some(timer) = self.timers.take_due() {
@@ -63,7 +63,7 @@ impl Unix {
         let channels = self.channels.values().map(|channel| (channel, channel.awaits()));
         let mut polled: Vec<PollFd<'_>> =
             channels.map(|(channel, flags)| PollFd::from_borrowed_fd(channel.as_fd(), flags)).collect();
-        // The wait is rounded up, so that a timer is due when the wait ends.
+        // Rounded up, so a timer is due when the wait ends.
         let within = Timespec::try_from(within + Duration::from_millis(1)).ok()?;
         // A failure (EINTR) is no event: the caller polls again.
         poll(&mut polled, Some(&within)).ok()?;

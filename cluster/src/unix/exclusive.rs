@@ -1,21 +1,23 @@
 //! Readiness of listening sockets shared by several processes: the kernel wakes one process for each connection.
 //!
-//! `EPOLLEXCLUSIVE` counts a process as woken only where a thread waits in `epoll_wait` on the instance with the socket.
-//! tokio offers neither the flag nor access to the instance (tokio-rs/tokio issue 6084), and the kernel ignores the flag in
-//! an instance watched by tokio. Hence each process has a thread that waits and wakes the runtime. The runtime accepts:
-//! without an `accept` a connection remains in the backlog.
+//! With `EPOLLEXCLUSIVE`, the kernel counts a process as woken only if a thread of the process waits in
+//! `epoll_wait` on the instance with the socket. tokio offers neither the flag nor access to the instance
+//! (tokio-rs/tokio issue 6084), and the kernel ignores the flag in an instance watched by tokio. Hence each
+//! process has a thread to wait and then wake the runtime. The runtime accepts the connection; until then the
+//! connection remains in the backlog.
 //!
-//! A socket is registered only while the worker waits for a connection: a busy worker is not woken in place of an idle
-//! worker. A registration reports an earlier connection, so no connection is missed between two registrations. A registration
-//! also puts the worker behind the others, so the workers take turns; nginx registers sockets again for the same purpose
-//! (`ngx_reorder_accept_events`).
+//! A socket is registered only while the worker waits for a connection: otherwise the kernel would wake a
+//! busy worker in place of an idle worker. A new registration reports earlier connections, so none is missed
+//! between two registrations. A new registration also puts the worker behind the others, so the workers take
+//! turns. nginx registers sockets again for the same purpose (`ngx_reorder_accept_events`).
 //!
-//! The thread costs two context switches for each connection. Under load a worker avoids the switches: after a connection the
-//! worker first tries to accept another, as long as such tries succeed (see [`Eagerness`]).
+//! The thread costs two context switches for each connection. Under load a worker avoids the switches: after
+//! a connection, the worker tries to accept another without a wakeup, as long as the tries succeed (see
+//! [`Eagerness`]).
 //!
-//! The kernel wakes no second process if the first does not accept: after a kill, with a busy runtime, or after the
-//! program has withdrawn the `accept`. Therefore each thread checks the waiting sockets every [`RECHECK`], which
-//! bounds the delay.
+//! If the woken process does not accept, the kernel wakes no other process: after a kill, with a busy
+//! runtime, or when the program has dropped the `accept`. Therefore each thread checks the waiting sockets
+//! every [`RECHECK`], to bound the delay of a connection.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,13 +31,13 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-/// The longest wait of a connection for an idle worker, after another worker was woken and has not accepted.
+/// The longest wait of a connection for an idle worker, if another worker was woken and has not accepted.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// The bound of events for each call; the next call reports the rest.
+/// The most events of a call. The next call returns the rest.
 const EVENTS: usize = 16;
 
-/// The token of the descriptor for the end of the thread. Tokens of sockets begin at 1.
+/// The token of the descriptor to end the thread. Tokens of sockets begin at 1.
 const STOP: u64 = 0;
 
 /// The thread waiting for the shared sockets of this process. The thread ends with the last socket.
@@ -70,11 +72,12 @@ enum State {
     Idle,
     /// Registered until there is a connection.
     Waiting(Waker),
-    /// Not registered, after a connection was reported. Another process may have accepted the connection since.
+    /// Not registered, because a connection was reported. Another process may have accepted the connection
+    /// since.
     Ready,
 }
 
-/// A shared socket and the waiting thread.
+/// A shared socket, with the waiting thread.
 #[derive(Debug)]
 pub(super) struct SharedSocket {
     socket: Arc<OwnedFd>,
@@ -83,21 +86,22 @@ pub(super) struct SharedSocket {
     eagerness: Eagerness,
 }
 
-/// Whether to try `accept` without a wakeup after a connection. A try succeeds while connections are queued, and fails while
-/// connections arrive one at a time. Each failure in a row doubles the number of connections until the next try.
+/// Whether to try `accept` after a connection without a wakeup. A try succeeds while connections are queued,
+/// and fails while connections arrive separately. Each failure in a row doubles the number of connections
+/// until the next try.
 #[derive(Debug, Default)]
 struct Eagerness {
-    /// Try without a wakeup.
+    /// Whether to try without a wakeup.
     is_eager: bool,
-    /// The current try has no wakeup.
+    /// Whether the current try has no wakeup.
     is_trying: bool,
-    /// The failed tries since the last success.
+    /// The number of failed tries since the last success.
     failures: u32,
-    /// The connections until the next try.
+    /// The number of connections until the next try.
     left: u32,
 }
 
-/// The bound of doublings: at least one try in 64 connections.
+/// The most doublings: at least a try in 64 connections.
 const DOUBLINGS: u32 = 6;
 
 impl Eagerness {
@@ -126,7 +130,7 @@ impl Eagerness {
 }
 
 impl Waiter {
-    /// The present thread, or a new thread.
+    /// The running thread, or a new thread.
     pub(super) fn of(present: &mut Weak<Self>) -> io::Result<Arc<Self>> {
         if let Some(waiter) = present.upgrade() {
             return Ok(waiter);
@@ -149,7 +153,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        // A write fails only at a full counter, and nothing else writes to the counter.
+        // A write fails only if the counter is full, and nothing else writes to the counter.
         let _ = rustix::io::write(&self.registry.stop, &1_u64.to_ne_bytes());
         let thread = self.thread.take();
         // A waker may drop the last socket in the waiting thread, and a thread cannot join itself.
@@ -183,14 +187,14 @@ impl Registry {
     /// Waits for connections, at most for `within`, and returns the tokens of the sockets.
     fn wait(&self, within: Duration) -> Vec<u64> {
         let mut events = [MaybeUninit::uninit(); EVENTS];
-        // A duration below a second has a `Timespec`.
+        // Every duration below a second has a `Timespec`.
         let within = Timespec::try_from(within).ok();
         match epoll::wait(&self.epoll, &mut events, within.as_ref()) {
             Ok((events, _)) => events.iter().map(|event| event.data.u64()).collect(),
             Err(rustix::io::Errno::INTR) => Vec::new(),
             Err(_) => {
-                // The manual of `epoll_wait` has no failure of a valid instance. After such a failure only the
-                // recheck finds connections.
+                // For a valid instance, the manual of `epoll_wait` lists no failure. If the call fails
+                // nevertheless, only the recheck finds connections.
                 thread::sleep(RECHECK);
                 Vec::new()
             }
@@ -233,7 +237,7 @@ impl Registry {
         if !matches!(entry.state, State::Waiting(_)) {
             return None;
         }
-        // The socket is registered. A failure would only repeat a report.
+        // The socket is registered. If the removal fails, a connection is only reported twice.
         let _ = epoll::delete(&self.epoll, &entry.socket);
         let State::Waiting(waker) = std::mem::replace(&mut entry.state, state) else { return None };
         Some(waker)
@@ -285,7 +289,7 @@ impl SharedSocket {
         Poll::Pending
     }
 
-    /// Stops waiting. A report not yet polled by the caller is kept.
+    /// Stops waiting. If a connection was reported and the caller has not polled, the report is kept.
     pub(super) fn pause(&self) {
         let mut entries = self.waiter.registry.entries();
         if let Some(entry) = entries.sockets.get_mut(&self.token) {
@@ -296,7 +300,7 @@ impl SharedSocket {
 
 impl Drop for SharedSocket {
     fn drop(&mut self) {
-        // Other processes hold the socket: a close would leave the registration.
+        // Needed because the registration outlives the close: other processes hold the socket as well.
         self.pause();
         self.waiter.registry.entries().sockets.remove(&self.token);
     }
@@ -351,7 +355,8 @@ mod tests {
         ready(&sockets[0]).await;
     }
 
-    /// The first is woken and does not accept: the recheck of the second reports the connection.
+    /// The first process is woken and does not accept. The recheck of the second process reports the
+    /// connection.
     #[tokio::test]
     async fn swallowed_wakeup_is_found() {
         let (listener, sockets) = shared(2);
@@ -361,7 +366,7 @@ mod tests {
         ready(&sockets[1]).await;
     }
 
-    /// The recheck finds a waiting socket with a connection, and no other socket. No thread waits here.
+    /// The recheck finds the waiting socket with a connection, and no other socket. Here no thread waits.
     #[test]
     fn recheck_finds_missed_connection() {
         let (epoll, stop) = (epoll::create(CreateFlags::CLOEXEC), eventfd(0, EventfdFlags::CLOEXEC));
@@ -407,14 +412,15 @@ mod tests {
         ready(&sockets[0]).await;
     }
 
-    /// A try after each connection while tries succeed; after failures in 2, 4, 8, up to 64 connections.
+    /// While tries succeed, each connection is followed by a try. After failures, tries follow in 2, 4, 8 and
+    /// up to 64 connections.
     #[test]
     fn eagerness_follows_load() {
         let mut eagerness = Eagerness::default();
         let mut connections = |count: usize, succeeds: bool| {
             let mut tries = 0;
             for _ in 0..count {
-                // The accept after a wakeup, and then perhaps a try without a wakeup.
+                // The accept after the wakeup, then perhaps a try without a wakeup.
                 eagerness.tried(true);
                 if eagerness.tries() {
                     tries += 1;
@@ -428,7 +434,7 @@ mod tests {
         assert!(connections(100, true) > 30);
     }
 
-    /// The indexes of connections with a try: each failed try doubles the distance to the next.
+    /// The indexes of the connections followed by a try. Each failed try doubles the distance.
     #[test]
     fn failed_tries_double_their_distance() {
         let mut eagerness = Eagerness::default();
@@ -442,7 +448,7 @@ mod tests {
         assert_eq!(tried, [0, 1, 3, 7, 15, 31, 63, 127, 191]);
     }
 
-    /// A dropped socket leaves no entry in the thread of other sockets.
+    /// A dropped socket leaves no entry in the thread of the other sockets.
     #[test]
     fn dropped_socket_leaves_no_entry() {
         let waiter = Arc::new(Waiter::start().expect("a thread"));
@@ -455,7 +461,8 @@ mod tests {
         assert!(waiter.registry.entries().sockets.keys().eq([&token]));
     }
 
-    /// Another holder of the socket keeps neither the registration nor the thread.
+    /// The thread and the registration end with the last socket of this process, even if another process
+    /// holds the socket.
     #[test]
     fn thread_ends_with_last_socket() {
         let (listener, mut sockets) = shared(1);

@@ -1,5 +1,5 @@
-//! The path of this program. A primary starts workers of the same program by this path, as Node does by the path of the
-//! script.
+//! The path of this program. A primary starts workers of the same program by the path, as Node does by the
+//! path of the script.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
@@ -7,33 +7,34 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, fs, io};
 
-/// The link to the executed file, also after the file was replaced or removed.
+/// The link to the executed file, even after the file was replaced or removed.
 const RUNNING: &str = "/proc/self/exe";
 
 /// The kernel's suffix on the path of a removed file.
 const DELETED: &str = " (deleted)";
 
-/// The absolute path of this program at the start; by now the path may lead to another file, or to no file. The first
-/// call decides: neither a later change of the working directory nor a new file at the path matters.
+/// The absolute path of this program. The first call determines the path: a later change of the working
+/// directory, or a new file at the path, makes no difference. By now the path may lead to another file, or to
+/// none.
 pub(crate) fn path() -> io::Result<&'static Path> {
     PATH.get_or_init(find).as_deref().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
 
-/// Sets the path of an earlier program of this process, before the first call of [`path`]: after a failed upgrade the path
-/// leads to the failed program, and the next upgrade tries the path again.
+/// Sets the path of an earlier program of this process, before the first call of [`path`]. After a failed
+/// upgrade, the path leads to the failed program, and the next upgrade tries the path again.
 pub(crate) fn keep_path(path: PathBuf) {
     // An error: the path is set already.
     let _ = PATH.set(Some(path));
 }
 
-/// A version of a file: another file, or other bytes, have another version.
+/// The version of a file. Another file, or a file with other bytes, has another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileVersion {
     device: u64,
     number: u64,
-    /// Of the last change, in seconds and nanoseconds.
+    /// The time of the last change, in seconds and nanoseconds.
     changed: (i64, i64),
 }
 
@@ -49,19 +50,19 @@ impl FileVersion {
     }
 }
 
-/// The name of the program in the arguments, if the name leads to the running file, else the path in the kernel. Symbolic
-/// links in the name are kept: workers follow the links to a new release.
+/// The program's name in the arguments, if the name leads to the running file; otherwise the path reported by
+/// the kernel. Symbolic links in the name are kept, so new workers follow the links to a new release.
 fn find() -> Option<PathBuf> {
     let named = env::args_os().next().and_then(|name| locate(&name));
     match (named, env::current_exe()) {
         (Some(named), Ok(running)) => Some(if is_running(&named) { named } else { undeleted(running) }),
         (None, Ok(running)) => Some(undeleted(running)),
-        // Without /proc there is only the name.
+        // Without /proc, only the name is known.
         (named, Err(_)) => named,
     }
 }
 
-/// The file of a name, found as in a shell and `execvp`.
+/// The file of a name, found as by a shell and `execvp`.
 fn locate(name: &OsStr) -> Option<PathBuf> {
     if Path::new(name).components().count() > 1 || Path::new(name).is_absolute() {
         return std::path::absolute(name).ok().map(|path| resolve(&path));
@@ -71,7 +72,7 @@ fn locate(name: &OsStr) -> Option<PathBuf> {
     found.find(|path| path.is_file()).and_then(|path| std::path::absolute(path).ok())
 }
 
-/// Resolves `..` as Node's `path.resolve`: the directory before a `..` may be removed later.
+/// Resolves `..` at once, as Node's `path.resolve` does: the directory before a `..` may be removed later.
 fn resolve(path: &Path) -> PathBuf {
     let mut resolved = PathBuf::new();
     for component in path.components() {
@@ -92,7 +93,7 @@ fn is_running(path: &Path) -> bool {
     }
 }
 
-/// The former path of a removed file.
+/// The path without the kernel's suffix, if the file was removed.
 fn undeleted(path: PathBuf) -> PathBuf {
     match path.to_str().and_then(|text| text.strip_suffix(DELETED)) {
         Some(before) if !path.exists() => before.into(),
@@ -104,7 +105,8 @@ fn undeleted(path: PathBuf) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// The kernel's mark of a removed file is not part of the path; but a file may have a name with the same end.
+    /// The kernel's suffix of a removed file is not part of the path. But the name of an existing file may
+    /// end in the same way.
     #[test]
     fn removed_file_has_its_path() {
         let directory = tempfile::tempdir().expect("a directory");

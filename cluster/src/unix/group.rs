@@ -1,4 +1,5 @@
-//! The process groups of workers: the entry of a new process, and signals to a group, also after the exit of its leader.
+//! The process groups of workers: a new process enters a group, and signals reach a group even after the exit
+//! of the leader.
 
 use std::io;
 
@@ -20,7 +21,7 @@ pub(super) fn enter(group: ProcessGroup) -> io::Result<()> {
     Ok(())
 }
 
-/// The receivers of a worker's signals.
+/// The receivers of a signal to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Receivers {
     Process,
@@ -35,8 +36,8 @@ impl Receivers {
         }
     }
 
-    /// Sends a signal. An exited process is no failure. The caller has checked that the process with this number is
-    /// the worker.
+    /// Sends a signal. If the process has exited, the call succeeds. The caller has checked that the process
+    /// with this number is the worker.
     pub(super) fn signal(self, worker: Pid, signal: Signal) -> Result<(), Errno> {
         let signal = signal::Signal::try_from(signal.0).map_err(|_| Errno::EINVAL)?;
         let sent = match self {
@@ -50,18 +51,19 @@ impl Receivers {
     }
 }
 
-/// The group of a worker that has exited and was reaped. The kernel gives the number of a group to no new process while the group
-/// has a member.
+/// The process group of an exited and reaped worker. While the group has a member, no new process gets the
+/// number of the group.
 #[derive(Debug)]
 pub(super) struct RemainingGroup(pub(super) Pid);
 
 impl RemainingGroup {
-    /// Sends a signal to the members that remain, if any.
+    /// Sends a signal to the remaining members, if any.
     pub(super) fn signal(&self, signal: Signal) {
-        // The kernel reuses the number only after the last member of the group has exited. A process with this number
-        // therefore belongs to another group.
+        // A process with this number can exist only after the last member of the group has exited, because
+        // the kernel does not reuse the number before. Then the number belongs to a stranger.
         if kill(self.0, None) == Err(Failure::ESRCH) {
-            // A member of another user is out of reach, and no event of the worker is left that could report the failure.
+            // A failure is not reported, because no event of the worker follows: a member of another user is
+            // out of reach.
             let _ = Receivers::Group.signal(self.0, signal);
         }
     }

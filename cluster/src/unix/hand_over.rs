@@ -1,7 +1,8 @@
-//! The hand-over of a primary to another program in the same process, by `execve`: process id, children and descriptors
-//! remain, memory and threads do not. `driver_state` has the resources of the driver, `descriptors` the descriptors across
-//! `execve`, `held_signals` the signals meanwhile, `trial` the trial of the new program, `execute` the call itself, and
-//! `inherited` the view of the new program. The states of the machine and of the program are opaque here.
+//! The hand-over of a primary to another program in the same process, by `execve`: process id, children and
+//! descriptors remain, memory and threads do not. `driver_state` has the resources of the driver,
+//! `descriptors` the descriptors across `execve`, `held_signals` the signals meanwhile, `trial` the trial of
+//! the new program, `execute` the call, and `inherited` the view of the new program. The module does not look
+//! into the states of the machine and of the program.
 
 mod descriptors;
 mod driver_state;

@@ -1,4 +1,4 @@
-//! The resources inherited by the process of a worker: an id, a channel, and the variables with both.
+//! The inheritance of a worker's process: the id, the channel, and the environment variables with both.
 
 use std::ffi::OsStr;
 use std::io;
@@ -22,7 +22,7 @@ pub(crate) struct InheritedWorker {
     pub(crate) channel: UnixStream,
 }
 
-/// Takes the inherited id and channel; `None` unless the process is a worker. Call once.
+/// Takes the inherited id and channel. `None`: the process is no worker. Call once.
 pub(crate) fn inherit() -> Result<Option<InheritedWorker>, RoleError> {
     let Some(variables) = variables() else { return Ok(None) };
     let id = parse_id(&variables.id)?;

@@ -1,5 +1,5 @@
-//! Listening sockets, TCP and Unix. An accepted connection is not registered with the reactor: the machine sends the
-//! connection to a worker or delivers the connection to the application.
+//! Listening sockets, TCP and Unix. An accepted connection is not registered with the reactor, because the
+//! machine may send the connection to a worker.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ use super::descriptor_limit::Reserve;
 #[cfg(target_os = "linux")]
 use super::exclusive::{SharedSocket, Waiter};
 
-/// A connection, and the address of its client unless the socket is a Unix socket.
+/// A connection, and the address of the client. A client of a Unix socket has no address.
 pub(super) type AcceptedSocket = (OwnedFd, Option<IpAddr>);
 
 /// A listening socket, paused at first.
@@ -25,7 +25,7 @@ pub(super) type AcceptedSocket = (OwnedFd, Option<IpAddr>);
 pub(super) struct Listening {
     socket: Source,
     paused: bool,
-    /// The descriptors that no connection may use. `None`: a connection may use the last descriptor.
+    /// The descriptors closed to connections. `None`: connections may use every descriptor.
     reserve: Option<Reserve>,
 }
 
@@ -61,7 +61,7 @@ impl Listening {
         Listening { socket: Source::Shared(SharedSocket::new(socket, waiter)), paused: true, reserve: None }
     }
 
-    /// Leaves the last descriptors of the process to other uses.
+    /// Reserves the last descriptors of the process for other uses.
     pub(super) fn with_reserve(self) -> Self {
         Listening { reserve: Some(Reserve::new()), ..self }
     }
@@ -113,7 +113,7 @@ impl Listening {
             Source::Shared(socket) => loop {
                 ready!(socket.poll_ready(cx))?;
                 let accepted = try_accept(socket.socket(), reserve);
-                // Another process has accepted the connection.
+                // No connection: another process has accepted.
                 let is_missed =
                     accepted.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
                 socket.tried(!is_missed);
@@ -170,7 +170,7 @@ mod tests {
     use std::time::Duration;
 
     thread_local! {
-        /// The calls of `accept` in this thread that found no connection.
+        /// The number of `accept` calls without a connection in this thread.
         static FAILED: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -181,7 +181,7 @@ mod tests {
         }
     }
 
-    /// The bound of failed calls in one thread.
+    /// The most failed calls in a thread.
     const MOST_FAILED: usize = 100_000;
     const WORKERS: usize = 8;
     const CONNECTIONS: usize = 400;
@@ -216,7 +216,8 @@ mod tests {
         (counts.iter().map(Cell::get).collect(), FAILED.get())
     }
 
-    /// An epoll instance stands for a process. The workers take turns, because each registers the socket again.
+    /// An epoll instance stands for a process. Each worker registers the socket again, so the workers take
+    /// turns.
     #[tokio::test]
     async fn shared_connection_wakes_one_worker() {
         let (counts, failed) = accepted(|socket| {
@@ -229,7 +230,7 @@ mod tests {
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     }
 
-    /// A paused socket waits for no connection: another process is woken instead.
+    /// A paused socket does not wait for connections, so another process is woken.
     #[test]
     fn paused_socket_leaves_no_waker() {
         struct Nothing;

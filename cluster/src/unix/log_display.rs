@@ -1,5 +1,5 @@
-//! Calls and events in the log, in full or without secrets: the bodies of messages and the values of variables may be
-//! secrets.
+//! The texts of calls and events in the log: in full, or without possible secrets, as in the bodies of
+//! messages and the values of variables.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ impl fmt::Display for Redacted<'_, OsEvent> {
     }
 }
 
-/// An address as asked for. Every text is from the worker.
+/// A requested address, with escaped texts: the texts are from the worker.
 pub(super) struct Asked<'a>(pub(super) &'a BindAddress);
 
 impl fmt::Display for Asked<'_> {
@@ -81,7 +81,7 @@ impl fmt::Display for Asked<'_> {
     }
 }
 
-/// A call or an event in full, the bytes of a channel as text.
+/// A call or an event in full, with the bytes of a channel as text.
 pub(super) struct LogDisplay<'a, T>(pub(super) &'a T);
 
 impl fmt::Display for LogDisplay<'_, Call> {

@@ -1,10 +1,10 @@
 //! The signal that a worker gets when its primary dies: `PR_SET_PDEATHSIG`, on Linux only.
 //!
-//! The kernel sends the signal when the *thread* exits that has forked the worker. The threads of a program end before the
-//! process: tokio ends a thread of its blocking pool after ten idle seconds, and all of its threads at the end of a
-//! runtime. Therefore a thread that ends only with the process forks every worker with such a signal: the main thread, if
-//! the supervisor runs there, or a thread of this file. The thread that calls `execve` becomes the main thread and keeps
-//! the workers; every other thread ends.
+//! The kernel sends the signal when the *thread* that has forked the worker exits. A thread may exit before
+//! the process: tokio ends a thread of the blocking pool after ten idle seconds, and all threads at the end
+//! of a runtime. Therefore a thread that ends only with the process forks these workers: the main thread if
+//! the supervisor runs there, otherwise a thread of this module. `execve` makes the calling thread the main
+//! thread, with the same workers, and ends all others.
 
 use std::io;
 use std::process::Command;
@@ -21,7 +21,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The thread that forks. A failure to start the thread is reported to each caller.
 static FORKING: Mutex<Option<Sender<Job>>> = Mutex::new(None);
 
-/// Starts a program from the thread that ends only with this process.
+/// Starts a program from a thread that ends only with this process.
 pub(super) fn spawn(program: Command) -> io::Result<Child> {
     if is_main_thread() {
         return tokio::process::Command::from(program).spawn();
@@ -30,7 +30,7 @@ pub(super) fn spawn(program: Command) -> io::Result<Child> {
     let (answer, child) = mpsc::channel();
     let job: Job = Box::new(move || {
         let _context = runtime.enter();
-        // The caller waits for the answer.
+        // The receiver exists, because the caller waits for the answer.
         let _ = answer.send(tokio::process::Command::from(program).spawn());
     });
     {
@@ -44,7 +44,7 @@ pub(super) fn spawn(program: Command) -> io::Result<Child> {
     child.recv().map_err(io::Error::other)?
 }
 
-/// The main thread ends only with the process, too.
+/// Whether the caller is the main thread: the main thread ends only with the process, too.
 #[cfg(target_os = "linux")]
 fn is_main_thread() -> bool {
     nix::unistd::gettid() == nix::unistd::getpid()
@@ -55,7 +55,7 @@ fn is_main_thread() -> bool {
     false
 }
 
-/// Whether the thread has forked workers.
+/// Whether a thread of this module has forked workers.
 pub(super) fn has_thread() -> bool {
     FORKING.lock().is_ok_and(|forking| forking.is_some())
 }
@@ -70,15 +70,15 @@ fn start_thread() -> io::Result<Sender<Job>> {
     Ok(jobs)
 }
 
-/// The signal, checked before the `fork`.
+/// The signal as a type of nix, checked before the `fork`.
 #[cfg(target_os = "linux")]
 pub(super) fn check(signal: Signal) -> io::Result<nix::sys::signal::Signal> {
     Ok(nix::sys::signal::Signal::try_from(signal.0)?)
 }
 
-/// Asks for the signal in a new process, after the change of the user, which would revoke the request. Fails if the
-/// primary, with this process id, has died since the `fork`: the kernel would send no signal. Safe between `fork` and
-/// `exec`.
+/// Requests the signal in a new process, after the change of the user, because the change would revoke the
+/// request. Fails if the primary, with the process id `primary`, has died since the `fork`: the kernel would
+/// send no signal. Safe between `fork` and `exec`.
 #[cfg(target_os = "linux")]
 pub(super) fn ask(signal: nix::sys::signal::Signal, primary: u32) -> io::Result<()> {
     nix::sys::prctl::set_pdeathsig(signal)?;
@@ -86,7 +86,7 @@ pub(super) fn ask(signal: nix::sys::signal::Signal, primary: u32) -> io::Result<
     if is_alive { Ok(()) } else { Err(nix::errno::Errno::ESRCH.into()) }
 }
 
-/// No such call: the start fails with ENOSYS.
+/// Other systems lack the call: the start fails with ENOSYS.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn check(_: Signal) -> io::Result<nix::sys::signal::Signal> {
     Err(nix::errno::Errno::ENOSYS.into())

@@ -1,4 +1,5 @@
-//! Unix sockets by path: bound at a path of any length, with the requested mode, and removed by the process of the bind.
+//! Unix sockets at paths: bound at a path of any length and with the requested mode, and removed by the
+//! process of the bind.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -10,12 +11,12 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The mode bits for every user to read or write.
+/// The mode bits for reads of every user.
 const READABLE: u32 = 0o444;
 const WRITABLE: u32 = 0o222;
 
-/// A path bound by this process. A drop removes the path, unless the file there was replaced. The removal precedes the close
-/// of the socket, as in Node: no client finds a path without a listener.
+/// A path bound by this process. The drop removes the file at the path, unless the file was replaced. As in
+/// Node, the file is removed before the socket is closed: no client finds a path without a listener.
 #[derive(Debug)]
 pub(super) struct BoundPath {
     path: PathBuf,
@@ -30,7 +31,7 @@ impl BoundPath {
     }
 }
 
-/// A bound path as plain data: a drop removes nothing.
+/// A bound path as plain data: the drop removes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PathState {
     path: PathBuf,
@@ -50,7 +51,7 @@ impl BoundPath {
 impl Drop for BoundPath {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            // Another process may have removed the path since.
+            // An error: another process has removed the file.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -61,8 +62,8 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// A new bound Unix stream socket. A missing directory is EACCES, as in Node. A name that begins with a NUL is abstract:
-/// without a file, a removal and a mode have no meaning.
+/// A new Unix stream socket, bound at a path. A missing directory is EACCES, as in Node. A name that begins
+/// with a NUL is abstract: there is no file, no mode, and nothing to remove.
 pub(super) fn bind(
     path: &str,
     readable_all: bool,
@@ -74,7 +75,7 @@ pub(super) fn bind(
         bind_abstract(&socket, path)?;
         return Ok((socket.into(), None));
     }
-    // The kernel would cut the path at the NUL.
+    // Rejected, because the kernel would cut the path at the NUL.
     if path.contains('\0') {
         return Err(Errno::EINVAL.into());
     }
@@ -104,7 +105,8 @@ fn missing_directory(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(Errno::ENOENT as i32) { Errno::EACCES.into() } else { error }
 }
 
-/// An address holds about a hundred bytes. A longer path is bound through a descriptor of the directory.
+/// Binds at a path of any length. An address holds about a hundred bytes; a longer path is bound through a
+/// descriptor of the directory.
 fn bind_to(socket: &Socket, path: &Path) -> io::Result<()> {
     match SockAddr::unix(path) {
         Ok(address) => socket.bind(&address),
@@ -124,7 +126,7 @@ fn bind_in(socket: &Socket, path: &Path) -> io::Result<()> {
     socket.bind(&SockAddr::unix(by_number).map_err(|_| Errno::ENAMETOOLONG)?)
 }
 
-/// A path relative to the working directory, as in Node on every system.
+/// Binds at a path relative to the working directory, as Node does on every system.
 #[cfg(not(target_os = "linux"))]
 fn bind_in(socket: &Socket, path: &Path) -> io::Result<()> {
     let here = std::env::current_dir()?;
@@ -219,7 +221,7 @@ mod tests {
         let path = deep.join("s");
         let (socket, bound) = path_bound(path.to_str().expect("text"), true, true).expect("bound");
         rustix::net::listen(&socket, 1).expect("listens");
-        // The same socket under a short name.
+        // The same socket, under a short name.
         let short = directory.path().join("s");
         fs::rename(&path, &short).expect("renamed");
         UnixStream::connect(&short).expect("a client");

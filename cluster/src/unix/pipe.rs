@@ -1,4 +1,4 @@
-//! The primary's ends of a worker's pipes. Output is kept until the program takes a pipe, up to a bound.
+//! The primary's ends of a worker's pipes. Until the program takes a pipe, the output is kept, up to a bound.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -12,17 +12,17 @@ use tokio::net::UnixStream;
 
 use super::adoption::adopt;
 
-/// The bytes read from a pipe in a turn.
+/// The most bytes read from a pipe in a turn.
 const TURN: usize = 65_536;
 
 /// The primary's end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of `worker.process.stdio`.
 ///
-/// The pipe is a Unix socket: both sides read and write. Reads begin with the kept output.
+/// The pipe is a Unix socket, so both sides can read and write. Reads return the kept output first.
 #[derive(Debug)]
 pub struct Pipe {
     stream: UnixStream,
     kept: Vec<u8>,
-    /// The bytes of `kept` already read by the program.
+    /// The number of bytes of `kept` already read by the program.
     given: usize,
     has_ended: bool,
 }
@@ -62,7 +62,7 @@ impl Pipe {
         let mut left = TURN;
         while !self.has_ended && self.kept.len() < bound {
             if left == 0 {
-                // Other events have the next turn.
+                // The rest is read in another turn, after other events.
                 cx.waker().wake_by_ref();
                 return;
             }
@@ -77,7 +77,7 @@ impl Pipe {
                 Ok(0) => self.has_ended = true,
                 Ok(count) => left -= count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // The program's next read returns the error.
+                // The next read of the program returns the error.
                 Err(_) => self.has_ended = true,
             }
         }
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// The far end reads all written bytes and the end, though the pipe still exists.
+    /// The far end reads all written bytes and then the end, although the pipe still exists.
     #[tokio::test]
     async fn shutdown_ends_what_is_written() {
         let (ours, theirs) = net::UnixStream::pair().expect("a pair");

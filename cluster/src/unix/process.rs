@@ -1,5 +1,5 @@
-//! A child process: signals, and the exit, by pidfd where the kernel has pidfds and by SIGCHLD elsewhere. Waits for this
-//! child alone: other children belong to the program.
+//! A child process: signals, and the exit, reported by a pidfd or, where the kernel has no pidfds, by
+//! SIGCHLD. Only this child is awaited, because other children belong to the program.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -16,28 +16,29 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::adopted_child::AdoptedChild;
 use super::group::{Receivers, RemainingGroup};
 
-/// The time for which a process may run after the close of the channel: more than the five seconds of a Rust worker
-/// after the loss of the primary.
+/// The time for which a process may run after the close of the channel. Longer than the five seconds of a
+/// Rust worker after the loss of the primary.
 const GRACE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum ChildSource {
     Spawned(Child),
-    /// Started by an earlier program of this process.
+    /// A child started by an earlier program of the process.
     Adopted(AdoptedChild),
 }
 
-/// A child process before the report of the exit.
+/// A child process, until the report of the exit.
 #[derive(Debug)]
 pub(super) struct Process {
     child: ChildSource,
-    /// The process id, also after the child was reaped.
+    /// The process id, kept after the child was reaped.
     number: Option<Pid>,
     receivers: Receivers,
     ended: Option<ExitStatus>,
-    /// The bytes unread when the exit was found, less the bytes read since.
+    /// When the exit is found, the number of unread bytes in the channel; reads reduce the number.
     pub(super) left_unread: Option<usize>,
-    /// The time of [`OsEvent::Lingers`](cluster_core::OsEvent::Lingers), after the channel has closed.
+    /// The time at which [`OsEvent::Lingers`](cluster_core::OsEvent::Lingers) follows. Set when the channel
+    /// has closed.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -64,7 +65,7 @@ impl Process {
         }
     }
 
-    /// Watches a child of an earlier program of this process.
+    /// Watches a child started by an earlier program of the process.
     pub(super) fn restore(state: &ProcessState) -> io::Result<Self> {
         let ProcessState { number, receivers, ended, left_unread, deadline } = *state;
         Ok(Process {
@@ -77,7 +78,8 @@ impl Process {
         })
     }
 
-    /// Watches a child. A drop before the exit leaves the child running; the runtime reaps the child.
+    /// Watches a child. If the value is dropped before the exit, the child continues, and the runtime reaps
+    /// the child.
     pub(super) fn new(child: Child, receivers: Receivers) -> Self {
         let number = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let child = ChildSource::Spawned(child);
@@ -92,7 +94,7 @@ impl Process {
         }
     }
 
-    /// The exit status; later calls return the same.
+    /// The exit status. Later calls return the same status.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<ExitStatus> {
         if self.ended.is_none()
             && let Poll::Ready(status) = match &mut self.child {
@@ -100,18 +102,18 @@ impl Process {
                 ChildSource::Adopted(child) => child.poll_wait(cx),
             }
         {
-            // ECHILD is the only failure: another part of this process has reaped the child.
+            // The only failure is ECHILD: another part of this process has reaped the child.
             self.ended = Some(status.map_or(ExitStatus::ReapedElsewhere, translate));
         }
         self.ended.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Starts the deadline: the channel has closed, on either side.
+    /// Starts the deadline: the primary or the worker has closed the channel.
     pub(super) fn expect_end(&mut self) {
         self.deadline = Some(Box::pin(sleep(GRACE)));
     }
 
-    /// Ready once if the process still runs after the deadline.
+    /// Ready once, if the process still runs after the deadline.
     pub(super) fn poll_lingers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         ready!(deadline.as_mut().poll(cx));
@@ -119,7 +121,7 @@ impl Process {
         Poll::Ready(())
     }
 
-    /// Sends a signal. An exited process is no failure.
+    /// Sends a signal. If the process has exited, the call succeeds.
     pub(super) fn kill(&self, signal: Signal) -> Result<(), Errno> {
         match self.number.filter(|pid| self.pid().is_some() && is_child(*pid)) {
             Some(pid) => self.receivers.signal(pid, signal),
@@ -127,15 +129,15 @@ impl Process {
         }
     }
 
-    /// The group of a child that was reaped, if the child led a group.
+    /// The process group of a reaped child, if the child was the leader.
     pub(super) fn remaining_group(&self) -> Option<RemainingGroup> {
         let leads = self.receivers == Receivers::Group && self.pid().is_none();
         self.number.filter(|_| leads).map(RemainingGroup)
     }
 }
 
-/// Whether the process id still belongs to a child. After another part of this process has reaped the child, the id may
-/// belong to another process.
+/// Whether the process id still belongs to a child. If another part of this process has reaped the child, the
+/// id may belong to a stranger.
 #[cfg(not(target_vendor = "apple"))]
 fn is_child(pid: Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -143,7 +145,7 @@ fn is_child(pid: Pid) -> bool {
     waitid(Id::Pid(pid), flags).is_ok()
 }
 
-/// nix lacks `waitid` on Apple systems.
+/// Apple systems: nix lacks `waitid`.
 #[cfg(target_vendor = "apple")]
 fn is_child(_: Pid) -> bool {
     true
@@ -163,8 +165,8 @@ mod tests {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     use std::process::Command;
 
-    /// The id belongs to a child until the child is reaped, and the check does not reap. Other processes are no
-    /// children.
+    /// The id belongs to the child until the child is reaped, and the check does not reap the child. Other
+    /// processes are no children.
     #[test]
     fn child_is_known_until_reaped() {
         let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");

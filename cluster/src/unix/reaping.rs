@@ -1,5 +1,6 @@
-//! Orphans: the kernel makes them children of this process if the process has the id 1, or is a subreaper. An orphan that has
-//! exited is reaped, without taking the status of a worker or of another child of the program.
+//! Orphans: descendants without their former parents. The kernel makes orphans children of a process with the
+//! id 1, and of a subreaper. Exited orphans are reaped. The status of a worker, or of another child of the
+//! program, is never taken.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,12 +17,12 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::Unix;
 
-/// The time for which an exited child remains for a part of the program that waits for the child. The kernel does not
-/// mark orphans.
+/// How long an exited child remains, because a part of the program may wait for the child. The kernel does
+/// not distinguish orphans from other children.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Unix {
-    /// Reaps orphans while events are polled.
+    /// Reaps orphans from now on, while events are polled.
     pub(crate) fn reap_orphans(&mut self) -> io::Result<()> {
         self.reaper = Some(OrphanReaper::new()?);
         Ok(())
@@ -38,27 +39,28 @@ impl Unix {
     }
 }
 
-/// The exited children that no part of the program has reaped.
+/// Finds exited children not reaped by any part of the program.
 #[derive(Debug)]
 pub(super) struct OrphanReaper {
     exits: Signal,
-    /// The time at which the exit was found.
+    /// Exited children, each with the time of the discovery.
     found: BTreeMap<Pid, Instant>,
     next_look: Option<Pin<Box<Sleep>>>,
 }
 
 impl OrphanReaper {
-    /// Fails without SIGCHLD, and where the kernel does not list the children of a process (no `/proc`).
+    /// Fails where SIGCHLD cannot be received, or where the kernel does not list the children of a process
+    /// (no `/proc`).
     pub(super) fn new() -> io::Result<Self> {
         children()?;
         let mut reaper =
             OrphanReaper { exits: signal(SignalKind::child())?, found: BTreeMap::new(), next_look: None };
-        // The first scan finds orphans that exited before.
+        // The first scan finds earlier exits.
         reaper.next_look = Some(Box::pin(sleep(Duration::ZERO)));
         Ok(reaper)
     }
 
-    /// Reaps orphans after each exit of a child. The workers are reaped elsewhere.
+    /// Reaps orphans after each exit of a child. Workers are reaped elsewhere.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, is_worker: impl Fn(Pid) -> bool) {
         loop {
             let has_exits = self.exits.poll_recv(cx) == Poll::Ready(Some(()));
@@ -84,12 +86,12 @@ impl OrphanReaper {
     }
 }
 
-/// The children of each thread of this process.
+/// The children of all threads of this process.
 fn children() -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
     for thread in fs::read_dir("/proc/self/task")? {
         let listed = match fs::read_to_string(thread?.path().join("children")) {
-            // The thread has ended.
+            // ESRCH: the thread has ended.
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => continue,
             listed => listed?,
         };
@@ -98,7 +100,7 @@ fn children() -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
-/// Whether a child has exited and was not reaped; the question does not reap the child.
+/// Whether a child has exited and was not reaped. The check does not reap the child.
 fn has_exited(child: Pid) -> bool {
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     waitid(Id::Pid(child), flags).is_ok_and(|status| status != WaitStatus::StillAlive)

@@ -1,5 +1,5 @@
-//! The signals that a terminal and a service manager send to a group of processes. A worker ignores these signals, so
-//! that the primary decides. Also SIGCHLD, which a process with workers must not ignore.
+//! The signals sent by a terminal or a service manager to a group of processes. A worker ignores these
+//! signals, because the primary decides. Also SIGCHLD: a process with workers must not ignore SIGCHLD.
 
 use std::mem::MaybeUninit;
 use std::{io, ptr};
@@ -10,19 +10,21 @@ use tracing::warn;
 /// The signals that ctrl-c, a closed terminal and a service manager (systemd: `KillMode=control-group`) send to every process.
 const TERMINAL: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
-/// The signals that stop a process by default, and command a supervisor. The kernel sends them to a whole background group
-/// when one of its processes uses the terminal.
+/// The signals that stop a process by default, and command a supervisor. The kernel sends SIGTTIN or SIGTTOU
+/// to a whole background group when a process of the group uses the terminal.
 const STOPPING: [libc::c_int; 2] = [libc::SIGTTIN, libc::SIGTTOU];
 
-/// The option that makes a Node.js program ignore the signals. Node restores the default action of every signal at the start,
-/// so an inherited action has no effect. The last statement removes the option: programs started by the worker are
-/// unaffected. `%20`: a space would end the option.
+/// The option to make a Node.js program ignore the signals. An inherited action would have no effect, because
+/// Node restores the default action of every signal at the start. The last statement removes the option from
+/// the environment, so programs started by the worker are not affected. `%20` stands for a space: a space
+/// would end the option.
 pub(super) const NODE_OPTION: &str = "--import=data:text/javascript,\
     for(const%20s%20of['SIGHUP','SIGINT','SIGTERM','SIGTTIN','SIGTTOU'])process.on(s,()=>{});\
     const{env}=process,o=env.NODE_OPTIONS||'',i=o.lastIndexOf('%20--import=data:');\
     if(i>0)env.NODE_OPTIONS=o.slice(0,i);else%20if(i===0)delete%20env.NODE_OPTIONS";
 
-/// Ignores the signals in a new process, until the program changes the actions. Safe between `fork` and `exec`.
+/// Ignores the signals in a new process. The program may change the actions later. Safe between `fork` and
+/// `exec`.
 pub(super) fn ignore_in_child() -> io::Result<()> {
     for signal in TERMINAL.into_iter().chain(STOPPING) {
         set(signal, libc::SIG_IGN)?;
@@ -30,12 +32,12 @@ pub(super) fn ignore_in_child() -> io::Result<()> {
     Ok(())
 }
 
-/// Ignores the signals without a handler of the program.
+/// Ignores each signal without a handler of the program.
 ///
-/// The handler is empty, because `exec` inherits an ignored signal, and a program that the worker starts could not be
-/// terminated. The signals that stop a process are ignored all the same: with a handler, a read of the terminal in
-/// the background would send the signal to the group again and again (`tty_check_change` in Linux), instead of
-/// failing with EIO.
+/// SIGHUP, SIGINT and SIGTERM get an empty handler. If ignored instead, the signals would also be ignored in
+/// programs started by the worker, and nothing could terminate these programs. SIGTTIN and SIGTTOU are
+/// ignored nevertheless: with a handler, a read of the terminal in the background would send the signal to
+/// the group again and again (`tty_check_change` in Linux), and would not fail with EIO.
 pub(crate) fn ignore() {
     for signal in STOPPING {
         if handler(signal).is_ok_and(|now| now == libc::SIG_DFL) {
@@ -50,7 +52,7 @@ pub(crate) fn ignore() {
     }
 }
 
-/// Completes [`ignore_in_child`] in a Rust worker.
+/// Completes [`ignore_in_child`] after the `exec`, in a Rust worker.
 pub(super) fn keep_ignoring() {
     if TERMINAL.into_iter().all(|signal| handler(signal).is_ok_and(|now| now == libc::SIG_IGN)) {
         ignore();
@@ -71,13 +73,13 @@ fn handler(signal: libc::c_int) -> io::Result<libc::sighandler_t> {
     Ok(sigaction(signal, None)?.sa_sigaction)
 }
 
-/// Sets an action, if any is given, and returns the former action. nix can read an action only by setting another.
+/// Sets an action, if given, and returns the former action. (nix can read an action only by setting another.)
 /// Safe between `fork` and `exec`.
 fn sigaction(signal: libc::c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut former = MaybeUninit::zeroed();
     #[expect(unsafe_code, reason = "a handler of a signal is a number")]
-    // SAFETY: the call reads `new` and writes `former`, valid when zeroed. Each caller passes SIG_DFL, SIG_IGN, the present
-    // handler or `nothing`; `nothing` may interrupt any code.
+    // SAFETY: the call reads `new` and writes `former`, valid when zeroed. Each caller passes SIG_DFL,
+    // SIG_IGN, the present handler or `nothing`; `nothing` may interrupt any code.
     let (result, former) = unsafe {
         let new = new.map_or(ptr::null(), ptr::from_ref);
         (libc::sigaction(signal, new, former.as_mut_ptr()), former.assume_init())
@@ -85,8 +87,8 @@ fn sigaction(signal: libc::c_int, new: Option<&libc::sigaction>) -> io::Result<l
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(former) }
 }
 
-/// Makes the kernel keep the exit statuses of children. The kernel drops statuses while SIGCHLD is ignored (inherited from
-/// the program that has started the process), or while the handler has `SA_NOCLDWAIT`.
+/// Makes the kernel keep the exit statuses of children. The kernel drops statuses while SIGCHLD is ignored,
+/// perhaps by inheritance, or while the action has `SA_NOCLDWAIT`.
 pub(super) fn keep_statuses() -> io::Result<()> {
     let mut now = sigaction(libc::SIGCHLD, None)?;
     let is_ignored = now.sa_sigaction == libc::SIG_IGN;
@@ -111,10 +113,10 @@ pub(super) mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    /// For tests that start programs or change the handling of exit statuses.
+    /// Locked by tests with started programs or changed actions of SIGCHLD.
     pub(in crate::unix) static CHILDREN: Mutex<()> = Mutex::new(());
 
-    /// Statuses are kept after every former action of the program for SIGCHLD.
+    /// Statuses are kept after every action of the program for SIGCHLD.
     #[test]
     fn statuses_are_kept() {
         let _alone = CHILDREN.lock().expect("no test panicked");
@@ -131,14 +133,14 @@ pub(super) mod tests {
             let status = std::process::Command::new("sh").args(["-c", "exit 3"]).status();
             assert_eq!(status.expect("a status").code(), Some(3));
             let now = sigaction(libc::SIGCHLD, None).expect("a signal");
-            // The other fields of the program's action are unchanged.
+            // The other fields of the program's action do not change.
             assert!(now.sa_sigaction == handler || handler == libc::SIG_IGN);
             assert_eq!(now.sa_flags & libc::SA_NOCLDWAIT, 0);
         }
         sigaction(libc::SIGCHLD, Some(&before)).expect("a signal");
     }
 
-    /// Only a process that ignores all three signals, as `ignore_in_child` leaves it, gets the empty handler.
+    /// The empty handler is set only if all three signals are ignored, as after `ignore_in_child`.
     #[test]
     fn ignored_signals_get_empty_handler() {
         let _alone = CHILDREN.lock().expect("no test panicked");

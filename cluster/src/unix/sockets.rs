@@ -1,5 +1,5 @@
-//! Sockets that are not polled: bound sockets, connections in transit, and listening sockets that a service manager has opened before
-//! this process.
+//! Sockets that are not polled: bound sockets, connections in transit, and listening sockets opened by a
+//! service manager before the start of this process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,15 +25,15 @@ impl Sockets {
         id
     }
 
-    /// Takes a duplicate of a listening socket, by number.
+    /// Adopts a duplicate of a listening socket, given by number.
     pub(super) fn adopt(&mut self, descriptor: u32) -> io::Result<()> {
         let (socket, _) = bind::bind(&BindAddress::Descriptor { fd: descriptor, datagrams: false })?;
         self.adopted.push(socket);
         Ok(())
     }
 
-    /// A duplicate of the adopted socket at the address, or a new socket. The path of an adopted socket is not removed: the service
-    /// manager has bound it.
+    /// A duplicate of the adopted socket at the address, or a new socket. The path of an adopted socket is
+    /// not removed, because the service manager has bound the path.
     pub(super) fn bind(&self, address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPath>)> {
         match self.adopted.iter().find(|adopted| is_bound_at(adopted, address)) {
             Some(adopted) => Ok((adopted.try_clone()?, None)),
@@ -60,7 +60,7 @@ mod tests {
         sockets
     }
 
-    /// While a socket listens at the address, a new socket is EADDRINUSE.
+    /// While a socket listens at the address, binding another socket fails with EADDRINUSE.
     #[test]
     fn adopted_socket_serves_its_address() {
         let own = TcpListener::bind("127.0.0.1:0").expect("a listener");
@@ -76,7 +76,7 @@ mod tests {
         }
     }
 
-    /// No host means every address, of IPv6 and IPv4.
+    /// Without a host, an address means every address of IPv6 and IPv4.
     #[test]
     fn adopted_wildcard_serves_any_host() {
         let own = TcpListener::bind("0.0.0.0:0").expect("a listener");

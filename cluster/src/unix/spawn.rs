@@ -1,5 +1,5 @@
-//! The start of a worker: a socket pair, with the far end among the first descriptors of the new program, and the variables
-//! with the number of the channel. The names of the variables are defined here.
+//! The start of a worker: the channel is a socket pair, and the far end becomes a low descriptor of the new
+//! program, and an environment variable has the number. The names of the variables are defined here.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,7 +23,7 @@ pub(crate) const CHANNEL: &str = "NODE_CHANNEL_FD";
 /// The variable with the serialization of messages.
 pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 
-/// The variable of a program that takes over from another program of the process.
+/// The variable of a hand-over from another program of the same process.
 pub(super) const HANDED_OVER: &str = "CLUSTER_HANDED_OVER";
 
 /// The variable with further options of Node.js.
@@ -36,10 +36,10 @@ pub(super) struct Started {
     pub(super) pipes: Pipes,
 }
 
-/// Starts a program with a channel. A failure leaves nothing open.
+/// Starts a program with a channel. After a failure nothing is left open.
 pub(super) fn spawn(command: &SpawnOptions, env: Vec<(OsBytes, OsBytes)>) -> io::Result<Started> {
     let (ours, theirs) = UnixStream::pair()?;
-    // The primary's end first: nothing may fail after the process has started.
+    // The primary's end first, because nothing may fail after the process has started.
     let channel = Channel::new(ours)?;
     let layout = Layout::new(command, theirs.into())?;
     let mut program = program(command)?;
@@ -75,7 +75,7 @@ fn describe(
     }
 }
 
-/// The options of Node.js for a worker, with the option that ignores the signals.
+/// The options of Node.js for a worker, including the option to ignore the signals.
 fn ignoring_signals(variables: &[(OsBytes, OsBytes)]) -> OsString {
     let own =
         variables.iter().rfind(|(name, _)| *name == NODE_OPTIONS).map(|(_, options)| OsString::from(options));
@@ -85,7 +85,7 @@ fn ignoring_signals(variables: &[(OsBytes, OsBytes)]) -> OsString {
     options
 }
 
-/// The name of a serialization in the variable.
+/// The name of a serialization, as in the variable.
 pub(crate) fn written(serialization: Serialization) -> &'static str {
     match serialization {
         Serialization::Json => "json",
@@ -93,7 +93,8 @@ pub(crate) fn written(serialization: Serialization) -> &'static str {
     }
 }
 
-/// The executable and the arguments. Without an executable: this program and the same arguments.
+/// The program and the arguments. Without an executable in the options: this program, with the same
+/// arguments.
 fn program(command: &SpawnOptions) -> io::Result<process::Command> {
     let (executable, own): (OsString, Vec<OsString>) = match command.exec.as_ref() {
         Some(executable) => (executable.into(), Vec::new()),
@@ -107,8 +108,9 @@ fn program(command: &SpawnOptions) -> io::Result<process::Command> {
     Ok(program)
 }
 
-/// Reserves the free numbers below `count` for the descriptors of the worker. The new process reports a failed `exec` through
-/// another descriptor, and no descriptor of the worker may replace that report.
+/// Opens descriptors at the free numbers below `count`, the numbers of the worker's descriptors. Otherwise
+/// the pipe for the report of a failed `exec` could get such a number, and a descriptor of the worker would
+/// replace the pipe.
 fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     let mut reserved = Vec::new();
     loop {
@@ -120,7 +122,8 @@ fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     }
 }
 
-/// Whether the directory made the start fail: the error number alone could also mean the program.
+/// Whether the directory is the reason of a failed start. The error number alone could also be about the
+/// program.
 pub(super) fn is_directory_at_fault(command: &SpawnOptions, error: &io::Error) -> bool {
     let Some(directory) = command.cwd.as_ref() else { return false };
     let entered = rustix::fs::access(Path::new(directory).join("."), rustix::fs::Access::EXEC_OK);

@@ -1,4 +1,4 @@
-//! The first descriptors of a worker: pipes, and descriptors of the primary.
+//! The first descriptors of a worker: pipes, descriptors of the primary, and the channel.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,10 +15,10 @@ use super::pipe::Pipe;
 /// The primary's ends of a worker's pipes, by the descriptor numbers in the worker.
 pub(crate) type Pipes = BTreeMap<u32, Pipe>;
 
-/// The descriptors for a worker before the start.
+/// The descriptors for a worker, before the start.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    /// The worker's ends, by number. A missing standard descriptor is inherited.
+    /// The worker's ends, by number. A standard descriptor without an entry is inherited.
     theirs: BTreeMap<u32, OwnedFd>,
     pub(super) pipes: Pipes,
     /// The number of the channel in the worker.
@@ -26,7 +26,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Opens the descriptors of a command. A failure leaves nothing open.
+    /// Opens the descriptors for a command. After a failure nothing is left open.
     pub(super) fn new(command: &SpawnOptions, channel: OwnedFd) -> io::Result<Self> {
         let mut layout = Layout::default();
         let mut channel = Some(channel);
@@ -80,7 +80,8 @@ impl Layout {
     }
 }
 
-/// The descriptors in order, at least the three standard descriptors. As in Node, a descriptor without an option is ignored.
+/// The options of the descriptors in order, at least for the three standard descriptors. As in Node, a
+/// descriptor without an option is ignored.
 fn descriptors(command: &SpawnOptions) -> Vec<Stdio> {
     let mut descriptors = command.stdio.as_deref().unwrap_or_default().to_vec();
     if descriptors.is_empty() {

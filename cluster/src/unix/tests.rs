@@ -30,7 +30,7 @@ fn loopback() -> BindAddress {
     BindAddress::Tcp { host, port: 0, ipv6_only: false, reuse_port: false }
 }
 
-/// Binds, and listens if there is a backlog.
+/// Binds a socket, and listens if a backlog is given.
 fn bind(unix: &mut Unix, address: BindAddress, backlog: Option<u32>) -> (SocketId, LocalAddress) {
     match unix.perform(Call::Bind { handle: HandleId(1), address, backlog }) {
         Some(OsEvent::Bound { socket, address, .. }) => (socket, address),
@@ -87,7 +87,7 @@ async fn descriptors_are_private_and_non_blocking() {
     assert_eq!(client, Some(std::net::Ipv4Addr::LOCALHOST.into()));
 }
 
-/// An end of a channel is non-blocking, even if inherited as blocking.
+/// A channel is close-on-exec and non-blocking, even if inherited as a blocking channel.
 #[tokio::test]
 async fn channel_is_private_and_non_blocking() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -99,7 +99,7 @@ async fn channel_is_private_and_non_blocking() {
     assert!(matches!(next(&mut unix).await, OsEvent::Read { bytes, .. } if bytes == b"x"));
 }
 
-/// A listener accepts nothing before a resume and after a pause.
+/// A listener accepts nothing before a resume, and nothing after a pause.
 #[tokio::test]
 async fn paused_listener_accepts_nothing() {
     let mut unix = Unix::new();
@@ -115,7 +115,7 @@ async fn paused_listener_accepts_nothing() {
     assert!(matches!(next(&mut unix).await, OsEvent::Accepted { .. }));
 }
 
-/// Polls often enough for the reactor to see every ready descriptor.
+/// Polls often enough for the reactor to report every ready descriptor.
 async fn assert_nothing(unix: &mut Unix) {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -126,7 +126,7 @@ async fn assert_nothing(unix: &mut Unix) {
 
 // ---- timers
 
-/// An earlier timer set later does not wait for the present sleep.
+/// A timer set later but due earlier fires first.
 #[tokio::test(start_paused = true)]
 async fn earlier_timer_fires_first() {
     let mut unix = Unix::new();
@@ -211,7 +211,7 @@ async fn closed_listener_leaves_nothing() {
     assert!(unix.take(socket).is_none() && unix.is_idle());
 }
 
-/// The descriptor of a connection cannot listen, and no duplicate remains.
+/// A connection's descriptor cannot listen, and the attempt leaves no duplicate.
 #[tokio::test]
 async fn connected_descriptor_leaves_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
@@ -227,7 +227,7 @@ async fn connected_descriptor_leaves_nothing() {
     assert_eq!(client.read(&mut [0]).expect("the end: no duplicate is left"), 0);
 }
 
-/// `Call::Close` closes a connection unless the program has taken the socket.
+/// `Call::Close` closes a connection, unless the program has taken the socket.
 #[tokio::test]
 async fn close_ends_what_the_machine_has() {
     let mut unix = Unix::new();
@@ -246,7 +246,7 @@ async fn close_ends_what_the_machine_has() {
     }
 }
 
-/// Without a channel and a process there is nothing to wait for.
+/// When the last channel and the last process are closed, nothing is left to wait for.
 #[tokio::test]
 async fn closed_channel_leaves_idle() {
     let (near, far) = UnixStream::pair().expect("a pair");

@@ -1,4 +1,4 @@
-//! Timers by the clock of the runtime, with one sleep for all timers.
+//! Timers on the clock of the runtime. A single sleep serves all timers.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ impl Timers {
         self.due.iter().map(|(due, timer)| (*timer, due.saturating_duration_since(now))).collect()
     }
 
-    /// The time of the next timer.
+    /// The time at which the next timer is due.
     pub(super) fn due(&self) -> Option<std::time::Instant> {
         self.due.first().map(|(due, _)| due.into_std())
     }

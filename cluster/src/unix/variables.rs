@@ -1,5 +1,5 @@
-//! The variables of a worker: read once and removed from the environment before `main`, while no other thread can exist.
-//! `inherit` decodes the values.
+//! The environment variables of a worker. Read once and removed before `main`, while no other thread can
+//! exist. `inherit` decodes the values.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ pub(super) struct Variables {
     pub(super) serialization: Option<OsString>,
 }
 
-/// The variables at the start of this process; `None` unless the process is a worker.
+/// The variables at the start of this process. `None`: the process is no worker.
 pub(super) fn variables() -> Option<&'static Variables> {
     static VARIABLES: OnceLock<Option<Variables>> = OnceLock::new();
     VARIABLES.get_or_init(take).as_ref()
@@ -24,12 +24,12 @@ pub(super) fn variables() -> Option<&'static Variables> {
 
 /// Runs before `main`, as Node reads the variables before the first line of a program.
 ///
-/// A program may call `role` late: under `#[tokio::main]` the threads of the runtime exist by then, and a change of the
-/// environment is unsound. With the variables in place, every program of Node.js or of this library would take itself for a
-/// worker when started by the worker, and exit. `clear_cluster_env` cleans the environment of a program, but not of programs
-/// started by a library. Hence the variables are removed where the process has a single thread by construction. The loader of
-/// a program, static or not, glibc or musl, runs the functions of the section; `used` prevents the removal of the section by
-/// the linker.
+/// A program may call `role` late. Under `#[tokio::main]` the threads of the runtime exist by then, and
+/// changing the environment is unsound. If the variables remained, a program of Node.js or of this library,
+/// started by the worker, would take itself for a worker, and exit. `clear_cluster_env` cleans the
+/// environment of a program, but not of programs started by a library. Hence the variables are removed where
+/// the process has a single thread by construction. Every loader runs the functions in the section: static or
+/// not, glibc or musl. `used` keeps the linker from removing the section.
 #[used]
 #[expect(unsafe_code, reason = "nothing but a section of the executable runs before `main`")]
 // SAFETY: the section holds pointers to functions of the C ABI. `before_main` uses only parts of the standard library that
@@ -43,7 +43,7 @@ extern "C" fn before_main() {
     handed_over();
 }
 
-/// The variable of a hand-over. Removed as well: a worker is no program that takes over.
+/// The variable of a hand-over. Removed as well, because a worker does not take over.
 pub(super) fn handed_over() -> Option<&'static OsString> {
     static HANDED_OVER: OnceLock<Option<OsString>> = OnceLock::new();
     HANDED_OVER
@@ -52,7 +52,7 @@ pub(super) fn handed_over() -> Option<&'static OsString> {
 }
 
 fn take() -> Option<Variables> {
-    // As in Node, a process without an id is no worker and keeps the other variables.
+    // As in Node, a process without an id is no worker, and keeps the other variables.
     let id = env::var_os(ID)?;
     let variables =
         Variables { id, channel: env::var_os(CHANNEL), serialization: env::var_os(SERIALIZATION) };
@@ -61,7 +61,8 @@ fn take() -> Option<Variables> {
 }
 
 fn remove(variables: &[&str]) {
-    // Another function before `main` may have started a thread; so may the program, if the library was loaded late.
+    // Another function before `main` may have started a thread. If the library was loaded late, the program
+    // may have started a thread.
     if is_only_thread() {
         for variable in variables {
             #[expect(unsafe_code, reason = "no safe call changes the environment")]
@@ -78,8 +79,8 @@ fn is_only_thread() -> bool {
         || fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.take(2).count() == 1)
 }
 
-/// Works without /proc: in a process with a single thread `unshare(CLONE_THREAD)` succeeds and changes nothing. `false` also
-/// where a sandbox forbids the call.
+/// Whether no other thread exists, without /proc: with a single thread `unshare(CLONE_THREAD)` succeeds and
+/// changes nothing. Also `false` where a sandbox forbids the call.
 #[cfg(target_os = "linux")]
 fn is_alone_to_the_kernel() -> bool {
     use nix::sched::{CloneFlags, unshare};
@@ -97,7 +98,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::{io, process, thread};
 
-    /// A process with two threads is not alone; a new process is alone until `exec`.
+    /// A process with two threads is not alone. A new process is alone until `exec`.
     #[test]
     fn single_thread_is_recognized() {
         let _alone = crate::unix::signals::tests::CHILDREN.lock().expect("no test panicked");

@@ -1,4 +1,4 @@
-//! The listeners and UDP sockets of a worker: name lookup, paths, and the forms of an address.
+//! The listeners and UDP sockets of a worker: the lookup of names, paths, and the forms of an address.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -18,8 +18,8 @@ use crate::unix::bind::name_zone;
 impl Worker {
     /// Listens on a TCP address shared by the workers of the cluster. Node: `server.listen(port, host)`.
     ///
-    /// A name is looked up in this process, and the addresses are tried in turn until a bind succeeds, as by tokio's
-    /// `TcpListener::bind`. Dropping the future closes the listener.
+    /// A name is looked up in this process. The addresses are tried in turn until a bind succeeds, as by
+    /// tokio's `TcpListener::bind`. Dropping the future closes the listener.
     ///
     /// # Errors
     /// [`Resolve`](ListenError::Resolve): the name has no address. [`Bind`](ListenError::Bind): the primary could not bind
@@ -31,12 +31,13 @@ impl Worker {
     /// As [`listen`](Worker::listen), with every option: every form of an address, a descriptor of the primary, a backlog,
     /// an exclusive listener, a limit of connections. Node: `server.listen(options)`.
     ///
-    /// An exclusive listener belongs to this worker alone, and the primary receives no report of the listener: no
-    /// [`Event::Listening`](crate::Event) is emitted, and [`disconnect`](Worker::disconnect) neither closes the
-    /// listener nor waits for connections of the listener.
+    /// An exclusive listener belongs to this worker alone, and is not reported to the primary. No
+    /// [`Event::Listening`](crate::Event) is emitted, and [`disconnect`](Worker::disconnect) neither closes
+    /// the listener nor waits for connections of the listener.
     ///
     /// # Errors
-    /// As [`listen`](Worker::listen). EINVAL: the primary does not have the descriptor, or the descriptor cannot listen.
+    /// As [`listen`](Worker::listen). EINVAL: the primary does not have the descriptor, or the descriptor
+    /// cannot listen.
     pub async fn listen_with(&self, mut options: ListenOptions) -> Result<Listener, ListenError> {
         name_zone(&mut options.address);
         Listener::open(self.inner.clone(), options).await
@@ -44,14 +45,16 @@ impl Worker {
 
     /// Listens on a Unix socket shared by the workers of the cluster. Node: `server.listen(path)`.
     ///
-    /// A relative path begins at this process's working directory. The path may be longer than a kernel's address (108 bytes
-    /// on Linux), the last component may not. A path that begins with a NUL byte is an abstract name of Linux, without a
-    /// file. The process that bound the path removes the file when the last worker has closed the listener.
+    /// A relative path begins at the working directory of this process. The path may be longer than an
+    /// address of the kernel (108 bytes on Linux), but the last component may not. A path that begins with a
+    /// NUL byte is an abstract name of Linux, without a file. The file is removed when the last worker has
+    /// closed the listener, by the process of the bind.
     ///
     /// # Errors
-    /// As [`listen`](Worker::listen). EADDRINUSE: the path exists, perhaps left by a killed process. EACCES: the directory
-    /// does not exist or is not writable; Node has the same error for both. [`Unsuitable`](ListenError::Unsuitable): the path
-    /// is not UTF-8, and a message of Node's protocol cannot carry other bytes.
+    /// As [`listen`](Worker::listen). EADDRINUSE: the path exists, perhaps left by a killed process. EACCES:
+    /// the directory does not exist or is not writable; Node reports the same error for both.
+    /// [`Unsuitable`](ListenError::Unsuitable): the path is not UTF-8, and a message of Node's protocol
+    /// cannot carry other bytes.
     pub async fn listen_path(&self, path: impl AsRef<Path>) -> Result<Listener<UnixStream>, ListenError> {
         let path = path
             .as_ref()
@@ -104,8 +107,8 @@ impl Worker {
         .await
     }
 
-    /// As [`bind_udp`](Worker::bind_udp), with every option except a backlog and a limit of connections: neither has a
-    /// meaning for datagrams. Node: `dgram.createSocket(options)` and `socket.bind(options)`.
+    /// As [`bind_udp`](Worker::bind_udp), with every option except a backlog and a limit of connections:
+    /// neither has a meaning for datagrams. Node: `dgram.createSocket(options)` and `socket.bind(options)`.
     ///
     /// # Errors
     /// As [`listen_with`](Worker::listen_with).
@@ -115,7 +118,7 @@ impl Worker {
     }
 }
 
-/// Opens the first address of a name that can be bound, or returns the error of the last address.
+/// Tries the addresses of a name in turn, and returns the first success or the last error.
 async fn first_of<T, F: Future<Output = Result<T, ListenError>>>(
     name: impl ToSocketAddrs + Debug,
     open: impl Fn(SocketAddr) -> F,

@@ -18,13 +18,15 @@ use crate::event::WorkerEvent;
 type Ended = Result<Message, String>;
 
 impl Worker {
-    /// Serves the tasks of a [`Pool`](crate::Pool) until this worker is disconnected and the last reply is sent; then
-    /// `main` should return. Each task runs as a task of the runtime, which is aborted when the pool cancels the
-    /// task. The text of an error is returned to the caller of [`Pool::run`](crate::Pool::run); a panic is an error
-    /// as well. For a typed error, the task returns `Ok` with a `Result` as the value.
+    /// Serves the tasks of a [`Pool`](crate::Pool) until this worker is disconnected and the last reply is
+    /// sent; then `main` should return. Each task runs as a task of the runtime. If the pool cancels the
+    /// task, the task is aborted. The caller of [`Pool::run`](crate::Pool::run) receives the text of an
+    /// error; a panic counts as an error. For a typed error, the task returns `Ok` with a `Result` as the
+    /// value.
     ///
     /// A task that computes for long without an `await` delays all others of its thread: use
-    /// [`serve_blocking_tasks`](Worker::serve_blocking_tasks). The call takes the events of the worker; messages that belong to no pool are dropped.
+    /// [`serve_blocking_tasks`](Worker::serve_blocking_tasks) for such tasks. The call takes the events of
+    /// the worker, and drops messages without a pool.
     ///
     /// ```no_run
     /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,9 +58,10 @@ impl Worker {
         .await
     }
 
-    /// As [`serve_tasks`](Worker::serve_tasks), for tasks that keep a core busy: each task runs on a separate thread
-    /// outside the runtime, so the worker answers its supervisor meanwhile. The reply of a cancelled task is ignored;
-    /// only [`CancelRunning::Kill`](crate::CancelRunning::Kill) ends its computation.
+    /// As [`serve_tasks`](Worker::serve_tasks), for tasks that keep a core busy. Each task runs on a thread
+    /// outside the runtime, so the worker can answer the supervisor meanwhile. If a task is cancelled, the
+    /// reply is ignored, but the computation continues, unless the setting is
+    /// [`CancelRunning::Kill`](crate::CancelRunning::Kill).
     ///
     /// ```no_run
     /// # use std::convert::Infallible;
@@ -111,7 +114,7 @@ impl Worker {
     }
 }
 
-/// Sends the outcome of a task. Until then the channel is held open.
+/// Sends the outcome of a task, and holds the channel open until then.
 async fn reply(worker: Worker, task: TaskId, work: JoinHandle<Ended>) {
     let _hold = worker.hold();
     let ended = work.await.unwrap_or_else(|error| Err(failure(error)));
@@ -122,7 +125,7 @@ async fn reply(worker: Worker, task: TaskId, work: JoinHandle<Ended>) {
     let sent = worker.send_when_room(message(&reply)).await;
     if let Err(error @ SendError::TooLong { .. }) = sent {
         let error = format!("the result cannot be sent: {error}");
-        // A closed channel takes no reply.
+        // On a closed channel the reply is lost.
         let _ = worker.send_when_room(message(&TaskReply::Failed { task, error })).await;
     }
 }

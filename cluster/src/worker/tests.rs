@@ -57,7 +57,7 @@ async fn shutdown_ends_open_connection() {
     drop(connection);
 }
 
-/// A new worker is connected, and keeps the bounds that the program sets for the exit.
+/// A new worker is connected, and keeps the bounds set by the program for the exit.
 #[tokio::test]
 async fn new_worker_keeps_its_bounds() {
     let (worker, _far) = worker(ExitRule::KeepRunning);
@@ -68,7 +68,7 @@ async fn new_worker_keeps_its_bounds() {
     assert!(worker.contains("4321s") && worker.contains("1234s"), "{worker}");
 }
 
-/// An exclusive datagram socket receives also after the end of the channel.
+/// An exclusive datagram socket still receives after the end of the channel.
 #[tokio::test]
 async fn exclusive_datagrams_never_end() {
     for reuse_port in [false, true] {

@@ -1,4 +1,4 @@
-//! A primary's end of a channel for a hand-over.
+//! The state of a primary's end of a channel, for a hand-over.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};

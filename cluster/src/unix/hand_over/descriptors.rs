@@ -10,7 +10,7 @@ use super::super::adoption::adopt;
 use super::super::child::before_exec;
 use super::super::descriptor;
 
-/// Inherited descriptors until the drop, which follows a failed `execve`.
+/// Descriptors without close-on-exec. The drop, after a failed `execve`, sets close-on-exec again.
 #[derive(Debug)]
 pub(super) struct Inheritable<'a>(&'a [RawFd]);
 
@@ -28,18 +28,19 @@ impl<'a> Inheritable<'a> {
 impl Drop for Inheritable<'_> {
     fn drop(&mut self) {
         for number in self.0 {
-            // EBADF: the number was wrong, and `new` has failed.
+            // EBADF: the number was wrong, and `new` has reported the error.
             let _ = set_flags(*number, libc::FD_CLOEXEC);
         }
     }
 }
 
-/// Lets a child inherit descriptors under their own numbers. The descriptors of this process stay close-on-exec.
+/// Lets a child inherit descriptors under the same numbers. In this process the descriptors stay
+/// close-on-exec.
 pub(super) fn make_inheritable(program: &mut Command, numbers: [RawFd; 2]) {
     before_exec(program, move || numbers.iter().try_for_each(|number| set_flags(*number, 0)));
 }
 
-/// Neither allocates nor locks.
+/// Sets the flags of a descriptor. Neither allocates nor locks.
 fn set_flags(number: RawFd, flags: libc::c_int) -> io::Result<()> {
     #[expect(unsafe_code, reason = "the numbers have owners in several rooms")]
     // SAFETY: F_SETFD touches no memory, and returns EBADF for a closed number.
@@ -47,7 +48,7 @@ fn set_flags(number: RawFd, flags: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Copies of inherited descriptors, until the new program has resumed.
+/// Copies of inherited descriptors, kept until the new program has resumed.
 #[derive(Debug, Default)]
 pub(crate) struct Copies(Vec<(RawFd, OwnedFd)>);
 
@@ -70,7 +71,7 @@ impl Copies {
         Ok(())
     }
 
-    /// Closes the descriptors without an adoption.
+    /// Closes the inherited descriptors not adopted by the program.
     pub(crate) fn close_unadopted(self) {
         for (number, _) in self.0 {
             // EBADF: the program has adopted the descriptor.

@@ -1,5 +1,5 @@
-//! The driver of a primary beside the machine, as plain data with the numbers of descriptors. Each facility has a part of
-//! the data.
+//! The state of a primary's driver (the rest is in the machine), as plain data with the numbers of
+//! descriptors. Each facility contributes a part.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,16 +29,16 @@ pub(crate) struct DriverState {
     listeners: Vec<(SocketId, ListeningState)>,
     processes: Vec<(WorkerId, ProcessState)>,
     groups: Vec<(WorkerId, i32)>,
-    /// The time left.
+    /// Each timer with the time left.
     timers: Vec<(TimerId, Duration)>,
     sockets: Vec<(SocketId, RawFd)>,
     last_socket: u64,
     activated: Vec<RawFd>,
-    /// The worker, and the number in the worker.
+    /// Each pipe with the worker, and with the number in the worker.
     pipes: Vec<(WorkerId, u32, PipeState)>,
     unread_output: usize,
     reaps_orphans: bool,
-    /// The limit on descriptors for workers: soft and hard.
+    /// The limit on descriptors for workers: soft and hard limit.
     worker_limit: Option<(Option<u64>, Option<u64>)>,
 }
 
@@ -84,7 +84,7 @@ impl DriverState {
     }
 }
 
-/// Takes the resources over. After a failure some descriptors are closed, and no path is removed.
+/// Takes the resources over. A failure closes some of the descriptors, but removes no path.
 pub(crate) fn restore(state: DriverState) -> io::Result<Unix> {
     let mut unix = Unix::with_unread_output(state.unread_output);
     for (id, channel) in state.channels {
@@ -118,7 +118,7 @@ pub(crate) fn restore(state: DriverState) -> io::Result<Unix> {
     if let Some((current, maximum)) = state.worker_limit {
         descriptor_limit::keep_former(Rlimit { current, maximum });
     }
-    // Last: a drop removes the paths.
+    // The paths last: the drop of a restored path would remove the file.
     let path = |(socket, path)| (socket, BoundPath::restore(path));
     unix.paths = state.paths.into_iter().map(path).collect();
     Ok(unix)

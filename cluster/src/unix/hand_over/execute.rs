@@ -14,7 +14,7 @@ use super::super::{executable, parent_death};
 use super::descriptors::Inheritable;
 use super::{HeldSignals, Inherited, Part};
 
-/// The file of the running program, also after the file at the path was replaced.
+/// The file of the running program, even after the file at the path was replaced.
 const RUNNING: &str = "/proc/self/exe";
 
 /// An anonymous file with the bytes.
@@ -26,7 +26,7 @@ pub(super) fn memory_file(bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// No system but Linux has a file of the running program to return to.
+/// Only Linux has a file of the running program, needed for the return of a failed upgrade.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn memory_file(_: &[u8]) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::Unsupported.into())
@@ -37,15 +37,15 @@ pub(super) fn memory_file(_: &[u8]) -> io::Result<OwnedFd> {
 pub(crate) struct Execution {
     path: CString,
     line: ProgramLine,
-    /// The state and the file of the old program, and the numbers of all inherited descriptors.
+    /// The state and the old program's file, kept open. `numbers` has all inherited descriptors.
     _state: OwnedFd,
     _former: OwnedFd,
     numbers: Vec<RawFd>,
 }
 
 impl Execution {
-    /// Prepares the program at the path of the running program. The new program reads `state`, and inherits the
-    /// descriptors.
+    /// Prepares to execute the file at the path of the running program. The new program reads `state`, and
+    /// inherits the descriptors.
     pub(crate) fn new(state: &[u8], descriptors: &[RawFd]) -> io::Result<Self> {
         let path = CString::new(executable::path()?.as_os_str().as_bytes())?;
         let state = memory_file(state)?;
@@ -56,13 +56,14 @@ impl Execution {
         Ok(Execution { path, line, _state: state, _former: former, numbers })
     }
 
-    /// Whether no worker would receive its parent-death signal: the signal follows the end of the thread that has forked
-    /// the worker, and `execve` ends every thread except the caller, which becomes the main thread.
+    /// Whether no worker would receive the parent-death signal. The kernel sends the signal at the end of the
+    /// thread that has forked the worker. `execve` ends every thread except the caller, and makes the caller
+    /// the main thread.
     pub(crate) fn keeps_workers() -> bool {
         !parent_death::has_thread()
     }
 
-    /// Executes the program. After a failure everything is as before.
+    /// Executes the program. A failed call changes nothing.
     pub(crate) fn execute(&self, signals: &HeldSignals) -> io::Result<Infallible> {
         let _inheritable = Inheritable::new(&self.numbers)?;
         signals.block()?;
@@ -71,7 +72,7 @@ impl Execution {
     }
 }
 
-/// Executes the old program again, after a failure of the new program. The descriptors are inheritable.
+/// Executes the old program again, because the new program has failed. The descriptors must be inheritable.
 pub(crate) fn execute_former(
     former: RawFd,
     inherited: &Inherited,
@@ -79,9 +80,10 @@ pub(crate) fn execute_former(
 ) -> io::Result<Infallible> {
     let ProgramLine { arguments, variables } = ProgramLine::new(inherited, arguments)?;
     #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-    // SAFETY: the old program has opened the number for the new program, and nothing closes the number before the resumption.
+    // SAFETY: the old program has opened the descriptor for the new program, and nothing closes the
+    // descriptor before the resumption.
     let former = unsafe { BorrowedFd::borrow_raw(former) };
-    // The old program needs the descriptor no longer. `execve` closes the descriptor after the start.
+    // The old program does not need the descriptor. `execve` closes the descriptor after the start.
     rustix::io::fcntl_setfd(former, rustix::io::FdFlags::CLOEXEC)?;
     execute_file(former, &arguments, &variables)
 }
@@ -100,7 +102,7 @@ fn execute_file(_: BorrowedFd<'_>, _: &[CString], _: &[CString]) -> io::Result<I
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The arguments of a program, and the variables of the process with the variable of the hand-over.
+/// The arguments of a program, and the environment of the process with the variable of the hand-over.
 #[derive(Debug)]
 struct ProgramLine {
     arguments: Vec<CString>,

@@ -1,8 +1,9 @@
-//! Signals during a hand-over: a signal after the last poll of the old program and before the new program has handlers
-//! remains pending. `execve` keeps blocked and pending signals, and resets handlers.
+//! Signals during a hand-over. A signal after the last poll of the old program, and before the new program
+//! has handlers, remains pending. `execve` keeps blocked and pending signals, and resets handlers.
 //!
-//! A signal to a process runs the handler in any thread without a block of the signal, so that a block in the calling
-//! thread is not enough. A handler here therefore blocks the signal in the interrupted thread, and sends the signal again.
+//! The kernel delivers a signal to any thread without a block of the signal, so blocking the signals in the
+//! calling thread is not enough. Therefore a handler here blocks the signal in the interrupted thread, and
+//! sends the signal again.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, pthread_sigmask};
 
-/// The signals that a person or a service manager sends. SIGCHLD is not held: the new program polls every child first.
+/// Signals sent by a user or a service manager. SIGCHLD is not held, because the new program first polls
+/// every child.
 const HELD: [Signal; 8] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -24,7 +26,7 @@ const HELD: [Signal; 8] = [
     Signal::SIGUSR2,
 ];
 
-/// Whether signals are held now: a second hold would restore the actions in the wrong order.
+/// Whether signals are held now. A second hold would restore the former actions in the wrong order.
 static IS_HELD: AtomicBool = AtomicBool::new(false);
 
 /// Signals that remain pending until the drop.
@@ -32,7 +34,8 @@ static IS_HELD: AtomicBool = AtomicBool::new(false);
 pub(crate) struct HeldSignals(Vec<(Signal, libc::sigaction)>);
 
 impl HeldSignals {
-    /// Keeps each signal with a handler of the program pending, until the drop. Other signals keep their actions.
+    /// Keeps each signal with a handler of the program pending until the drop. Other signals keep the present
+    /// actions.
     ///
     /// # Errors
     /// EBUSY: the signals are held already.
@@ -54,12 +57,12 @@ impl HeldSignals {
         Ok(held)
     }
 
-    /// Blocks the signals in the calling thread. `execve` keeps the mask of the calling thread alone.
+    /// Blocks the signals in the calling thread. Only the mask of the calling thread survives `execve`.
     pub(super) fn block(&self) -> io::Result<()> {
         Ok(pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&self.set()), None)?)
     }
 
-    /// The numbers, for [`unblock`].
+    /// The numbers of the signals, for [`unblock`].
     pub(crate) fn numbers(&self) -> Vec<i32> {
         self.0.iter().map(|(signal, _)| *signal as i32).collect()
     }
@@ -90,8 +93,9 @@ pub(crate) fn unblock(signals: &[i32]) {
 
 extern "C" fn postpone(signal: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     #[expect(unsafe_code, reason = "a handler has no safe form")]
-    // SAFETY: with SA_SIGINFO the kernel passes the context of the interrupted code, valid during the handler. The calls may
-    // interrupt any code, and `sigaddset` changes the mask of the thread after the return alone.
+    // SAFETY: with SA_SIGINFO the kernel passes the context of the interrupted code, valid during the
+    // handler. The calls may interrupt any code, and `sigaddset` changes only the mask of the thread after
+    // the return.
     unsafe {
         let context: *mut libc::ucontext_t = context.cast();
         libc::sigaddset(&raw mut (*context).uc_sigmask, signal);
@@ -99,7 +103,7 @@ extern "C" fn postpone(signal: libc::c_int, _: *mut libc::siginfo_t, context: *m
     }
 }
 
-/// Sets an action, if any is given, and returns the former action.
+/// Sets an action, if given, and returns the former action.
 fn action(signal: Signal, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut former = MaybeUninit::zeroed();
     #[expect(unsafe_code, reason = "nix can read an action only by setting another")]

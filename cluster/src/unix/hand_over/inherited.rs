@@ -1,4 +1,5 @@
-//! The state and the part of a program after a hand-over, from a variable. `variables` removes the variable before `main`.
+//! The state and the part of a program in a hand-over, both inherited by an environment variable. `variables`
+//! removes the variable before `main`.
 
 use std::fmt;
 use std::fs::File;
@@ -9,20 +10,21 @@ use std::os::unix::fs::FileExt;
 
 use super::super::variables::handed_over;
 
-/// The most characters of a failure in the variable: the kernel refuses to execute a program with a variable above 128 KiB.
+/// The most characters of a failure in the variable: the kernel executes no program with a variable above 128
+/// KiB.
 const LONGEST_FAILURE: usize = 4_096;
 
-/// The bytes of a read.
+/// The number of bytes in a read.
 const CHUNK: usize = 1 << 16;
 
 /// The part of a program in a hand-over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// A child of the running program: reads everything, writes a verdict and exits.
+    /// A child of the running program: reads everything, reports a verdict and exits.
     Trial { verdict: RawFd },
     /// The new program; `former` is the file of the old program.
     New { former: RawFd },
-    /// The old program, executed again after a failure of the new program.
+    /// The old program, executed again because the new program has failed.
     Former { failure: String },
 }
 
@@ -61,10 +63,12 @@ impl Inherited {
         Some(Inherited { state, part })
     }
 
-    /// The bytes of the state. Other processes may share the position in the file, so that no read uses the position.
+    /// The bytes of the state. Each read has an explicit offset, because other processes may share the
+    /// position in the file.
     pub(crate) fn read_state(&self) -> io::Result<Vec<u8>> {
         #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-        // SAFETY: nothing in the process owns the number, and `ManuallyDrop` leaves the number open. A closed number is an error of the read.
+        // SAFETY: nothing in the process owns the number, and `ManuallyDrop` does not close the number. A
+        // closed number is an error of the read.
         let file = ManuallyDrop::new(unsafe { File::from_raw_fd(self.state) });
         let mut bytes = Vec::new();
         loop {
@@ -79,12 +83,12 @@ impl Inherited {
     }
 }
 
-/// The number of a descriptor. The standard descriptors are never handed over.
+/// The number of a descriptor, except the standard descriptors: these are never handed over.
 fn number(text: &str) -> Option<RawFd> {
     text.parse().ok().filter(|number| *number > 2)
 }
 
-/// The values; `None` unless the process was started by a hand-over.
+/// The values of the variable. `None`: the process was not started by a hand-over.
 pub(crate) fn inherited() -> Option<Inherited> {
     Inherited::parse(handed_over()?.to_str()?)
 }

@@ -19,16 +19,16 @@ use super::descriptors::make_inheritable;
 use super::execute::memory_file;
 use super::{Inherited, Part, TrialFailure, Verdict};
 
-/// The bytes read of a verdict, and of the standard error.
+/// The most bytes read of a verdict, and of the standard error.
 const LONGEST: u64 = 1 << 16;
 
-/// The lines of the standard error in a failure.
+/// The number of lines of the standard error in a failure.
 const LINES: usize = 3;
 
 /// The most characters of a line in a failure.
 const LINE: usize = 300;
 
-/// Starts the program at the path of the running program as a child, and returns the version in the verdict.
+/// Starts the program at the path of the running program as a child. Returns the version in the verdict.
 pub(crate) async fn try_program(state: &[u8], limit: Duration) -> Result<String, TrialFailure> {
     let (mut child, verdict) = start(state).map_err(TrialFailure::Start)?;
     let output = tokio::spawn(read(child.stderr.take()));
@@ -74,7 +74,7 @@ fn receiver(reader: PipeReader) -> io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(reader)
 }
 
-/// The bytes up to the end, and at most the longest. A failure ends the text.
+/// The bytes up to the end or the bound. A failed read ends the text.
 async fn read(from: Option<impl AsyncRead + Unpin + Send + 'static>) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(from) = from {

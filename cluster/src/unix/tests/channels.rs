@@ -17,14 +17,15 @@ fn pair() -> (Channel, UnixStream) {
 
 fn interrupt(thread: Pid) {
     #[expect(unsafe_code, reason = "no safe call sends a signal to one thread")]
-    // SAFETY: the call touches no memory; the signal has a handler, and the thread waits for the caller.
+    // SAFETY: the call touches no memory. The signal has a handler, and the thread exists, because the thread
+    // waits for the caller.
     let sent = unsafe {
         nix::libc::syscall(nix::libc::SYS_tgkill, getpid().as_raw(), thread.as_raw(), nix::libc::SIGUSR1)
     };
     assert_eq!(sent, 0);
 }
 
-/// Neither late bytes of the peer nor signals end the wait for the peer's close; only the bound of a second does.
+/// Only the close of the peer, or the bound of a second, ends the wait. Late bytes and signals do not.
 #[tokio::test]
 async fn closed_channel_waits_for_peer() {
     let _handler = signal(SignalKind::user_defined1()).expect("a handler");
@@ -37,7 +38,7 @@ async fn closed_channel_waits_for_peer() {
             for _ in 0..20 {
                 thread::sleep(Duration::from_millis(2));
                 interrupt(waiter);
-                // Fails if the channel waits no longer, as reported by the flag.
+                // Fails when the channel no longer waits; the flag reports the end.
                 let _ = far.write_all(b"late");
             }
             closing.store(true, Ordering::SeqCst);
@@ -61,7 +62,7 @@ async fn paused_channel_keeps_its_bytes() {
     assert!(matches!(next(&mut unix).await, OsEvent::Read { bytes, .. } if bytes == b"later"));
 }
 
-/// Unread bytes are counted, and no check for the end consumes a byte.
+/// Unread bytes are counted, and the check for the end consumes none.
 #[tokio::test]
 async fn unread_bytes_are_counted() {
     const MANY: usize = 100_000;
@@ -85,7 +86,7 @@ async fn unread_bytes_are_counted() {
     assert!(channel.unread() == 0 && channel.is_at_end());
 }
 
-/// After the runtime, timers and channels are waited for until the end of the wait.
+/// Without the runtime, the wait returns events of timers and channels, until the wait ends.
 #[tokio::test]
 async fn wait_returns_events_without_runtime() {
     let channel = ChannelId::PRIMARY;

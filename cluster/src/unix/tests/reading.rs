@@ -6,7 +6,7 @@ use std::thread;
 
 use super::*;
 
-/// Nothing to read is no event; a reset by the peer is the end.
+/// A read without bytes is no event, and a reset by the peer is the end.
 #[tokio::test]
 async fn reset_channel_is_read_as_end() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -19,7 +19,8 @@ async fn reset_channel_is_read_as_end() {
     assert!(matches!(read, Some(ChannelEvent::End)), "{read:?}");
 }
 
-/// Without the runtime a closed peer is the end, and a channel without waiting bytes reports no room.
+/// Without the runtime, a closed peer is reported as the end, and a channel with nothing to write reports no
+/// room.
 #[tokio::test]
 async fn closed_peer_is_no_room() {
     let (near, far) = UnixStream::pair().expect("a pair");
@@ -55,7 +56,7 @@ async fn lingering_worker_waits_for_primary() {
     assert_eq!(primary.join().expect("no panic"), Ok(0));
 }
 
-/// Only a worker has a channel to a primary. The reserve of descriptors is the primary's.
+/// Only a worker has a channel to a primary. Only a primary has a reserve of descriptors.
 #[tokio::test]
 async fn worker_is_not_of_primary() {
     let (near, _far) = UnixStream::pair().expect("a pair");
@@ -63,7 +64,7 @@ async fn worker_is_not_of_primary() {
     assert!(!Unix::with_channel(near).expect("a channel").is_of_primary());
 }
 
-/// A stream socket that neither listens nor is connected is served by number, and not as datagrams.
+/// A stream socket without a listener or a peer can be served by number, but not for datagrams.
 #[tokio::test]
 async fn bound_stream_is_served_by_number() {
     let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
