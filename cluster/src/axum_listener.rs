@@ -1,4 +1,5 @@
-//! A worker's listener as a listener of `axum::serve`, and the address of the client for axum's `ConnectInfo`.
+//! A worker's listener as a listener of `axum::serve`, and the address of the client for axum's
+//! `ConnectInfo`.
 
 use std::net::SocketAddr;
 use std::{future, io};
@@ -12,8 +13,8 @@ use crate::listener::Listener;
 use crate::transport::Transport;
 
 impl<T: Transport> Listener<T> {
-    /// The next connection with a client address, or `None` after the last. A connection reset by the client has no address, and
-    /// is skipped.
+    /// The next connection with a client address, or `None` after the last. A connection reset by the client
+    /// has no address, and is skipped.
     pub(crate) async fn accept_with_client(&mut self) -> Option<(Connection<T>, T::Client)> {
         loop {
             match self.accept().await {
@@ -32,7 +33,8 @@ impl<T: Transport> axum::serve::Listener for Listener<T> {
     type Io = Connection<T>;
     type Addr = T::Client;
 
-    /// The next connection with a client address. A connection reset by the client has no address, and is skipped.
+    /// The next connection with a client address. A connection reset by the client has no address, and is
+    /// skipped.
     ///
     /// The future never completes after the last connection, because a listener of axum cannot end. Pass
     /// [`Worker::disconnecting`](crate::Worker::disconnecting) to `with_graceful_shutdown`, or use

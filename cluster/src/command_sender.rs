@@ -1,5 +1,5 @@
-//! The sending end of a queue of commands, for remotes of a primary and handles of a supervisor: commands with an answer, sends
-//! that wait for room, and requests.
+//! The sending end of a queue of commands, for remotes of a primary and handles of a supervisor: commands
+//! with an answer, sends that wait for room, and requests.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -34,7 +34,8 @@ impl<T> Connection<T> {
         Ok(Connection { stream: stream()?, _lease: lease })
     }
 
-    /// Returns the stream, for example to pass on to another process. From now on a disconnect does not wait for the stream.
+    /// Returns the stream, for example to pass on to another process. From now on a disconnect does not wait
+    /// for the stream.
     pub fn into_inner(self) -> T {
         self.stream
     }

@@ -1,5 +1,6 @@
-//! The machine of a worker and the operating system behind a lock, and the task that drives both. The machine decides; the
-//! driver delivers events to the callers that wait for them. Sending and the end of the process are in submodules.
+//! The machine of a worker and the operating system behind a lock, and the task that drives both. The machine
+//! decides; the driver delivers events to the callers that wait for them. Sending and the end of the process
+//! are in submodules.
 
 use std::future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,8 +57,8 @@ pub(crate) struct Inner {
     inbox: Inbox<WorkerEvent>,
     /// Notified after each event of the operating system: the channel may have room, or may be closed.
     progress: Arc<Notify>,
-    /// The number of tasks that wait for room in the channel. Meanwhile the worker reads everything: two programs that
-    /// both send and do not receive would otherwise wait for each other.
+    /// The number of tasks that wait for room in the channel. Meanwhile the worker reads everything: two
+    /// programs that both send and do not receive would otherwise wait for each other.
     senders: AtomicUsize,
     /// The order of the calls that wait for room.
     turn: tokio::sync::Mutex<()>,
@@ -122,7 +123,8 @@ impl Inner {
     /// Gives the machine a command. The calls of the command are performed before the return; the driver task
     /// delivers the events.
     pub(crate) fn command<T>(&self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
-        // The caller may be a thread outside the runtime; new descriptors are registered with the runtime's reactor.
+        // The caller may be a thread outside the runtime; new descriptors are registered with the runtime's
+        // reactor.
         let _context = self.runtime.enter();
         self.lock().command(act)
     }
@@ -174,7 +176,8 @@ impl Inner {
         driver.command(|machine| machine.withdraw(listener));
     }
 
-    /// The next event, or `None` after the last. Under Node's rule the process exits instead of returning `None`.
+    /// The next event, or `None` after the last. Under Node's rule the process exits instead of returning
+    /// `None`.
     pub(crate) async fn next(&self) -> Option<WorkerEvent> {
         let event = self.inbox.next().await;
         self.exit_after_last(event.as_ref());
@@ -319,7 +322,8 @@ impl Driver {
         }
     }
 
-    /// Reports the received sockets that the program has dropped: their senders stop counting these connections.
+    /// Reports the received sockets that the program has dropped: their senders stop counting these
+    /// connections.
     fn release_dropped(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(socket) = self.releases.poll(cx) {
             self.machine.release(socket);
@@ -341,8 +345,8 @@ impl Driver {
         self.is_disconnected() && !self.machine.exited_after_disconnect()
     }
 
-    /// Enters [`Phase::Disconnecting`] only after the delivery of every acknowledged connection to the pending `accept`: a
-    /// caller that sees the phase may drop the listener at once.
+    /// Enters [`Phase::Disconnecting`] only after the delivery of every acknowledged connection to the
+    /// pending `accept`: a caller that sees the phase may drop the listener at once.
     fn update_phase(&self) {
         let is_delivering = self.machine.is_acknowledging() || self.listeners.has_delivered();
         if self.machine.exited_after_disconnect() && !is_delivering {
@@ -414,8 +418,8 @@ async fn drive(driven: Driven) {
 
 /// Delivers an event, and returns whether the worker's work continues.
 ///
-/// After each event all other tasks run first: on a current-thread runtime a program's immediate reaction to an event
-/// precedes the consequences of the next event, as in Node's listeners.
+/// After each event all other tasks run first: on a current-thread runtime a program's immediate reaction to
+/// an event precedes the consequences of the next event, as in Node's listeners.
 async fn drive_on(inner: &Arc<Inner>) -> bool {
     match inner.next_delivery().await {
         Delivery::Listener => {}

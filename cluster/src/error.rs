@@ -1,4 +1,5 @@
-//! The errors of the crate. An error text names the failed operation and the value; `source` returns the cause.
+//! The errors of the crate. An error text names the failed operation and the value; `source` returns the
+//! cause.
 
 use std::time::Duration;
 use std::{error, fmt, io};

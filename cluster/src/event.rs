@@ -17,8 +17,9 @@ pub enum WorkerEvent {
     },
     /// An operation on the channel failed. Node: `'error'`.
     Error(ChannelError),
-    /// A supervisor will disconnect the worker soon, and sends no further connection. Answer requests on open connections in
-    /// a way that makes the clients connect to another worker (HTTP/1.1: `Connection: close`). Node has no counterpart.
+    /// A supervisor will disconnect the worker soon, and sends no further connection. Answer requests on open
+    /// connections in a way that makes the clients connect to another worker (HTTP/1.1: `Connection: close`).
+    /// Node has no counterpart.
     LameDuck,
     /// The channel is closed; the last event. Node: `'disconnect'`.
     Disconnect,

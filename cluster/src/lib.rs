@@ -1,13 +1,13 @@
-//! The process model of Node.js's `cluster`, for Rust: a *primary* process forks *workers* that share server ports, hands
-//! connections to the workers, exchanges messages, and observes starts and exits. The protocol is Node's own: a Rust primary
-//! runs Node.js workers, and a Rust worker serves under a Node.js primary.
+//! The process model of Node.js's `cluster`, for Rust: a *primary* process forks *workers* that share server
+//! ports, hands connections to the workers, exchanges messages, and observes starts and exits. The protocol
+//! is Node's own: a Rust primary runs Node.js workers, and a Rust worker serves under a Node.js primary.
 //!
 //! ```no_run
 #![doc = include_str!("../examples/hello.rs")]
 //! ```
 //!
-//! Without axum a worker accepts connections in a loop. The loop ends when the worker is disconnected and the last connection
-//! has ended:
+//! Without axum a worker accepts connections in a loop. The loop ends when the worker is disconnected and the
+//! last connection has ended:
 //!
 //! ```no_run
 //! # async fn serve(_connection: cluster::Connection) {}
@@ -24,25 +24,28 @@
 //! # Where to begin
 //!
 //! * [`role()`] decides whether the process has a [`Primary`] or is a [`Worker`].
-//! * [`Primary::fork`], [`Primary::next`] and [`Event`] run a cluster; [`Settings`] has every option, [`Remote`] commands the
-//!   primary from other tasks.
-//! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main` returning.
-//! * [`Supervisor`] keeps workers running: [`run`](Supervisor::run) is a whole primary, [`Supervisor::handle`] commands the
-//!   supervisor.
-//! * [`Pool`] runs tasks in worker processes: [`Pool::run`] in the primary, [`Worker::serve_blocking_tasks`] in a worker.
-//! * The folder `examples` of the package has whole programs: `hello` (above), `http` (prints events, several addresses),
-//!   `tasks` (a pool), `graceful` (shutdown with a deadline, without a supervisor), `node` (Node.js workers), `count`, `flood` and
-//!   `two_programs`.
-//! * In the repository, README.md has an overview, ARCHITECTURE.md the rooms and the glossary, `docs/node.md` Node's semantics,
-//!   CHANGELOG.md the changes, CONTRIBUTING.md the rules.
+//! * [`Primary::fork`], [`Primary::next`] and [`Event`] run a cluster; [`Settings`] has every option,
+//!   [`Remote`] commands the primary from other tasks.
+//! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main`
+//!   returning.
+//! * [`Supervisor`] keeps workers running: [`run`](Supervisor::run) is a whole primary,
+//!   [`Supervisor::handle`] commands the supervisor.
+//! * [`Pool`] runs tasks in worker processes: [`Pool::run`] in the primary, [`Worker::serve_blocking_tasks`]
+//!   in a worker.
+//! * The folder `examples` of the package has whole programs: `hello` (above), `http` (prints events, several
+//!   addresses), `tasks` (a pool), `graceful` (shutdown with a deadline, without a supervisor), `node`
+//!   (Node.js workers), `count`, `flood` and `two_programs`.
+//! * In the repository, README.md has an overview, ARCHITECTURE.md the rooms and the glossary, `docs/node.md`
+//!   Node's semantics, CHANGELOG.md the changes, CONTRIBUTING.md the rules.
 //! * `cluster-core` contains the machines with all decisions, without IO. `cluster-sim` runs the same
 //!   machines, together with a program's own decisions, under random or all schedules and faults. The
 //!   `conformance` program compares the machines with live Node.js.
 //!
 //! # Runtime
 //!
-//! Everything runs inside a tokio runtime with IO and time enabled. A worker has two tasks. A primary has none, and advances
-//! only while [`Primary::next`] is awaited. A [`Pool`] has one task, which drives the supervisor of the pool.
+//! Everything runs inside a tokio runtime with IO and time enabled. A worker has two tasks. A primary has
+//! none, and advances only while [`Primary::next`] is awaited. A [`Pool`] has one task, which drives the
+//! supervisor of the pool.
 //!
 //! # Messages
 //!

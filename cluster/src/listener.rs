@@ -46,8 +46,8 @@ impl<T: Transport> Listener<T> {
         &self.local
     }
 
-    /// Accepts the next connection. `None`: the worker is disconnected, and the last connection of the listener has ended
-    /// (Node: `'close'` on the server).
+    /// Accepts the next connection. `None`: the worker is disconnected, and the last connection of the
+    /// listener has ended (Node: `'close'` on the server).
     ///
     /// The worker acknowledges a connection only while a call is pending. A busy worker therefore receives no
     /// more connections, and a returned connection belongs to this worker alone. Dropping the future loses
@@ -61,7 +61,8 @@ impl<T: Transport> Listener<T> {
     /// After [`join_as_node`](crate::Worker::join_as_node) the call never returns `None`: the process exits.
     ///
     /// # Errors
-    /// The connection cannot be registered with the runtime, and is closed. The next call returns the next connection.
+    /// The connection cannot be registered with the runtime, and is closed. The next call returns the next
+    /// connection.
     pub async fn accept(&mut self) -> io::Result<Option<Connection<T>>> {
         let Some((id, descriptor)) = self.handle.next_accepted().await else {
             self.handle.inner.wait_for_exit().await;
@@ -70,8 +71,8 @@ impl<T: Transport> Listener<T> {
         Connection::new(&self.handle.inner, id, || T::adopt(descriptor)).map(Some)
     }
 
-    /// Closes the listener, and waits until the last connection has ended. Node: `server.close(callback)`. Dropping the
-    /// future does not reopen the listener.
+    /// Closes the listener, and waits until the last connection has ended. Node: `server.close(callback)`.
+    /// Dropping the future does not reopen the listener.
     pub async fn close(self) {
         self.handle.close().await;
     }

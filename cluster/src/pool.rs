@@ -21,7 +21,8 @@ mod pool_error;
 use pool_driver::{PoolCommand, PoolDriver, Submission, Ticket};
 pub use pool_error::{PoolError, PoolStartError, TryRunError};
 
-/// Worker processes that run tasks, for work that keeps a core busy or may crash. Clones are cheap and denote the same pool.
+/// Worker processes that run tasks, for work that keeps a core busy or may crash. Clones are cheap and denote
+/// the same pool.
 ///
 /// ```no_run
 /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,7 +95,8 @@ impl Pool {
         self.submit(payload, permit).await
     }
 
-    /// As [`run`](Pool::run), but never waits for room. The task starts whether or not the returned future is polled.
+    /// As [`run`](Pool::run), but never waits for room. The task starts whether or not the returned future is
+    /// polled.
     ///
     /// # Errors
     /// [`TryRunError`] returns the task: there is no room, the pool was shut down, or the task has no JSON

@@ -1,4 +1,5 @@
-//! A primary from the program's side: the machine, the operating system, and the loop that drives both. The machine decides.
+//! A primary from the program's side: the machine, the operating system, and the loop that drives both. The
+//! machine decides.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -101,7 +102,8 @@ impl Primary {
     /// statuses of workers are never taken. Linux only.
     ///
     /// # Errors
-    /// The kernel does not list the children of this process (`/proc/self/task/*/children`), or the runtime has no IO driver.
+    /// The kernel does not list the children of this process (`/proc/self/task/*/children`), or the runtime
+    /// has no IO driver.
     #[cfg(target_os = "linux")]
     pub fn reap_orphans(&mut self) -> std::io::Result<()> {
         let _context = self.runtime.enter();
@@ -111,15 +113,17 @@ impl Primary {
     /// Sets how connections are distributed. Node: an assignment to `cluster.schedulingPolicy`.
     ///
     /// # Errors
-    /// The first [`setup`](Primary::setup) or [`fork`](Primary::fork) has fixed the policy. Node ignores a later assignment.
+    /// The first [`setup`](Primary::setup) or [`fork`](Primary::fork) has fixed the policy. Node ignores a
+    /// later assignment.
     pub fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
         self.command(|machine| machine.set_policy(policy))
     }
 
     /// Starts a worker. Node: `cluster.fork()`.
     ///
-    /// [`Event::Setup`] and [`Event::Fork`] follow. If the program cannot be started, [`Event::Error`] contains the program or
-    /// the directory and the reason (ENOENT, EPERM for a user or group, EMFILE, EAGAIN); a later fork may succeed.
+    /// [`Event::Setup`] and [`Event::Fork`] follow. If the program cannot be started, [`Event::Error`]
+    /// contains the program or the directory and the reason (ENOENT, EPERM for a user or group, EMFILE,
+    /// EAGAIN); a later fork may succeed.
     ///
     /// Without [`exec`](crate::SpawnOptions::exec) the worker runs this program, at the path by which this
     /// process was started, as Node starts a worker by the path of the script. If a new file was installed at
@@ -135,8 +139,8 @@ impl Primary {
         self.command(cluster_core::Primary::fork)
     }
 
-    /// Starts a worker with additional environment variables. An additional variable overrides a variable of this
-    /// process with the same name. Node: `cluster.fork(env)`.
+    /// Starts a worker with additional environment variables. An additional variable overrides a variable of
+    /// this process with the same name. Node: `cluster.fork(env)`.
     ///
     /// # Errors
     /// As [`fork`](Primary::fork).
@@ -154,7 +158,8 @@ impl Primary {
     /// Sends a message to a worker. Node: `worker.send(message)`.
     ///
     /// # Errors
-    /// The worker does not exist, the channel is closed or full, or the message is too long or internal to Node.
+    /// The worker does not exist, the channel is closed or full, or the message is too long or internal to
+    /// Node.
     pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.command(|machine| machine.send(worker, message))
     }
@@ -241,7 +246,8 @@ impl Primary {
         self.machine.worker(worker).or_else(|| self.kept.known(worker))
     }
 
-    /// The connected workers, ascending. Node: the keys of `cluster.workers`, without workers that were asked to exit.
+    /// The connected workers, ascending. Node: the keys of `cluster.workers`, without workers that were asked
+    /// to exit.
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.machine.workers()
     }
@@ -270,7 +276,8 @@ impl Primary {
         CommandSender::new(self.inputs.commands.sender(), self.inputs.progress.clone())
     }
 
-    /// The next event for the program. A reply to a request is delivered to the caller of the request instead.
+    /// The next event for the program. A reply to a request is delivered to the caller of the request
+    /// instead.
     fn pump(&mut self) -> Option<Event> {
         loop {
             let event = pump(&mut self.machine, &mut self.unix)?;
@@ -281,7 +288,8 @@ impl Primary {
     }
 
     fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Primary) -> T) -> T {
-        // The caller may be a thread outside the runtime; a new channel is registered with the runtime's reactor.
+        // The caller may be a thread outside the runtime; a new channel is registered with the runtime's
+        // reactor.
         let _context = self.runtime.enter();
         let result = act(&mut self.machine);
         flush(&mut self.machine, &mut self.unix);

@@ -84,7 +84,8 @@ impl Remote {
         sent.map_err(RemoteError::Send)
     }
 
-    /// Sends a message as soon as there is room. Meanwhile the primary handles every input and returns events.
+    /// Sends a message as soon as there is room. Meanwhile the primary handles every input and returns
+    /// events.
     ///
     /// # Errors
     /// As [`send`](Remote::send), except [`SendError::Full`].
@@ -123,8 +124,8 @@ impl Remote {
         self.ask(move |primary| primary.broadcast(message)).await
     }
 
-    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request). Requests of several
-    /// callers are concurrent.
+    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request).
+    /// Requests of several callers are concurrent.
     ///
     /// # Errors
     /// See [`RequestError`].

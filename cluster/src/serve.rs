@@ -1,4 +1,5 @@
-//! Serves an axum application in a worker without losing a request when the worker exits. Listeners are opened elsewhere.
+//! Serves an axum application in a worker without losing a request when the worker exits. Listeners are
+//! opened elsewhere.
 
 use std::convert::Infallible;
 use std::future::{self, Future, IntoFuture};
@@ -53,7 +54,8 @@ use crate::worker::Worker;
 ///
 /// HTTP/2 is served with the feature `http2`.
 ///
-/// Handlers can extract `ConnectInfo` with the address of the client: a [`SocketAddr`](std::net::SocketAddr) for TCP.
+/// Handlers can extract `ConnectInfo` with the address of the client: a [`SocketAddr`](std::net::SocketAddr)
+/// for TCP.
 ///
 /// ```no_run
 /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {
@@ -184,8 +186,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// The application of one connection, with the address of the client for `ConnectInfo`. Each HTTP/2 request notifies
-/// `is_http2`.
+/// The application of one connection, with the address of the client for `ConnectInfo`. Each HTTP/2 request
+/// notifies `is_http2`.
 fn with_client<C: Clone + Send + Sync + 'static>(
     app: Router,
     client: C,

@@ -11,13 +11,14 @@ use socket2::SockRef;
 use crate::unix::Unix;
 use crate::unix::descriptor::{Kind, kind};
 
-/// A socket to send with a message, or received with a message. Node: the handle of `send()` and of `'message'`.
+/// A socket to send with a message, or received with a message. Node: the handle of `send()` and of
+/// `'message'`.
 ///
 /// Sockets are non-blocking. `from_std` makes a tokio socket of a received socket, for instance
 /// `tokio::net::TcpStream::from_std(stream)?`; `try_from` makes a `Socket` of a tokio socket.
 ///
-/// A sent socket is closed in the sender once the peer has received the socket. To keep the socket open (Node: `keepOpen`),
-/// send a [`Socket::duplicate`].
+/// A sent socket is closed in the sender once the peer has received the socket. To keep the socket open
+/// (Node: `keepOpen`), send a [`Socket::duplicate`].
 #[derive(Debug)]
 pub enum Socket {
     /// A TCP connection. Node: `net.Socket`.

@@ -1,5 +1,5 @@
-//! A supervisor from the program's side: the machine above the primary, the operating system, signals, and the
-//! commands of handles. The machine decides.
+//! A supervisor from the program's side: the machine above the primary, the operating system, signals, and
+//! the commands of handles. The machine decides.
 
 use std::task::{Context, Poll};
 use std::{future, io};
@@ -61,20 +61,20 @@ use waiting::Waiting;
 /// | the program | behaviour |
 /// |---|---|
 /// | never becomes ready | [`StartFailed`](SupervisorEvent::StartFailed) with `Timeout` after `ready_timeout`, SIGTERM, and SIGKILL after `term` |
-/// | exits before the worker is ready, also with code 0 | `StartFailed` with `Exited`; the next start follows after the backoff, and after `failed_starts` in a row [`GaveUp`](SupervisorEvent::GaveUp) |
+/// | exits before the worker is ready, also with code 0 | `StartFailed` with `Exited`; the next start follows after the backoff. After `failed_starts` failures in a row, [`GaveUp`](SupervisorEvent::GaveUp) |
 /// | ignores SIGTERM | SIGKILL after `term` |
-/// | forks and exits | as an exit; a channel that the child holds is closed after `retained_channel_timeout`, with [`WorkerError::RetainedChannel`](crate::WorkerError::RetainedChannel), and the child gets SIGKILL if the worker has a [group](crate::SpawnOptions::process_group) |
-/// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`; a worker that is not ready gets SIGTERM after `term`, and the exit is a failed start |
-/// | does not exist, or is not executable | `StartFailed` with `Spawn` and the path; `GaveUp` with [`CannotStart`](crate::GiveUpReason::CannotStart) if no worker was ever ready. Otherwise, as in a deployment, retries with growing pauses; a reload is abandoned, and the old workers continue to serve |
+/// | forks and exits | as after an exit. If the child holds the channel, the channel is closed after `retained_channel_timeout`, with [`WorkerError::RetainedChannel`](crate::WorkerError::RetainedChannel), and the child gets SIGKILL if the worker has a process [group](crate::SpawnOptions::process_group) |
+/// | closes its channel and continues | a ready worker is replaced at once, and gets SIGTERM after `drain`. A worker that is not ready gets SIGTERM after `term`, and the exit counts as a failed start |
+/// | does not exist, or is not executable | `StartFailed` with `Spawn` and the path; `GaveUp` with [`CannotStart`](crate::GiveUpReason::CannotStart) if no worker was ever ready. If a worker was ready before, as in a deployment, the start is repeated with growing pauses; a reload is abandoned, and the old workers continue to serve |
 ///
 /// Events outside of the workers have a stated behaviour as well:
 ///
 /// | what happens | behaviour |
 /// |---|---|
-/// | the file of the program is replaced | a reload starts the new file at the path; without a file the reload is abandoned with the path in the error |
+/// | the file of the program is replaced | a reload starts the new file at the path; if the file is missing, the reload is abandoned with the path in the error |
 /// | a worker is stopped (SIGSTOP) | SIGTERM has no effect; SIGKILL follows after `drain` and `term`, and ends the worker and the reload |
-/// | SIGKILL ends the primary | the port is free at once under round robin: the primary alone holds the listening sockets. The channels close, and a worker of this library exits within five seconds, with [`parent_death_signal`](crate::SpawnOptions::parent_death_signal) at once. Children of a worker continue, also in a [group](crate::SpawnOptions::process_group): the signal reaches direct children alone |
-/// | the primary has the process id 1, as in a container | [`run`](Supervisor::run) reaps orphans. With the primary the kernel ends every process of the container, also after SIGKILL. The kernel drops signals without a handler: `run` has handlers, a [`Primary`](crate::Primary) or a [`Pool`](crate::Pool) has none |
+/// | SIGKILL ends the primary | under round robin the port is free at once, because only the primary holds the listening sockets. The channels close, and a worker of this library exits within five seconds, or at once with [`parent_death_signal`](crate::SpawnOptions::parent_death_signal). Children of a worker continue, even in a [group](crate::SpawnOptions::process_group): the parent-death signal reaches only direct children of the primary |
+/// | the primary has the process id 1, as in a container | [`run`](Supervisor::run) reaps orphans. When the primary ends, even by SIGKILL, the kernel ends every process of the container. The kernel drops a signal to this process if there is no handler: `run` installs handlers, a [`Primary`](crate::Primary) or a [`Pool`](crate::Pool) does not |
 ///
 /// A supervisor advances only while [`next`](Supervisor::next) or [`run`](Supervisor::run) is awaited. If a
 /// supervisor is dropped before the last event, the workers lose the primary: see

@@ -10,7 +10,8 @@ use cluster_core::{ListenAddress, LocalAddress};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream, unix};
 
-/// The streams of a [`Listener`](crate::Listener): [`TcpStream`] and [`UnixStream`]. No other type implements the trait.
+/// The streams of a [`Listener`](crate::Listener): [`TcpStream`] and [`UnixStream`]. No other type implements
+/// the trait.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + sealed::Transport + 'static {}
 
 pub(crate) mod sealed {

@@ -49,8 +49,9 @@ impl UdpSocket {
         Ok(UdpSocket { socket, handle, exclusive })
     }
 
-    /// Receives the next datagram: the length, and the address of the sender. `None`: the worker is disconnecting (Node:
-    /// `'close'` on the socket); an exclusive socket never ends. Dropping the future loses nothing.
+    /// Receives the next datagram: the length, and the address of the sender. `None`: the worker is
+    /// disconnecting (Node: `'close'` on the socket); an exclusive socket never ends. Dropping the future
+    /// loses nothing.
     ///
     /// After [`join_as_node`](crate::Worker::join_as_node) the call never returns `None`: the process exits.
     ///

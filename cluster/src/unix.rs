@@ -1,6 +1,5 @@
 //! The real operating system: performs the calls of a machine at once, and returns events when polled. Each
-//! file contains a facility of the kernel. No other part of the project touches a descriptor. The machines
-//! decide.
+//! file contains a facility of the kernel. No other part of the project touches a descriptor.
 
 mod adopted_child;
 pub(crate) mod adoption;
@@ -148,8 +147,7 @@ impl Unix {
     }
 
     /// Waits until the primary has read the channel to the end: at most until `until`, and at most a second.
-    /// Call right before the end of a worker's process. A primary may reap the process first, as Node does,
-    /// and then drops unread messages.
+    /// A primary may reap the ended process first, as Node does, and then drops unread messages.
     pub(crate) fn linger(&mut self, until: Instant) {
         if self.channels.find(ChannelId::PRIMARY).is_some() {
             self.close_channel(ChannelId::PRIMARY);
@@ -382,8 +380,7 @@ impl Unix {
         }
     }
 
-    /// Makes a stream socket listen, and polls the socket. A datagram socket is not changed; only the address
-    /// is returned.
+    /// Makes a stream socket listen, and polls the socket. Of a datagram socket only the address is returned.
     fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;
@@ -397,8 +394,7 @@ impl Unix {
         Ok(address)
     }
 
-    /// Watches a shared socket by a thread. Where no thread can be started, the runtime watches the socket:
-    /// then each connection wakes every idle worker.
+    /// Watches a socket. Without a thread, each connection to a shared socket wakes every idle worker.
     #[cfg(target_os = "linux")]
     fn watch(&mut self, socket: OwnedFd, is_shared: bool) -> io::Result<Listening> {
         match is_shared.then(|| Waiter::of(&mut self.waiter)) {
@@ -494,8 +490,7 @@ fn drain_after_exit(
     Some(event)
 }
 
-/// The error number. An error without a number becomes EINVAL: std makes errors without a number, for a NUL
-/// in an argument or a variable.
+/// The error number. EINVAL for an error of std without a number, as for a NUL in an argument.
 fn errno(error: &io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EINVAL, Errno)
 }

@@ -23,7 +23,8 @@ use crate::unix::{Unix, signals};
 mod listening;
 mod serve_tasks;
 
-/// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and denote the same worker.
+/// A worker of a cluster. Node: `cluster.worker` in a worker process. Clones are cheap and denote the same
+/// worker.
 ///
 /// A task of the runtime drives the channel. On a current-thread runtime, the program reacts to an event, up
 /// to the next `await`, before the next event is handled; on a multi-threaded runtime the two race.
@@ -122,8 +123,8 @@ impl Worker {
         self.inner.send(message)
     }
 
-    /// Sends a message to the primary as soon as there is room. Waiting callers are served in the order of the calls.
-    /// Dropping the future sends nothing.
+    /// Sends a message to the primary as soon as there is room. Waiting callers are served in the order of
+    /// the calls. Dropping the future sends nothing.
     ///
     /// During the wait the worker reads messages of the primary even if the program takes none: otherwise two
     /// programs that both send and do not receive would wait for each other.
@@ -275,7 +276,8 @@ impl Worker {
     ///         });
     ///         let builder = auto::Builder::new(TokioExecutor::new());
     ///         let served = builder.serve_connection(TokioIo::new(connection), answer);
-    ///         // Closes the connection when it is idle at the end of the lame duck. With TLS the version is known: see the service `tls`.
+    ///         // Closes the connection when idle, at the end of the lame duck. `false`: the version is unknown.
+    ///         // After a TLS handshake the version is known: see the service `tls`.
     ///         # #[cfg(feature = "axum")]
     ///         cluster::serve_connection(&worker, served, false).await
     ///     });
@@ -299,7 +301,8 @@ impl Worker {
         self.inner.with_machine(cluster_core::Worker::is_connected)
     }
 
-    /// Whether the worker was asked to disconnect, by the primary or by the program. Node: `worker.exitedAfterDisconnect`.
+    /// Whether the worker was asked to disconnect, by the primary or by the program. Node:
+    /// `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
         self.inner.with_machine(cluster_core::Worker::exited_after_disconnect)
     }

@@ -1,5 +1,5 @@
-//! The end of a worker's process. By default `main` returns; after the loss of the primary a deadline ends the process.
-//! Before the library ends a process, accepted messages are written: see `last_writes`.
+//! The end of a worker's process. By default `main` returns; after the loss of the primary a deadline ends
+//! the process. Before the library ends a process, accepted messages are written: see `last_writes`.
 
 use std::process;
 use std::sync::Arc;
@@ -196,8 +196,8 @@ impl Inner {
         }
     }
 
-    /// The safety net for a lost primary, in a separate thread: the program may block the runtime before the runtime can
-    /// observe the loss, or drop the runtime and not return.
+    /// The safety net for a lost primary, in a separate thread: the program may block the runtime before the
+    /// runtime can observe the loss, or drop the runtime and not return.
     pub(crate) fn watch_primary(self: &Arc<Self>) {
         let Some(hangup) = self.lock().unix.hangup() else { return };
         let (inner, rule) = (Arc::downgrade(self), self.exit.rule.subscribe());

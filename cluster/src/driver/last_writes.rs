@@ -1,8 +1,9 @@
 //! The last writes of a worker: when `main` returns, when the runtime ends, and before an exit. The writes do
 //! not use the runtime.
 //!
-//! The end of a runtime drops the driver task. Clones of the worker may remain: in a `static`, in a thread, leaked, or in a
-//! task that is dropped later. From then on each command performs the writes before returning.
+//! The end of a runtime drops the driver task. Clones of the worker may remain: in a `static`, in a thread,
+//! leaked, or in a task that is dropped later. From then on each command performs the writes before
+//! returning.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -99,8 +100,8 @@ impl Driver {
         self.write_all(until);
     }
 
-    /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so a connection
-    /// that the primary has just handed off is rejected, and not lost.
+    /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so
+    /// a connection that the primary has just handed off is rejected, and not lost.
     fn complete_disconnect(&mut self, until: Instant) {
         if !self.machine.exited_after_disconnect() || self.machine.is_finished() {
             return;

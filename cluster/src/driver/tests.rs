@@ -148,8 +148,8 @@ async fn disconnecting_waits_for_acknowledgement() {
     timeout(LONG, disconnecting).await.expect("the worker disconnects in time");
 }
 
-/// `main` returns as soon as the listeners are closed. A connection handed off by the primary before the answer to the report
-/// is rejected, and not lost.
+/// `main` returns as soon as the listeners are closed. A connection handed off by the primary before the
+/// answer to the report is rejected, and not lost.
 #[test]
 fn dropped_worker_completes_its_disconnect() {
     let (near, far) = UnixStream::pair().expect("a pair");

@@ -1,4 +1,5 @@
-//! The task of the runtime that drives a pool: the supervisor, the machine of the pool, and the callers that wait.
+//! The task of the runtime that drives a pool: the supervisor, the machine of the pool, and the callers that
+//! wait.
 
 use std::collections::BTreeMap;
 use std::future;

@@ -17,7 +17,8 @@ pub struct ConnectionCounts {
     pub queued: u64,
     /// Connections on the way to a worker, not acknowledged, now.
     pub handed_off: u64,
-    /// Connections acknowledged by a worker, since the start. The primary does not observe the end of a connection.
+    /// Connections acknowledged by a worker, since the start. The primary does not observe the end of a
+    /// connection.
     pub owned: u64,
     /// Connections closed by the primary because no worker listened, since the start.
     pub closed: u64,

@@ -1,5 +1,5 @@
-//! A primary with counters near the ends of 31 bits, 32 bits and Node's 2^53, over Node workers; the turns of the kernel and
-//! of remotes; received sockets.
+//! A primary with counters near the ends of 31 bits, 32 bits and Node's 2^53, over Node workers; the turns of
+//! the kernel and of remotes; received sockets.
 
 use std::future::poll_fn;
 use std::io::{self, Read};

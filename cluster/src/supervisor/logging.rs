@@ -51,7 +51,8 @@ impl Lines {
     fn log(&mut self, event: &SupervisorEvent) {
         match event {
             SupervisorEvent::Primary(event) => self.log_primary(event),
-            // No warning, because the reason appears again in the restart, the abandoned reload or the last error.
+            // No warning, because the reason appears again in the restart, the abandoned reload or the last
+            // error.
             SupervisorEvent::StartFailed { slot, worker, failure } => {
                 self.ends.insert(*slot, format!("the worker {failure}"));
                 debug!(slot = slot.0, worker = id(*worker), "{event}");

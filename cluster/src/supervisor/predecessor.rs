@@ -119,8 +119,8 @@ impl Predecessor {
         }
     }
 
-    /// Takes a descriptor: see [`Kept::descriptor`](crate::Kept::descriptor). The number is unchanged, and close-on-exec is
-    /// set. A trial has no descriptors.
+    /// Takes a descriptor: see [`Kept::descriptor`](crate::Kept::descriptor). The number is unchanged, and
+    /// close-on-exec is set. A trial has no descriptors.
     pub fn descriptor(&mut self, number: RawFd) -> OwnedFd {
         match adopt(number) {
             Ok(descriptor) => descriptor,

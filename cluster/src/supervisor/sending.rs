@@ -119,8 +119,8 @@ impl SupervisorHandle {
         self.ask(move |supervisor| supervisor.broadcast(message)).await
     }
 
-    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request). Requests of several
-    /// callers are concurrent.
+    /// Sends a request to a worker, and waits for the reply: see [`Worker::request`](crate::Worker::request).
+    /// Requests of several callers are concurrent.
     ///
     /// # Errors
     /// See [`RequestError`].

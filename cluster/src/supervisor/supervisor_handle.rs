@@ -35,7 +35,8 @@ impl SupervisorHandle {
         SupervisorHandle { commands, is_finished }
     }
 
-    /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have exited.
+    /// Replaces every worker, slot by slot, without losing a connection. Completes when the old workers have
+    /// exited.
     ///
     /// A request that takes longer than [`drain`](crate::SupervisorSettings::drain) and
     /// [`term`](crate::SupervisorSettings::term) together is cut off, and
@@ -72,8 +73,8 @@ impl SupervisorHandle {
     /// have exited.
     ///
     /// # Errors
-    /// The settings do not allow the number, or another command has changed the number meanwhile. Or the supervisor shuts down,
-    /// or was dropped.
+    /// The settings do not allow the number, or another command has changed the number meanwhile. Or the
+    /// supervisor shuts down, or was dropped.
     pub async fn scale(&self, workers: u32) -> Result<(), HandleError> {
         self.order(move |supervisor, reply| match supervisor.command(|machine| machine.scale(workers)) {
             Ok(()) => supervisor.waiting.scale(workers, reply),

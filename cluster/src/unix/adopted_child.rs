@@ -14,8 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct AdoptedChild {
     pid: Pid,
     exits: Signal,
-    /// Whether the child may have exited since the last `waitpid`. True at first: the child may have exited before the
-    /// adoption.
+    /// Whether the child may have exited since the last `waitpid`. True at first: the child may have exited
+    /// before the adoption.
     is_due: bool,
     is_reaped: bool,
 }

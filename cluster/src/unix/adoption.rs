@@ -22,7 +22,8 @@ pub(super) fn adopt_checked(
         return Err(Errno::EBADF.into());
     }
     #[expect(unsafe_code, reason = "a descriptor is inherited as a number")]
-    // SAFETY: the descriptor is open (`opened_here` has read the flags), and nothing in the process owns the descriptor.
+    // SAFETY: the descriptor is open (`opened_here` has read the flags), and nothing in the process owns the
+    // descriptor.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     check(descriptor)?;
     rustix::io::fcntl_setfd(descriptor, rustix::io::FdFlags::CLOEXEC)?;

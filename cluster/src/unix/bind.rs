@@ -37,7 +37,8 @@ pub(super) fn bind(address: &BindAddress) -> io::Result<(OwnedFd, Option<BoundPa
     Ok((socket.into(), None))
 }
 
-/// Without a host the socket is bound to every address of IPv6 and IPv4, or of IPv4 alone on a system without IPv6.
+/// Without a host the socket is bound to every address of IPv6 and IPv4, or of IPv4 alone on a system without
+/// IPv6.
 fn tcp(host: Option<IpAddr>, port: u16, ipv6_only: bool, reuse_port: bool) -> io::Result<Socket> {
     let bind = |host: IpAddr, ipv6_only| bind_tcp(SocketAddr::new(host, port), ipv6_only, reuse_port);
     match host {
@@ -73,7 +74,8 @@ fn bind_udp(
     Ok(socket)
 }
 
-/// The number of a network interface, from the name or the number; 0 if the interface does not exist, as in libuv.
+/// The number of a network interface, from the name or the number; 0 if the interface does not exist, as in
+/// libuv.
 fn scope(zone: &str) -> u32 {
     if_nametoindex(zone).ok().or_else(|| zone.parse().ok()).unwrap_or(0)
 }

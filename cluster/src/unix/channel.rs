@@ -1,5 +1,5 @@
-//! An end of an IPC channel: bytes and descriptors over a Unix stream socket, by `sendmsg` and `recvmsg`. The core decodes the
-//! bytes.
+//! An end of an IPC channel: bytes and descriptors over a Unix stream socket, by `sendmsg` and `recvmsg`. The
+//! core decodes the bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Read as _};
@@ -55,7 +55,8 @@ pub(super) struct Channel {
 pub(super) struct LingeringClose(net::UnixStream);
 
 impl Drop for LingeringClose {
-    /// A close alone would have no effect while [`Hangup`](super::ending::Hangup) has a copy of the descriptor.
+    /// A close alone would have no effect while [`Hangup`](super::ending::Hangup) has a copy of the
+    /// descriptor.
     fn drop(&mut self) {
         let _ = self.0.shutdown(Shutdown::Both);
     }
@@ -168,8 +169,8 @@ impl Channel {
         self.room = 0;
     }
 
-    /// Writes as much as the kernel accepts now, and the descriptor with the first byte. [`ChannelEvent::Room`] follows a
-    /// partial write.
+    /// Writes as much as the kernel accepts now, and the descriptor with the first byte.
+    /// [`ChannelEvent::Room`] follows a partial write.
     pub(super) fn write(&mut self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         let taken = match send(&self.stream, bytes, descriptor) {
             // Writes a second time through the reactor, so the reactor watches for room.

@@ -49,7 +49,8 @@ pub(super) fn before_exec(
     act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
 ) {
     #[expect(unsafe_code, reason = "there is no safe way to act between `fork` and `exec`")]
-    // SAFETY: every caller passes system calls on values from before the `fork`, without allocation and locks.
+    // SAFETY: every caller passes system calls on values from before the `fork`, without allocation and
+    // locks.
     unsafe {
         program.pre_exec(act);
     }
@@ -85,7 +86,8 @@ impl Others {
             Others::Listed(numbers) => {
                 for number in numbers {
                     #[expect(unsafe_code, reason = "a descriptor that is inherited has no owner here")]
-                    // SAFETY: F_SETFD touches no memory. EBADF, after a close by another thread, is no failure.
+                    // SAFETY: F_SETFD touches no memory. EBADF, after a close by another thread, is no
+                    // failure.
                     unsafe {
                         libc::fcntl(*number, libc::F_SETFD, libc::FD_CLOEXEC);
                     }
@@ -132,7 +134,8 @@ impl User {
         if let Some(groups) = &self.groups {
             set_groups(groups)?;
         } else if self.uid.is_some() || self.gid.is_some() {
-            // Only root may drop groups: after a refusal (EPERM) the groups of the user are kept, as in libuv.
+            // Only root may drop groups: after a refusal (EPERM) the groups of the user are kept, as in
+            // libuv.
             let _ = set_groups(&[]);
         }
         if let Some(gid) = self.gid {

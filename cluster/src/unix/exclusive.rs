@@ -1,4 +1,5 @@
-//! Readiness of listening sockets shared by several processes: the kernel wakes one process for each connection.
+//! Readiness of listening sockets shared by several processes: the kernel wakes one process for each
+//! connection.
 //!
 //! With `EPOLLEXCLUSIVE`, the kernel counts a process as woken only if a thread of the process waits in
 //! `epoll_wait` on the instance with the socket. tokio offers neither the flag nor access to the instance

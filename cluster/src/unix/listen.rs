@@ -186,7 +186,8 @@ mod tests {
     const WORKERS: usize = 8;
     const CONNECTIONS: usize = 400;
 
-    /// The accepted connections of each worker, and the failed calls of all workers. Clients connect one at a time.
+    /// The accepted connections of each worker, and the failed calls of all workers. Clients connect one at a
+    /// time.
     async fn accepted(listening: impl Fn(OwnedFd) -> Listening) -> (Vec<usize>, usize) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
         listener.set_nonblocking(true).expect("a socket");

@@ -15,7 +15,8 @@ use super::adoption::adopt;
 /// The most bytes read from a pipe in a turn.
 const TURN: usize = 65_536;
 
-/// The primary's end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of `worker.process.stdio`.
+/// The primary's end of a worker's pipe, from [`Primary::stdio`](crate::Primary::stdio). Node: a stream of
+/// `worker.process.stdio`.
 ///
 /// The pipe is a Unix socket, so both sides can read and write. Reads return the kept output first.
 #[derive(Debug)]

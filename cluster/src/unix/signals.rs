@@ -7,7 +7,8 @@ use std::{io, ptr};
 use nix::libc;
 use tracing::warn;
 
-/// The signals that ctrl-c, a closed terminal and a service manager (systemd: `KillMode=control-group`) send to every process.
+/// The signals that ctrl-c, a closed terminal and a service manager (systemd: `KillMode=control-group`) send
+/// to every process.
 const TERMINAL: [libc::c_int; 3] = [libc::SIGHUP, libc::SIGINT, libc::SIGTERM];
 
 /// The signals that stop a process by default, and command a supervisor. The kernel sends SIGTTIN or SIGTTOU

@@ -1,4 +1,5 @@
-//! The real operating system, call by call: the flags of descriptors, the order of timers, and the turns of events.
+//! The real operating system, call by call: the flags of descriptors, the order of timers, and the turns of
+//! events.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 

@@ -32,8 +32,8 @@ pub(super) fn variables() -> Option<&'static Variables> {
 /// not, glibc or musl. `used` keeps the linker from removing the section.
 #[used]
 #[expect(unsafe_code, reason = "nothing but a section of the executable runs before `main`")]
-// SAFETY: the section holds pointers to functions of the C ABI. `before_main` uses only parts of the standard library that
-// need no runtime: the environment, files, memory and locks.
+// SAFETY: the section holds pointers to functions of the C ABI. `before_main` uses only parts of the standard
+// library that need no runtime: the environment, files, memory and locks.
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = before_main;

@@ -22,14 +22,15 @@ impl Worker {
     /// tokio's `TcpListener::bind`. Dropping the future closes the listener.
     ///
     /// # Errors
-    /// [`Resolve`](ListenError::Resolve): the name has no address. [`Bind`](ListenError::Bind): the primary could not bind
-    /// the last address. [`Disconnected`](ListenError::Disconnected): the worker is disconnecting.
+    /// [`Resolve`](ListenError::Resolve): the name has no address. [`Bind`](ListenError::Bind): the primary
+    /// could not bind the last address. [`Disconnected`](ListenError::Disconnected): the worker is
+    /// disconnecting.
     pub async fn listen(&self, address: impl ToSocketAddrs + Debug) -> Result<Listener, ListenError> {
         first_of(address, |address| self.listen_with(address.into())).await
     }
 
-    /// As [`listen`](Worker::listen), with every option: every form of an address, a descriptor of the primary, a backlog,
-    /// an exclusive listener, a limit of connections. Node: `server.listen(options)`.
+    /// As [`listen`](Worker::listen), with every option: every form of an address, a descriptor of the
+    /// primary, a backlog, an exclusive listener, a limit of connections. Node: `server.listen(options)`.
     ///
     /// An exclusive listener belongs to this worker alone, and is not reported to the primary. No
     /// [`Event::Listening`](crate::Event) is emitted, and [`disconnect`](Worker::disconnect) neither closes
@@ -65,8 +66,8 @@ impl Worker {
         self.listen_path_with(address.into()).await
     }
 
-    /// As [`listen_path`](Worker::listen_path), with the options of [`listen_with`](Worker::listen_with) and the
-    /// permissions of the path. Node: `server.listen({ path, readableAll, writableAll })`.
+    /// As [`listen_path`](Worker::listen_path), with the options of [`listen_with`](Worker::listen_with) and
+    /// the permissions of the path. Node: `server.listen({ path, readableAll, writableAll })`.
     ///
     /// # Errors
     /// As [`listen_path`](Worker::listen_path).

@@ -23,7 +23,8 @@ fn dropped_worker_awaits_no_answer() {
     primary.join().expect("no panic").expect("the end");
 }
 
-/// The deadline of a lost primary does not bound `main` after a disconnect: the process of the test continues.
+/// The deadline of a lost primary does not bound `main` after a disconnect: the process of the test
+/// continues.
 #[tokio::test]
 async fn disconnected_worker_has_no_deadline() {
     let (near, mut far) = UnixStream::pair().expect("a pair");

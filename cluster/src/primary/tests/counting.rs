@@ -31,7 +31,8 @@ async fn linger_of_primary_is_kept() {
     assert!(text.contains("CommandQueue { possible: true }"), "{text}");
 }
 
-/// Clients of a stopped worker: the first is handed off, the second is queued. The worker dies, and both are closed.
+/// Clients of a stopped worker: the first is handed off, the second is queued. The worker dies, and both are
+/// closed.
 #[tokio::test]
 async fn connections_are_counted_by_state() {
     if lacks_node() {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Channel;
 use crate::unix::adoption::adopt;
 
-/// A primary's end of a channel, as plain data. Unread and unwritten bytes are in the kernel and in the machine.
+/// A primary's end of a channel, as plain data. Unread and unwritten bytes are in the kernel and in the
+/// machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ChannelState {
     descriptor: RawFd,

@@ -107,7 +107,8 @@ extern "C" fn postpone(signal: libc::c_int, _: *mut libc::siginfo_t, context: *m
 fn action(signal: Signal, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut former = MaybeUninit::zeroed();
     #[expect(unsafe_code, reason = "nix can read an action only by setting another")]
-    // SAFETY: the call reads `new` and writes `former`, valid when zeroed. The callers pass `postpone`, or a former action.
+    // SAFETY: the call reads `new` and writes `former`, valid when zeroed. The callers pass `postpone`, or a
+    // former action.
     let (result, former) = unsafe {
         let new = new.map_or(ptr::null(), ptr::from_ref);
         (libc::sigaction(signal as libc::c_int, new, former.as_mut_ptr()), former.assume_init())

@@ -1,5 +1,5 @@
-//! The trial of a new program before the hand-over: a child reads the state as after the hand-over, reports a verdict and
-//! exits. The running program serves meanwhile.
+//! The trial of a new program before the hand-over: a child reads the state as after the hand-over, reports a
+//! verdict and exits. The running program serves meanwhile.
 
 use std::env;
 use std::io::{self, PipeReader};
