@@ -1,12 +1,12 @@
 'use strict';
-// Clients of the servers. Each asks without a pause until the standard input ends, then the number of lost
-// requests is printed, and the process id of the last answer.
+// Clients of the servers in this folder. Each client sends requests without a pause until the standard input
+// ends. Then the script prints the number of lost requests, and the process id of the last answer.
 
 const http = require('node:http');
 const https = require('node:https');
 const http2 = require('node:http2');
 
-/** The messages of a WebSocket until the client opens another. */
+/** The number of messages on one WebSocket; then the client opens another. */
 const MESSAGES = 20;
 
 let isRunning = true;
@@ -42,7 +42,7 @@ const kinds = {
   'socket.io': (port) => [socketIo(port), socketIo(port)],
 };
 
-/** Six clients with lasting connections, and two with a connection per request. */
+/** Six clients that keep their connections, and two that open a connection for each request. */
 function lasting(module, port) {
   const agent = new module.Agent({ keepAlive: true, maxSockets: 6 });
   const ask = (agent) => () =>

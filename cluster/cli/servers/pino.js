@@ -1,5 +1,5 @@
 'use strict';
-// The log of `pino` is written by a thread.
+// `pino` writes the log in a thread.
 const pino = require('pino');
 const log = pino(pino.transport({ target: 'pino/file', options: { destination: 1 } }));
 const server = require('node:http').createServer((_, res) => {

@@ -1,14 +1,15 @@
 'use strict';
-// Clients of socket.io with the default transports, at addresses of their own. A session begins with long
-// polling, each request on a connection of its own, upgrades to a WebSocket, and ends. A client opens session
-// after session until the standard input ends. A message is repeated until it is acknowledged; `lost` counts
-// messages that never were, `failed` the failed requests and connections.
+// Clients of socket.io with the default transports; each client has an address of its own. A session begins
+// with long polling, each request on a connection of its own, upgrades to a WebSocket, and ends. A client
+// opens session after session until the standard input ends. A client repeats a message until the
+// acknowledgement arrives. `lost` counts messages without an acknowledgement, `failed` counts failed requests
+// and connections.
 
 const http = require('node:http');
 const { io } = require('socket.io-client');
 
 const ADDRESSES = 16;
-/** The messages of a session before and after the upgrade. */
+/** The number of messages of a session before the upgrade, and again after the upgrade. */
 const MESSAGES = 5;
 
 let isRunning = true;

@@ -1,6 +1,6 @@
 'use strict';
-// A program that shuts down gracefully by a package; the name of the package is the argument. An interval
-// keeps the program running, as a pool of connections to a database does.
+// A program that shuts down gracefully with the help of a package; the argument is the name of the package.
+// An interval keeps the program running, as a pool of connections to a database does.
 
 const server = require('node:http').createServer((_, res) => res.end(String(process.pid)));
 const end = () => console.log('the program ends itself');

@@ -2,9 +2,9 @@
 //! listening sockets, starts the program as a child, reports when the program is ready, and sends a signal
 //! when the program is to end.
 //!
-//! The group of processes of a worker: the adapter, `cluster __exec` (later the program), and children of the
-//! program. The supervisor's SIGKILL ends the group. The program gets SIGKILL when the adapter dies, and the
-//! adapter ends the program when the primary dies.
+//! A worker is a process group: the adapter, `cluster __exec` (which becomes the program), and children of
+//! the program. The supervisor's SIGKILL ends the whole group. The kernel sends SIGKILL to the program when
+//! the adapter dies, and the adapter ends the program when the primary dies.
 
 use std::ffi::OsString;
 use std::os::unix::process::{ExitStatusExt, parent_id};
@@ -29,16 +29,16 @@ pub(crate) use arguments::{AdapterArguments, Ready, StopSignal, adapted};
 pub(crate) use exec::{ExecArguments, exec};
 use readiness::NotifySocket;
 
-/// The message of an adapter: the program is ready.
+/// The message with which an adapter reports that the program is ready.
 pub(crate) const READY: &str = "cluster:ready";
 
-/// The descriptor of the first socket in the program, as in systemd.
+/// The number of the first inherited socket in the program; systemd uses the same number.
 const FIRST_DESCRIPTOR: usize = 3;
 
-/// The time of a program to end after the death of the primary.
+/// How long the program may run after the death of the primary.
 const ORPHAN_TIME: Duration = Duration::from_secs(5);
 
-/// Variables of the service's own service manager.
+/// Variables with which systemd addresses the service itself; the program does not inherit them.
 const MANAGER_VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
@@ -49,9 +49,10 @@ pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
     }
     let worker = Worker::join()?;
     worker.keep_running();
-    // The signals of the supervisor to the group are for the program. `exec` restores the actions.
+    // The supervisor signals the whole group, but means the program: the adapter itself ignores these
+    // signals. `exec` resets the actions in the program.
     worker.ignore_terminal_signals();
-    // The channel stays open until the program has ended.
+    // Keeps the channel open until the program has ended.
     let _hold = worker.hold();
     let notify = match &arguments.ready {
         Ready::Notify => Some(NotifySocket::bind(arguments.notify.as_deref(), worker.id())?),
@@ -65,11 +66,12 @@ pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
         eprintln!("cluster: the program was ended by signal {signal}");
     }
     drop(notify);
-    // 128 + n, as in a shell.
+    // The code 128 + n for signal n, as in a shell.
     worker.exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
 }
 
-/// The program, started through `cluster __exec`: no other process knows the id for `LISTEN_PID`.
+/// The command that starts the program through `cluster __exec`: `LISTEN_PID` is the id of the program's
+/// process, which `__exec` already has.
 fn command(arguments: &AdapterArguments, notify: Option<&NotifySocket>) -> Command {
     let mut command = Command::new(arguments::own_executable());
     for name in MANAGER_VARIABLES {
@@ -87,7 +89,8 @@ fn command(arguments: &AdapterArguments, notify: Option<&NotifySocket>) -> Comma
     command
 }
 
-/// Replaces `{fd}` by the number of the first socket, and `{fd2}` by the number of the second.
+/// Replaces `{fd}` and `{fd1}` by the number of the first socket, `{fd2}` by the number of the second, and so
+/// on.
 fn with_descriptors(part: &OsString, arguments: &AdapterArguments) -> OsString {
     let Some(text) = part.to_str() else { return part.clone() };
     let mut text = text.to_owned();
@@ -101,7 +104,8 @@ fn with_descriptors(part: &OsString, arguments: &AdapterArguments) -> OsString {
     text.into()
 }
 
-/// Waits for the end of the program. Meanwhile reports readiness once, and sends the signal once.
+/// Waits until the program has ended. Meanwhile the adapter reports once that the program is ready, and sends
+/// the stop signal once.
 async fn supervise(
     worker: &Worker,
     child: &mut Child,
@@ -119,20 +123,20 @@ async fn supervise(
             status = child.wait() => return Ok(status?),
             () = &mut ready, if !is_ready => {
                 is_ready = true;
-                // An error: the primary has died.
+                // Fails if the primary has died.
                 let _ = worker.send(READY);
             }
             () = &mut lame, if !is_stopping => {
                 is_stopping = true;
                 kill(program, arguments.stop_signal.0)?;
             }
-            // The signal ends the adapter as well.
+            // The signal ends this adapter as well.
             () = &mut orphaned => killpg(getpgrp(), Signal::SIGKILL)?,
         }
     }
 }
 
-/// Waits until the primary has died, and the time of the program is over.
+/// Waits until the primary has died, and then for `ORPHAN_TIME`.
 async fn orphaned(worker: &Worker) {
     worker.disconnected().await;
     tokio::time::sleep(ORPHAN_TIME).await;

@@ -176,7 +176,7 @@ const HEADINGS: [(&str, &[&str]); 6] = [
     ("Operation", &["metrics", "control", "log_format"]),
 ];
 
-/// The arguments without an effect on `check`: the only worker starts once, without a control socket.
+/// The settings that `check` ignores: the only worker starts once, without a control socket.
 const NOT_FOR_CHECK: [&str; 16] = [
     "workers",
     "name",
@@ -196,8 +196,8 @@ const NOT_FOR_CHECK: [&str; 16] = [
     "control",
 ];
 
-/// The command line, as shown by the help. A command accepts the settings of `run` also where the help leaves
-/// them out.
+/// The command line as the help shows it. `check` and `init` also accept the settings that their help leaves
+/// out.
 fn command() -> clap::Command {
     Arguments::command()
         .mut_subcommand("run", |run| run.mut_args(with_heading))
@@ -228,7 +228,7 @@ fn with_heading(argument: Arg) -> Arg {
 /// The command line of this process.
 ///
 /// # Errors
-/// The line is wrong, or asks for `--help`.
+/// The command line is wrong, or asks for the help.
 pub(crate) fn parse() -> Result<Arguments, clap::Error> {
     let mut command = command();
     command
@@ -268,7 +268,8 @@ impl Command {
 /// Prints the completions of a shell to standard output.
 pub(crate) fn print_completions(shell: Shell) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    // The generator panics when the reader closes the pipe; a vector cannot fail.
+    // The generator panics if a write fails, for example because the reader has closed the pipe. A write to a
+    // vector cannot fail.
     clap_complete::generate(shell, &mut command(), "cluster", &mut script);
     Ok(io::stdout().write_all(&script)?)
 }

@@ -15,10 +15,10 @@ use crate::service::{Service, ServiceMemory};
 use crate::units::Workers;
 use crate::{run, settings};
 
-/// Starts one worker, and stops the worker when ready.
+/// Starts one worker, and stops the worker as soon as the worker is ready.
 ///
 /// # Errors
-/// The worker does not become ready, or does not exit by itself.
+/// The worker does not become ready, or has to be killed at the end.
 pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let mut plan = Plan::of(&arguments)?;
     if arguments.dry_run {
@@ -53,20 +53,21 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-/// The progress of the worker.
+/// What the check has found so far.
 #[derive(Debug, Default)]
 struct Found {
     addresses: Vec<String>,
     failure: Option<String>,
     is_ready: bool,
     is_cut: bool,
-    /// The signal for the end of a foreign program, and whether the program has a handler. `None`: unknown.
+    /// The stop signal of a foreign program; `None` for other programs. `has_handler` is whether the program
+    /// handles this signal; `None`: unknown.
     signal: Option<StopSignal>,
     has_handler: Option<bool>,
 }
 
 impl Found {
-    /// Returns whether the check is complete.
+    /// Records an event. Returns whether the check is complete.
     fn observe(&mut self, event: &SupervisorEvent) -> bool {
         match event {
             SupervisorEvent::Primary(Event::Listening { address, .. }) => {

@@ -24,7 +24,7 @@ use crate::report::{self, Coded};
 use crate::socket_path;
 use crate::status::Status;
 
-/// The time between two prints of `status --watch`.
+/// The time between two updates of `status --watch`.
 const REFRESH: Duration = Duration::from_secs(1);
 
 /// `cluster status`.
@@ -45,7 +45,7 @@ pub(crate) async fn status(arguments: StatusArguments) -> anyhow::Result<()> {
     }
 }
 
-/// Clears a terminal, and sets the cursor to the first line.
+/// Clears the terminal, and moves the cursor to the top left.
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// The status of a service.
@@ -77,7 +77,7 @@ async fn print_records(target: &Target, request: &Request) -> anyhow::Result<()>
     let end = await_end(target, request, |record| print(record, target));
     tokio::select! {
         result = end => result,
-        // As by `cluster logs -f | head`, also while no record arrives.
+        // Ends also while no record arrives: the reader has closed the pipe, as in `cluster logs -f | head`.
         () = report::output_closed() => Ok(()),
     }
 }
@@ -107,7 +107,7 @@ pub(crate) async fn stop(target: Target) -> anyhow::Result<()> {
     carry_out(&target, &Request::Stop).await
 }
 
-/// Events of the primary, which are not printed: the events of the supervisor contain the same facts.
+/// The primary's events that have a counterpart among the supervisor's events; only JSON includes them.
 const DETAILS: [&str; 5] = ["fork", "online", "listening", "disconnect", "exit"];
 
 /// Sends a command, and waits until the command is complete.
@@ -115,7 +115,8 @@ pub(crate) async fn complete(target: &Target, request: &Request) -> anyhow::Resu
     await_end(target, request, |_| Ok(())).await
 }
 
-/// Sends a command, and prints the events until the command is complete. JSON includes the details.
+/// Sends a command, and prints events until the command is complete. With `--json`, `DETAILS` are printed as
+/// well.
 async fn carry_out(target: &Target, request: &Request) -> anyhow::Result<()> {
     let print_event = |record| match &record {
         Record::Event(event) if !target.json && DETAILS.contains(&event.event.as_str()) => Ok(()),
@@ -152,18 +153,19 @@ async fn await_end(
     }
 }
 
-/// A request and the replies. An upgrade of the service ends the connection: then a request without an answer
-/// is sent again, and a request of records continues after the last record.
+/// A request and the replies to the request. An upgrade of the service closes the connection. Then the client
+/// connects again, and repeats a request that has received no reply yet; a request for records continues
+/// after the last received record.
 struct Exchange<'a> {
     target: &'a Target,
     request: Request,
     replies: Replies,
     has_answer: bool,
-    /// Connections without a reply in a row.
+    /// The number of successive connections without a reply.
     silent: u32,
 }
 
-/// The connections without a reply after which the command fails.
+/// The command fails after this number of successive connections without a reply.
 const SILENT_CONNECTIONS: u32 = 3;
 
 impl<'a> Exchange<'a> {
@@ -182,7 +184,7 @@ impl<'a> Exchange<'a> {
                 Err(error) if error.is::<Ended>() && self.may_repeat() => {
                     self.silent += 1;
                     let again = send_request(self.target, &self.request).await;
-                    // An error: the service itself has ended.
+                    // Fails if the service has ended as well.
                     self.replies = again.map_err(|_| error)?;
                 }
                 Err(error) => return Err(error),
@@ -235,9 +237,9 @@ async fn send_request(target: &Target, request: &Request) -> anyhow::Result<Repl
     let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (reader, mut writer) = stream.into_split();
     let line = serde_json::to_string(request).expect("texts and numbers") + "\n";
-    // An error: the service has closed the connection; the reply has the reason.
+    // Fails if the service has closed the connection; the last reply has the reason.
     let _ = writer.write_all(line.as_bytes()).await;
-    // The writing half is kept open by the reading half; the service reads one line.
+    // Dropping the writing half would shut the connection down; `forget` keeps both directions open.
     writer.forget();
     Ok(Replies { lines: BufReader::new(reader).lines(), path, pid })
 }
@@ -252,7 +254,7 @@ impl Replies {
             Err(error) => return Err(error).context("cannot read from the control socket"),
         };
         serde_json::from_str(&line).map_err(|error| match error.classify() {
-            // The begin of a line, at the end of the connection.
+            // A part of a line: the connection has ended within the line.
             Category::Eof => Ended.into(),
             Category::Io | Category::Syntax | Category::Data => anyhow::Error::new(error).context(
                 "the service has sent an unknown reply; use the version of the command that runs the service",
@@ -261,7 +263,7 @@ impl Replies {
     }
 }
 
-/// The error for a running service without an answer.
+/// The error about a service that runs and does not answer.
 fn silent(path: &Path, pid: Option<i32>) -> anyhow::Error {
     let path = path.display();
     let Some(pid) = pid else {
@@ -309,7 +311,7 @@ fn not_connected(path: &Path, error: &io::Error) -> anyhow::Error {
         io::ErrorKind::ConnectionRefused => {
             Coded::not_running(format!("the service of {path} has ended; start one with `cluster run`"))
         }
-        // The queue of connections is full.
+        // The backlog of the socket is full.
         io::ErrorKind::WouldBlock => silent(socket, None),
         _ => anyhow!("cannot connect to {path}: {error}; run the command as the user of the service"),
     }

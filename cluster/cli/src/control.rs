@@ -27,19 +27,19 @@ use crate::upgrade::Upgrades;
 /// The longest request in bytes.
 const LONGEST_REQUEST: u64 = 4_096;
 
-/// The time of a command for the request.
+/// How long a client may take to send the request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
-/// The time of a command to read a reply.
+/// How long a client may take to read a reply.
 const REPLY_TIME: Duration = Duration::from_mins(1);
 
-/// The most commands at once.
+/// The largest number of connected clients.
 const COMMANDS: usize = 32;
 
-/// The pause after a failed accept: without free descriptors, each accept fails at once.
+/// The pause after a failed accept. Without free descriptors the next accept would fail at once.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A bound control socket; the file is removed at the end.
+/// A bound control socket. `Drop` removes the file.
 #[derive(Debug)]
 pub(crate) struct Control {
     listener: UnixListener,
@@ -47,7 +47,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Binds the socket, for this user alone. A socket that no process serves is replaced.
+    /// Binds the socket, for this user alone. Replaces a socket that a killed service has left.
     ///
     /// # Errors
     /// Another service uses the path, the path is no socket, or the socket cannot be bound.
@@ -58,7 +58,7 @@ impl Control {
                 "a service already runs with the control socket {}; stop it, or choose another `--name`",
                 path.display()
             ),
-            // The queue of a stopped service is full.
+            // The backlog is full: a service exists, but is stopped.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => bail!(
                 "a service that does not answer has the control socket {}; choose another `--name`",
                 path.display()
@@ -78,10 +78,10 @@ impl Control {
         Ok(Control { listener, path: path.to_owned() })
     }
 
-    /// Takes the socket of an earlier program of this process.
+    /// Takes over the socket of the program that this process ran before.
     ///
     /// # Errors
-    /// The runtime cannot watch the socket.
+    /// The runtime cannot register the socket.
     pub(crate) fn after(socket: OwnedFd, path: PathBuf) -> io::Result<Control> {
         let listener = UnixListener::from_std(socket.into())?;
         Ok(Control { listener, path })
@@ -90,7 +90,7 @@ impl Control {
     /// A copy of the socket, and the path.
     ///
     /// # Errors
-    /// The process has too many descriptors.
+    /// The process has no free descriptor.
     pub(crate) fn copy(&self) -> io::Result<(OwnedFd, PathBuf)> {
         Ok((self.listener.as_fd().try_clone_to_owned()?, self.path.clone()))
     }
@@ -131,7 +131,7 @@ impl Drop for Control {
     }
 }
 
-/// Refuses a command beyond the bound. A new connection has room for the text.
+/// Refuses a client beyond `COMMANDS`. The text fits into the empty buffer of a new connection.
 fn refuse(stream: &UnixStream) {
     let error = format!(
         "{COMMANDS} commands are connected to this service; end one of them, such as `cluster logs -f`"
@@ -139,7 +139,7 @@ fn refuse(stream: &UnixStream) {
     let _ = stream.try_write(encode(&Reply::Failed { error }).as_bytes());
 }
 
-/// Answers a command. The command has a place until the end.
+/// Answers a client. The client occupies a place until the connection ends.
 async fn answer(
     stream: UnixStream,
     service: Arc<Service>,
@@ -207,7 +207,7 @@ async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<R
         .context("the request is not valid; use the version of the command that runs the service")
 }
 
-/// Sends the recent records, and with `follow` all later records.
+/// Sends the recent records, and with `follow` all later records as well.
 async fn send_records(
     wants: impl Fn(&Numbered) -> bool,
     follow: bool,
@@ -254,7 +254,7 @@ async fn follow_records(
     }
 }
 
-/// Carries out a request. The client receives the events of the command.
+/// Carries out a request, and sends the events of the service to the client meanwhile.
 async fn carry_out(
     work: impl Future<Output = Reply>,
     service: &Service,
@@ -290,7 +290,7 @@ async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
     timeout(REPLY_TIME, writer.write_all(encode(reply).as_bytes())).await?
 }
 
-/// The line of a reply.
+/// A reply as one line of JSON.
 pub(crate) fn encode(reply: &Reply) -> String {
     serde_json::to_string(reply).expect("texts and numbers") + "\n"
 }

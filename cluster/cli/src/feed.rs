@@ -1,4 +1,4 @@
-//! The events of a service and the output of the workers, for readers.
+//! The feed: the events of a service and the output of the workers, for `cluster events` and `cluster logs`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,16 +9,16 @@ use cluster::{Event, SlotId, SupervisorEvent, WorkerId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-/// The number of records in the queue of a reader; a slower reader loses the oldest.
+/// The records queued for one reader. A reader that falls further behind loses the oldest records.
 const READER_RECORDS: usize = 1_024;
 
-/// The bytes of recent records kept for new readers.
+/// The number of bytes of recent records, kept for new readers.
 const RECENT_BYTES: usize = 1 << 20;
 
 /// The pause between two records of failed accepts.
 const ACCEPT_FAILURES: Duration = Duration::from_secs(10);
 
-/// A record with a number. Numbers ascend from 1, and continue after an upgrade.
+/// A record with its number. Numbers ascend from 1 without a gap, also over an upgrade.
 #[derive(Debug)]
 pub(crate) struct Numbered {
     pub(crate) number: u64,
@@ -36,7 +36,7 @@ pub(crate) enum Record {
 /// An event of the supervisor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EventRecord {
-    /// The time in the form of RFC 3339.
+    /// The time, as in RFC 3339.
     pub(crate) time: String,
     /// The name of the event, such as `slot-ready`.
     pub(crate) event: String,
@@ -44,19 +44,19 @@ pub(crate) struct EventRecord {
     pub(crate) slot: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) worker: Option<u64>,
-    /// The event in a sentence.
+    /// The event as a sentence.
     pub(crate) text: String,
 }
 
 /// A line of a worker's output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OutputLine {
-    /// In the form of RFC 3339.
+    /// The time, as in RFC 3339.
     pub(crate) time: String,
     pub(crate) slot: u32,
     pub(crate) worker: u64,
     pub(crate) stream: Stream,
-    /// The text without the end of the line. Bytes other than UTF-8 are replaced.
+    /// The text without the line ending. Bytes that are not UTF-8 are replaced.
     pub(crate) line: String,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// The line in the output of `run`.
+/// The line as `cluster run` prints it.
 impl fmt::Display for OutputLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} | {}", self.time, self.slot, self.line)
@@ -91,7 +91,7 @@ impl fmt::Display for Record {
 }
 
 impl Record {
-    /// The memory of the record, approximately.
+    /// The approximate memory of the record.
     fn bytes(&self) -> usize {
         let texts = match self {
             Record::Event(event) => event.time.len() + event.event.len() + event.text.len(),
@@ -114,12 +114,13 @@ struct Recent {
     /// The number of the last record.
     last: u64,
     bytes: usize,
-    /// The time of the last record of a failed accept.
+    /// When the last failed accept was recorded.
     accept_failed: Option<Instant>,
 }
 
 impl Recent {
-    /// Without descriptors each attempt to accept fails: a record stands for the failures of some seconds.
+    /// Whether an event is a failed accept shortly after a recorded one. Without free descriptors every
+    /// accept fails, so one record stands for all failures of `ACCEPT_FAILURES`.
     fn is_repeated(&mut self, event: &SupervisorEvent) -> bool {
         let SupervisorEvent::Primary(Event::AcceptFailed { .. }) = event else { return false };
         let is_repeated = self.accept_failed.is_some_and(|last| last.elapsed() < ACCEPT_FAILURES);
@@ -158,7 +159,7 @@ impl Feed {
         Feed { sender: broadcast::Sender::new(READER_RECORDS), recent: Arc::default() }
     }
 
-    /// Continues with the recent records of an earlier program.
+    /// A feed that continues with the recent records of the program before an upgrade.
     pub(crate) fn after(memory: FeedMemory) -> Self {
         let feed = Feed::new();
         let FeedMemory { last, records } = memory;
@@ -174,7 +175,7 @@ impl Feed {
         recent.last += 1;
         let record = Arc::new(Numbered { number: recent.last, record });
         recent.push(record.clone());
-        // An error: there is no reader.
+        // Fails if there is no reader.
         let _ = self.sender.send(record);
     }
 
@@ -186,33 +187,33 @@ impl Feed {
         }
     }
 
-    /// Publishes an event of the command itself, and returns the record.
+    /// Publishes an event of the service itself rather than of the supervisor, and returns the record.
     pub(crate) fn publish_text(&self, event: &str, text: String) -> Record {
         let event = EventRecord { time: now(), event: event.to_owned(), slot: None, worker: None, text };
         self.publish(Record::Event(event.clone()));
         Record::Event(event)
     }
 
-    /// All later records.
+    /// A receiver of all later records.
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Numbered>> {
         self.sender.subscribe()
     }
 
-    /// The recent records, and all later records.
+    /// The recent records, and a receiver of all later records.
     pub(crate) fn recent(&self) -> (Vec<Arc<Numbered>>, broadcast::Receiver<Arc<Numbered>>) {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         (recent.records.iter().cloned().collect(), self.sender.subscribe())
     }
 }
 
-/// The time now, in the form of RFC 3339: for people. The wall clock jumps, so no decision depends on this
+/// The present time, as in RFC 3339, for people alone: the wall clock jumps, so no decision depends on this
 /// time.
 #[expect(clippy::disallowed_methods, reason = "a printed time")]
 pub(crate) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-/// The record of an event. `None`: an event that changes nothing visible, such as a message of a worker.
+/// The record of an event. `None`: the event changes nothing visible, such as a message of a worker.
 fn record(event: &SupervisorEvent) -> Option<EventRecord> {
     let (name, slot, worker) = describe(event)?;
     let (slot, worker) = (slot.map(|slot| slot.0), worker.map(|worker| worker.0));

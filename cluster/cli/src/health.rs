@@ -24,19 +24,20 @@ use crate::service::Service;
 /// The interval of the memory samples for `max-rss`.
 const SAMPLES: Duration = Duration::from_secs(1);
 
-/// The most open connections of peers.
+/// The largest number of open connections.
 const CONNECTIONS: usize = 16;
 
-/// The longest time of a peer for a request and the answer.
+/// How long a connection may take for the request and the answer.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
-/// The pause after a failed accept: without free descriptors, each accept fails at once.
+/// The pause after a failed accept. Without free descriptors the next accept would fail at once.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The media type of Prometheus.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Starts the endpoints at a socket, and the samples of the options. Both end with the process.
+/// Starts the endpoints on a socket, and the samples of memory if an option needs them. Both run until the
+/// process ends.
 pub(crate) fn start(socket: Option<TcpListener>, options: &Options, service: &Arc<Service>) {
     if let Some(socket) = socket {
         tokio::spawn(serve(socket, routes(service.clone())));
@@ -46,7 +47,7 @@ pub(crate) fn start(socket: Option<TcpListener>, options: &Options, service: &Ar
     }
 }
 
-/// Binds the address of the endpoints.
+/// Binds the address for the endpoints.
 ///
 /// # Errors
 /// The address cannot be bound.
@@ -62,8 +63,8 @@ fn routes(service: Arc<Service>) -> Router {
     routes.route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(service)
 }
 
-/// Answers until the future is dropped. Beyond the bound of connections the oldest is closed: idle peers keep
-/// no new peer out.
+/// Answers until the future is dropped. Beyond `CONNECTIONS` the oldest connection is closed, so that idle
+/// peers cannot block a new peer.
 async fn serve(listener: TcpListener, routes: Router) {
     let mut open = VecDeque::new();
     loop {
@@ -90,7 +91,7 @@ async fn answer(stream: TcpStream, routes: Router) {
     let connection = http1::Builder::new()
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    // An error: the peer is slow, has disconnected, or has sent no HTTP.
+    // Fails if the peer is slow, has disconnected, or has sent no HTTP.
     let _ = timeout(CONNECTION_TIME, connection).await;
 }
 
@@ -101,12 +102,13 @@ async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
     }
 }
 
-/// Any answer shows that the primary runs.
+/// An answer proves that the primary runs.
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether a worker is ready. Not during a shutdown, so that a load balancer chooses another service.
+/// Whether a worker is ready. During a shutdown the answer is no, so that a load balancer chooses another
+/// service.
 async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, &'static str) {
     if service.is_ready().await {
         (StatusCode::OK, "ready\n")
@@ -115,7 +117,7 @@ async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, &'static st
     }
 }
 
-/// Reports the memory of the workers until the future is dropped.
+/// Reports the memory of the workers to the supervisor, until the future is dropped.
 async fn sample(service: Arc<Service>) {
     loop {
         tokio::time::sleep(SAMPLES).await;

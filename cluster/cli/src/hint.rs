@@ -1,4 +1,5 @@
-//! A hint in the log for a worker that is late: the condition, and the means to fulfil the condition.
+//! A hint in the log when a worker is late: the condition for readiness, and how the program fulfils the
+//! condition.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +13,10 @@ use crate::options::Options;
 use crate::processes::{self, OwnListener};
 use crate::units::Time;
 
-/// The time of a worker until the hint; half of `ready-timeout` if that is shorter.
+/// The time from the start of a worker to the hint; or half of `ready-timeout`, if shorter.
 const LATE: Duration = Duration::from_secs(5);
 
-/// The workers that are not ready yet, each with a task for the hint.
+/// The workers that are not ready yet, each with the task that will log the hint.
 #[derive(Debug)]
 pub(crate) struct Hints {
     condition: Condition,
@@ -23,7 +24,7 @@ pub(crate) struct Hints {
     tasks: Mutex<BTreeMap<WorkerId, AbortHandle>>,
 }
 
-/// The condition for a ready worker, as set.
+/// The condition for readiness, according to the settings.
 #[derive(Debug, Clone)]
 struct Condition {
     ready: Option<String>,
@@ -40,7 +41,7 @@ impl Hints {
         Hints { condition, delay, tasks: Mutex::default() }
     }
 
-    /// Starts the time of a new worker, and ends the time of a ready worker.
+    /// Starts the task of a new worker, and ends the task of a worker that is ready or has exited.
     pub(crate) fn observe(&self, event: &SupervisorEvent) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         match event {

@@ -1,5 +1,5 @@
-//! `cluster init`: the files of a program for a service manager, a container or a proxy. The settings are in
-//! `cluster.toml`, and every file runs `cluster run` beside the settings.
+//! `cluster init`: the files that run a program under a service manager, in a container or behind a proxy.
+//! The settings are in `cluster.toml`, and each file starts `cluster run` in the directory of this file.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,15 +18,16 @@ use crate::units::Time;
 /// The port of metrics and health checks in a container.
 const METRICS_PORT: u16 = 9090;
 
-/// The time, in seconds, until Kubernetes sends no further connections to a pod that ends.
+/// The seconds that Kubernetes may take until it sends no further connections to an ending pod.
 const ENDPOINT_DELAY: u64 = 5;
 
-/// The time between the last deadline of the workers and SIGKILL of the service.
+/// The time between the deadline of the last worker and the SIGKILL that the service manager sends to the
+/// service.
 const MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArguments {
-    /// The system of the files.
+    /// The system that reads the files.
     #[arg(value_enum)]
     pub(crate) system: System,
 
@@ -69,13 +70,13 @@ struct File {
     text: String,
 }
 
-/// The facts in the files.
+/// The facts that the files contain.
 struct Facts {
     name: String,
     port: u16,
     is_node: bool,
     directory: PathBuf,
-    /// Seconds until a start has failed, and until a stop has.
+    /// The seconds after which a start has failed; `stop` is the same for a stop.
     start: u64,
     stop: u64,
 }
@@ -107,7 +108,7 @@ pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The settings, and whether `cluster.toml` is to be written.
+/// The settings, and whether `cluster.toml` must be written.
 fn options(arguments: &InitArguments) -> anyhow::Result<(Options, bool)> {
     if arguments.program.is_empty() {
         let file = Options::read(Path::new(FILE))
@@ -220,7 +221,7 @@ ENTRYPOINT [\"cluster\", \"run\"]
     File { name: "Dockerfile".to_owned(), text }
 }
 
-/// The file next to `Dockerfile`: packages of the host may have the binaries of another system.
+/// The file next to `Dockerfile` that excludes packages of the host: their binaries may be of another system.
 fn docker_ignore() -> File {
     File { name: "Dockerfile.dockerignore".to_owned(), text: "node_modules\n.git\n".to_owned() }
 }

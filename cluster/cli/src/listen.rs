@@ -13,17 +13,17 @@ use tokio::net::TcpSocket;
 use crate::systemd::Activated;
 use crate::units::text_in_file;
 
-/// The unaccepted connections in the kernel at most; the system has a limit of its own.
+/// The backlog: connections that wait in the kernel. The system may have a lower limit.
 const BACKLOG: u32 = 4_096;
 
-/// The name of a socket without a name, as in systemd.
+/// The name of a socket without a name, as systemd writes it.
 const UNNAMED: &str = "unknown";
 
 /// An address to listen on: `127.0.0.1:8000`, `:8000`, or with a name for the program: `web=:8000`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Listen {
-    /// In `LISTEN_FDNAMES`.
+    /// The name of the socket in `LISTEN_FDNAMES`.
     pub(crate) name: Option<String>,
     pub(crate) address: SocketAddr,
 }
@@ -43,10 +43,10 @@ impl FromStr for Listen {
     }
 }
 
-/// An address with a port; without a host, every address.
+/// An address with a port. Without a host: every address of the machine.
 ///
 /// # Errors
-/// The text is no address.
+/// The text is not an address.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     let every = text.strip_prefix(':').map(|port| format!("[::]:{port}"));
     let parsed = every.as_deref().unwrap_or(text).parse();
@@ -56,7 +56,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 /// An optional address in the file of settings.
 ///
 /// # Errors
-/// The value is no address.
+/// The value is not an address.
 pub(crate) fn address_in_file<'de, D: Deserializer<'de>>(file: D) -> Result<Option<SocketAddr>, D::Error> {
     let text: Option<String> = Option::deserialize(file)?;
     text.as_deref().map(address).transpose().map_err(de::Error::custom)
@@ -76,18 +76,19 @@ text_in_file!(Listen);
 /// The bound sockets, open until the service ends.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    /// The sockets that this process has bound: all except activated sockets.
+    /// The sockets that this process has bound. Activated sockets, which systemd has bound, are not among
+    /// them.
     pub(crate) listeners: Vec<TcpListener>,
-    /// The numbers of the descriptors in the service.
+    /// The descriptors of all sockets in this process.
     pub(crate) numbers: Vec<u32>,
-    /// The name of each.
+    /// The name of each socket.
     pub(crate) names: Vec<String>,
-    /// The address of each, with the port chosen by the kernel.
+    /// The address of each socket, with the port that the kernel has chosen.
     pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl Sockets {
-    /// Binds the addresses, except addresses of activated sockets.
+    /// Binds the addresses, except the addresses of activated sockets.
     ///
     /// # Errors
     /// An address cannot be bound.
@@ -109,7 +110,7 @@ impl Sockets {
     }
 }
 
-/// A blocking socket, as from systemd.
+/// A socket in blocking mode, as systemd passes sockets.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;

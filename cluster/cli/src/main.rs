@@ -1,4 +1,5 @@
-//! The command `cluster`: runs any program as a cluster of workers, and reloads it without losing a request.
+//! The command `cluster`: runs any program as a cluster of workers, and reloads the program without losing a
+//! request.
 //!
 //! `run` is the service, in the foreground. Every other command talks to a running service through a Unix
 //! socket.

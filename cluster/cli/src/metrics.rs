@@ -1,6 +1,6 @@
-//! The figures of a service in the text format of Prometheus. Events are counted at once; everything else is
-//! read at a scrape. Each scrape renders a new registry: no metric of a removed slot remains, and there is no
-//! global state. The order of the lines is the order of the names. An unknown value is absent.
+//! The figures of a service in the text format of Prometheus. Events are counted when they happen; every
+//! other figure is read for a scrape. Each scrape renders a new registry, so no metric of a removed slot
+//! remains, and there is no global state. Lines are sorted by name. A figure that is unknown is absent.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,14 +17,15 @@ use crate::status::SlotStatus;
 #[derive(Debug, Default)]
 pub(crate) struct Metrics(Mutex<Counts>);
 
-/// The counts, also for a hand-over.
+/// The counts of events, which also survive a hand-over.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Counts {
-    /// By slot and reason.
+    /// The restarts by slot and reason.
     restarts: BTreeMap<u32, BTreeMap<String, u64>>,
-    /// By result.
+    /// The reloads by result.
     reloads: BTreeMap<String, u64>,
-    /// A reload during a hand-over has no duration.
+    /// When the running reload started. `None` also for a reload during a hand-over: its duration is not
+    /// measured.
     #[serde(skip)]
     reload_started: Option<Instant>,
     last_reload: Option<Duration>,
@@ -55,7 +56,7 @@ impl Metrics {
         }
     }
 
-    /// Continues with the counts of an earlier program.
+    /// Counts that continue those of the program before an upgrade.
     pub(crate) fn after(counts: Counts) -> Self {
         Metrics(Mutex::new(counts))
     }
@@ -71,7 +72,7 @@ impl Metrics {
     /// The text of a scrape.
     ///
     /// # Errors
-    /// None: the names are valid and different.
+    /// Never: the names of the metrics are valid and differ.
     pub(crate) fn render(
         &self,
         slots: &[SlotStatus],
@@ -90,7 +91,7 @@ impl Metrics {
 #[derive(Debug, Default)]
 struct Scrape(Registry);
 
-/// The values of a metric by labels. A metric without values is not written.
+/// The values of a metric, each with its labels. A metric without values is left out.
 type Values<const LABELS: usize> = Vec<([String; LABELS], f64)>;
 
 impl Scrape {
@@ -132,7 +133,7 @@ fn only(value: u64) -> Values<0> {
     vec![([], float(value))]
 }
 
-/// The known values of the slots.
+/// One value per slot, for the slots whose value is known.
 fn by_slot(slots: &[SlotStatus], value: impl Fn(&SlotStatus) -> Option<f64>) -> Values<1> {
     slots.iter().filter_map(|slot| Some(([slot.info.slot.to_string()], value(slot)?))).collect()
 }
@@ -185,8 +186,8 @@ fn name(reason: &RestartReason) -> &'static str {
     }
 }
 
-/// The connections of the primary. Nothing is recorded while all connections pass the primary by: of foreign
-/// programs, and under the shared policy.
+/// The connections of the primary. Records nothing if no connection passes through the primary: with a
+/// foreign program, and under the shared policy.
 fn record_connections(
     scrape: &Scrape,
     slots: &[SlotStatus],
@@ -239,7 +240,7 @@ fn record_slots(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()>
     scrape.counter("cluster_worker_cpu_seconds_total", help, ["slot"], by_slot(slots, cpu))
 }
 
-/// The statistics of the preload.
+/// The statistics that the preload reports.
 fn record_node(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()> {
     let delay = |slot: &SlotStatus| Some(slot.statistics?.delay_max / 1_000.0);
     let help = "The longest delay since the last scrape (Node.js).";
@@ -252,7 +253,7 @@ fn record_node(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()> 
     scrape.gauge("cluster_worker_heap_used_bytes", help, ["slot"], by_slot(slots, used))
 }
 
-/// Exact up to 2^53.
+/// The conversion is exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "a metric is a float")]
 fn float(count: u64) -> f64 {
     count as f64

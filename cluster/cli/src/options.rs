@@ -1,5 +1,5 @@
-//! The settings of a service. A setting has a flag, an environment variable and a key of the file. A flag
-//! precedes the variable, and the variable precedes the file.
+//! The settings of a service. A setting has a flag, an environment variable and a key of the file. The flag
+//! overrides the variable, and the variable overrides the key.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -19,13 +19,13 @@ use crate::program::Program;
 use crate::report::Coded;
 use crate::units::{Size, Time, Workers};
 
-/// The file of settings where none is named.
+/// The file of settings if no other file is named.
 pub(crate) const FILE: &str = "cluster.toml";
 
-/// The likeness from which a flag is worth a question; `clap` has the same limit.
+/// The likeness from which an error suggests a known flag for an unknown flag; `clap` uses the same limit.
 const SIMILAR: f64 = 0.7;
 
-/// The settings by flag, variable or key. `None`: not set.
+/// The settings, each from a flag, a variable or a key. `None`: not set.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Options {
@@ -205,7 +205,7 @@ pub(crate) enum LogFormat {
 }
 
 impl Options {
-    /// Whether the program is foreign and inherits sockets.
+    /// Whether the program inherits sockets, which makes it a foreign program.
     pub(crate) fn has_sockets(&self) -> bool {
         self.listen.iter().flatten().next().is_some()
     }
@@ -213,7 +213,7 @@ impl Options {
     /// Reads a file of settings.
     ///
     /// # Errors
-    /// The file is unreadable, is no TOML, or has an unknown key or an invalid value.
+    /// The file is unreadable or is not TOML, or has an unknown key or an invalid value.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Options> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -237,15 +237,15 @@ impl Options {
         }
     }
 
-    /// The program and the arguments of the file.
+    /// The program and its arguments, according to the file.
     pub(crate) fn line(&self) -> Vec<OsString> {
         self.program.iter().chain(self.args.iter().flatten()).map(Into::into).collect()
     }
 
-    /// The program of a command line.
+    /// The program that a command line starts.
     ///
     /// # Errors
-    /// There is no such program.
+    /// The program does not exist.
     pub(crate) fn program_of(&self, line: &[OsString]) -> anyhow::Result<Program> {
         if let Some(option) =
             line.first().map(|first| first.to_string_lossy()).filter(|text| text.starts_with('-'))
@@ -259,7 +259,7 @@ impl Options {
         Program::of(line, node, &self.directory()?)
     }
 
-    /// These settings; a setting without a value here has the value in `rest`.
+    /// These settings, completed by `rest` where a setting has no value.
     pub(crate) fn or(&self, rest: &Options) -> anyhow::Result<Options> {
         let mut merged = Table::try_from(rest)?;
         merged.extend(Table::try_from(self)?);
@@ -267,7 +267,7 @@ impl Options {
     }
 }
 
-/// Checks the name of a setting.
+/// Checks that a setting exists.
 fn check_key(key: &str) -> anyhow::Result<()> {
     let command = Options::augment_args(Command::new("run"));
     let flags = command.get_arguments().filter_map(clap::Arg::get_long);
@@ -279,7 +279,7 @@ fn check_key(key: &str) -> anyhow::Result<()> {
     bail!("there is no setting `{key}`; did you mean `{nearest}`? `cluster run --help` lists all")
 }
 
-/// The similar flag of `cluster run`, if any, for a flag that does not exist: `--drian` or `--drian=5s`.
+/// The flag of `cluster run` that resembles an unknown flag, such as `--drian` or `--drian=5s`.
 fn similar_flag(unknown: &str) -> Option<String> {
     let name = unknown.strip_prefix("--")?.split('=').next()?;
     let command = Options::augment_args(Command::new("run"));
@@ -300,7 +300,7 @@ mod tests {
 
     use super::*;
 
-    /// The table of the settings, from their help.
+    /// The table of the settings, made of the help texts.
     fn table() -> String {
         let mut rows = vec!["| key | flag | variable | value | default | meaning |".to_owned()];
         rows.push("|---|---|---|---|---|---|".to_owned());
@@ -335,7 +335,7 @@ mod tests {
         rows.join("\n") + "\n"
     }
 
-    /// Each setting stands in the table of the README. `UPDATE_README=1` writes the table.
+    /// The table of the README has each setting. `UPDATE_README=1` writes the table.
     #[test]
     fn readme_has_every_setting() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");

@@ -1,5 +1,5 @@
 //! The output of the workers: read line by line, and written by a separate thread. A slow reader never blocks
-//! a worker: lines beyond a bound are dropped, and a line has the number of lost lines.
+//! a worker: lines beyond a bound are dropped, and a line of the output then reports how many.
 
 use std::fs::File;
 use std::io;
@@ -26,11 +26,11 @@ mod queue;
 /// The longest line in bytes; a longer line becomes several.
 const LONGEST_LINE: usize = 16 << 10;
 
-/// The bytes of a read.
+/// The largest number of bytes of one read.
 const CHUNK: usize = 8 << 10;
 
-/// The longest wait for the last lines: a process may hold a pipe of an exited worker open, and the reader
-/// may be stuck.
+/// How long the end of the service waits for the last lines. The wait could last: a process may hold a pipe
+/// of an exited worker open, and the reader of the output may be stuck.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// The output of all workers.
@@ -39,16 +39,17 @@ pub(crate) struct Output {
     sink: Sink,
     readers: JoinSet<()>,
     open: OpenPipes,
-    /// Sent at the end of the writing thread. `None`: the thread has started.
+    /// The writing thread sends on this channel when the thread ends. `None`: the thread has started, and
+    /// owns the sender.
     writer: Option<oneshot::Sender<()>>,
     end: oneshot::Receiver<()>,
 }
 
-/// The pipes of running readers.
+/// The pipes whose readers run.
 type OpenPipes = Arc<Mutex<Vec<Weak<OpenPipe>>>>;
 
-/// A pipe, and the bytes of a line without an end. At each await of a reader, every other byte is in the
-/// kernel.
+/// A pipe, and the received bytes of a line that has not ended yet. Whenever the task of a reader waits, all
+/// other bytes of the pipe are still in the kernel; a hand-over therefore loses none.
 #[derive(Debug)]
 struct OpenPipe {
     stream: UnixStream,
@@ -72,14 +73,14 @@ struct Sink {
     feed: Feed,
 }
 
-/// The output for a hand-over.
+/// The output, serialized for a hand-over.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct OutputState {
     pipes: Vec<(RawFd, Source, Vec<u8>)>,
     queued: Vec<u8>,
 }
 
-/// The output from the side of a hand-over.
+/// Access to the output during a hand-over.
 #[derive(Debug)]
 pub(crate) struct OutputRemote {
     open: OpenPipes,
@@ -87,12 +88,12 @@ pub(crate) struct OutputRemote {
 }
 
 impl OutputRemote {
-    /// Stops the thread until [`resume`](OutputRemote::resume), and returns the state.
+    /// Stops the writing thread until [`resume`](OutputRemote::resume), and returns the state.
     pub(crate) fn stop(&self, kept: &mut Kept) -> OutputState {
         OutputState { queued: self.queue.stop(), ..self.state(kept) }
     }
 
-    /// The state without the lines of the thread.
+    /// The state without the queue of the writing thread.
     pub(crate) fn state(&self, kept: &mut Kept) -> OutputState {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let pipes = open.iter().filter_map(Weak::upgrade).map(|pipe| {
@@ -114,25 +115,27 @@ impl Output {
         Output { sink, readers: JoinSet::new(), open: OpenPipes::default(), writer: Some(writer), end }
     }
 
-    /// Starts the thread for standard output, once: the start of the first worker need not wait.
+    /// Starts the writing thread, unless it runs. The thread starts after the first worker, whose start
+    /// therefore does not wait.
     fn start_thread(&mut self) {
         let Some(writer) = self.writer.take() else { return };
         let queue = self.sink.queue.clone();
         thread::spawn(move || {
-            // Without the buffer of the library: a hand-over would lose the bytes.
+            // The buffer of `std::io::Stdout` would be lost in a hand-over, so the thread writes to a copy of
+            // the descriptor.
             match io::stdout().as_fd().try_clone_to_owned() {
                 Ok(stdout) => queue.write_all(&mut File::from(stdout)),
                 Err(error) => tracing::warn!(%error, "the output cannot be written"),
             }
-            // An error: the command no longer waits.
+            // Fails if the command no longer waits.
             let _ = writer.send(());
         });
     }
 
-    /// Takes the pipes and the queue of an earlier program.
+    /// Takes over the pipes and the queue of the program before an upgrade.
     ///
     /// # Errors
-    /// The runtime cannot watch a pipe.
+    /// The runtime cannot register a pipe.
     pub(crate) fn restore(
         &mut self,
         state: OutputState,
@@ -154,7 +157,7 @@ impl Output {
         OutputRemote { open: self.open.clone(), queue: self.sink.queue.clone() }
     }
 
-    /// Reads a pipe of a worker to the end, in a task.
+    /// Starts a task that reads a pipe of a worker to the end.
     pub(crate) fn read(&mut self, pipe: Pipe, slot: u32, worker: u64, stream: Stream) {
         let (kept, socket) = pipe.into_parts();
         self.spawn(socket, Source { slot, worker, stream }, kept);
@@ -191,7 +194,7 @@ async fn read(pipe: Arc<OpenPipe>, sink: Sink) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => break,
         }
-        // A worker that writes without a pause leaves turns to others.
+        // Lets other tasks run, even if the worker writes without a pause.
         consume_budget().await;
     }
     let last = std::mem::take(&mut *pipe.part.lock().unwrap_or_else(PoisonError::into_inner));
@@ -201,10 +204,10 @@ async fn read(pipe: Arc<OpenPipe>, sink: Sink) {
 }
 
 impl Sink {
-    /// Writes the complete lines, and keeps the rest.
+    /// Writes the complete lines, and keeps the bytes of an incomplete line.
     fn write_lines(&self, pipe: &OpenPipe, bytes: &[u8]) {
         let mut part = pipe.part.lock().unwrap_or_else(PoisonError::into_inner);
-        // Only the new bytes, or the part of an earlier program, can have an end of a line.
+        // The kept bytes contain no line ending, unless they come from the program before an upgrade.
         part.extend_from_slice(bytes);
         let mut start = 0;
         loop {

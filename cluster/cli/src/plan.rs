@@ -1,4 +1,4 @@
-//! The plan of `run` and `check`: the options, the program, and the settings of the supervisor.
+//! The plan of `run` and `check`: the options, the program, and the resulting settings of the supervisor.
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -18,23 +18,23 @@ use crate::service::Subject;
 use crate::systemd::Activated;
 use crate::{preload, settings, socket_path};
 
-/// A program, with options.
+/// A program, with the options of the service.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) options: Options,
     pub(crate) program: Program,
     /// The name of the service.
     pub(crate) name: String,
-    /// The command of a worker, as written.
+    /// The command of a worker, as a person writes it.
     pub(crate) line: String,
 }
 
-/// A plan, ready to run.
+/// Everything that a run needs.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) settings: SupervisorSettings,
     pub(crate) subject: Subject,
-    /// The bound addresses.
+    /// The addresses of the bound sockets.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) resources: Resources,
 }
@@ -43,7 +43,7 @@ impl Plan {
     /// Reads the options and finds the program.
     ///
     /// # Errors
-    /// The file of settings is invalid, or there is no such program.
+    /// The file of settings is invalid, or the program does not exist.
     pub(crate) fn of(arguments: &RunArguments) -> anyhow::Result<Plan> {
         let options = read_options(arguments)?;
         let line: Vec<OsString> =
@@ -54,13 +54,13 @@ impl Plan {
         Ok(Plan { options, program, name, line: line.join(" ") })
     }
 
-    /// Checks the settings, without a run.
+    /// Checks the settings without a run.
     ///
     /// # Errors
-    /// An option is invalid, or the options do not fit together.
+    /// An option is invalid, or two options contradict each other.
     pub(crate) fn validate(mut self) -> anyhow::Result<()> {
         for listen in self.options.listen.iter_mut().flatten() {
-            // The port may belong to the running service.
+            // The port may belong to the running service, so the check binds a port of the kernel's choice.
             listen.address.set_port(0);
         }
         settings::supervisor(self.prepare(&[])?.settings)?;
@@ -101,21 +101,21 @@ impl Plan {
         adapter::adapted(&self.program, ready, signal, notify.map(TempDir::path), sockets, &directory)
     }
 
-    /// The set options, and the command of a worker as a comment: a file of settings.
+    /// The options that are set, as a file of settings. A comment has the command of a worker.
     pub(crate) fn text(&self) -> anyhow::Result<String> {
         let Program { exec, args, .. } = &self.program;
         let command: Vec<_> = [exec].into_iter().chain(args).map(|part| quoted(part)).collect();
         Ok(format!("# {}: {}\n{}", self.name, command.join(" "), toml::to_string(&self.shown_options())?))
     }
 
-    /// As [`Plan::text`], as an object.
+    /// The content of [`Plan::text`] as a JSON object.
     pub(crate) fn json(&self) -> serde_json::Value {
         let Program { exec, args, .. } = &self.program;
         let command: Vec<_> = [exec].into_iter().chain(args).map(|part| part.to_string_lossy()).collect();
         serde_json::json!({ "name": self.name, "command": command, "settings": self.shown_options() })
     }
 
-    /// The set options without the values of variables: a value may be a secret.
+    /// The options that are set. The values of variables are hidden: a value may be a secret.
     fn shown_options(&self) -> Options {
         let mut options = self.options.clone();
         for value in options.env.iter_mut().flat_map(|env| env.values_mut()) {
@@ -125,7 +125,7 @@ impl Plan {
     }
 }
 
-/// A word of a command, as written in a shell.
+/// A word of a command, quoted as for a shell.
 fn quoted(part: &OsStr) -> String {
     let text = part.to_string_lossy();
     let is_plain = |character: char| character.is_alphanumeric() || "-_./:=@%+,{}".contains(character);
@@ -135,13 +135,13 @@ fn quoted(part: &OsStr) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The signal for the end of a foreign program. `None`: the program is no foreign program.
+/// The signal that asks a foreign program to end. `None`: the program is not foreign.
 pub(crate) fn stop_signal(options: &Options) -> Option<StopSignal> {
     let ready = options.ready.as_ref().and_then(|ready| ready.parse::<Ready>().ok());
     (options.has_sockets() || ready.is_some()).then(|| options.stop_signal.unwrap_or_default())
 }
 
-/// The options of the command line and the environment, completed by the file.
+/// The options of the command line and the environment, completed by those of the file.
 fn read_options(arguments: &RunArguments) -> anyhow::Result<Options> {
     let default = PathBuf::from(FILE);
     let file = match &arguments.config {

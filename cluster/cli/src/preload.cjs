@@ -1,11 +1,13 @@
 'use strict';
-// The command `cluster` loads this file before a Node.js program, by `--require` in `NODE_OPTIONS`: Node.js
-// 18 and later. A worker answers pings and requests for statistics. As a lame duck, the worker asks clients
-// to connect elsewhere, and closes idle connections last. The program observes nothing else: no listener for
-// its messages, no handle that keeps the process running, no option in its children. Before the lame duck, no
-// object of Node.js and of the program is changed.
+// The command `cluster` loads this file before a Node.js program, by `--require` in `NODE_OPTIONS`; Node.js
+// 18 and later. The preload makes a worker answer pings and requests for statistics. As a lame duck, the
+// worker asks clients to connect elsewhere, and closes idle connections last. The program cannot observe
+// anything else: the preload adds no listener for the program's messages, no handle that keeps the process
+// running, and no option for children. Before the lame duck, the preload changes no object of Node.js or of
+// the program.
 
-// A thread, and a child of the program, have no channel to the primary.
+// Only the main thread of a worker has the channel to the primary. A thread of the worker and a child of the
+// program have none.
 const isWorker = process.connected && require('node:cluster').isWorker;
 if (isWorker && isWrapper()) passOnChannel();
 else {
@@ -13,30 +15,33 @@ else {
   if (isWorker) observe();
 }
 
-/** Whether this process only starts the program: with variables, by a script of `package.json`, or with a loader. */
+/** Whether this process is a wrapper, which only starts the program: with variables, by a script of `package.json`, or
+ *  with a loader. */
 function isWrapper() {
   const wrappers = /\/(?:node_modules|nodejs)\/(?:@dotenvx\/dotenvx|cross-env|dotenv|dotenv-cli|env-cmd|npm|npm-run-all2?\/bin\/run-s|pnpm|corepack|yarn|tsx)\//;
   try {
     return wrappers.test(require('node:fs').realpathSync(process.argv[1]));
   } catch {
-    // No script, or a name without the extension.
+    // There is no script, or `process.argv[1]` lacks the extension of the file.
     return false;
   }
 }
 
-/** Children of a wrapper get the channel and this file. The wrapper is no worker, and reads no message. */
+/** Passes the channel and this file on to the children of a wrapper. The wrapper itself is then no worker, and reads no
+ *  message. */
 function passOnChannel() {
   const children = require('node:child_process');
   const cluster = require('node:cluster');
   const { id } = cluster.worker;
-  // A server of the wrapper, such as the Unix socket of `tsx` for its child, does not belong to the service.
+  // A server of the wrapper, such as the Unix socket that `tsx` opens for its child, must not listen through
+  // the primary: the server does not belong to the service.
   cluster.isPrimary = true;
   cluster.isWorker = false;
   const { fd } = process.channel;
   const key = Object.getOwnPropertySymbols(process).find((symbol) => symbol.description === 'kChannelHandle');
   process[key].readStop();
 
-  /** The streams of a child, with the channel to the primary in place of a channel to the wrapper, and variables. */
+  /** The streams and the variables of a child. The channel to the primary replaces a channel to the wrapper. */
   function share(stdio = 'pipe') {
     const streams = typeof stdio === 'string' ? [stdio, stdio, stdio] : [...stdio];
     while (streams.length < 3) streams.push('pipe');
@@ -63,7 +68,7 @@ function passOnChannel() {
   require('node:module').syncBuiltinESMExports();
 }
 
-/** Children of the program are no workers, and do not load this file. */
+/** Removes the option that loads this file: children of the program are no workers. */
 function removeFromNodeOptions() {
   const own = `--require "${__filename.replace(/[\\"]/g, '\\$&')}"`;
   const rest = process.env.NODE_OPTIONS?.replace(` ${own}`, '').replace(own, '');
@@ -74,24 +79,25 @@ function removeFromNodeOptions() {
 function observe() {
   const diagnostics = require('node:diagnostics_channel');
 
-  /** The least time, in milliseconds, of a client to send a request or to read that the connection closes. */
+  /** How long, in milliseconds, an idle connection stays open at least: the client may be about to send a request, or to
+   *  read that the connection closes. */
   const GRACE = 500;
-  /** The time, in milliseconds, of a program to exit after its last connection. */
+  /** How long, in milliseconds, the program may run after its last connection has ended. */
   const EXIT = 1_000;
 
-  // The program may replace these functions.
+  // The preload keeps the original functions, because the program may replace them.
   const { setTimeout } = globalThis;
   const send = process.send.bind(process);
   const exit = process.exit.bind(process);
   const { bigint: nanoseconds } = process.hrtime;
 
-  /** The sockets accepted within this many milliseconds. A weak reference would prolong the life of a short connection: only a
-   *  full garbage collection clears weak references. */
+  /** Sockets accepted within this many milliseconds have strong references, in `recent`. Weak references would keep
+   *  short connections in memory longer: only a full garbage collection clears weak references. */
   const RECENT = 1_000;
   let recent = [];
   let mostRecent = 64;
   let aging;
-  /** Earlier sockets, as weak references: a closed connection occupies no memory. */
+  /** Sockets accepted earlier, as weak references: a closed connection occupies no memory. */
   const sockets = new Set();
   let largest = 64;
   const servers = new WeakSet();
@@ -99,11 +105,11 @@ function observe() {
   const sessions = new Set();
   let isLame = false;
   let isDraining = false;
-  /** Idle connections are open until this time. */
+  /** Idle connections stay open until this time, in milliseconds of `now`. */
   let closeAt = 0;
 
-  // Node.js calls the listeners of internal messages only for messages with a `cmd` that begins with `NODE_`,
-  // and ignores the messages of this file itself.
+  // Node.js emits `internalMessage` for messages with a `cmd` that begins with `NODE_`, without a listener of
+  // the program. Node.js ignores the messages of this file itself.
   process.on('internalMessage', (message) => {
     if (message.cmd === 'NODE_CLUSTER_PING') {
       reply({ cmd: 'NODE_CLUSTER_PONG', seq: message.seq, count: openSockets().length });
@@ -112,7 +118,8 @@ function observe() {
     else if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain();
   });
 
-  // This channel exists in every version, for every kind of server, and follows the event `connection`.
+  // Every version of Node.js has this channel, for every kind of server; it publishes after the event
+  // `connection`.
   diagnostics.subscribe('net.server.socket', ({ socket }) => {
     recent.push(socket);
     if (recent.length > mostRecent) age();
@@ -125,7 +132,7 @@ function observe() {
   });
 
   function reply(message) {
-    // An error: the channel is closed.
+    // Without the callback, a send on a closed channel would emit an error.
     send(message, undefined, undefined, () => {});
   }
 
@@ -168,7 +175,8 @@ function observe() {
   function addSessions(server, socket) {
     servers.add(server);
     server.on('session', addSession);
-    // Without TLS, the first session has begun before this call.
+    // On a server without TLS, the first session exists before this listener, and therefore emits no
+    // `session`.
     const key = Object.getOwnPropertySymbols(socket).find((symbol) => symbol.description === 'session');
     if (socket[key]) addSession(socket[key]);
   }
@@ -183,17 +191,19 @@ function observe() {
     if (isLame) return;
     isLame = true;
     announceInAnswers();
-    // An answer that began before the lame duck may promise a lasting connection.
+    // An answer that began before the lame duck may have promised a lasting connection; then the client may
+    // send one more request.
     diagnostics.subscribe('http.server.response.finish', ({ response }) => {
       if (response.shouldKeepAlive) postpone();
     });
     for (const { server } of openSockets()) keepIdle(server);
-    // GOAWAY: open streams complete, and the client opens further streams on another connection.
+    // `close` sends GOAWAY: open streams complete, and the client opens further streams on another
+    // connection.
     for (const session of sessions) session.close();
     postpone();
   }
 
-  /** Each answer of HTTP/1 has `Connection: close`, and Node.js closes the connection after the answer. */
+  /** Adds `Connection: close` to each answer of HTTP/1. Node.js then closes the connection after the answer. */
   function announceInAnswers() {
     const { ServerResponse } = require('node:http');
     const original = ServerResponse.prototype.writeHead;
@@ -207,7 +217,8 @@ function observe() {
     ServerResponse.prototype.writeHeader = writeHead;
   }
 
-  /** The headers of `writeHead`, an object, pairs or alternating names and values, without `Connection`. */
+  /** The headers without `Connection`. `writeHead` accepts an object, a list of pairs, or a list in which names and
+   *  values alternate. */
   function withoutConnection(headers) {
     const isOther = (name) => String(name).toLowerCase() !== 'connection';
     if (typeof headers !== 'object' || headers === null) return headers;
@@ -216,7 +227,8 @@ function observe() {
     return headers.filter((_, index) => isOther(headers[index - (index % 2)]));
   }
 
-  /** `Server.close` closes idle connections at once, although a client may be about to send. */
+  /** Keeps idle connections of a server open until `closeAt`. Otherwise `Server.close` would close them at once, although
+   *  a client may be about to send a request. */
   function keepIdle(server) {
     if (!isHttp1(server) || Object.hasOwn(server, 'closeIdleConnections')) return;
     const close = server.closeIdleConnections;
@@ -235,7 +247,7 @@ function observe() {
     closeAt = now() + GRACE;
   }
 
-  /** The primary has ended the lame duck, and Node.js has closed the servers. */
+  /** Begins when the primary has ended the lame duck, and Node.js has closed the servers. */
   function drain() {
     if (isDraining) return;
     isDraining = true;
@@ -246,7 +258,8 @@ function observe() {
     process.once('disconnect', () => setTimeout(endProgram, EXIT).unref());
   }
 
-  /** At SIGTERM, many programs close all servers: an error would end the program in the middle. */
+  /** Lets the program close a closed server without an error. At SIGTERM many programs close all their servers, and an
+   *  error would end their shutdown half-way. */
   function acceptSecondClose() {
     const { Server } = require('node:net');
     const { close } = Server.prototype;
@@ -261,29 +274,31 @@ function observe() {
     if (now() < closeAt) return;
     for (const socket of openSockets()) {
       const { server } = socket;
-      // The client has never sent a byte: to Node.js such a connection is not idle.
+      // The client has never sent a byte. Node.js does not count such a connection as idle, so the preload
+      // closes it.
       if (socket.bytesRead === 0 && (isHttp1(server) || isHttp2(server))) socket.destroy();
       else if (isHttp1(server)) server.closeIdleConnections();
     }
   }
 
-  /** A program with an interval or with a pool of connections does not exit by itself. */
+  /** Ends the program. A program with an interval or with a pool of connections does not exit by itself. */
   function endProgram() {
     if (process.listenerCount('SIGTERM') > 0) process.kill(process.pid, 'SIGTERM');
     else exit();
   }
 
-  /** The events of delays are counted in steps of this many milliseconds. */
+  /** The delay of the event loop is measured once per this number of milliseconds. */
   const RESOLUTION = 20;
-  /** Delays are measured until this many milliseconds after a request for statistics: an idle worker does nothing. */
+  /** Measuring stops this number of milliseconds after the last request for statistics, so that the measurement does not
+   *  wake an idle worker. */
   const INTEREST = 60_000;
   let delays;
   let interest;
   let utilization;
 
-  /** The reply waits for one more measurement: a request is often read at the end of a long delay. */
+  /** Replies after one more measurement: a request often arrives during a long delay, which is measured only afterwards. */
   function report() {
-    // Not earlier: loading this module takes 0.4 ms of a start.
+    // Loaded late, because loading this module takes 0.4 ms of the start of each worker.
     const { monitorEventLoopDelay } = require('node:perf_hooks');
     if (delays === undefined) {
       delays = monitorEventLoopDelay({ resolution: RESOLUTION });
@@ -297,7 +312,7 @@ function observe() {
     setTimeout(() => reply(statistics()), RESOLUTION).unref();
   }
 
-  /** Times are in milliseconds, since the previous reply. */
+  /** The statistics since the previous reply. Times are in milliseconds. */
   function statistics() {
     const delay = (time) => (time > 0 ? Math.max(0, time / 1e6 - RESOLUTION) : 0);
     const [delayMean, delayMax] = [delay(delays.mean), delay(delays.max)];
@@ -306,7 +321,8 @@ function observe() {
     const last = eventLoopUtilization();
     const since = utilization ? eventLoopUtilization(last, utilization) : last;
     utilization = last;
-    // `process.memoryUsage` opens a file, and throws without descriptors.
+    // `process.memoryUsage` is no alternative: the function opens a file, and throws when no descriptor is
+    // free.
     const { used_heap_size: heapUsed, total_heap_size: heapTotal } = require('node:v8').getHeapStatistics();
     const connections = openSockets().length;
     return { cmd: 'CLUSTER_STATS', connections, heapUsed, heapTotal, delayMean, delayMax, utilization: since.utilization };

@@ -1,5 +1,5 @@
-//! The preload: Node.js loads this file of ours before an unmodified program, by `--require` in
-//! `NODE_OPTIONS`.
+//! The preload: a JavaScript file of this project. Node.js loads the file before an unmodified program, by
+//! `--require` in `NODE_OPTIONS`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 
 const TEXT: &str = include_str!("preload.cjs");
 
-/// Writes the preload into a directory, and returns the path.
+/// Writes the preload into a directory, and returns the path of the file.
 pub(crate) fn write(directory: &Path) -> io::Result<PathBuf> {
-    // Node.js reports the path without symbolic links to the preload.
+    // The path must have no symbolic link: Node.js resolves links before the preload sees its own path.
     let directory = directory.canonicalize()?;
     let path = directory.join(concat!("preload-", env!("CARGO_PKG_VERSION"), ".cjs"));
     if fs::read_to_string(&path).is_ok_and(|text| text == TEXT) {
         return Ok(path);
     }
-    // A worker that starts now reads the old file or the new file, never a part.
+    // The rename is atomic: a worker that starts now reads the old file or the new file, never a part.
     let draft = path.with_extension(format!("{}.tmp", std::process::id()));
     fs::write(&draft, TEXT)?;
     fs::rename(&draft, &path)?;
     Ok(path)
 }
 
-/// The option of Node.js for the preload. The preload removes the same text from `NODE_OPTIONS`.
+/// The option that makes Node.js load the preload. The preload removes exactly this text from `NODE_OPTIONS`.
 pub(crate) fn node_option(preload: &Path) -> OsString {
     let mut option = b"--require \"".to_vec();
     for &byte in preload.as_os_str().as_bytes() {

@@ -1,4 +1,5 @@
-//! The processes of a worker, from `/proc`. Reading all processes of a busy machine takes too long.
+//! The processes of a worker, read from `/proc`. Only these processes are read: reading all processes of a
+//! busy machine would take too long.
 
 use std::net::SocketAddr;
 
@@ -18,24 +19,25 @@ use std::{
     path::Path,
 };
 
-/// The variable of all processes of a foreign program.
+/// The variable that marks all processes of a foreign program.
 pub(crate) const MARK: &str = "CLUSTER_WORKER";
 
-/// The value of the variable: a service may run below a service.
+/// The value of the variable. The process id of the service is part of the value, because a service may run
+/// below another service.
 pub(crate) fn mark(service: u32, worker: WorkerId) -> String {
     format!("{service}.{worker}")
 }
 
-/// A process with a listening socket of its own.
+/// A process that has opened a listening socket of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnListener {
     pub(crate) pid: i32,
-    /// The command line.
+    /// The command line of the process.
     pub(crate) command: String,
     pub(crate) address: SocketAddr,
 }
 
-/// The processes below a process.
+/// The processes below a process: its children, their children, and so on.
 #[cfg(target_os = "linux")]
 pub(crate) fn below(process: &Process) -> Vec<Process> {
     let mut found = Vec::new();
@@ -54,14 +56,15 @@ fn add_children(process: &Process, found: &mut Vec<Process>) {
     }
 }
 
-/// The descriptors of processes, with the process ids.
+/// The descriptors of the processes, each with the id of its process.
 #[cfg(target_os = "linux")]
 pub(crate) fn descriptors(processes: Vec<Process>) -> impl Iterator<Item = (i32, FDInfo)> {
     let listed = processes.into_iter().filter_map(|process| Some((process.pid, process.fd().ok()?)));
     listed.flat_map(|(pid, descriptors)| descriptors.flatten().map(move |descriptor| (pid, descriptor)))
 }
 
-/// The processes below the process of a worker, then the process itself; empty after the exit.
+/// The processes below a worker, and then the process of the worker itself. Empty after the worker has
+/// exited.
 #[cfg(target_os = "linux")]
 fn of_worker(worker: WorkerId) -> Vec<Process> {
     let Ok(own) = Process::myself() else { return Vec::new() };
@@ -77,20 +80,20 @@ fn of_worker(worker: WorkerId) -> Vec<Process> {
     found
 }
 
-/// Whether a process has started with a variable.
+/// Whether a process was started with a variable of this value.
 #[cfg(target_os = "linux")]
 fn has_variable(process: &Process, name: &str, value: &str) -> bool {
     let variables = process.environ().unwrap_or_default();
     variables.get(OsStr::new(name)).is_some_and(|found| *found == *value)
 }
 
-/// Sends SIGKILL to all processes below this process with the mark of a worker.
+/// Sends SIGKILL to all processes below this process that have the mark of the worker.
 #[cfg(target_os = "linux")]
 pub(crate) fn kill_strays(worker: WorkerId) {
     let all = Process::myself().map(|own| below(&own)).unwrap_or_default();
     let mark = mark(std::process::id(), worker);
     for stray in all.iter().filter(|process| has_variable(process, MARK, &mark)) {
-        // An error: the process has exited.
+        // Fails if the process has exited meanwhile.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(stray.pid), Signal::SIGKILL);
     }
 }
@@ -100,7 +103,8 @@ fn is_child(process: &Process, parent: i32) -> bool {
     process.stat().is_ok_and(|stat| stat.ppid == parent)
 }
 
-/// A listening socket of TCP that a process of the worker has opened: this process does not have the socket.
+/// A listening TCP socket that a process of the worker has opened itself, rather than inherited from this
+/// process.
 #[cfg(target_os = "linux")]
 pub(crate) fn own_listener(worker: WorkerId) -> Option<OwnListener> {
     let inode = |descriptor: &FDInfo| match descriptor.target {
@@ -119,11 +123,12 @@ pub(crate) fn own_listener(worker: WorkerId) -> Option<OwnListener> {
     })
 }
 
-/// The listening sockets in a table: the first lines. A busy machine has thousands of connections below.
+/// The listening sockets in a table of the kernel. The table begins with them; a busy machine has thousands
+/// of connections after them, which are not parsed.
 #[cfg(target_os = "linux")]
 fn listening(table: &str) -> Vec<TcpNetEntry> {
     let Ok(file) = File::open(Path::new("/proc/self/net").join(table)) else { return Vec::new() };
-    // The column `st`.
+    // The column `st`, the state of the socket.
     let is_listening =
         |line: &str| line.split_whitespace().nth(3).is_none_or(|state| state == "st" || state == "0A");
     let lines = BufReader::new(file).lines().map_while(Result::ok).take_while(|line| is_listening(line));
@@ -133,8 +138,8 @@ fn listening(table: &str) -> Vec<TcpNetEntry> {
         .unwrap_or_default()
 }
 
-/// Whether a process below the process of the worker has a handler of a signal. The process of the worker is
-/// the adapter. `None`: unknown.
+/// Whether a process below the worker's process handles the signal. The worker's process itself is the
+/// adapter. `None`: unknown.
 #[cfg(target_os = "linux")]
 pub(crate) fn handles(worker: WorkerId, signal: Signal) -> Option<bool> {
     let mut processes = of_worker(worker);
@@ -143,17 +148,17 @@ pub(crate) fn handles(worker: WorkerId, signal: Signal) -> Option<bool> {
     Some(caught.fold(0, |all, one| all | one) & (1 << (signal as i32 - 1)) != 0)
 }
 
-/// Linux only.
+/// Linux only: other systems have no subreaper.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn kill_strays(_: WorkerId) {}
 
-/// Known on Linux only.
+/// Always `None`: only Linux has `/proc/net`.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn own_listener(_: WorkerId) -> Option<OwnListener> {
     None
 }
 
-/// Known on Linux only.
+/// Always `None`: only Linux has `/proc/PID/status`.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn handles(_: WorkerId, _: Signal) -> Option<bool> {
     None

@@ -1,4 +1,5 @@
-//! The program of a service, started for each worker. `package` has the programs of `package.json`.
+//! The program of a service: the command that starts each worker. `package` finds the programs that
+//! `package.json` names.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
@@ -10,34 +11,36 @@ use anyhow::{Context, bail, ensure};
 
 mod package;
 
-/// The command of each worker.
+/// The command that starts each worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Program {
     pub(crate) exec: OsString,
     pub(crate) args: Vec<OsString>,
-    /// Whether Node.js runs in the worker, as far as the command shows.
+    /// Whether Node.js runs in the worker, as far as the command line shows.
     pub(crate) is_node: bool,
-    /// The name of the service by default.
+    /// The name of the service, unless a name is set.
     pub(crate) name: String,
-    /// Directories before those of `PATH`, as of `npm start`.
+    /// Directories that precede those of `PATH`, as under `npm start`.
     pub(crate) path: Vec<PathBuf>,
-    /// Variables of the workers, as of `npm start`.
+    /// Variables of the workers, as under `npm start`.
     pub(crate) variables: Vec<(OsString, OsString)>,
-    /// A line of the shell to run once, before the first worker: the script `prestart` of `start`.
+    /// A line of the shell that runs once, before the first worker: the script `prestart` before the script
+    /// `start`.
     pub(crate) before: Option<String>,
 }
 
-/// Extensions of Node.js scripts.
+/// The extensions of Node.js scripts.
 const NODE_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
 
-/// Shells: Node.js may run in a worker.
+/// Shells, in which Node.js may run.
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "env"];
 
 impl Program {
-    /// The program of a command line, in the directory of the workers. The line begins with no option.
+    /// The program of a command line, relative to the working directory of the workers. The command line does
+    /// not begin with an option.
     ///
     /// # Errors
-    /// The line is empty, the script does not exist, or `package.json` has no such script.
+    /// The command line is empty, or its script does not exist, or `package.json` has no such script.
     pub(crate) fn of(line: &[OsString], node: &Path, directory: &Path) -> anyhow::Result<Program> {
         let Some((first, rest)) = line.split_first().filter(|(first, _)| !first.is_empty()) else {
             bail!("there is no program; write `cluster run server.js`, or set `program` in cluster.toml")
@@ -73,7 +76,7 @@ impl Program {
         Program { is_node, ..self }
     }
 
-    /// Runs the line `before` to the end.
+    /// Runs the line `before`, and waits until the line has ended.
     ///
     /// # Errors
     /// The line fails.
@@ -87,7 +90,7 @@ impl Program {
         Ok(())
     }
 
-    /// The directories of the program, and those of a `PATH`.
+    /// The program's directories, followed by the directories of `PATH`.
     pub(crate) fn path_before(&self, rest: &OsStr) -> anyhow::Result<OsString> {
         let own = self.path.iter().cloned();
         env::join_paths(own.chain(env::split_paths(rest)))
@@ -95,7 +98,7 @@ impl Program {
     }
 }
 
-/// Refuses a program with its arguments in one word, such as `program = "npm start"`.
+/// Refuses a program whose arguments are in the same text, such as `program = "npm start"`.
 fn refuse_line(program: &OsStr, directory: &Path) -> anyhow::Result<()> {
     let text = program.to_string_lossy();
     let mut words = text.split_whitespace();
@@ -122,7 +125,8 @@ fn file_of(program: &Path, directory: &Path) -> PathBuf {
     files.find(|file| file.is_file()).unwrap_or_else(|| directory.join(program))
 }
 
-/// Refuses a program that restarts Node.js itself: after such a restart, the service has no worker.
+/// Refuses a program that restarts Node.js itself, such as `nodemon`: the restarted process would be no
+/// worker of the service.
 fn refuse_watcher(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
     let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
     let mut words = words.map(|word| stem(Path::new(word))).skip_while(|word| word == "npx");
@@ -137,7 +141,7 @@ fn refuse_watcher(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the first line of a script names Node.js.
+/// Whether the first line of a script begins with `#!` and names Node.js.
 fn names_node(file: &Path) -> bool {
     let mut line = Vec::new();
     let read =

@@ -1,4 +1,4 @@
-//! The messages of commands and services on the control socket: one line of JSON each.
+//! The requests and replies on the control socket, one line of JSON each.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::feed::Record;
 use crate::status::Status;
 use crate::units::{Scale, Time};
 
-/// A command of another process.
+/// A request of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "command")]
 pub(crate) enum Request {
@@ -21,24 +21,24 @@ pub(crate) enum Request {
         slot: u32,
     },
     Stop,
-    /// Continue with the present file of the command.
+    /// Continue with the present file of this command, in the same process.
     Upgrade {
-        /// The longest time of the trial.
+        /// The longest duration of the trial.
         timeout: Time,
     },
-    /// The recent records, and with `follow` all later records until the client disconnects.
+    /// Send the recent records, and with `follow` all later records until the client disconnects.
     Records {
         kind: RecordKind,
-        /// `None`: of every slot.
+        /// `None`: the records of every slot.
         slot: Option<u32>,
         follow: bool,
-        /// The number of the last record that the client has received before an upgrade.
+        /// The number of the last record that the client has already received, before an upgrade; 0: none.
         #[serde(default)]
         after: u64,
     },
 }
 
-/// A kind of [`Record`].
+/// Which kind of [`Record`] a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RecordKind {
@@ -46,24 +46,24 @@ pub(crate) enum RecordKind {
     Output,
 }
 
-/// The time between two signs of life of a service at work.
+/// The time between two replies `Alive`, while the service carries out a request.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// One line of an answer. `Done` and `Failed` are the last.
+/// One line of the answer to a request. `Done` and `Failed` end the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reply")]
 pub(crate) enum Reply {
     Status(Status),
-    /// The service carries out the request, and has nothing to report.
+    /// The service still carries out the request, and has nothing else to report.
     Alive,
-    /// A record: an event of the command, or a record of the requested kind.
+    /// A record: an event during the request, or a requested record.
     Progress {
         record: Record,
-        /// The number of a requested record.
+        /// The number of a requested record. `None`: an event during the request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         number: Option<u64>,
     },
-    /// The client was too slow for this number of records.
+    /// This number of records is lost: the client reads too slowly.
     Lost {
         records: u64,
     },

@@ -1,4 +1,4 @@
-//! The end of a failed command: the failure with its causes, and an exit code.
+//! How a failed command ends: a text with all causes, and an exit code.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,16 +13,16 @@ use tokio::sync::oneshot;
 /// The exit code of a failed command.
 const FAILURE: u8 = 1;
 
-/// The exit code of a wrong command line.
+/// The exit code after a wrong command line.
 pub(crate) const WRONG_LINE: u8 = 2;
 
-/// The exit code of a command without a running service.
+/// The exit code if no service runs.
 const NOT_RUNNING: u8 = 3;
 
-/// The exit code of a command without an answer of the service.
+/// The exit code if the service does not answer.
 const SILENT: u8 = 4;
 
-/// A failure with an exit code other than 1.
+/// A failure whose exit code is not `FAILURE`.
 #[derive(Debug)]
 pub(crate) struct Coded {
     pub(crate) code: u8,
@@ -30,17 +30,17 @@ pub(crate) struct Coded {
 }
 
 impl Coded {
-    /// No service runs.
+    /// A failure: no service runs.
     pub(crate) fn not_running(text: String) -> anyhow::Error {
         Coded { code: NOT_RUNNING, text }.into()
     }
 
-    /// The service runs, and does not answer.
+    /// A failure: the service runs, but does not answer.
     pub(crate) fn silent(text: String) -> anyhow::Error {
         Coded { code: SILENT, text }.into()
     }
 
-    /// The command line is wrong.
+    /// A failure: the command line is wrong.
     pub(crate) fn wrong_line(text: String) -> anyhow::Error {
         Coded { code: WRONG_LINE, text }.into()
     }
@@ -59,13 +59,13 @@ pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-/// Waits until the reader of standard output has closed the pipe. A file or a terminal has no such reader.
-/// The waiting thread ends with the process.
+/// Waits until the reader of standard output has closed the pipe. Never returns if standard output is a file
+/// or a terminal. A thread waits, and ends with the process.
 pub(crate) async fn output_closed() {
     let (closed, wait) = oneshot::channel();
     thread::spawn(move || {
         let output = io::stdout();
-        // Errors and the end of the reader are reported without a request.
+        // `poll` reports errors and a closed reader without being asked.
         let mut polled = [PollFd::new(output.as_fd(), PollFlags::empty())];
         while poll(&mut polled, PollTimeout::NONE) == Err(Errno::EINTR) {}
         let _ = closed.send(());
@@ -73,7 +73,7 @@ pub(crate) async fn output_closed() {
     let _ = wait.await;
 }
 
-/// The exit code of a command. A failure is printed.
+/// The exit code of a command. Prints a failure.
 pub(crate) fn code(result: anyhow::Result<()>, is_json: bool) -> ExitCode {
     result.map_or_else(|error| failure(&error, is_json), |()| ExitCode::SUCCESS)
 }
@@ -82,7 +82,7 @@ pub(crate) fn code(result: anyhow::Result<()>, is_json: bool) -> ExitCode {
 fn failure(error: &anyhow::Error, is_json: bool) -> ExitCode {
     let io = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
     if io.into_iter().any(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-        // The reader has closed the pipe, as in `cluster logs | head`.
+        // The reader has closed the pipe, as in `cluster logs | head`: no failure.
         return ExitCode::SUCCESS;
     }
     let coded = error.chain().find_map(|cause| cause.downcast_ref::<Coded>());
@@ -95,7 +95,7 @@ fn failure(error: &anyhow::Error, is_json: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Prints a failure to standard error, as an object.
+/// Prints a failure to standard error, as a JSON object.
 pub(crate) fn print_json_failure(error: &str, code: u8) {
     eprintln!("{}", serde_json::json!({ "error": error, "code": code }));
 }

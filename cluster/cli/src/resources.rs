@@ -1,4 +1,4 @@
-//! The resources of the workers until the end of the service: sockets of foreign programs, and a directory.
+//! What the workers use until the service ends: the sockets of foreign programs, and a directory.
 
 use std::fs;
 use std::os::fd::{OwnedFd, RawFd};
@@ -11,13 +11,13 @@ use tempfile::TempDir;
 use crate::listen::Sockets;
 use crate::systemd::Activated;
 
-/// The resources; closed and removed at the end.
+/// The resources. At the end, the sockets are closed and the directory is removed.
 #[derive(Debug)]
 pub(crate) struct Resources {
     sockets: Vec<OwnedFd>,
-    /// The numbers of the sockets of the service manager.
+    /// The descriptors of the sockets that the service manager has passed.
     activated: Vec<RawFd>,
-    /// The directory of the sockets for `sd_notify`.
+    /// The directory for the sockets of `sd_notify`.
     notify: Option<Directory>,
 }
 
@@ -26,12 +26,13 @@ struct Directory(PathBuf);
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Another process may have removed the directory.
+        // Fails if another process has removed the directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// The resources for a hand-over, with the numbers of descriptors: workers inherit sockets by number.
+/// The resources, serialized for a hand-over. Descriptors keep their numbers, because workers inherit sockets
+/// by number.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ResourcesState {
     sockets: Vec<RawFd>,

@@ -1,4 +1,4 @@
-//! The start of a new program after a hand-over: takes the service of the old program, and answers
+//! The start of the new program after a hand-over: takes the service over from the old program, and answers
 //! `cluster upgrade`.
 
 use std::io;
@@ -18,14 +18,14 @@ use crate::resources::Resources;
 use crate::run::{self, Memory, Parts};
 use crate::upgrade::{ServiceState, VERSION};
 
-/// Continues a service of an earlier program.
+/// Continues the service of the program that this process ran before.
 ///
 /// # Errors
 /// As [`run::serve`].
 pub(crate) async fn resume(arguments: &RunArguments, mut predecessor: Predecessor) -> anyhow::Result<()> {
     let state: ServiceState = predecessor.state();
     if predecessor.is_trial() {
-        // A wrong file of settings is found now, and not at the next start.
+        // An invalid file of settings is an error of the upgrade, rather than of the next start.
         if let Err(error) = Plan::of(arguments).and_then(Plan::validate) {
             predecessor.give_up(format!("{error:#}"));
         }
@@ -44,7 +44,7 @@ pub(crate) async fn resume(arguments: &RunArguments, mut predecessor: Predecesso
     run::serve(parts, supervisor).await
 }
 
-/// Takes the parts beside the supervisor.
+/// Takes over all parts of the service except the supervisor.
 fn take(state: ServiceState, predecessor: &mut Predecessor) -> anyhow::Result<(Parts, UnixStream)> {
     let format = state.options.log_format.unwrap_or_default();
     let feed = Feed::after(state.feed);
@@ -70,7 +70,7 @@ fn take(state: ServiceState, predecessor: &mut Predecessor) -> anyhow::Result<(P
     Ok((parts, UnixStream::from_std(client)?))
 }
 
-/// Answers `cluster upgrade`, as soon as the supervisor runs.
+/// Answers `cluster upgrade` as soon as the supervisor runs.
 async fn answer(
     mut client: UnixStream,
     supervisor: SupervisorHandle,
@@ -94,7 +94,7 @@ async fn answer(
         }
     };
     let record = feed.publish_text(event, text);
-    // An error: the client no longer waits.
+    // Fails if the client no longer waits.
     let _ = send(&mut client, &[Reply::Progress { record, number: None }, reply]).await;
 }
 

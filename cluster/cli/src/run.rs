@@ -42,7 +42,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let Prepared { settings, subject, addresses, resources } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
     plan.program.prepare(&plan.options.directory()?)?;
-    // After the script before the program: the script keeps the limit.
+    // Raised only now: the script before the program has ended, and has had the original limit.
     if let Err(error) = cluster::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit on open files cannot be raised");
     }
@@ -61,7 +61,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     serve(parts, supervisor).await
 }
 
-/// The parts of a service beside the supervisor.
+/// The parts of a service except the supervisor.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) options: Options,
@@ -74,14 +74,14 @@ pub(crate) struct Parts {
     pub(crate) memory: Memory,
 }
 
-/// The memory of a service from an earlier program.
+/// What a service remembers over an upgrade.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) service: ServiceMemory,
     pub(crate) reported: Reported,
 }
 
-/// Serves until the supervisor has ended.
+/// Serves until the supervisor ends.
 ///
 /// # Errors
 /// A watched path does not exist, or the supervisor has given up.
@@ -119,7 +119,7 @@ pub(crate) async fn serve(parts: Parts, mut supervisor: Supervisor) -> anyhow::R
     Ok(result?)
 }
 
-/// The path of the control socket, in a directory that exists.
+/// The path of the control socket. The directory is made if necessary.
 fn control_path(plan: &Plan) -> anyhow::Result<PathBuf> {
     if let Some(path) = &plan.options.control {
         return Ok(path.clone());
@@ -129,7 +129,7 @@ fn control_path(plan: &Plan) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Starts the log, on standard error. The variable `CLUSTER_LOG` filters the levels.
+/// Starts the log on standard error. The variable `CLUSTER_LOG` filters by level.
 pub(crate) fn start_log(format: LogFormat) {
     let filter = EnvFilter::try_from_env("CLUSTER_LOG").unwrap_or_else(|_| "info".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(io::stderr);
@@ -140,7 +140,7 @@ pub(crate) fn start_log(format: LogFormat) {
     }
 }
 
-/// The time of the log, as of the workers' output.
+/// The time in the log has the form of the time in the workers' output.
 struct Milliseconds;
 
 impl FormatTime for Milliseconds {
@@ -149,7 +149,7 @@ impl FormatTime for Milliseconds {
     }
 }
 
-/// Writes the message, and the fields that no message repeats.
+/// Writes the message, and the fields that the message does not already contain.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => write!(writer, "{value:?}"),

@@ -1,4 +1,4 @@
-//! A running service, for readers and commands.
+//! A running service, as clients and endpoints use it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::statistics::{self, Answers};
 use crate::status::{SlotStatus, Status};
 use crate::usage;
 
-/// A running service, for commands.
+/// A running service. Each client and each endpoint shares it.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) feed: Feed,
@@ -32,26 +32,26 @@ pub(crate) struct Service {
     addresses: Mutex<BTreeSet<String>>,
     metrics: Metrics,
     reasons: Mutex<RestartReasons>,
-    /// `None`: the workers have no preload.
+    /// `None`: no worker has the preload.
     statistics: Option<Answers>,
     hints: Hints,
-    /// Shared by each command at work.
+    /// One more reference exists for each command that the service carries out.
     work: Arc<()>,
 }
 
-/// The subject of a service.
+/// What a service runs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Subject {
     pub(crate) name: String,
-    /// The command of a worker, as written.
+    /// The command of a worker, as a person writes it.
     pub(crate) program: String,
     /// Whether Node.js loads the preload before the program.
     pub(crate) has_preload: bool,
-    /// Whether Node.js runs in the worker, according to the command.
+    /// Whether Node.js runs in the worker, as far as the command line shows.
     pub(crate) is_node: bool,
 }
 
-/// The memory of a service from an earlier program.
+/// What a service remembers over an upgrade.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ServiceMemory {
     uptime: Duration,
@@ -60,7 +60,7 @@ pub(crate) struct ServiceMemory {
 }
 
 impl ServiceMemory {
-    /// A new service with addresses that the service itself has bound.
+    /// The memory of a new service that has bound these addresses itself.
     pub(crate) fn serving(bound: &[SocketAddr]) -> Self {
         let addresses = bound.iter().map(SocketAddr::to_string).collect();
         ServiceMemory { addresses, ..ServiceMemory::default() }
@@ -92,23 +92,23 @@ impl Service {
         }
     }
 
-    /// The memory for a hand-over.
+    /// The memory, for a hand-over.
     pub(crate) fn memory(&self) -> ServiceMemory {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         ServiceMemory { uptime: self.started.elapsed(), addresses, counts: self.metrics.counts() }
     }
 
-    /// Begins the work for a command, until the drop of the value.
+    /// Begins the work for a command. Dropping the returned value ends the work.
     pub(crate) fn begin_work(&self) -> Arc<()> {
         self.work.clone()
     }
 
-    /// Whether the service works for a command.
+    /// Whether the service carries out a command.
     pub(crate) fn is_at_work(&self) -> bool {
         Arc::strong_count(&self.work) > 1
     }
 
-    /// Publishes an event, and reads the output of a new worker.
+    /// Counts and publishes an event, and starts to read the output of a new worker.
     pub(crate) fn observe(&self, supervisor: &mut Supervisor, event: &SupervisorEvent, output: &mut Output) {
         if let SupervisorEvent::Primary(event) = event {
             self.observe_primary(supervisor, event, output);
@@ -137,7 +137,7 @@ impl Service {
         }
     }
 
-    /// Carries out a command other than [`Request::Records`]; returns the last reply.
+    /// Carries out any request except [`Request::Records`], and returns the last reply.
     pub(crate) async fn carry_out(&self, request: Request) -> Reply {
         let result = match request {
             Request::Status => return self.status().await,
@@ -172,7 +172,7 @@ impl Service {
     /// Checks that a slot exists.
     ///
     /// # Errors
-    /// There is no such slot; the text names the slots.
+    /// The slot does not exist; the text lists the slots.
     pub(crate) async fn check_slot(&self, slot: u32) -> Result<(), String> {
         let slots = self.supervisor.status().await.map_err(|error| error.to_string())?;
         if slots.iter().any(|found| found.slot.0 == slot) {
@@ -182,7 +182,7 @@ impl Service {
         Err(format!("there is no slot {slot}; the slots are {}", numbers.join(", ")))
     }
 
-    /// The figures for Prometheus.
+    /// The figures, in the format of Prometheus.
     pub(crate) async fn metrics(&self) -> anyhow::Result<String> {
         let slots = self.slots().await?;
         Ok(self.metrics.render(&slots, self.supervisor.connections().await?)?)
@@ -204,7 +204,8 @@ impl Service {
         Ok(())
     }
 
-    /// The slots, with what is known of each process. Asks for the statistics of the next call.
+    /// The slots, each with the known figures of its process. Asks the workers for the statistics that the
+    /// next call returns.
     async fn slots(&self) -> Result<Vec<SlotStatus>, HandleError> {
         let slots = self.supervisor.status().await?;
         let statistics =

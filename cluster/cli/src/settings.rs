@@ -1,4 +1,4 @@
-//! The settings of the supervisor, made of the options and the program.
+//! The settings of the supervisor, made of the options and of the program.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,14 +18,14 @@ use crate::preload;
 use crate::program::Program;
 use crate::units::{Size, Time, Workers};
 
-/// The time in which the restarts of `max-restarts` count.
+/// `max-restarts` counts the restarts within this time.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
-/// The settings of the supervisor. `preload` is the file that Node.js loads before a program; `sockets` are
-/// inherited by a foreign program.
+/// The settings of the supervisor. `preload` is the file that Node.js loads before the program; a foreign
+/// program inherits `sockets`.
 ///
 /// # Errors
-/// The value of `ready` is unknown, or a directory of `PATH` has a colon in its name.
+/// The value of `ready` is unknown, or the path of a directory for `PATH` contains a colon.
 pub(crate) fn settings(
     options: &Options,
     program: &Program,
@@ -67,7 +67,7 @@ pub(crate) fn settings(
     Ok(with_limits(with_times(settings, options), options))
 }
 
-/// A limit of 0 would replace each worker without end.
+/// Refuses limits of 0, with which each worker would be replaced as soon as it is ready.
 fn check_limits(options: &Options) -> anyhow::Result<()> {
     let limits =
         [("max-rss", options.max_rss.map(|Size(bytes)| bytes)), ("max-connections", options.max_connections)];
@@ -77,10 +77,10 @@ fn check_limits(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The supervisor of these settings. Errors name the settings as the command line and the file do.
+/// A supervisor with these settings. Errors name each setting as the command line and the file do.
 ///
 /// # Errors
-/// The settings contradict each other, or a value is impossible.
+/// Two settings contradict each other, or a value is invalid.
 pub(crate) fn supervisor(settings: SupervisorSettings) -> anyhow::Result<Supervisor> {
     Supervisor::new(settings).map_err(|error| match error {
         SupervisorError::Settings(error) => anyhow!(error.to_string().replace('_', "-")),
@@ -107,7 +107,7 @@ fn with_times(mut settings: SupervisorSettings, options: &Options) -> Supervisor
 }
 
 fn with_limits(mut settings: SupervisorSettings, options: &Options) -> SupervisorSettings {
-    /// The spread of the ages, in percent.
+    /// The largest addition to `max-age`, in percent, so that workers are not all replaced at once.
     const SPREAD: u32 = 10;
     if let Some(processes) = options.surge {
         settings = settings.surge(processes);
@@ -127,7 +127,7 @@ fn with_limits(mut settings: SupervisorSettings, options: &Options) -> Superviso
     settings
 }
 
-/// The condition for a ready worker.
+/// The condition for readiness.
 fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
     Ok(match text.unwrap_or("listening") {
         "listening" => Readiness::Listening,
@@ -141,9 +141,9 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
     })
 }
 
-/// The options of a worker's start: a process group of its own, and pipes for the output. A signal of a
-/// terminal reaches the command alone, so workers need not ignore the signal: Node.js would need listeners,
-/// visible to the program, and SIGTERM would end no worker.
+/// How a worker is started: in a process group of its own, with pipes for the output. The group keeps the
+/// signals of a terminal from the workers. Otherwise the workers would have to ignore these signals, with two
+/// bad effects: in Node.js the listeners would be visible to the program, and SIGTERM would end no worker.
 fn spawn_options(
     options: &Options,
     program: &Program,

@@ -1,4 +1,4 @@
-//! The paths of control sockets: one directory per user, one socket per service.
+//! The paths of control sockets: one directory for each user, with one socket for each service.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
@@ -16,8 +16,8 @@ use crate::report::Coded;
 
 const EXTENSION: &str = "sock";
 
-/// The directory of this user's services: in `XDG_RUNTIME_DIR`, in `/run` for root, otherwise in the
-/// temporary directory.
+/// The directory of this user's services: in `XDG_RUNTIME_DIR`; without the variable, in `/run` for root and
+/// in the temporary directory for other users.
 pub(crate) fn directory() -> PathBuf {
     let user = geteuid();
     match env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty()) {
@@ -30,15 +30,15 @@ pub(crate) fn directory() -> PathBuf {
 /// Makes the directory, for this user alone.
 ///
 /// # Errors
-/// The directory cannot be made, or belongs to another user or is open to others.
+/// The directory cannot be made, belongs to another user, or is open to other users.
 pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.with_context(|| format!("cannot make {}; set `--control`", directory.display()))?;
     check(directory)
 }
 
-/// Checks that only this user can put a socket into the directory: in the temporary directory every user can
-/// make the directory, or a link to a directory, first.
+/// Checks that only this user can put a socket into the directory. In the temporary directory, another user
+/// may have made the directory before, or a link in its place.
 fn check(directory: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(directory)?;
     let owners = [fs::symlink_metadata(directory)?.uid(), metadata.uid()];
@@ -57,7 +57,7 @@ const LONGEST: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 /// Checks the length of the path of a control socket.
 ///
 /// # Errors
-/// The kernel binds no path of this length.
+/// The path is longer than the kernel allows.
 pub(crate) fn check_length(path: &Path) -> anyhow::Result<()> {
     let length = path.as_os_str().len();
     if length > LONGEST {
@@ -69,10 +69,10 @@ pub(crate) fn check_length(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The socket of a service by name.
+/// The path of a service's socket, by the name of the service.
 ///
 /// # Errors
-/// The name is no name of a file.
+/// The name is not the name of a file.
 pub(crate) fn of_service(name: &str) -> anyhow::Result<PathBuf> {
     if name.is_empty() || name.contains('/') || name.contains(char::is_control) {
         bail!("the name {name:?} is not valid: a name has no `/` and no control characters; set `--name`");
@@ -82,10 +82,11 @@ pub(crate) fn of_service(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The socket of a running service by name, in a directory that another user cannot have made.
+/// The path of a running service's socket, by the name of the service. Checks that no other user can have
+/// made the directory.
 ///
 /// # Errors
-/// The name is no name of a file, or the directory belongs to another user or is open to others.
+/// The name is not the name of a file, or the directory belongs to another user or is open to other users.
 pub(crate) fn of_running(name: &str) -> anyhow::Result<PathBuf> {
     let (directory, path) = (directory(), of_service(name)?);
     if directory.exists() {
@@ -94,25 +95,27 @@ pub(crate) fn of_running(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The first part of the name of a directory for `sd_notify`; the process id of the service follows.
+/// The beginning of the name of a directory for `sd_notify`. The process id of the service follows.
 const NOTIFY: &str = "notify-";
 
-/// Makes a directory of sockets for `sd_notify`, and removes the directories of killed services.
+/// Makes a directory for the sockets of `sd_notify`, and removes the directories that killed services have
+/// left.
 ///
 /// # Errors
-/// The directory cannot be made, or belongs to another user or is open to others.
+/// The directory cannot be made, belongs to another user, or is open to other users.
 pub(crate) fn make_notify_directory() -> anyhow::Result<TempDir> {
     let parent = directory();
     make(&parent)?;
     let entries = fs::read_dir(&parent)?.filter_map(Result::ok).map(|entry| entry.path());
     for old in entries.filter(|path| is_abandoned(path)) {
-        // An error: another service has removed the directory.
+        // Fails if another service has removed the directory meanwhile.
         let _ = fs::remove_dir_all(old);
     }
     Ok(tempfile::Builder::new().prefix(&format!("{NOTIFY}{}-", std::process::id())).tempdir_in(parent)?)
 }
 
-/// Whether a path is a directory for `sd_notify` of a process that does not exist, without a bound socket.
+/// Whether a killed service has left this directory for `sd_notify`: the process of its name does not exist,
+/// and no socket in the directory is bound.
 fn is_abandoned(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(NOTIFY));
     let pid = name.and_then(|name| name.split('-').next()?.parse().ok());
@@ -122,7 +125,8 @@ fn is_abandoned(path: &Path) -> bool {
     has_ended && !sockets.any(|entry| is_bound(entry.path()))
 }
 
-/// Whether the service of a socket was killed. A stopped service with a full queue makes no command wait.
+/// Whether a killed service has left this socket. A stopped service may have a full backlog; the answer is
+/// then no, without a wait.
 fn is_stale(path: &Path) -> bool {
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -132,10 +136,10 @@ fn is_stale(path: &Path) -> bool {
     connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// The only socket of this user's services.
+/// The socket of the only running service of this user.
 ///
 /// # Errors
-/// There is none, or there are several, or the directory belongs to another user or is open to others.
+/// No service runs or several run, or the directory belongs to another user or is open to other users.
 pub(crate) fn only() -> anyhow::Result<PathBuf> {
     let directory = directory();
     if directory.exists() {

@@ -1,5 +1,5 @@
-//! The statistics of Node.js workers: the preload answers requests, and a worker without requests measures
-//! nothing. A status has the answers to the requests of the status before.
+//! The statistics of Node.js workers. The preload measures only while requests arrive, and its answer arrives
+//! after the status is complete. So each status has the answers to the requests of the previous status.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,11 +14,11 @@ const REQUEST: &str = "NODE_CLUSTER_STATS";
 /// The name of the answer.
 const ANSWER: &str = "CLUSTER_STATS";
 
-/// The statistics of a worker since the answer before. Times are in milliseconds, sizes in bytes. The preload
-/// writes the names of JavaScript.
+/// What a worker has measured since its previous answer. Times are in milliseconds, sizes in bytes. The
+/// preload uses names of JavaScript.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Statistics {
-    /// Open connections.
+    /// The number of open connections.
     pub(crate) connections: u64,
     #[serde(alias = "heapUsed")]
     pub(crate) heap_used: u64,
@@ -47,7 +47,7 @@ struct Answer {
 pub(crate) struct Answers(Mutex<BTreeMap<WorkerId, Statistics>>);
 
 impl Answers {
-    /// Keeps an answer, and forgets an exited worker.
+    /// Records an answer. Removes the answer of a worker that exits.
     pub(crate) fn observe(&self, event: &Event) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Event::Message { worker, message, .. } = event
@@ -66,11 +66,11 @@ impl Answers {
     }
 }
 
-/// Asks the ready workers.
+/// Asks each ready worker for statistics.
 pub(crate) async fn ask(supervisor: &SupervisorHandle, slots: &[SlotInfo]) {
     for slot in slots.iter().filter(|slot| slot.state == SlotState::Ready) {
         if let Some(worker) = slot.worker {
-            // An error: the worker has exited, or does not read. The next status asks again.
+            // Fails if the worker has exited or does not read. The next status asks again.
             let _ = supervisor.send(worker, json!({ "cmd": REQUEST })).await;
         }
     }

@@ -19,7 +19,7 @@ pub(crate) struct Status {
     /// The command of a worker.
     pub(crate) program: String,
     pub(crate) uptime_ms: u64,
-    /// The addresses of the servers.
+    /// The addresses on which the service listens.
     pub(crate) addresses: Vec<String>,
     pub(crate) slots: Vec<SlotStatus>,
 }
@@ -29,9 +29,9 @@ pub(crate) struct Status {
 pub(crate) struct SlotStatus {
     #[serde(flatten)]
     pub(crate) info: SlotInfo,
-    /// `None`: there is no process, or the system has no `/proc`.
+    /// `None`: the slot has no process, or the system has no `/proc`.
     pub(crate) usage: Option<Usage>,
-    /// `None`: the worker has no preload, or was not asked before.
+    /// `None`: the worker has no preload, or has not answered yet.
     pub(crate) statistics: Option<Statistics>,
 }
 
@@ -40,13 +40,13 @@ impl SlotStatus {
         SlotStatus { info, usage: info.pid.and_then(usage::of), statistics }
     }
 
-    /// The open connections that the worker has reported.
+    /// The open connections, as reported by the worker.
     pub(crate) fn open_connections(&self) -> Option<u64> {
         self.statistics.map(|statistics| statistics.connections).or(self.info.open_connections)
     }
 }
 
-/// A state in one word or two.
+/// A state as one word or two.
 pub(crate) fn name(state: SlotState) -> &'static str {
     match state {
         SlotState::Starting => "starting",
@@ -59,7 +59,7 @@ pub(crate) fn name(state: SlotState) -> &'static str {
     }
 }
 
-/// A time in whole seconds: `2h 5m 3s`.
+/// A time in seconds as a text: `2h 5m 3s`.
 pub(crate) fn time(ms: u64) -> String {
     humantime::format_duration(Duration::from_secs(ms / 1_000)).to_string()
 }
@@ -69,7 +69,7 @@ fn or_dash(value: Option<impl fmt::Display>) -> String {
 }
 
 impl SlotStatus {
-    /// The columns of [`HEAD`], for people.
+    /// The values for the columns of [`HEAD`], for people.
     pub(crate) fn columns(&self) -> [String; 8] {
         let SlotInfo { slot, state, pid, worker, restarts, acknowledged_connections, .. } = self.info;
         [
@@ -89,7 +89,7 @@ impl SlotStatus {
 pub(crate) const HEAD: [&str; 8] =
     ["slot", "state", "worker", "process", "age", "restarts", "connections", "memory"];
 
-/// A table for people.
+/// The status as a table for people.
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}, process {}, up {}", self.name, self.program, self.pid, time(self.uptime_ms))?;

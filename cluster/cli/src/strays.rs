@@ -1,8 +1,9 @@
-//! Strays: processes of a foreign program that have left its process group, such as daemons. A stray would
-//! hold the listening socket after the exit of the worker, and would serve with the old program.
+//! Strays: processes of a foreign program that have left the process group of their worker, such as daemons.
+//! A stray would hold the listening socket open after the exit of the worker, and would continue to serve
+//! with the old program.
 //!
-//! The service is a subreaper: strays become children of the service. The variable `CLUSTER_WORKER`
-//! identifies them.
+//! The service is a subreaper, so the kernel makes strays children of the service. The variable
+//! `CLUSTER_WORKER` identifies the worker of a stray.
 
 use cluster::{Event, Supervisor, SupervisorEvent};
 
@@ -10,7 +11,7 @@ use crate::options::Options;
 #[cfg(target_os = "linux")]
 use crate::plan;
 
-/// Ends the strays of each worker at the exit of the worker. Linux only.
+/// Kills the strays of a worker when the worker exits. Linux only.
 #[derive(Debug)]
 pub(crate) struct Strays {
     is_subreaper: bool,
@@ -33,7 +34,7 @@ impl Strays {
         Ok(Strays { is_subreaper: false })
     }
 
-    /// Sends SIGKILL, as to the rest of the process group.
+    /// Sends SIGKILL to the strays, as the supervisor does to the process group.
     pub(crate) fn observe(&self, event: &SupervisorEvent) {
         if self.is_subreaper
             && let SupervisorEvent::Primary(Event::Exit { worker, .. }) = event

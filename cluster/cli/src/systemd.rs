@@ -1,5 +1,5 @@
 //! The service manager: readiness, reloads, the watchdog and inherited sockets, by the protocols of systemd.
-//! Without the variables of systemd nothing happens.
+//! Without the variables of systemd, this module does nothing.
 
 use std::env;
 use std::net::SocketAddr;
@@ -14,21 +14,22 @@ use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-/// Notifications kept for a slow service manager.
+/// The largest number of notifications that wait for a slow service manager.
 const QUEUE: usize = 64;
 
 /// A listening socket, opened by the service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Activated {
     pub(crate) descriptor: u32,
-    /// `None`: a Unix socket.
+    /// `None`: the socket is a Unix socket.
     pub(crate) address: Option<SocketAddr>,
 }
 
-/// The inherited sockets. No worker inherits a socket by accident: close-on-exec is set.
+/// The sockets that systemd has passed to this process. Sets close-on-exec on each, so that no worker
+/// inherits a socket by accident.
 ///
 /// # Errors
-/// The variables are invalid, or a descriptor is no socket.
+/// The variables are invalid, or a descriptor is not a socket.
 pub(crate) fn activated() -> anyhow::Result<Vec<Activated>> {
     let descriptors = sd_notify::listen_fds()
         .context("cannot read LISTEN_FDS; the variable has the number of sockets of the service manager")?;
@@ -43,8 +44,8 @@ pub(crate) fn activated() -> anyhow::Result<Vec<Activated>> {
         .collect()
 }
 
-/// The way to the service manager: a thread, because a service manager with a full queue blocks the writer.
-/// `None`: there is no service manager.
+/// Sends notifications to the service manager. A thread writes them, because a service manager with a full
+/// queue blocks the writer. `None`: there is no service manager.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifications(Option<SyncSender<String>>);
 
@@ -64,7 +65,7 @@ impl Notifications {
         Notifications(Some(sender))
     }
 
-    /// Queues a notification. A full queue loses the notification.
+    /// Queues a notification. Drops the notification if the queue is full.
     fn send(&self, changes: &[NotifyState<'_>]) {
         if let (Some(sender), false) = (&self.0, changes.is_empty()) {
             let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
@@ -72,25 +73,25 @@ impl Notifications {
         }
     }
 
-    /// Reports to the watchdog until the future is dropped, as long as the supervisor answers.
+    /// Sends a sign of life to the watchdog as long as the supervisor answers, until the future is dropped.
     pub(crate) async fn watch(self, supervisor: SupervisorHandle) {
         let Some(limit) = sd_notify::watchdog_enabled() else { return };
         while supervisor.status().await.is_ok() {
             self.send(&[NotifyState::Watchdog]);
-            // As systemd recommends.
+            // Half of the limit, as systemd recommends.
             tokio::time::sleep(limit / 2).await;
         }
     }
 }
 
-/// Reports changes to the service manager.
+/// Reports the state of the service to the service manager.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifier {
     notifications: Notifications,
     reported: Arc<Mutex<Reported>>,
 }
 
-/// The last state reported to the service manager.
+/// The state that the service manager was last sent.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Reported {
     is_ready: bool,
@@ -99,7 +100,8 @@ pub(crate) struct Reported {
 }
 
 impl Notifier {
-    /// Continues after the reports of an earlier program, and repeats the state: the last report may be lost.
+    /// Continues after the reports of the program before an upgrade. Sends the state again, because the last
+    /// report may be lost.
     pub(crate) fn after(reported: Reported, notifications: Notifications) -> Self {
         let mut changes = Vec::new();
         if reported.is_ready && !reported.is_reloading {
@@ -113,7 +115,7 @@ impl Notifier {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reports the changes by an event.
+    /// Reports what an event changes.
     pub(crate) fn observe(&self, supervisor: &Supervisor, event: &SupervisorEvent) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = supervisor.slots();

@@ -1,4 +1,4 @@
-//! `cluster top`: the workers on the whole terminal. The rates are differences of two statuses.
+//! `cluster top`: the workers on the whole terminal. A rate is the difference of two statuses, per second.
 
 use std::io::{self, IsTerminal};
 use std::thread;
@@ -26,7 +26,7 @@ use crate::units::Scale;
 /// The time between two statuses.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// The delay is the longest of the event loop since the last status; Node.js workers report delays.
+/// `DELAY` is the longest delay of the event loop since the last status; only Node.js workers report delays.
 const HEAD: [&str; 10] =
     ["slot", "state", "process", "cpu", "memory", "connections/s", "open", "delay", "restarts", "age"];
 
@@ -37,7 +37,7 @@ const KEYS: &str = "q quit   r reload   + - scale";
 /// Shows the workers until `q` or ctrl-c.
 ///
 /// # Errors
-/// No service runs, or the service ends, or there is no terminal.
+/// No service runs, the service ends, or there is no terminal.
 pub(crate) async fn top(target: Target) -> anyhow::Result<()> {
     if target.json {
         let text = "`cluster top` draws on a terminal; `cluster status --json` prints JSON".to_owned();
@@ -54,7 +54,7 @@ pub(crate) async fn top(target: Target) -> anyhow::Result<()> {
     result
 }
 
-/// The results of commands, as texts.
+/// The results of commands, as texts to display.
 type Notes = UnboundedSender<String>;
 
 async fn show(terminal: &mut DefaultTerminal, target: Target, mut view: View) -> anyhow::Result<()> {
@@ -71,7 +71,7 @@ async fn show(terminal: &mut DefaultTerminal, target: Target, mut view: View) ->
                     view.note = format!("{words} ...");
                     tokio::spawn(carry_out(target.clone(), words, request, notes.clone()));
                 }
-                // A change of the size: draw again.
+                // The terminal has changed its size: only draw again.
                 Some(None) => {}
             },
             Some(note) = results.recv() => view.note = note,
@@ -85,22 +85,22 @@ async fn carry_out(target: Target, words: &'static str, request: Request, notes:
         Ok(()) => format!("{words}: complete"),
         Err(error) => format!("{words}: {error:#}"),
     };
-    // An error: the display has ended.
+    // Fails if the display has ended.
     let _ = notes.send(note);
 }
 
-/// The events of the terminal, read by a thread. The thread ends with the process.
+/// The events of the terminal. A thread reads them, and ends with the process.
 fn keys() -> UnboundedReceiver<Event> {
     let (sender, events) = unbounded_channel();
     thread::spawn(move || while event::read().is_ok_and(|event| sender.send(event).is_ok()) {});
     events
 }
 
-/// The meaning of a key.
+/// What a key does.
 #[derive(Debug)]
 enum Action {
     Quit,
-    /// A command, and its name for people.
+    /// A command with its name for people.
     Command(&'static str, Request),
 }
 
@@ -119,7 +119,7 @@ impl Action {
     }
 }
 
-/// The display: the last status, and the rates since the status before.
+/// The display: the last status, and the rates since the previous status.
 #[derive(Debug)]
 struct View {
     status: Status,
@@ -128,7 +128,8 @@ struct View {
     note: String,
 }
 
-/// The rates of a slot. `None`: unknown, another worker has the slot, or this is the first status.
+/// The rates of a slot. `None`: unknown, because the figures are missing, because the worker has changed, or
+/// because this is the first status.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Rates {
     cpu_percent: Option<f64>,

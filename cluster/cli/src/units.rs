@@ -52,7 +52,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// The units of sizes. Every size is a multiple of the first.
+/// The units of sizes. Every size is a multiple of the first unit.
 const UNITS: [(&str, u64); 7] = [
     ("B", 1),
     ("GiB", 1 << 30),
@@ -100,7 +100,7 @@ impl fmt::Display for Workers {
     }
 }
 
-/// A new number of workers, or a change of the number.
+/// A new number of workers, or a change of the present number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Scale {
     To(u32),
@@ -108,7 +108,7 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// The new number. 0 is refused by the supervisor.
+    /// The new number. May be 0, which the supervisor refuses.
     pub(crate) fn applied_to(self, workers: u32) -> u32 {
         match self {
             Scale::To(count) => count,
@@ -131,7 +131,7 @@ impl FromStr for Scale {
     }
 }
 
-/// A value of the file that may be a number: `workers = 4`, `workers = "auto"`.
+/// A value that the file may have as a number or as a text: `workers = 4`, `workers = "auto"`.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum TextOrNumber {
@@ -159,7 +159,8 @@ impl From<Workers> for TextOrNumber {
     }
 }
 
-/// The file has the same texts as the command line: conversions for `try_from` and `into` of serde.
+/// The file has the same texts as the command line. This macro writes the conversions that serde's `try_from`
+/// and `into` need.
 macro_rules! text_in_file {
     ($($type:ty),+) => {$(
         impl TryFrom<String> for $type {

@@ -1,6 +1,6 @@
 //! `cluster upgrade`: a running service continues with the present file of the command, in the same process.
-//! The old program tries the new program, and hands the service over; the new program takes the service, and
-//! answers the command.
+//! The old program tries the new program, and hands the service over. The new program takes the service over,
+//! and answers `cluster upgrade`.
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ use crate::resources::{Resources, ResourcesState};
 use crate::service::{Service, ServiceMemory, Subject};
 use crate::systemd::{Notifier, Reported};
 
-/// The version of the program.
+/// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Everything of a service beside the supervisor, for the next program.
+/// Everything that the next program takes over, except the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ServiceState {
     pub(crate) version: String,
@@ -35,7 +35,7 @@ pub(crate) struct ServiceState {
     pub(crate) feed: FeedMemory,
     pub(crate) output: OutputState,
     pub(crate) reported: Reported,
-    /// The connection of `cluster upgrade`.
+    /// The connection to `cluster upgrade`.
     pub(crate) client: RawFd,
 }
 
@@ -44,16 +44,16 @@ pub(crate) struct ServiceState {
 pub(crate) struct Upgrades {
     supervisor: SupervisorHandle,
     handed: Arc<Handed>,
-    /// Locked by the running upgrade.
+    /// Locked while an upgrade runs.
     running: Mutex<()>,
 }
 
-/// The parts in a hand-over.
+/// The parts of the service that a hand-over serializes.
 #[derive(Debug)]
 pub(crate) struct Handed {
     pub(crate) options: Options,
     pub(crate) subject: Subject,
-    /// Copies of the control socket and of the socket of the metrics.
+    /// Copies of the control socket, and of the socket of the metrics.
     pub(crate) control: (OwnedFd, PathBuf),
     pub(crate) metrics: Option<OwnedFd>,
     pub(crate) resources: Resources,
@@ -63,7 +63,7 @@ pub(crate) struct Handed {
 }
 
 impl Handed {
-    /// The state for a trial, or for the hand-over. The output stops for the hand-over.
+    /// Serializes the state, for a trial or for the hand-over. For the hand-over, the output stops.
     fn keep(&self, client: &OwnedFd, kept: &mut Kept) {
         if !kept.is_trial() && self.service.is_at_work() {
             kept.postpone();
@@ -93,7 +93,8 @@ impl Upgrades {
         Upgrades { supervisor, handed: Arc::new(handed), running: Mutex::default() }
     }
 
-    /// Carries out an upgrade for a client. Returns after a failure; after a success the new program answers.
+    /// Carries out an upgrade for a client. Returns only after a failure: after a success, the new program
+    /// answers.
     pub(crate) async fn carry_out(&self, timeout: Duration, client: OwnedFd) -> Reply {
         let Ok(_running) = self.running.try_lock() else {
             return Reply::Failed { error: "an upgrade already runs; wait for its end".to_owned() };
@@ -123,7 +124,7 @@ impl Upgrades {
         let text =
             format!("the new program, version {}, has passed the trial; handing over", upgrade.version());
         self.handed.service.feed.publish_text("upgrade-tried", text);
-        // The client receives the text before the hand-over.
+        // Lets the task of the connection send this text before the hand-over.
         tokio::task::yield_now().await;
         upgrade.execute().await
     }

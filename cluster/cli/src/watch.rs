@@ -9,28 +9,28 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher, recommended_watc
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::timeout;
 
-/// The time without a further change before the reload: editors and compilers write in several steps.
+/// How long the files must be unchanged before the reload: editors and compilers write in several steps.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// Reports changes until dropped.
+/// Watches until dropped.
 #[derive(Debug)]
 pub(crate) struct Watch(#[expect(dead_code, reason = "dropped at the end")] RecommendedWatcher);
 
-/// Reloads after each change of the paths; a directory includes its content.
+/// Reloads after each change of the paths. A directory includes everything below it.
 ///
 /// # Errors
 /// A path cannot be watched.
 pub(crate) fn watch(paths: &[PathBuf], supervisor: SupervisorHandle) -> anyhow::Result<Watch> {
     let (sender, changes) = channel(1);
     let watcher = watcher(paths, move |_| {
-        // A full queue: a reload is already due.
+        // Fails if the queue is full: then a reload is already due.
         let _ = sender.try_send(());
     })?;
     tokio::spawn(reload(changes, supervisor));
     Ok(Watch(watcher))
 }
 
-/// Calls `changed` with each change. Reading is no change: each new worker reads its program.
+/// Calls `changed` at each change. Reading a file is no change: each new worker reads its program.
 fn watcher(
     paths: &[PathBuf],
     mut changed: impl FnMut(Event) + Send + 'static,
@@ -39,7 +39,8 @@ fn watcher(
         path.canonicalize().with_context(|| format!("cannot watch {}; correct `--watch`", path.display()))
     });
     let mut roots: Vec<PathBuf> = found.collect::<anyhow::Result<_>>()?;
-    // A directory may contain a watched file, and the last mode of a directory is valid.
+    // Directories are last: a directory may contain a watched file, and the last mode set for a directory
+    // applies.
     roots.sort_by_key(|root| root.is_dir());
     let wanted = roots.clone();
     let mut watcher = recommended_watcher(move |event: notify::Result<Event>| match event {
@@ -49,7 +50,8 @@ fn watcher(
     })
     .context("cannot watch files")?;
     for root in &roots {
-        // Editors replace a file, and a watch of the file would end with the old file.
+        // Watches the directory of a file instead of the file: editors replace files, and a watch of the old
+        // file would observe nothing further.
         let (directory, mode) = match root.parent() {
             Some(parent) if !root.is_dir() => (parent, RecursiveMode::NonRecursive),
             _ => (root.as_path(), RecursiveMode::Recursive),
@@ -60,7 +62,8 @@ fn watcher(
     Ok(watcher)
 }
 
-/// An event without a path: events are lost.
+/// Whether an event is about the watched paths. An event without a path reports that events were lost, and
+/// counts.
 fn concerns(event: &Event, roots: &[PathBuf]) -> bool {
     event.paths.is_empty() || event.paths.iter().any(|path| roots.iter().any(|root| path.starts_with(root)))
 }
@@ -68,7 +71,7 @@ fn concerns(event: &Event, roots: &[PathBuf]) -> bool {
 async fn reload(mut changes: Receiver<()>, supervisor: SupervisorHandle) {
     while changes.recv().await.is_some() {
         while let Ok(Some(())) = timeout(QUIET, changes.recv()).await {}
-        // The log has the reason of an abandoned reload. The next change starts another reload.
+        // Fails if the reload is abandoned; the log has the reason. The next change starts another reload.
         let _ = supervisor.reload().await;
     }
 }

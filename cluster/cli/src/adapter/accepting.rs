@@ -1,9 +1,11 @@
-//! Whether the program of a worker accepts connections. All workers share the socket, so an established or
-//! answered connection proves nothing: an older worker may have accepted. Linux has two proofs:
+//! Waits until the program of a worker accepts connections. All workers share the socket, so a connection
+//! that is established or answered proves nothing: an older worker may have accepted the connection. Linux
+//! offers two proofs:
 //!
-//! * A process below the adapter has the socket in an `epoll` set: `/proc/PID/fdinfo` has the inode.
-//! * A process below the adapter has accepted a connection of the adapter: the table of connections has the
-//!   inode of the accepted socket, and the process has the inode open.
+//! * A process below the adapter has the socket in an `epoll` set: `/proc/PID/fdinfo` lists the inode of the
+//!   socket.
+//! * A process below the adapter has accepted a connection of the adapter: the kernel's table of connections
+//!   names the inode of the accepted socket, and the process has this inode open.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -22,14 +24,14 @@ use crate::processes;
 /// The pause between two reads of the table of connections.
 const TABLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The pause before the next attempt: the socket is not polled, an older worker has accepted, or the
-/// connection was refused.
+/// The pause before the next attempt, after each of these results: no process polls the socket, an older
+/// worker has accepted, or the connection was refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// The longest wait for an accept, before the next connection.
+/// How long a connection waits for an accept before the next connection is tried.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(1);
 
-/// The address for local clients.
+/// The address at which a local client reaches the socket: loopback instead of "every address".
 pub(super) fn loopback(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -55,9 +57,11 @@ async fn polled() {
     }
 }
 
-/// Connects and sends the first bytes, until a process below the adapter has accepted such a connection.
+/// Connects and sends the first bytes of a request. Repeats this until a process below the adapter has
+/// accepted the connection.
 ///
-/// With `TCP_DEFER_ACCEPT` the kernel offers no connection without bytes.
+/// The bytes are necessary: with `TCP_DEFER_ACCEPT` the kernel offers no connection without bytes to
+/// `accept`.
 pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     loop {
         if let Ok(mut connection) = TcpStream::connect(address).await
@@ -70,30 +74,31 @@ pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     }
 }
 
-/// Waits until a process has accepted the connection. Returns whether the process is below the adapter.
+/// Waits until any process has accepted the connection. Returns whether this process is below the adapter.
 #[cfg(target_os = "linux")]
 async fn is_accepted_here(connection: &TcpStream) -> bool {
     let (Ok(client), Ok(server)) = (connection.local_addr(), connection.peer_addr()) else { return false };
     loop {
         match inode_of_server(client, server) {
-            // In the backlog.
+            // The connection is still in the backlog.
             Some(0) => sleep(TABLE_PAUSE).await,
             Some(inode) => return is_open_below(inode),
-            // The process has closed the connection.
+            // The server has closed the connection.
             None => return false,
         }
     }
 }
 
-/// No table with inodes: the connection counts for the worker.
+/// Without a table of inodes, every accepted connection counts as accepted by this worker.
 #[cfg(not(target_os = "linux"))]
 async fn is_accepted_here(_: &TcpStream) -> bool {
     sleep(TABLE_PAUSE).await;
     true
 }
 
-/// The inode of the server's socket of a connection; 0 before a process has accepted the connection. `None`:
-/// the server has closed the connection; the kernel may keep the connection in the table, without an inode.
+/// The inode of the accepted socket of a connection; 0 while no process has accepted the connection. `None`:
+/// the server has closed the connection. The kernel may keep a closed connection in the table, without an
+/// inode.
 #[cfg(target_os = "linux")]
 fn inode_of_server(client: SocketAddr, server: SocketAddr) -> Option<u64> {
     let mut entries = procfs::net::tcp().into_iter().chain(procfs::net::tcp6()).flatten();
@@ -131,7 +136,7 @@ fn is_polled() -> bool {
     false
 }
 
-/// The descriptors of the processes below the adapter, with the process ids.
+/// The descriptors of all processes below the adapter, each with the id of the process.
 #[cfg(target_os = "linux")]
 fn descriptors_below() -> impl Iterator<Item = (i32, FDInfo)> {
     let own = Process::myself().ok();

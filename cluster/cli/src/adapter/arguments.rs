@@ -1,4 +1,4 @@
-//! The command line of an adapter, written and read by the same version of the command.
+//! The command line of an adapter. The same version of the command writes and reads this line.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,15 +19,15 @@ use crate::units::text_in_file;
 /// How the adapter runs the program.
 #[derive(Debug, Args)]
 pub(crate) struct AdapterArguments {
-    /// The condition for a ready program.
+    /// The condition under which the program counts as ready.
     #[arg(long)]
     pub(super) ready: Ready,
 
-    /// The directory of the sockets for `sd_notify`.
+    /// The directory for the sockets of `sd_notify`.
     #[arg(long)]
     pub(super) notify: Option<PathBuf>,
 
-    /// The signal for the end of the program.
+    /// The signal that asks the program to end.
     #[arg(long)]
     pub(super) stop_signal: StopSignal,
 
@@ -43,7 +43,7 @@ pub(crate) struct AdapterArguments {
     pub(super) program: Vec<OsString>,
 }
 
-/// The condition for a ready foreign program.
+/// The condition under which a foreign program counts as ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ready {
     /// As soon as the process runs.
@@ -57,11 +57,11 @@ pub(crate) enum Ready {
 }
 
 impl Ready {
-    /// The condition of the setting `ready`; `None` for the conditions of other programs. Without the
-    /// setting: accepting, if there are sockets.
+    /// The condition of the setting `ready`. `None`: a condition of programs with knowledge of clusters.
+    /// Without the setting, a program with sockets is ready when accepting.
     ///
     /// # Errors
-    /// The condition does not fit the sockets.
+    /// The condition needs sockets and there are none, or the condition is none of a program with sockets.
     pub(crate) fn of(setting: Option<&str>, sockets: &Sockets) -> anyhow::Result<Option<Ready>> {
         let has_sockets = !sockets.addresses.is_empty();
         let Some(setting) = setting else { return Ok(has_sockets.then_some(Ready::Accepting)) };
@@ -136,10 +136,11 @@ impl fmt::Display for StopSignal {
 
 text_in_file!(StopSignal);
 
-/// The program, behind an adapter.
+/// The command of an adapter that starts the program.
 ///
 /// # Errors
-/// There is no such program. A failure in the adapter would look like a crash.
+/// The program does not exist. Without this check, the failure in the adapter would look like a crash of the
+/// program.
 pub(crate) fn adapted(
     program: &Program,
     ready: &Ready,
@@ -179,7 +180,7 @@ fn check(exec: &OsString, directory: &Path, first: &[PathBuf]) -> anyhow::Result
     bail!("there is no program `{}` in PATH", path.display())
 }
 
-/// The path of the own executable, also after the file was replaced.
+/// The path of this command's executable; the path also works after the file was replaced.
 pub(super) fn own_executable() -> PathBuf {
     let path = env::current_exe().ok().filter(|path| path.exists());
     path.unwrap_or_else(|| "/proc/self/exe".into())

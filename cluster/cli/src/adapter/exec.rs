@@ -1,5 +1,5 @@
-//! `cluster __exec`: becomes the program, with the id of the process in `LISTEN_PID`, and asks the kernel for
-//! SIGKILL when the adapter dies. Both need the process of the program.
+//! `cluster __exec`: writes the id of the process into `LISTEN_PID`, asks the kernel for SIGKILL when the
+//! adapter dies, and becomes the program. Only the process of the program can do both.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::report::Coded;
 
-/// The exit code for a failed execution, as in a shell.
+/// The exit code of a shell if the program cannot be executed.
 const NOT_EXECUTABLE: u8 = 127;
 
 #[derive(Debug, Args)]
@@ -43,7 +43,8 @@ pub(crate) fn exec(arguments: &ExecArguments) -> anyhow::Result<()> {
     Err(Coded { code: NOT_EXECUTABLE, text }.into())
 }
 
-/// The request survives `exec`, except of a program with set-user-ID.
+/// Asks the kernel to send SIGKILL to this process when the adapter dies. The request survives `exec`, unless
+/// the program is set-user-ID.
 #[cfg(target_os = "linux")]
 fn end_with_parent(parent: u32) -> anyhow::Result<()> {
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;

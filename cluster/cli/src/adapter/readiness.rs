@@ -1,4 +1,5 @@
-//! When a program is ready: at once, by a message as to systemd, or by an accepted connection.
+//! When a foreign program is ready: at once, at a message of `sd_notify`, at an accepted connection, or at an
+//! answered request.
 
 use std::fs;
 use std::future;
@@ -18,12 +19,12 @@ use super::{AdapterArguments, Ready};
 /// The pause between two requests.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The first byte of a request.
+/// The first byte of a request. `connect` sends this byte, and `status` the rest.
 const FIRST_BYTE: &[u8] = b"G";
 
 /// Waits until the program is ready. The supervisor limits the time.
 pub(super) async fn wait(arguments: &AdapterArguments, notify: Option<&NotifySocket>) {
-    // Every address is served by the same program; the first is enough.
+    // The same program serves every address, so the first address is enough.
     let address = arguments.addresses.first().copied().map(loopback);
     match (&arguments.ready, notify, address) {
         (Ready::Notify, Some(notify), _) => notify.ready().await,
@@ -48,7 +49,7 @@ async fn answer(address: SocketAddr, path: &str) {
 async fn status(mut connection: TcpStream, address: SocketAddr, path: &str) -> io::Result<u16> {
     let request = format!("ET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await?;
-    // `HTTP/1.1 200`
+    // The length of `HTTP/1.1 200`.
     let mut line = [0; 12];
     connection.read_exact(&mut line).await?;
     let status = str::from_utf8(&line[9..]).ok().and_then(|status| status.parse().ok());

@@ -1,5 +1,5 @@
-//! The bytes between the workers and the reader of the command. The thread writes only as much as the reader
-//! has room for, so that the queue can stop between two writes.
+//! The lines between the workers and the reader of standard output. The thread writes only as much as the
+//! reader has room for: a write therefore never blocks, and the queue can stop between two writes.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -8,10 +8,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// The bytes kept for a slow reader.
+/// The largest number of bytes queued for a slow reader.
 const QUEUED_BYTES: usize = 1 << 20;
 
-/// The bytes of a write: a ready pipe has room for `PIPE_BUF`, 4096 bytes on Linux.
+/// The largest number of bytes of one write. A pipe that polls as writable has room for `PIPE_BUF` bytes,
+/// 4096 on Linux.
 const CHUNK: usize = 4_096;
 
 /// A bounded queue of lines.
@@ -30,7 +31,7 @@ struct State {
 }
 
 impl State {
-    /// The beginning of the queue: whole lines, if short.
+    /// The beginning of the queue: as many whole lines as fit, or a part of a long line.
     fn chunk(&mut self) -> Vec<u8> {
         let bytes = self.bytes.make_contiguous();
         let most = &bytes[..bytes.len().min(CHUNK)];
@@ -53,7 +54,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line, or drops the line beyond the bound.
+    /// Adds a line. Drops the line if the queue is full.
     pub(super) fn push_line(&self, line: &str) {
         let mut state = self.state();
         if state.bytes.len() + line.len() > QUEUED_BYTES {
@@ -66,13 +67,13 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Adds the bytes of another queue.
+    /// Adds the queued bytes of the program before an upgrade.
     pub(super) fn push(&self, bytes: &[u8]) {
         self.state().bytes.extend(bytes);
         self.changed.notify_one();
     }
 
-    /// Stops the thread between two writes, and returns the unwritten bytes, still queued.
+    /// Stops the thread between two writes, and returns a copy of the unwritten bytes.
     pub(super) fn stop(&self) -> Vec<u8> {
         let mut state = self.state();
         state.is_stopped = true;
@@ -86,24 +87,24 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Ends the thread when the queue is empty.
+    /// The thread ends as soon as the queue is empty.
     pub(super) fn end(&self) {
         self.state().has_ended = true;
         self.changed.notify_one();
     }
 
-    /// Waits for bytes. False: the queue has ended.
+    /// Waits for bytes. False: the queue is empty and has ended.
     fn wait(&self) -> bool {
         let waits = |state: &mut State| state.is_stopped || (state.bytes.is_empty() && !state.has_ended);
         let state = self.changed.wait_while(self.state(), waits);
         !state.unwrap_or_else(PoisonError::into_inner).bytes.is_empty()
     }
 
-    /// Writes until the queue has ended.
+    /// Writes until the queue is empty and has ended.
     pub(super) fn write_all(&self, to: &mut (impl Write + AsFd)) {
         let mut has_failed = false;
         while self.wait() {
-            // An error: the write fails as well.
+            // If polling fails, the write fails as well, with the same reason.
             let _ = poll(&mut [PollFd::new(to.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE);
             let mut state = self.state();
             if state.is_stopped {
@@ -116,7 +117,7 @@ impl Queue {
                 {
                     0
                 }
-                // The workers continue, and later lines may be written.
+                // The workers continue, and a later write may succeed.
                 Err(error) => {
                     if !std::mem::replace(&mut has_failed, true) {
                         tracing::warn!(%error, "the output cannot be written");

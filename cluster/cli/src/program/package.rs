@@ -1,6 +1,6 @@
-//! The programs of a `package.json`: scripts, and binaries of installed packages. A script runs as under the
-//! package manager, but without the process of the manager: one process of Node.js less per worker. Forms for
-//! the manager alone, such as workspaces, run through the manager.
+//! The programs that a `package.json` offers: scripts, and binaries of installed packages. A script runs as
+//! under the package manager, but without a process of the manager: each worker has one process of Node.js
+//! less. A command that only the manager understands, such as one with workspaces, runs through the manager.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,18 +11,18 @@ use serde_json::Value;
 
 use super::{Program, stem};
 
-/// The package managers: each runs the scripts of `package.json`.
+/// The package managers that run scripts of `package.json`.
 const MANAGERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
 
 pub(super) fn is_manager(name: &str) -> bool {
     MANAGERS.contains(&name) || name == "npx"
 }
 
-/// The program of a manager's command line, of `npx`, or of `node --run`. `None`: another program, or a form
-/// for the manager.
+/// The program of the command line of a package manager, of `npx`, or of `node --run`. `None`: another
+/// program, or a command that only the manager understands.
 ///
 /// # Errors
-/// There is no such script, or no such binary.
+/// The script or the binary does not exist.
 pub(super) fn program(
     first: &OsStr,
     rest: &[OsString],
@@ -47,8 +47,8 @@ pub(super) fn program(
     })
 }
 
-/// The script in the arguments of a manager (`start`, `run serve`), and the arguments of the script. `None`:
-/// the manager has to read options.
+/// The name of the script in the arguments of a manager (`start`, `run serve`), and the arguments of the
+/// script. `None`: the arguments have options, which only the manager understands.
 fn script_of<'a>(manager: &str, args: &'a [OsString]) -> Option<(&'a str, &'a [OsString])> {
     let (first, rest) = args.split_first()?;
     let (script, rest) = match first.to_str()? {
@@ -56,7 +56,7 @@ fn script_of<'a>(manager: &str, args: &'a [OsString]) -> Option<(&'a str, &'a [O
         "exec" | "dlx" | "x" | "workspace" | "workspaces" => return None,
         _ => (first, rest),
     };
-    // `npm` reads all options before `--`.
+    // `npm` takes every option before `--` as its own.
     let mut own = rest.iter().take_while(|argument| *argument != "--");
     let has_options = is_option(script) || (manager == "npm" && own.any(|argument| is_option(argument)));
     (!has_options).then_some((script.to_str()?, rest))
@@ -66,11 +66,11 @@ fn is_option(argument: &OsStr) -> bool {
     argument.to_string_lossy().starts_with('-')
 }
 
-/// The main program of a directory, as of `node DIR`; otherwise, in the working directory, the script
-/// `start`.
+/// The program of a directory: the main program, as with `node DIR`. In the working directory, the script
+/// `start` if there is no main program.
 ///
 /// # Errors
-/// The directory has neither.
+/// The directory has neither a main program nor a script `start`.
 pub(super) fn of_directory(
     path: &Path,
     rest: &[OsString],
@@ -100,12 +100,12 @@ pub(super) fn of_directory(
     bail!("{path} is a directory without a main program: write the script, such as `cluster run server.js`")
 }
 
-/// The name of a package, without a separator of paths: `@shop/web` is `@shop-web`.
+/// The name of a package as the name of a file: `@shop/web` becomes `@shop-web`.
 fn name_of(package: &Value) -> Option<String> {
     package["name"].as_str().filter(|name| !name.is_empty()).map(|name| name.replace('/', "-"))
 }
 
-/// A script of `package.json`, run by the shell.
+/// A script of `package.json`, which the shell runs.
 fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -> anyhow::Result<Program> {
     let file = directory.join("package.json");
     let text = fs::read_to_string(&file)
@@ -117,7 +117,7 @@ fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -
     let command = command.with_context(|| format!("{} has no script `{script}`", file.display()))?;
     let name = name_of(&package).unwrap_or_else(|| script.replace('/', "-"));
     let line = format!("{command} \"$@\"");
-    // The first `--` ends the options of the manager.
+    // The first `--` ends the options of the manager, and is no argument of the script.
     let end = rest.iter().position(|argument| argument == "--");
     let further = rest.iter().enumerate().filter(|(index, _)| Some(*index) != end);
     let further = further.map(|(_, argument)| argument.clone());
@@ -128,7 +128,7 @@ fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -
     Ok(Program { path: bin_directories(directory)?, variables, before, ..program })
 }
 
-/// The variables of a script, as of `npm`.
+/// The variables that `npm` would set for a script.
 fn variables(
     package: &Value,
     script: &str,
@@ -153,7 +153,8 @@ fn variables(
     Ok(own.map(|(name, value)| (name.into(), value)).into_iter().chain(config).collect())
 }
 
-/// A binary of an installed package. Node.js loads `tsx`: the binary of `tsx` starts another process.
+/// A binary of an installed package. `tsx` is loaded into the Node.js of the worker instead, because its
+/// binary starts another process.
 fn of_binary(binary: &OsStr, rest: &[OsString], node: &Path, directory: &Path) -> anyhow::Result<Program> {
     let path = bin_directories(directory)?;
     if let ("tsx", Some(script)) = (binary.to_str().unwrap_or_default(), rest.first()) {
@@ -168,7 +169,7 @@ fn of_binary(binary: &OsStr, rest: &[OsString], node: &Path, directory: &Path) -
     Ok(Program { path, ..program })
 }
 
-/// The directories with the binaries of installed packages, from the nearest to the root.
+/// The directories with the binaries of installed packages, from the nearest directory up to the root.
 fn bin_directories(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let directory = directory.canonicalize()?;
     Ok(directory.ancestors().map(|directory| directory.join("node_modules/.bin")).collect())
