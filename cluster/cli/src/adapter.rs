@@ -2,9 +2,9 @@
 //! listening sockets, starts the program as a child, reports when the program is ready, and sends a signal
 //! when the program is to end.
 //!
-//! A worker is a process group: the adapter, `cluster __exec` (which becomes the program), and children of
-//! the program. The supervisor's SIGKILL ends the whole group. The kernel sends SIGKILL to the program when
-//! the adapter dies, and the adapter ends the program when the primary dies.
+//! A worker is a process group: the adapter, `cluster __exec` (later the program), and children of the
+//! program. The supervisor's SIGKILL ends the whole group. The kernel sends SIGKILL to the program when the
+//! adapter dies, and the adapter ends the program when the primary dies.
 
 use std::ffi::OsString;
 use std::os::unix::process::{ExitStatusExt, parent_id};
@@ -38,7 +38,7 @@ const FIRST_DESCRIPTOR: usize = 3;
 /// How long the program may run after the death of the primary.
 const ORPHAN_TIME: Duration = Duration::from_secs(5);
 
-/// Variables with which systemd addresses the service itself; the program does not inherit them.
+/// Variables of systemd for the service. The program must not inherit these variables.
 const MANAGER_VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
@@ -49,8 +49,8 @@ pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
     }
     let worker = Worker::join()?;
     worker.keep_running();
-    // The supervisor signals the whole group, but means the program: the adapter itself ignores these
-    // signals. `exec` resets the actions in the program.
+    // The supervisor signals the whole group, but means the program: the adapter ignores the signals. `exec`
+    // resets the actions in the program.
     worker.ignore_terminal_signals();
     // Keeps the channel open until the program has ended.
     let _hold = worker.hold();
@@ -70,8 +70,8 @@ pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
     worker.exit(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
 }
 
-/// The command that starts the program through `cluster __exec`: `LISTEN_PID` is the id of the program's
-/// process, which `__exec` already has.
+/// The command that starts the program through `cluster __exec`: `LISTEN_PID` must be the id of the program's
+/// process, and `__exec` runs in this process.
 fn command(arguments: &AdapterArguments, notify: Option<&NotifySocket>) -> Command {
     let mut command = Command::new(arguments::own_executable());
     for name in MANAGER_VARIABLES {
@@ -104,8 +104,8 @@ fn with_descriptors(part: &OsString, arguments: &AdapterArguments) -> OsString {
     text.into()
 }
 
-/// Waits until the program has ended. Meanwhile the adapter reports once that the program is ready, and sends
-/// the stop signal once.
+/// Waits until the program has ended. Meanwhile the adapter reports readiness once, and sends the stop signal
+/// once.
 async fn supervise(
     worker: &Worker,
     child: &mut Child,
@@ -130,7 +130,7 @@ async fn supervise(
                 is_stopping = true;
                 kill(program, arguments.stop_signal.0)?;
             }
-            // The signal ends this adapter as well.
+            // The signal ends the adapter as well.
             () = &mut orphaned => killpg(getpgrp(), Signal::SIGKILL)?,
         }
     }

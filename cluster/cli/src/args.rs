@@ -145,7 +145,7 @@ pub(crate) struct UpgradeArguments {
     #[command(flatten)]
     pub(crate) target: Target,
 
-    /// The longest time of the new program's trial, and of the wait for other commands.
+    /// How long the trial of the new program may take, and how long the upgrade waits for other commands.
     #[arg(long, value_name = "TIME", default_value = "30s")]
     pub(crate) timeout: Time,
 }
@@ -196,7 +196,7 @@ const NOT_FOR_CHECK: [&str; 16] = [
     "control",
 ];
 
-/// The command line as the help shows it. `check` and `init` also accept the settings that their help leaves
+/// The command line as shown by the help. `check` and `init` also accept the settings that the help leaves
 /// out.
 fn command() -> clap::Command {
     Arguments::command()

@@ -53,7 +53,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-/// What the check has found so far.
+/// The results of the check so far.
 #[derive(Debug, Default)]
 struct Found {
     addresses: Vec<String>,
@@ -61,7 +61,7 @@ struct Found {
     is_ready: bool,
     is_cut: bool,
     /// The stop signal of a foreign program; `None` for other programs. `has_handler` is whether the program
-    /// handles this signal; `None`: unknown.
+    /// handles the signal; `None`: unknown.
     signal: Option<StopSignal>,
     has_handler: Option<bool>,
 }

@@ -107,7 +107,7 @@ pub(crate) async fn stop(target: Target) -> anyhow::Result<()> {
     carry_out(&target, &Request::Stop).await
 }
 
-/// The primary's events that have a counterpart among the supervisor's events; only JSON includes them.
+/// The primary's events with a counterpart among the supervisor's events, printed in JSON only.
 const DETAILS: [&str; 5] = ["fork", "online", "listening", "disconnect", "exit"];
 
 /// Sends a command, and waits until the command is complete.
@@ -154,8 +154,8 @@ async fn await_end(
 }
 
 /// A request and the replies to the request. An upgrade of the service closes the connection. Then the client
-/// connects again, and repeats a request that has received no reply yet; a request for records continues
-/// after the last received record.
+/// connects again, and repeats a request without a reply; a request for records continues after the last
+/// received record.
 struct Exchange<'a> {
     target: &'a Target,
     request: Request,
@@ -165,7 +165,7 @@ struct Exchange<'a> {
     silent: u32,
 }
 
-/// The command fails after this number of successive connections without a reply.
+/// The command fails after `SILENT_CONNECTIONS` successive connections without a reply.
 const SILENT_CONNECTIONS: u32 = 3;
 
 impl<'a> Exchange<'a> {
@@ -263,7 +263,7 @@ impl Replies {
     }
 }
 
-/// The error about a service that runs and does not answer.
+/// The error about a service that runs but does not answer.
 fn silent(path: &Path, pid: Option<i32>) -> anyhow::Error {
     let path = path.display();
     let Some(pid) = pid else {

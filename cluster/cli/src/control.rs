@@ -47,7 +47,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Binds the socket, for this user alone. Replaces a socket that a killed service has left.
+    /// Binds the socket, for this user alone. Replaces the socket of a killed service.
     ///
     /// # Errors
     /// Another service uses the path, the path is no socket, or the socket cannot be bound.
@@ -78,7 +78,7 @@ impl Control {
         Ok(Control { listener, path: path.to_owned() })
     }
 
-    /// Takes over the socket of the program that this process ran before.
+    /// Takes over the socket of the program before an upgrade.
     ///
     /// # Errors
     /// The runtime cannot register the socket.
@@ -113,7 +113,7 @@ impl Control {
     }
 }
 
-/// Removes the socket of a service that was killed.
+/// Removes the socket of a killed service.
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     if !metadata.file_type().is_socket() {

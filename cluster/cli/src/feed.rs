@@ -9,7 +9,7 @@ use cluster::{Event, SlotId, SupervisorEvent, WorkerId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-/// The records queued for one reader. A reader that falls further behind loses the oldest records.
+/// The records queued for a reader. A slower reader loses the oldest records.
 const READER_RECORDS: usize = 1_024;
 
 /// The number of bytes of recent records, kept for new readers.
@@ -18,7 +18,7 @@ const RECENT_BYTES: usize = 1 << 20;
 /// The pause between two records of failed accepts.
 const ACCEPT_FAILURES: Duration = Duration::from_secs(10);
 
-/// A record with its number. Numbers ascend from 1 without a gap, also over an upgrade.
+/// A record with a number. Numbers ascend from 1 without a gap, also over an upgrade.
 #[derive(Debug)]
 pub(crate) struct Numbered {
     pub(crate) number: u64,
@@ -38,7 +38,7 @@ pub(crate) enum Record {
 pub(crate) struct EventRecord {
     /// The time, as in RFC 3339.
     pub(crate) time: String,
-    /// The name of the event, such as `slot-ready`.
+    /// The name of the event, for example `slot-ready`.
     pub(crate) event: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) slot: Option<u32>,
@@ -56,7 +56,7 @@ pub(crate) struct OutputLine {
     pub(crate) slot: u32,
     pub(crate) worker: u64,
     pub(crate) stream: Stream,
-    /// The text without the line ending. Bytes that are not UTF-8 are replaced.
+    /// The text without the line ending. Bytes other than UTF-8 are replaced.
     pub(crate) line: String,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// The line as `cluster run` prints it.
+/// The line in the output of `cluster run`.
 impl fmt::Display for OutputLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} | {}", self.time, self.slot, self.line)
@@ -119,8 +119,8 @@ struct Recent {
 }
 
 impl Recent {
-    /// Whether an event is a failed accept shortly after a recorded one. Without free descriptors every
-    /// accept fails, so one record stands for all failures of `ACCEPT_FAILURES`.
+    /// Whether an event is a failed accept shortly after a recorded failure. Without free descriptors every
+    /// accept fails, so a record stands for all failures of `ACCEPT_FAILURES`.
     fn is_repeated(&mut self, event: &SupervisorEvent) -> bool {
         let SupervisorEvent::Primary(Event::AcceptFailed { .. }) = event else { return false };
         let is_repeated = self.accept_failed.is_some_and(|last| last.elapsed() < ACCEPT_FAILURES);
@@ -159,7 +159,7 @@ impl Feed {
         Feed { sender: broadcast::Sender::new(READER_RECORDS), recent: Arc::default() }
     }
 
-    /// A feed that continues with the recent records of the program before an upgrade.
+    /// A feed with the recent records of the program before an upgrade.
     pub(crate) fn after(memory: FeedMemory) -> Self {
         let feed = Feed::new();
         let FeedMemory { last, records } = memory;
@@ -187,7 +187,7 @@ impl Feed {
         }
     }
 
-    /// Publishes an event of the service itself rather than of the supervisor, and returns the record.
+    /// Publishes an event of the service, rather than of the supervisor, and returns the record.
     pub(crate) fn publish_text(&self, event: &str, text: String) -> Record {
         let event = EventRecord { time: now(), event: event.to_owned(), slot: None, worker: None, text };
         self.publish(Record::Event(event.clone()));
@@ -206,14 +206,14 @@ impl Feed {
     }
 }
 
-/// The present time, as in RFC 3339, for people alone: the wall clock jumps, so no decision depends on this
+/// The present time, as in RFC 3339, for people alone: the wall clock jumps, so no decision depends on the
 /// time.
 #[expect(clippy::disallowed_methods, reason = "a printed time")]
 pub(crate) fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-/// The record of an event. `None`: the event changes nothing visible, such as a message of a worker.
+/// The record of an event. `None`: the event changes nothing visible, for example a message of a worker.
 fn record(event: &SupervisorEvent) -> Option<EventRecord> {
     let (name, slot, worker) = describe(event)?;
     let (slot, worker) = (slot.map(|slot| slot.0), worker.map(|worker| worker.0));

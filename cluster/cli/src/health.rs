@@ -36,8 +36,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The media type of Prometheus.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Starts the endpoints on a socket, and the samples of memory if an option needs them. Both run until the
-/// process ends.
+/// Starts the endpoints on a socket, and the samples of memory for `max-rss`. Both run until the process
+/// ends.
 pub(crate) fn start(socket: Option<TcpListener>, options: &Options, service: &Arc<Service>) {
     if let Some(socket) = socket {
         tokio::spawn(serve(socket, routes(service.clone())));
@@ -63,8 +63,8 @@ fn routes(service: Arc<Service>) -> Router {
     routes.route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(service)
 }
 
-/// Answers until the future is dropped. Beyond `CONNECTIONS` the oldest connection is closed, so that idle
-/// peers cannot block a new peer.
+/// Answers until the future is dropped. Beyond `CONNECTIONS` the oldest connection is closed: idle peers
+/// cannot block a new peer.
 async fn serve(listener: TcpListener, routes: Router) {
     let mut open = VecDeque::new();
     loop {
@@ -107,7 +107,7 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether a worker is ready. During a shutdown the answer is no, so that a load balancer chooses another
+/// Whether a worker is ready. During a shutdown the answer is no: a load balancer then chooses another
 /// service.
 async fn readyz(State(service): State<Arc<Service>>) -> (StatusCode, &'static str) {
     if service.is_ready().await {

@@ -16,7 +16,7 @@ use crate::units::Time;
 /// The time from the start of a worker to the hint; or half of `ready-timeout`, if shorter.
 const LATE: Duration = Duration::from_secs(5);
 
-/// The workers that are not ready yet, each with the task that will log the hint.
+/// The workers that are not ready yet, each with the task that logs the hint.
 #[derive(Debug)]
 pub(crate) struct Hints {
     condition: Condition,
@@ -41,7 +41,7 @@ impl Hints {
         Hints { condition, delay, tasks: Mutex::default() }
     }
 
-    /// Starts the task of a new worker, and ends the task of a worker that is ready or has exited.
+    /// Starts the task of a new worker, and ends the task of a ready or exited worker.
     pub(crate) fn observe(&self, event: &SupervisorEvent) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         match event {

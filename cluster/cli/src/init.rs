@@ -1,5 +1,5 @@
-//! `cluster init`: the files that run a program under a service manager, in a container or behind a proxy.
-//! The settings are in `cluster.toml`, and each file starts `cluster run` in the directory of this file.
+//! `cluster init`: the files for a program under a service manager, in a container or behind a proxy. The
+//! settings are in `cluster.toml`, and each file starts `cluster run` in the same directory.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,16 +18,15 @@ use crate::units::Time;
 /// The port of metrics and health checks in a container.
 const METRICS_PORT: u16 = 9090;
 
-/// The seconds that Kubernetes may take until it sends no further connections to an ending pod.
+/// The seconds until Kubernetes sends no further connections to an ending pod.
 const ENDPOINT_DELAY: u64 = 5;
 
-/// The time between the deadline of the last worker and the SIGKILL that the service manager sends to the
-/// service.
+/// The time between the deadline of the last worker and the service manager's SIGKILL to the service.
 const MARGIN: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArguments {
-    /// The system that reads the files.
+    /// The system for the files.
     #[arg(value_enum)]
     pub(crate) system: System,
 
@@ -46,8 +45,8 @@ pub(crate) struct InitArguments {
     #[command(flatten)]
     pub(crate) options: Options,
 
-    /// The program and its arguments, as for `cluster run`. Settings of `cluster run`, such as `--workers 4`,
-    /// may precede the program and are written to `cluster.toml`.
+    /// The program and its arguments, as for `cluster run`. Settings of `cluster run`, for example
+    /// `--workers 4`, may precede the program and are written to `cluster.toml`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }
@@ -70,13 +69,13 @@ struct File {
     text: String,
 }
 
-/// The facts that the files contain.
+/// The facts in the files.
 struct Facts {
     name: String,
     port: u16,
     is_node: bool,
     directory: PathBuf,
-    /// The seconds after which a start has failed; `stop` is the same for a stop.
+    /// The limit of a start in seconds; `stop` is the limit of a stop.
     start: u64,
     stop: u64,
 }
@@ -221,7 +220,7 @@ ENTRYPOINT [\"cluster\", \"run\"]
     File { name: "Dockerfile".to_owned(), text }
 }
 
-/// The file next to `Dockerfile` that excludes packages of the host: their binaries may be of another system.
+/// The file next to `Dockerfile` that excludes packages of the host: binaries there may be of another system.
 fn docker_ignore() -> File {
     File { name: "Dockerfile.dockerignore".to_owned(), text: "node_modules\n.git\n".to_owned() }
 }

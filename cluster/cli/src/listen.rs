@@ -1,4 +1,4 @@
-//! The addresses of a foreign program: the service binds the sockets, and each worker inherits them.
+//! The addresses of a foreign program: the service binds the sockets, and each worker inherits all sockets.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use tokio::net::TcpSocket;
 use crate::systemd::Activated;
 use crate::units::text_in_file;
 
-/// The backlog: connections that wait in the kernel. The system may have a lower limit.
+/// The backlog: the connections waiting in the kernel. The system may have a lower limit.
 const BACKLOG: u32 = 4_096;
 
-/// The name of a socket without a name, as systemd writes it.
+/// The name of a socket without a name, as in systemd.
 const UNNAMED: &str = "unknown";
 
 /// An address to listen on: `127.0.0.1:8000`, `:8000`, or with a name for the program: `web=:8000`.
@@ -76,14 +76,13 @@ text_in_file!(Listen);
 /// The bound sockets, open until the service ends.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    /// The sockets that this process has bound. Activated sockets, which systemd has bound, are not among
-    /// them.
+    /// The sockets bound by the command. Activated sockets are absent: systemd has bound these.
     pub(crate) listeners: Vec<TcpListener>,
-    /// The descriptors of all sockets in this process.
+    /// The descriptors of all sockets in the service.
     pub(crate) numbers: Vec<u32>,
     /// The name of each socket.
     pub(crate) names: Vec<String>,
-    /// The address of each socket, with the port that the kernel has chosen.
+    /// The address of each socket, with the port chosen by the kernel.
     pub(crate) addresses: Vec<SocketAddr>,
 }
 

@@ -1,6 +1,6 @@
-//! The figures of a service in the text format of Prometheus. Events are counted when they happen; every
-//! other figure is read for a scrape. Each scrape renders a new registry, so no metric of a removed slot
-//! remains, and there is no global state. Lines are sorted by name. A figure that is unknown is absent.
+//! The figures of a service in the text format of Prometheus. Events are counted at once; every other figure
+//! is read for a scrape. Each scrape renders a new registry, so no metric of a removed slot remains, and
+//! there is no global state. Lines are sorted by name. An unknown figure is absent.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,15 +17,15 @@ use crate::status::SlotStatus;
 #[derive(Debug, Default)]
 pub(crate) struct Metrics(Mutex<Counts>);
 
-/// The counts of events, which also survive a hand-over.
+/// The counts of events. The counts survive a hand-over.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Counts {
     /// The restarts by slot and reason.
     restarts: BTreeMap<u32, BTreeMap<String, u64>>,
     /// The reloads by result.
     reloads: BTreeMap<String, u64>,
-    /// When the running reload started. `None` also for a reload during a hand-over: its duration is not
-    /// measured.
+    /// When the running reload started. `None` also for a reload during a hand-over: the duration is then
+    /// unknown.
     #[serde(skip)]
     reload_started: Option<Instant>,
     last_reload: Option<Duration>,
@@ -56,7 +56,7 @@ impl Metrics {
         }
     }
 
-    /// Counts that continue those of the program before an upgrade.
+    /// Continues the counts of the program before an upgrade.
     pub(crate) fn after(counts: Counts) -> Self {
         Metrics(Mutex::new(counts))
     }
@@ -91,7 +91,7 @@ impl Metrics {
 #[derive(Debug, Default)]
 struct Scrape(Registry);
 
-/// The values of a metric, each with its labels. A metric without values is left out.
+/// The values of a metric, each with labels. A metric without values is left out.
 type Values<const LABELS: usize> = Vec<([String; LABELS], f64)>;
 
 impl Scrape {
@@ -133,7 +133,7 @@ fn only(value: u64) -> Values<0> {
     vec![([], float(value))]
 }
 
-/// One value per slot, for the slots whose value is known.
+/// A value per slot, for slots with a known value.
 fn by_slot(slots: &[SlotStatus], value: impl Fn(&SlotStatus) -> Option<f64>) -> Values<1> {
     slots.iter().filter_map(|slot| Some(([slot.info.slot.to_string()], value(slot)?))).collect()
 }
@@ -240,7 +240,7 @@ fn record_slots(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()>
     scrape.counter("cluster_worker_cpu_seconds_total", help, ["slot"], by_slot(slots, cpu))
 }
 
-/// The statistics that the preload reports.
+/// The statistics from the preload.
 fn record_node(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()> {
     let delay = |slot: &SlotStatus| Some(slot.statistics?.delay_max / 1_000.0);
     let help = "The longest delay since the last scrape (Node.js).";

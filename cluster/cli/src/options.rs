@@ -22,7 +22,8 @@ use crate::units::{Size, Time, Workers};
 /// The file of settings if no other file is named.
 pub(crate) const FILE: &str = "cluster.toml";
 
-/// The likeness from which an error suggests a known flag for an unknown flag; `clap` uses the same limit.
+/// The least likeness for which an error suggests a known flag instead of an unknown flag; `clap` uses the
+/// same limit.
 const SIMILAR: f64 = 0.7;
 
 /// The settings, each from a flag, a variable or a key. `None`: not set.
@@ -50,7 +51,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "[NAME=]ADDR", env = "CLUSTER_LISTEN", value_delimiter = ',')]
     pub(crate) listen: Option<Vec<Listen>>,
 
-    /// The signal for the end of a foreign program [default: TERM].
+    /// The signal that asks a foreign program to end [default: TERM].
     #[arg(long, value_name = "SIGNAL", env = "CLUSTER_STOP_SIGNAL")]
     pub(crate) stop_signal: Option<StopSignal>,
 
@@ -64,7 +65,7 @@ pub(crate) struct Options {
     )]
     pub(crate) ready: Option<String>,
 
-    /// The longest time until a new worker is ready [default: 1m].
+    /// How long a new worker may take to become ready [default: 1m].
     #[arg(long, value_name = "TIME", env = "CLUSTER_READY_TIMEOUT")]
     pub(crate) ready_timeout: Option<Time>,
 
@@ -72,7 +73,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum, env = "CLUSTER_RESTART")]
     pub(crate) restart: Option<Restart>,
 
-    /// The time in readiness until a slot is stable: the next restart is immediate [default: 5s].
+    /// How long a worker must be ready until the slot counts as stable; the next restart is then immediate
+    /// [default: 5s].
     #[arg(long, value_name = "TIME", env = "CLUSTER_MIN_UPTIME")]
     pub(crate) min_uptime: Option<Time>,
 
@@ -84,20 +86,19 @@ pub(crate) struct Options {
     #[arg(long, value_enum, env = "CLUSTER_GIVE_UP")]
     pub(crate) give_up: Option<GiveUp>,
 
-    /// The processes beyond the number of workers during a reload [default: 1].
+    /// How many more processes than workers may run during a reload [default: 1].
     #[arg(long, value_name = "N", env = "CLUSTER_SURGE")]
     pub(crate) surge: Option<u32>,
 
-    /// The workers missing at most during a reload [default: 0].
+    /// How many workers may be missing during a reload [default: 0].
     #[arg(long, value_name = "N", env = "CLUSTER_MAX_UNAVAILABLE")]
     pub(crate) max_unavailable: Option<u32>,
 
-    /// The time of an old worker for answers with `Connection: close`, before the request to exit [default:
-    /// 500ms].
+    /// How long an old worker answers with `Connection: close`, before the request to exit [default: 500ms].
     #[arg(long, value_name = "TIME", env = "CLUSTER_LAME_DUCK")]
     pub(crate) lame_duck: Option<Time>,
 
-    /// The time of an old worker for open requests [default: 30s].
+    /// How long an old worker may take for open requests [default: 30s].
     #[arg(long, value_name = "TIME", env = "CLUSTER_DRAIN")]
     pub(crate) drain: Option<Time>,
 
@@ -105,15 +106,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", env = "CLUSTER_TERM")]
     pub(crate) term: Option<Time>,
 
-    /// The time of all workers for open requests during a shutdown [default: 30s].
+    /// How long all workers may take for open requests during a shutdown [default: 30s].
     #[arg(long, value_name = "TIME", env = "CLUSTER_SHUTDOWN")]
     pub(crate) shutdown: Option<Time>,
 
-    /// Replace a worker with more memory [default: no limit].
+    /// Replace a worker that has more memory [default: no limit].
     #[arg(long, value_name = "SIZE", env = "CLUSTER_MAX_RSS")]
     pub(crate) max_rss: Option<Size>,
 
-    /// Replace an older worker; a spread of up to 10 percent is added [default: no limit].
+    /// Replace an older worker; up to 10 percent are added, so workers are not replaced together [default: no
+    /// limit].
     #[arg(long, value_name = "TIME", env = "CLUSTER_MAX_AGE")]
     pub(crate) max_age: Option<Time>,
 
@@ -121,7 +123,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", env = "CLUSTER_MAX_CONNECTIONS")]
     pub(crate) max_connections: Option<u64>,
 
-    /// Ping each worker once per TIME, and kill a worker without an answer in TIME [default: no pings].
+    /// Ping each worker every TIME, and kill a worker that does not answer within TIME [default: no pings].
     #[arg(long, value_name = "TIME", env = "CLUSTER_HEARTBEAT")]
     pub(crate) heartbeat: Option<Time>,
 
@@ -142,7 +144,7 @@ pub(crate) struct Options {
     #[arg(long, env = "CLUSTER_NO_PRELOAD", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub(crate) no_preload: Option<bool>,
 
-    /// Reload after a change of a file or directory; may be repeated. For development.
+    /// Reload after a change of a file or directory, for development. Repeatable.
     #[arg(long, value_name = "PATH", env = "CLUSTER_WATCH", value_delimiter = ',')]
     pub(crate) watch: Option<Vec<PathBuf>>,
 
@@ -205,7 +207,7 @@ pub(crate) enum LogFormat {
 }
 
 impl Options {
-    /// Whether the program inherits sockets, which makes it a foreign program.
+    /// Whether the program inherits sockets. Only foreign programs do.
     pub(crate) fn has_sockets(&self) -> bool {
         self.listen.iter().flatten().next().is_some()
     }
@@ -242,7 +244,7 @@ impl Options {
         self.program.iter().chain(self.args.iter().flatten()).map(Into::into).collect()
     }
 
-    /// The program that a command line starts.
+    /// The program of a command line.
     ///
     /// # Errors
     /// The program does not exist.
@@ -279,7 +281,7 @@ fn check_key(key: &str) -> anyhow::Result<()> {
     bail!("there is no setting `{key}`; did you mean `{nearest}`? `cluster run --help` lists all")
 }
 
-/// The flag of `cluster run` that resembles an unknown flag, such as `--drian` or `--drian=5s`.
+/// The flag of `cluster run` that resembles an unknown flag, for example `--drian` or `--drian=5s`.
 fn similar_flag(unknown: &str) -> Option<String> {
     let name = unknown.strip_prefix("--")?.split('=').next()?;
     let command = Options::augment_args(Command::new("run"));

@@ -26,7 +26,7 @@ mod queue;
 /// The longest line in bytes; a longer line becomes several.
 const LONGEST_LINE: usize = 16 << 10;
 
-/// The largest number of bytes of one read.
+/// The largest number of bytes per read.
 const CHUNK: usize = 8 << 10;
 
 /// How long the end of the service waits for the last lines. The wait could last: a process may hold a pipe
@@ -39,17 +39,17 @@ pub(crate) struct Output {
     sink: Sink,
     readers: JoinSet<()>,
     open: OpenPipes,
-    /// The writing thread sends on this channel when the thread ends. `None`: the thread has started, and
-    /// owns the sender.
+    /// The writing thread sends here at the end of the thread. `None`: the thread has started, and owns the
+    /// sender.
     writer: Option<oneshot::Sender<()>>,
     end: oneshot::Receiver<()>,
 }
 
-/// The pipes whose readers run.
+/// The pipes that are read at present.
 type OpenPipes = Arc<Mutex<Vec<Weak<OpenPipe>>>>;
 
-/// A pipe, and the received bytes of a line that has not ended yet. Whenever the task of a reader waits, all
-/// other bytes of the pipe are still in the kernel; a hand-over therefore loses none.
+/// A pipe, and the received bytes of an incomplete line. Whenever the task of a reader waits, all other bytes
+/// of the pipe are still in the kernel; a hand-over therefore loses none.
 #[derive(Debug)]
 struct OpenPipe {
     stream: UnixStream,
@@ -115,8 +115,8 @@ impl Output {
         Output { sink, readers: JoinSet::new(), open: OpenPipes::default(), writer: Some(writer), end }
     }
 
-    /// Starts the writing thread, unless it runs. The thread starts after the first worker, whose start
-    /// therefore does not wait.
+    /// Starts the writing thread, unless started before. The thread follows the start of the first worker:
+    /// this start need not wait.
     fn start_thread(&mut self) {
         let Some(writer) = self.writer.take() else { return };
         let queue = self.sink.queue.clone();
@@ -157,7 +157,7 @@ impl Output {
         OutputRemote { open: self.open.clone(), queue: self.sink.queue.clone() }
     }
 
-    /// Starts a task that reads a pipe of a worker to the end.
+    /// Starts a task to read a pipe of a worker to the end.
     pub(crate) fn read(&mut self, pipe: Pipe, slot: u32, worker: u64, stream: Stream) {
         let (kept, socket) = pipe.into_parts();
         self.spawn(socket, Source { slot, worker, stream }, kept);
@@ -207,7 +207,7 @@ impl Sink {
     /// Writes the complete lines, and keeps the bytes of an incomplete line.
     fn write_lines(&self, pipe: &OpenPipe, bytes: &[u8]) {
         let mut part = pipe.part.lock().unwrap_or_else(PoisonError::into_inner);
-        // The kept bytes contain no line ending, unless they come from the program before an upgrade.
+        // The kept bytes contain no line ending, except bytes of the program before an upgrade.
         part.extend_from_slice(bytes);
         let mut start = 0;
         loop {

@@ -25,7 +25,7 @@ pub(crate) struct Plan {
     pub(crate) program: Program,
     /// The name of the service.
     pub(crate) name: String,
-    /// The command of a worker, as a person writes it.
+    /// The command of a worker, as written in a shell.
     pub(crate) line: String,
 }
 

@@ -33,8 +33,8 @@ function passOnChannel() {
   const children = require('node:child_process');
   const cluster = require('node:cluster');
   const { id } = cluster.worker;
-  // A server of the wrapper, such as the Unix socket that `tsx` opens for its child, must not listen through
-  // the primary: the server does not belong to the service.
+  // A server of the wrapper, for example the Unix socket that `tsx` opens for its child, must not listen
+  // through the primary: the server does not belong to the service.
   cluster.isPrimary = true;
   cluster.isWorker = false;
   const { fd } = process.channel;

@@ -98,7 +98,7 @@ impl Program {
     }
 }
 
-/// Refuses a program whose arguments are in the same text, such as `program = "npm start"`.
+/// Refuses a program with arguments in the same text, for example `program = "npm start"`.
 fn refuse_line(program: &OsStr, directory: &Path) -> anyhow::Result<()> {
     let text = program.to_string_lossy();
     let mut words = text.split_whitespace();
@@ -125,8 +125,8 @@ fn file_of(program: &Path, directory: &Path) -> PathBuf {
     files.find(|file| file.is_file()).unwrap_or_else(|| directory.join(program))
 }
 
-/// Refuses a program that restarts Node.js itself, such as `nodemon`: the restarted process would be no
-/// worker of the service.
+/// Refuses a program that restarts Node.js, for example `nodemon`: the restarted process would be no worker
+/// of the service.
 fn refuse_watcher(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
     let words = std::iter::once(program.as_os_str()).chain(args.iter().map(OsString::as_os_str));
     let mut words = words.map(|word| stem(Path::new(word))).skip_while(|word| word == "npx");

@@ -1,4 +1,4 @@
-//! The requests and replies on the control socket, one line of JSON each.
+//! The requests and replies on the control socket, each a line of JSON.
 
 use std::time::Duration;
 
@@ -32,13 +32,13 @@ pub(crate) enum Request {
         /// `None`: the records of every slot.
         slot: Option<u32>,
         follow: bool,
-        /// The number of the last record that the client has already received, before an upgrade; 0: none.
+        /// The number of the last record received by the client, before an upgrade; 0: none.
         #[serde(default)]
         after: u64,
     },
 }
 
-/// Which kind of [`Record`] a client asks for.
+/// The kind of requested [`Record`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum RecordKind {
@@ -49,7 +49,7 @@ pub(crate) enum RecordKind {
 /// The time between two replies `Alive`, while the service carries out a request.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// One line of the answer to a request. `Done` and `Failed` end the answer.
+/// A line of the answer to a request. `Done` and `Failed` end the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reply")]
 pub(crate) enum Reply {
@@ -63,7 +63,7 @@ pub(crate) enum Reply {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         number: Option<u64>,
     },
-    /// This number of records is lost: the client reads too slowly.
+    /// The number of lost records: the client reads too slowly.
     Lost {
         records: u64,
     },

@@ -22,7 +22,7 @@ const NOT_RUNNING: u8 = 3;
 /// The exit code if the service does not answer.
 const SILENT: u8 = 4;
 
-/// A failure whose exit code is not `FAILURE`.
+/// A failure with an exit code other than `FAILURE`.
 #[derive(Debug)]
 pub(crate) struct Coded {
     pub(crate) code: u8,

@@ -15,7 +15,7 @@ use crate::systemd::Activated;
 #[derive(Debug)]
 pub(crate) struct Resources {
     sockets: Vec<OwnedFd>,
-    /// The descriptors of the sockets that the service manager has passed.
+    /// The descriptors of the sockets from the service manager.
     activated: Vec<RawFd>,
     /// The directory for the sockets of `sd_notify`.
     notify: Option<Directory>,

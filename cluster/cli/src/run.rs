@@ -74,7 +74,7 @@ pub(crate) struct Parts {
     pub(crate) memory: Memory,
 }
 
-/// What a service remembers over an upgrade.
+/// The memory of a service over an upgrade.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) service: ServiceMemory,
@@ -149,7 +149,7 @@ impl FormatTime for Milliseconds {
     }
 }
 
-/// Writes the message, and the fields that the message does not already contain.
+/// Writes the message, and the fields that the message does not contain.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => write!(writer, "{value:?}"),

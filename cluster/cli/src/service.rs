@@ -1,4 +1,4 @@
-//! A running service, as clients and endpoints use it.
+//! A running service, for clients and endpoints.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::statistics::{self, Answers};
 use crate::status::{SlotStatus, Status};
 use crate::usage;
 
-/// A running service. Each client and each endpoint shares it.
+/// A running service. Clients and endpoints share the value.
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) feed: Feed,
@@ -35,7 +35,7 @@ pub(crate) struct Service {
     /// `None`: no worker has the preload.
     statistics: Option<Answers>,
     hints: Hints,
-    /// One more reference exists for each command that the service carries out.
+    /// Each command that the service carries out holds a reference.
     work: Arc<()>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Service {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Subject {
     pub(crate) name: String,
-    /// The command of a worker, as a person writes it.
+    /// The command of a worker, as written in a shell.
     pub(crate) program: String,
     /// Whether Node.js loads the preload before the program.
     pub(crate) has_preload: bool,
@@ -51,7 +51,7 @@ pub(crate) struct Subject {
     pub(crate) is_node: bool,
 }
 
-/// What a service remembers over an upgrade.
+/// The memory of a service over an upgrade.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ServiceMemory {
     uptime: Duration,
@@ -60,7 +60,7 @@ pub(crate) struct ServiceMemory {
 }
 
 impl ServiceMemory {
-    /// The memory of a new service that has bound these addresses itself.
+    /// The memory of a new service with addresses bound by the service.
     pub(crate) fn serving(bound: &[SocketAddr]) -> Self {
         let addresses = bound.iter().map(SocketAddr::to_string).collect();
         ServiceMemory { addresses, ..ServiceMemory::default() }
@@ -204,8 +204,8 @@ impl Service {
         Ok(())
     }
 
-    /// The slots, each with the known figures of its process. Asks the workers for the statistics that the
-    /// next call returns.
+    /// The slots, each with the known figures of the process. Asks the workers for statistics, and the next
+    /// call returns the answers.
     async fn slots(&self) -> Result<Vec<SlotStatus>, HandleError> {
         let slots = self.supervisor.status().await?;
         let statistics =

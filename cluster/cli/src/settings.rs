@@ -18,11 +18,11 @@ use crate::preload;
 use crate::program::Program;
 use crate::units::{Size, Time, Workers};
 
-/// `max-restarts` counts the restarts within this time.
+/// `max-restarts` counts the restarts within the last minute.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
-/// The settings of the supervisor. `preload` is the file that Node.js loads before the program; a foreign
-/// program inherits `sockets`.
+/// The settings of the supervisor. Node.js loads the file `preload` before the program; a foreign program
+/// inherits `sockets`.
 ///
 /// # Errors
 /// The value of `ready` is unknown, or the path of a directory for `PATH` contains a colon.
@@ -67,7 +67,7 @@ pub(crate) fn settings(
     Ok(with_limits(with_times(settings, options), options))
 }
 
-/// Refuses limits of 0, with which each worker would be replaced as soon as it is ready.
+/// Refuses limits of 0: each worker would be replaced as soon as ready.
 fn check_limits(options: &Options) -> anyhow::Result<()> {
     let limits =
         [("max-rss", options.max_rss.map(|Size(bytes)| bytes)), ("max-connections", options.max_connections)];
@@ -77,7 +77,7 @@ fn check_limits(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A supervisor with these settings. Errors name each setting as the command line and the file do.
+/// A supervisor with the settings. Errors name each setting as the command line and the file do.
 ///
 /// # Errors
 /// Two settings contradict each other, or a value is invalid.
@@ -107,7 +107,7 @@ fn with_times(mut settings: SupervisorSettings, options: &Options) -> Supervisor
 }
 
 fn with_limits(mut settings: SupervisorSettings, options: &Options) -> SupervisorSettings {
-    /// The largest addition to `max-age`, in percent, so that workers are not all replaced at once.
+    /// The largest addition to `max-age`, in percent: workers are then not all replaced at once.
     const SPREAD: u32 = 10;
     if let Some(processes) = options.surge {
         settings = settings.surge(processes);
@@ -142,7 +142,7 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
 }
 
 /// How a worker is started: in a process group of its own, with pipes for the output. The group keeps the
-/// signals of a terminal from the workers. Otherwise the workers would have to ignore these signals, with two
+/// signals of a terminal from the workers. Otherwise the workers would have to ignore the signals, with two
 /// bad effects: in Node.js the listeners would be visible to the program, and SIGTERM would end no worker.
 fn spawn_options(
     options: &Options,

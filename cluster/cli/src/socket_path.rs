@@ -1,4 +1,4 @@
-//! The paths of control sockets: one directory for each user, with one socket for each service.
+//! The paths of control sockets: a directory for each user, with a socket for each service.
 
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
@@ -37,8 +37,8 @@ pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
     check(directory)
 }
 
-/// Checks that only this user can put a socket into the directory. In the temporary directory, another user
-/// may have made the directory before, or a link in its place.
+/// Fails unless only this user can put a socket into the directory. In the temporary directory, another user
+/// may have made the directory first, or a link in the same place.
 fn check(directory: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(directory)?;
     let owners = [fs::symlink_metadata(directory)?.uid(), metadata.uid()];
@@ -82,8 +82,8 @@ pub(crate) fn of_service(name: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// The path of a running service's socket, by the name of the service. Checks that no other user can have
-/// made the directory.
+/// The path of a running service's socket, by the name of the service. Fails if another user can have made
+/// the directory.
 ///
 /// # Errors
 /// The name is not the name of a file, or the directory belongs to another user or is open to other users.
@@ -98,8 +98,7 @@ pub(crate) fn of_running(name: &str) -> anyhow::Result<PathBuf> {
 /// The beginning of the name of a directory for `sd_notify`. The process id of the service follows.
 const NOTIFY: &str = "notify-";
 
-/// Makes a directory for the sockets of `sd_notify`, and removes the directories that killed services have
-/// left.
+/// Makes a directory for the sockets of `sd_notify`, and removes the directories of killed services.
 ///
 /// # Errors
 /// The directory cannot be made, belongs to another user, or is open to other users.
@@ -114,8 +113,8 @@ pub(crate) fn make_notify_directory() -> anyhow::Result<TempDir> {
     Ok(tempfile::Builder::new().prefix(&format!("{NOTIFY}{}-", std::process::id())).tempdir_in(parent)?)
 }
 
-/// Whether a killed service has left this directory for `sd_notify`: the process of its name does not exist,
-/// and no socket in the directory is bound.
+/// Whether a directory for `sd_notify` is of a killed service: the process in the name does not exist, and no
+/// socket in the directory is bound.
 fn is_abandoned(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(NOTIFY));
     let pid = name.and_then(|name| name.split('-').next()?.parse().ok());
@@ -125,8 +124,8 @@ fn is_abandoned(path: &Path) -> bool {
     has_ended && !sockets.any(|entry| is_bound(entry.path()))
 }
 
-/// Whether a killed service has left this socket. A stopped service may have a full backlog; the answer is
-/// then no, without a wait.
+/// Whether a socket is of a killed service. A stopped service may have a full backlog; the answer is then no,
+/// without a wait.
 fn is_stale(path: &Path) -> bool {
     let connect = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;

@@ -1,4 +1,4 @@
-//! The statistics of Node.js workers. The preload measures only while requests arrive, and its answer arrives
+//! The statistics of Node.js workers. The preload measures only while requests arrive, and the answer arrives
 //! after the status is complete. So each status has the answers to the requests of the previous status.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ const REQUEST: &str = "NODE_CLUSTER_STATS";
 /// The name of the answer.
 const ANSWER: &str = "CLUSTER_STATS";
 
-/// What a worker has measured since its previous answer. Times are in milliseconds, sizes in bytes. The
+/// The measurements of a worker since the previous answer. Times are in milliseconds, sizes in bytes. The
 /// preload uses names of JavaScript.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Statistics {
@@ -47,7 +47,7 @@ struct Answer {
 pub(crate) struct Answers(Mutex<BTreeMap<WorkerId, Statistics>>);
 
 impl Answers {
-    /// Records an answer. Removes the answer of a worker that exits.
+    /// Records an answer. Removes the answer of an exited worker.
     pub(crate) fn observe(&self, event: &Event) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Event::Message { worker, message, .. } = event

@@ -19,7 +19,7 @@ pub(crate) struct Status {
     /// The command of a worker.
     pub(crate) program: String,
     pub(crate) uptime_ms: u64,
-    /// The addresses on which the service listens.
+    /// The addresses of the service.
     pub(crate) addresses: Vec<String>,
     pub(crate) slots: Vec<SlotStatus>,
 }
@@ -46,7 +46,7 @@ impl SlotStatus {
     }
 }
 
-/// A state as one word or two.
+/// A state in a word or two.
 pub(crate) fn name(state: SlotState) -> &'static str {
     match state {
         SlotState::Starting => "starting",

@@ -1,6 +1,6 @@
-//! Strays: processes of a foreign program that have left the process group of their worker, such as daemons.
-//! A stray would hold the listening socket open after the exit of the worker, and would continue to serve
-//! with the old program.
+//! Strays: processes of a foreign program outside the process group of the worker, for example daemons. A
+//! stray would hold the listening socket open after the exit of the worker, and would continue to serve with
+//! the old program.
 //!
 //! The service is a subreaper, so the kernel makes strays children of the service. The variable
 //! `CLUSTER_WORKER` identifies the worker of a stray.

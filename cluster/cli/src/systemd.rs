@@ -1,5 +1,5 @@
 //! The service manager: readiness, reloads, the watchdog and inherited sockets, by the protocols of systemd.
-//! Without the variables of systemd, this module does nothing.
+//! Without the variables of systemd, the module does nothing.
 
 use std::env;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-/// The largest number of notifications that wait for a slow service manager.
+/// The largest number of notifications in the queue for a slow service manager.
 const QUEUE: usize = 64;
 
 /// A listening socket, opened by the service manager.
@@ -25,8 +25,7 @@ pub(crate) struct Activated {
     pub(crate) address: Option<SocketAddr>,
 }
 
-/// The sockets that systemd has passed to this process. Sets close-on-exec on each, so that no worker
-/// inherits a socket by accident.
+/// The sockets passed on by systemd. Sets close-on-exec on each, so no worker inherits a socket by accident.
 ///
 /// # Errors
 /// The variables are invalid, or a descriptor is not a socket.
@@ -44,8 +43,8 @@ pub(crate) fn activated() -> anyhow::Result<Vec<Activated>> {
         .collect()
 }
 
-/// Sends notifications to the service manager. A thread writes them, because a service manager with a full
-/// queue blocks the writer. `None`: there is no service manager.
+/// Sends notifications to the service manager. A thread writes the notifications, because a service manager
+/// with a full queue blocks the writer. `None`: there is no service manager.
 #[derive(Debug, Clone)]
 pub(crate) struct Notifications(Option<SyncSender<String>>);
 
@@ -91,7 +90,7 @@ pub(crate) struct Notifier {
     reported: Arc<Mutex<Reported>>,
 }
 
-/// The state that the service manager was last sent.
+/// The state in the last notification.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Reported {
     is_ready: bool,
@@ -115,7 +114,7 @@ impl Notifier {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reports what an event changes.
+    /// Reports the changes by an event.
     pub(crate) fn observe(&self, supervisor: &Supervisor, event: &SupervisorEvent) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let slots = supervisor.slots();

@@ -71,7 +71,7 @@ async fn show(terminal: &mut DefaultTerminal, target: Target, mut view: View) ->
                     view.note = format!("{words} ...");
                     tokio::spawn(carry_out(target.clone(), words, request, notes.clone()));
                 }
-                // The terminal has changed its size: only draw again.
+                // The terminal has another size: only draw again.
                 Some(None) => {}
             },
             Some(note) = results.recv() => view.note = note,
@@ -89,18 +89,18 @@ async fn carry_out(target: Target, words: &'static str, request: Request, notes:
     let _ = notes.send(note);
 }
 
-/// The events of the terminal. A thread reads them, and ends with the process.
+/// The events of the terminal. A thread reads the events, and ends with the process.
 fn keys() -> UnboundedReceiver<Event> {
     let (sender, events) = unbounded_channel();
     thread::spawn(move || while event::read().is_ok_and(|event| sender.send(event).is_ok()) {});
     events
 }
 
-/// What a key does.
+/// The effect of a key.
 #[derive(Debug)]
 enum Action {
     Quit,
-    /// A command with its name for people.
+    /// A command, and a name for people.
     Command(&'static str, Request),
 }
 
@@ -129,7 +129,7 @@ struct View {
 }
 
 /// The rates of a slot. `None`: unknown, because the figures are missing, because the worker has changed, or
-/// because this is the first status.
+/// in the first status.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Rates {
     cpu_percent: Option<f64>,

@@ -1,4 +1,4 @@
-//! Times, sizes and counts as a person writes them: `30s`, `512MiB`, `auto`, `+1`.
+//! Times, sizes and counts as texts: `30s`, `512MiB`, `auto`, `+1`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -108,7 +108,7 @@ pub(crate) enum Scale {
 }
 
 impl Scale {
-    /// The new number. May be 0, which the supervisor refuses.
+    /// The new number. The supervisor refuses 0.
     pub(crate) fn applied_to(self, workers: u32) -> u32 {
         match self {
             Scale::To(count) => count,
@@ -131,7 +131,7 @@ impl FromStr for Scale {
     }
 }
 
-/// A value that the file may have as a number or as a text: `workers = 4`, `workers = "auto"`.
+/// A value of the file, as a number or as a text: `workers = 4`, `workers = "auto"`.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum TextOrNumber {

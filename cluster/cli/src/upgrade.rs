@@ -22,7 +22,7 @@ use crate::systemd::{Notifier, Reported};
 /// The version of this program.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Everything that the next program takes over, except the supervisor.
+/// Everything of a service for the next program, except the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ServiceState {
     pub(crate) version: String,
@@ -48,7 +48,7 @@ pub(crate) struct Upgrades {
     running: Mutex<()>,
 }
 
-/// The parts of the service that a hand-over serializes.
+/// The parts of the service for a hand-over.
 #[derive(Debug)]
 pub(crate) struct Handed {
     pub(crate) options: Options,
@@ -124,7 +124,7 @@ impl Upgrades {
         let text =
             format!("the new program, version {}, has passed the trial; handing over", upgrade.version());
         self.handed.service.feed.publish_text("upgrade-tried", text);
-        // Lets the task of the connection send this text before the hand-over.
+        // Lets the task of the connection send the text before the hand-over.
         tokio::task::yield_now().await;
         upgrade.execute().await
     }

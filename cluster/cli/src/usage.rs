@@ -13,8 +13,8 @@ pub(crate) struct Usage {
     pub(crate) age_ms: u64,
 }
 
-/// The memory and the processor time of a process and of all processes below, such as a server below a shell.
-/// The age is that of the process alone. `None`: the process has exited.
+/// The memory and the processor time of a process and of all processes below, for example a server below a
+/// shell. The age is of the process alone. `None`: the process has exited.
 #[cfg(target_os = "linux")]
 pub(crate) fn of(pid: u32) -> Option<Usage> {
     let process = procfs::process::Process::new(pid.cast_signed()).ok()?;

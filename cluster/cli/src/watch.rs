@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(crate) struct Watch(#[expect(dead_code, reason = "dropped at the end")] RecommendedWatcher);
 
-/// Reloads after each change of the paths. A directory includes everything below it.
+/// Reloads after each change of the paths. A directory includes everything below.
 ///
 /// # Errors
 /// A path cannot be watched.
@@ -30,7 +30,7 @@ pub(crate) fn watch(paths: &[PathBuf], supervisor: SupervisorHandle) -> anyhow::
     Ok(Watch(watcher))
 }
 
-/// Calls `changed` at each change. Reading a file is no change: each new worker reads its program.
+/// Calls `changed` at each change. Reading a file is no change: each new worker reads the program.
 fn watcher(
     paths: &[PathBuf],
     mut changed: impl FnMut(Event) + Send + 'static,
@@ -62,8 +62,7 @@ fn watcher(
     Ok(watcher)
 }
 
-/// Whether an event is about the watched paths. An event without a path reports that events were lost, and
-/// counts.
+/// Whether an event is about the watched paths. An event without a path reports lost events, and counts.
 fn concerns(event: &Event, roots: &[PathBuf]) -> bool {
     event.paths.is_empty() || event.paths.iter().any(|path| roots.iter().any(|root| path.starts_with(root)))
 }

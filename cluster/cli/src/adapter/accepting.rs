@@ -1,11 +1,11 @@
-//! Waits until the program of a worker accepts connections. All workers share the socket, so a connection
-//! that is established or answered proves nothing: an older worker may have accepted the connection. Linux
-//! offers two proofs:
+//! Waits until the program of a worker accepts connections. All workers share the socket, so an established
+//! or answered connection proves nothing: an older worker may have accepted the connection. Linux offers two
+//! proofs:
 //!
 //! * A process below the adapter has the socket in an `epoll` set: `/proc/PID/fdinfo` lists the inode of the
 //!   socket.
 //! * A process below the adapter has accepted a connection of the adapter: the kernel's table of connections
-//!   names the inode of the accepted socket, and the process has this inode open.
+//!   names the inode of the accepted socket, and the process has the inode open.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -24,14 +24,14 @@ use crate::processes;
 /// The pause between two reads of the table of connections.
 const TABLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The pause before the next attempt, after each of these results: no process polls the socket, an older
-/// worker has accepted, or the connection was refused.
+/// The pause before the next attempt: no process polls the socket, an older worker has accepted, or the
+/// connection was refused.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a connection waits for an accept before the next connection is tried.
 const ACCEPT_LIMIT: Duration = Duration::from_secs(1);
 
-/// The address at which a local client reaches the socket: loopback instead of "every address".
+/// The address of the socket for local clients: loopback instead of "every address".
 pub(super) fn loopback(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -57,7 +57,7 @@ async fn polled() {
     }
 }
 
-/// Connects and sends the first bytes of a request. Repeats this until a process below the adapter has
+/// Connects and sends the first bytes of a request, again and again until a process below the adapter has
 /// accepted the connection.
 ///
 /// The bytes are necessary: with `TCP_DEFER_ACCEPT` the kernel offers no connection without bytes to
@@ -74,7 +74,7 @@ pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     }
 }
 
-/// Waits until any process has accepted the connection. Returns whether this process is below the adapter.
+/// Waits until any process has accepted the connection. Returns whether the process is below the adapter.
 #[cfg(target_os = "linux")]
 async fn is_accepted_here(connection: &TcpStream) -> bool {
     let (Ok(client), Ok(server)) = (connection.local_addr(), connection.peer_addr()) else { return false };
@@ -89,7 +89,7 @@ async fn is_accepted_here(connection: &TcpStream) -> bool {
     }
 }
 
-/// Without a table of inodes, every accepted connection counts as accepted by this worker.
+/// Without a table of inodes, every accepted connection counts as accepted by the worker.
 #[cfg(not(target_os = "linux"))]
 async fn is_accepted_here(_: &TcpStream) -> bool {
     sleep(TABLE_PAUSE).await;

@@ -1,4 +1,4 @@
-//! The command line of an adapter. The same version of the command writes and reads this line.
+//! The command line of an adapter. The same version of the command writes and reads the line.
 
 use std::env;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::units::text_in_file;
 /// How the adapter runs the program.
 #[derive(Debug, Args)]
 pub(crate) struct AdapterArguments {
-    /// The condition under which the program counts as ready.
+    /// The condition under which the program is ready.
     #[arg(long)]
     pub(super) ready: Ready,
 
@@ -43,7 +43,7 @@ pub(crate) struct AdapterArguments {
     pub(super) program: Vec<OsString>,
 }
 
-/// The condition under which a foreign program counts as ready.
+/// The condition under which a foreign program is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ready {
     /// As soon as the process runs.
@@ -139,7 +139,7 @@ text_in_file!(StopSignal);
 /// The command of an adapter that starts the program.
 ///
 /// # Errors
-/// The program does not exist. Without this check, the failure in the adapter would look like a crash of the
+/// The program does not exist. Without the check, the failure in the adapter would look like a crash of the
 /// program.
 pub(crate) fn adapted(
     program: &Program,
@@ -180,7 +180,7 @@ fn check(exec: &OsString, directory: &Path, first: &[PathBuf]) -> anyhow::Result
     bail!("there is no program `{}` in PATH", path.display())
 }
 
-/// The path of this command's executable; the path also works after the file was replaced.
+/// The path of the command's own executable; the path also works after the file was replaced.
 pub(super) fn own_executable() -> PathBuf {
     let path = env::current_exe().ok().filter(|path| path.exists());
     path.unwrap_or_else(|| "/proc/self/exe".into())

@@ -43,7 +43,7 @@ pub(crate) fn exec(arguments: &ExecArguments) -> anyhow::Result<()> {
     Err(Coded { code: NOT_EXECUTABLE, text }.into())
 }
 
-/// Asks the kernel to send SIGKILL to this process when the adapter dies. The request survives `exec`, unless
+/// Asks the kernel to send SIGKILL to the process when the adapter dies. The request survives `exec`, unless
 /// the program is set-user-ID.
 #[cfg(target_os = "linux")]
 fn end_with_parent(parent: u32) -> anyhow::Result<()> {

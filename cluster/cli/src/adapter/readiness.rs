@@ -19,7 +19,7 @@ use super::{AdapterArguments, Ready};
 /// The pause between two requests.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The first byte of a request. `connect` sends this byte, and `status` the rest.
+/// The first byte of a request. `connect` sends the byte, and `status` the rest.
 const FIRST_BYTE: &[u8] = b"G";
 
 /// Waits until the program is ready. The supervisor limits the time.

@@ -11,8 +11,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 /// The largest number of bytes queued for a slow reader.
 const QUEUED_BYTES: usize = 1 << 20;
 
-/// The largest number of bytes of one write. A pipe that polls as writable has room for `PIPE_BUF` bytes,
-/// 4096 on Linux.
+/// The largest number of bytes per write. A pipe with the poll result `POLLOUT` has room for `PIPE_BUF`
+/// bytes, 4096 on Linux.
 const CHUNK: usize = 4_096;
 
 /// A bounded queue of lines.

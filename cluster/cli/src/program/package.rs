@@ -1,6 +1,6 @@
-//! The programs that a `package.json` offers: scripts, and binaries of installed packages. A script runs as
-//! under the package manager, but without a process of the manager: each worker has one process of Node.js
-//! less. A command that only the manager understands, such as one with workspaces, runs through the manager.
+//! The programs of a `package.json`: scripts, and binaries of installed packages. A script runs as under the
+//! package manager, but without a process of the manager: each worker has one process of Node.js less.
+//! Commands for the manager alone, for example with workspaces, run through the manager.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Program, stem};
 
-/// The package managers that run scripts of `package.json`.
+/// The package managers: each runs scripts of `package.json`.
 const MANAGERS: [&str; 4] = ["npm", "pnpm", "yarn", "bun"];
 
 pub(super) fn is_manager(name: &str) -> bool {
@@ -19,7 +19,7 @@ pub(super) fn is_manager(name: &str) -> bool {
 }
 
 /// The program of the command line of a package manager, of `npx`, or of `node --run`. `None`: another
-/// program, or a command that only the manager understands.
+/// program, or a command for the manager alone.
 ///
 /// # Errors
 /// The script or the binary does not exist.
@@ -48,7 +48,7 @@ pub(super) fn program(
 }
 
 /// The name of the script in the arguments of a manager (`start`, `run serve`), and the arguments of the
-/// script. `None`: the arguments have options, which only the manager understands.
+/// script. `None`: the arguments have options for the manager.
 fn script_of<'a>(manager: &str, args: &'a [OsString]) -> Option<(&'a str, &'a [OsString])> {
     let (first, rest) = args.split_first()?;
     let (script, rest) = match first.to_str()? {
@@ -56,7 +56,7 @@ fn script_of<'a>(manager: &str, args: &'a [OsString]) -> Option<(&'a str, &'a [O
         "exec" | "dlx" | "x" | "workspace" | "workspaces" => return None,
         _ => (first, rest),
     };
-    // `npm` takes every option before `--` as its own.
+    // `npm` takes every option before `--`.
     let mut own = rest.iter().take_while(|argument| *argument != "--");
     let has_options = is_option(script) || (manager == "npm" && own.any(|argument| is_option(argument)));
     (!has_options).then_some((script.to_str()?, rest))
@@ -105,7 +105,7 @@ fn name_of(package: &Value) -> Option<String> {
     package["name"].as_str().filter(|name| !name.is_empty()).map(|name| name.replace('/', "-"))
 }
 
-/// A script of `package.json`, which the shell runs.
+/// A script of `package.json`, run by the shell.
 fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -> anyhow::Result<Program> {
     let file = directory.join("package.json");
     let text = fs::read_to_string(&file)
@@ -128,7 +128,7 @@ fn of_script(manager: &str, script: &str, rest: &[OsString], directory: &Path) -
     Ok(Program { path: bin_directories(directory)?, variables, before, ..program })
 }
 
-/// The variables that `npm` would set for a script.
+/// The variables of a script under `npm`.
 fn variables(
     package: &Value,
     script: &str,
@@ -153,7 +153,7 @@ fn variables(
     Ok(own.map(|(name, value)| (name.into(), value)).into_iter().chain(config).collect())
 }
 
-/// A binary of an installed package. `tsx` is loaded into the Node.js of the worker instead, because its
+/// A binary of an installed package. `tsx` is loaded into the Node.js of the worker instead, because the
 /// binary starts another process.
 fn of_binary(binary: &OsStr, rest: &[OsString], node: &Path, directory: &Path) -> anyhow::Result<Program> {
     let path = bin_directories(directory)?;

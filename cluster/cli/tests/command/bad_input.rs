@@ -1,5 +1,5 @@
-//! Impossible programs, files and sockets, idle readers, and the death of the command: each has an answer
-//! for people, and harms nothing else.
+//! Impossible programs, files and sockets, idle clients, stuck readers, and the death of the command. Each
+//! has an error text for people, and harms nothing else.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::support::{Running, SERVER, Service, command, error, get, is_present, text, until};
 
-/// The output of `cluster run` for an impossible script.
+/// Runs `cluster run` with an impossible script, and returns the error.
 fn failure(script: &str, options: &[&str]) -> String {
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("app.js"), script).expect("a file");
@@ -105,7 +105,7 @@ fn wrong_settings_are_named() {
     text(&dry_run(&format!("program = 'app.js'\nlisten = ['{address}']")));
 }
 
-/// The socket of a killed service is replaced by a service of the same name, and counts as no service.
+/// A service replaces the socket of a killed service of the same name. Other commands ignore the socket.
 #[test]
 fn stale_control_socket_is_replaced() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -119,13 +119,14 @@ fn stale_control_socket_is_replaced() {
     text(&service.command("stop", &[]));
 }
 
-/// A killed service leaves a directory of sockets for `sd_notify`; the directory of a living process is kept.
+/// The next service removes the `sd_notify` directory of a killed service, and keeps the directory of a
+/// running process.
 #[test]
 fn abandoned_notify_directory_is_removed() {
     let directory = tempfile::tempdir().expect("a directory");
     let sockets = directory.path().join("cluster");
     let living = format!("notify-{}-a", std::process::id());
-    // The kernel assigns smaller numbers alone.
+    // The kernel assigns only smaller process ids, so no process has the id.
     let [old, living] = ["notify-4194305-a", &living].map(|name| sockets.join(name));
     for path in [&old, &living] {
         fs::create_dir_all(path).expect("a directory");
@@ -155,7 +156,7 @@ fn nonsense_request_is_refused() {
     let socket = service.directory.path().join("cluster/app.sock");
     for request in ["GET / HTTP/1.1\n", "\n", "{\"command\":\"dance\"}\n", &"x".repeat(10_000)] {
         let mut stream = UnixStream::connect(&socket).expect("a service");
-        // The service may have refused before the end of a long request.
+        // Fails if the service refuses the request before reading to its end.
         let _ = stream.write_all(request.as_bytes());
         let mut answer = String::new();
         let _ = BufReader::new(&stream).read_line(&mut answer);
@@ -164,7 +165,7 @@ fn nonsense_request_is_refused() {
     text(&service.command("status", &[]));
 }
 
-/// The values of variables are no part of a dry run.
+/// A dry run does not print the values of variables.
 #[test]
 fn dry_run_hides_variables() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -179,7 +180,7 @@ fn dry_run_hides_variables() {
     }
 }
 
-/// Errors have a form for programs, too.
+/// With `--json`, an error is an object.
 #[test]
 fn errors_have_json() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -223,7 +224,7 @@ fn unnamed_services_are_a_choice() {
     }
 }
 
-/// A name never leads out of the directory of the sockets, and never means the socket of a different name.
+/// A name is a file in the directory of the sockets: a name with a separator of paths is refused.
 #[test]
 fn name_is_one_file() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -240,8 +241,8 @@ fn name_is_one_file() {
     text(&service.command("stop", &["--name", "web.v1"]));
 }
 
-/// A different user made the directory of the sockets first, or a link to a directory: a service there may be
-/// false. Needs root.
+/// Another user has made the directory of the sockets first, or a link in the same place, and may run a false
+/// service there. Needs root.
 #[test]
 fn directory_of_another_user_is_refused() {
     const OTHER: Option<u32> = Some(65_534);
@@ -263,7 +264,8 @@ fn directory_of_another_user_is_refused() {
     }
 }
 
-/// The reader of the output stops: the workers serve on, and the number of lost lines is reported.
+/// The reader of the output stops reading. The workers continue to serve, and the output reports the number
+/// of lost lines.
 #[test]
 fn stuck_reader_blocks_no_worker() {
     let script = format!(
@@ -283,7 +285,7 @@ fn stuck_reader_blocks_no_worker() {
     let port: u16 = line.trim().rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port");
     let worker: i32 = get(port).parse().expect("a process id");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), Signal::SIGUSR2).expect("a worker");
-    // The worker has written all lines, although nothing is read here.
+    // The worker has written all lines, although this test reads nothing.
     Running::start(command(directory.path(), "logs").arg("--follow")).line("| line 99999");
     assert_eq!(get(port), worker.to_string());
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)
@@ -338,7 +340,7 @@ fn killed_command_leaves_nothing() {
     assert!(connection.read(&mut [0; 4_096]).expect("an answer") > 0);
     service.signal(Signal::SIGKILL);
     assert_eq!(service.code(), None);
-    // The end of the connection is the exit of the worker.
+    // The connection ends when the worker exits.
     let mut rest = Vec::new();
     let _ = connection.read_to_end(&mut rest);
     TcpListener::bind(("127.0.0.1", port)).expect("the port is free");

@@ -1,4 +1,4 @@
-//! Jumps of the wall clock, made by libfaketime: printed times jump, and nothing else does.
+//! Jumps of the wall clock, made by libfaketime. Only printed times jump.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::support::{SERVER, Service, command, get, text};
 
-/// Replaces `clock_gettime` of a process.
+/// The library replaces `clock_gettime` in a process.
 const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// The state is the same after a jump in each direction: the uptime, the ages, the pauses, a reload and a
+/// A jump of the clock in either direction changes neither the uptime nor ages, pauses, a reload or a
 /// restart.
 #[test]
 fn clock_jumps_change_nothing() {

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::support::{Service, get, is_present};
 
-/// The program waits until its orphan has been reaped by process 1, and prints so.
+/// Makes an orphan, waits until process 1 has reaped the orphan, and then prints a line.
 const SCRIPT: &str = "
 const { spawn } = require('child_process');
 const fs = require('fs');
@@ -24,7 +24,7 @@ require('http').createServer((_, res) => setTimeout(() => res.end('slow'), 300))
   .listen(0, '127.0.0.1', function () { console.log('port', this.address().port); });
 ";
 
-/// A namespace as in a container; `None` where the system does not permit one.
+/// The options of `unshare` for a namespace as in a container. `None`: the system permits none.
 fn namespace() -> Option<Vec<&'static str>> {
     let own = ["--pid", "--fork", "--mount-proc", "--kill-child"];
     let candidates = [own.to_vec(), [&["--map-root-user"][..], &own].concat()];
@@ -34,7 +34,7 @@ fn namespace() -> Option<Vec<&'static str>> {
     is_present("PID namespace", found.is_some()).then_some(found)?
 }
 
-/// As process 1: orphans are reaped, and SIGTERM drains an open request and ends with code 0.
+/// As process 1, the command reaps orphans. SIGTERM drains an open request, and the exit code is 0.
 #[test]
 fn first_process_reaps_and_drains() {
     let Some(options) = namespace() else { return };
@@ -54,7 +54,7 @@ fn first_process_reaps_and_drains() {
     let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).expect("a process");
     let first: i32 = children.trim().parse().expect("one child");
     let request = std::thread::spawn(move || get(port));
-    // The request is on its way when the worker has accepted; either order is served.
+    // Waits until a worker may have accepted the request. The request is served also if SIGTERM is first.
     kill(Pid::from_raw(first), None).expect("process 1 runs");
     while fs::read_to_string("/proc/net/tcp").is_ok_and(|table| !table.contains(&format!(":{port:04X} 01"))) {
         if request.is_finished() {

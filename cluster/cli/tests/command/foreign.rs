@@ -1,4 +1,4 @@
-//! Foreign programs, with `--listen`: in Python, from packages of Debian, and broken ones.
+//! Foreign programs with `--listen`: in Python, from packages of Debian, and broken programs.
 
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -11,7 +11,8 @@ use tempfile::TempDir;
 
 use super::support::{Service, command, error, exists, get, is_present, text, try_get, until};
 
-/// A server in Python that checks systemd's variables, writes the process id, and drains on SIGTERM.
+/// A server in Python. The server checks the variables of systemd, prints the process id, and drains on
+/// SIGTERM.
 pub(crate) const SERVER: &str = r"
 import http.server, os, signal, socket, threading
 
@@ -39,7 +40,7 @@ server.serve_forever(0.05)
 server.server_close()
 ";
 
-/// Runs a script of Python with options.
+/// Runs a script in Python with options.
 fn python(script: &str, options: &[&str]) -> Service {
     run(&[("app.py", script)], options, &["/usr/bin/env", "python3", "app.py"])
 }
@@ -53,14 +54,15 @@ fn run(files: &[(&str, &str)], options: &[&str], program: &[&str]) -> Service {
     Service::start(directory, &[options, &["--name", "app"], program].concat())
 }
 
-/// The port of the only address, from the status.
+/// The port of the service's only address, from the status.
 pub(crate) fn port(service: &Service) -> u16 {
     let status = text(&service.command("status", &[]));
     let line = status.lines().find(|line| line.starts_with("listens on ")).expect("an address");
     line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// Reloads `reloads` times under fresh connections. Returns the number of requests; none may be lost.
+/// Reloads `reloads` times while clients open a connection for each request. Returns the number of requests.
+/// No request may be lost.
 pub(crate) fn reload_under_load(service: &Service, port: u16, reloads: usize) -> u64 {
     let (is_over, answered, lost) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -123,7 +125,7 @@ fn silent_program_is_not_ready() {
     }
 }
 
-/// The probe requires a good answer of the new program.
+/// A status of 503 does not make the program ready, a status of 200 does.
 #[test]
 fn answered_request_makes_ready() {
     let refusing =
@@ -136,7 +138,7 @@ fn answered_request_makes_ready() {
     service.line("slot 0: worker 1 is ready");
 }
 
-/// The old worker accepts and answers meanwhile, and makes no silent successor ready.
+/// The old worker accepts and answers during the reload. A silent successor must not count as ready.
 #[test]
 fn silent_successor_abandons_the_reload() {
     for ready in ["accepting", "http:/"] {
@@ -188,7 +190,7 @@ fn address_in_use_is_an_error() {
     assert_eq!(service.code(), Some(1));
 }
 
-/// The program and the child of the program are killed.
+/// A program that ignores signals is killed, and so is its child.
 #[test]
 fn deaf_program_is_killed() {
     let script = "
@@ -207,7 +209,8 @@ while True: signal.pause()
     has_ended(line.split("child ").nth(1).map(number).expect("a number"));
 }
 
-/// A process in a session of its own, as of a daemon, ends with its worker, at a reload and at the end.
+/// A program may start a daemon, a process in a session of its own. The daemon is killed when the worker
+/// ends, by a reload and by a shutdown.
 #[test]
 #[cfg(target_os = "linux")]
 fn daemon_ends_with_the_worker() {
@@ -227,7 +230,7 @@ print('daemon', child.stdout.readline().decode().strip(), flush=True)
     has_ended(new);
 }
 
-/// SIGKILL of the service: the program ends, and the port is free.
+/// After SIGKILL of the service the program ends, and the port is free.
 #[test]
 fn program_ends_with_the_service() {
     let service = python(SERVER, &["-n", "1", "--listen", "127.0.0.1:0"]);
@@ -238,7 +241,7 @@ fn program_ends_with_the_service() {
     has_ended(pid);
 }
 
-/// A program of C from Debian: waits for SIGINT to drain, and reads `LISTEN_FDS`.
+/// A program in C from Debian: drains on SIGINT, and reads `LISTEN_FDS`.
 #[test]
 fn lighttpd_reloads_without_loss() {
     if !exists("lighttpd") {
@@ -260,7 +263,7 @@ mimetype.assign = ( \".html\" => \"text/html\" )
     assert!(reload_under_load(&service, port, 2) > 0);
 }
 
-/// A server with its own worker processes: the adapter signals the first process alone.
+/// A server with worker processes of its own: the adapter signals only the first process of the server.
 #[test]
 fn gunicorn_reloads_without_loss() {
     if !exists("gunicorn") {
@@ -279,7 +282,7 @@ def app(environ, start):
     assert!(reload_under_load(&service, port, 1) > 0);
 }
 
-/// The number of the descriptor as an argument.
+/// The program takes the number of the descriptor as an argument.
 #[test]
 fn uvicorn_takes_a_descriptor() {
     let package = std::fs::exists("/usr/lib/python3/dist-packages/uvicorn");
@@ -322,7 +325,7 @@ fn number(text: impl AsRef<str>) -> i32 {
 #[track_caller]
 fn has_ended(pid: i32) {
     until("the process has ended", || {
-        // A zombie of a machine without a reaper has ended as well.
+        // A zombie has ended as well; a machine without a reaper keeps zombies.
         let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         status.contains(") Z ") || kill(Pid::from_raw(pid), None).is_err()
     });

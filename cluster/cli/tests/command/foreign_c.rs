@@ -1,12 +1,12 @@
-//! A small program in C, without `epoll`: the socket by `LISTEN_FDS`, or as an argument `fd://3`.
+//! A small program in C, without `epoll`. The socket is passed by `LISTEN_FDS`, or as an argument `fd://3`.
 
 use std::process::Command;
 
 use super::foreign::{port, reload_under_load};
 use super::support::{Service, get};
 
-/// Answers each connection with `hello`; SIGTERM ends the loop after the answer. A connection after the
-/// signal waits in the backlog for another process.
+/// Answers each connection with `hello`. After SIGTERM the loop ends with the present answer; a later
+/// connection waits in the backlog for another process.
 const SERVER: &str = r#"
 #include <fcntl.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-//! Metrics and health checks of a service, and a real Prometheus.
+//! Metrics and health checks of a service, also with a real Prometheus.
 
 use std::fs;
 use std::io::Write;
@@ -57,7 +57,8 @@ fn metrics_count_and_are_clean() {
     }
 }
 
-/// The connections of a foreign program do not pass through the service: absent, not zero.
+/// The connections of a foreign program do not pass through the primary, so the figures are absent rather
+/// than zero.
 #[test]
 fn foreign_connections_are_unknown() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -76,7 +77,8 @@ fn foreign_connections_are_unknown() {
     }
 }
 
-/// Not ready before the first worker is ready, and during a shutdown, which an open request delays here.
+/// The service is not ready before the first worker is, nor during a shutdown. Here an open request delays
+/// the shutdown.
 #[test]
 fn readiness_follows_the_workers() {
     let script = "const server = require('http').createServer(() => console.log('asked'));
@@ -114,7 +116,7 @@ fn taken_metrics_address_is_error() {
     assert!(error(&service.command("status", &[])).contains("no service runs"));
 }
 
-/// The memory of a process below the worker counts: the worker is a shell.
+/// The worker is a shell, and the memory of the process below the shell counts.
 #[test]
 fn greedy_worker_is_replaced() {
     let script = "const all = []; setInterval(() => all.push(Buffer.alloc(8 << 20, 1)), 20);
@@ -148,7 +150,7 @@ fn prometheus_scrapes_the_service() {
         .arg("--web.listen-address=127.0.0.1:0")
         .current_dir(directory);
     let prometheus = Running::start(&mut prometheus);
-    // Prometheus does not print the port chosen by the kernel.
+    // Prometheus does not print the port that the kernel has chosen.
     let mut port = None;
     until("a port of Prometheus", || {
         port = prometheus.listening_port();

@@ -1,11 +1,11 @@
-//! The hint for a worker that is late, and what `cluster check` finds.
+//! The hint for a late worker, and the findings of `cluster check`.
 
 use std::net::TcpListener;
 
 use super::foreign::SERVER as PYTHON;
 use super::support::{SERVER, Service, command, error, text};
 
-/// A service with a limit of 10 s: the hint follows after 5 s.
+/// Runs a service with a `ready-timeout` of 10 s: the hint follows after 5 s.
 fn late(files: &[(&str, &str)], arguments: &[&str]) -> Service {
     let directory = tempfile::tempdir().expect("a directory");
     for (name, text) in files {
@@ -27,7 +27,7 @@ fn hint_names_the_own_port() {
     let python = ["python3", "app.py"];
     let service = late(&[("app.py", OWN_PORT)], &python);
     let foreign = late(&[("app.py", OWN_PORT)], &[&["--listen", "127.0.0.1:0"][..], &python].concat());
-    // Another process of Node.js takes the channel.
+    // The wrapper starts the server without the channel.
     let parent = "require('child_process').spawn('node', ['app.js'], { stdio: 'inherit' })";
     let wrapped = late(&[("app.js", SERVER), ("wrap.js", parent)], &["wrap.js"]);
     let line = service.line("worker 1 is not ready after 5s");
@@ -38,7 +38,7 @@ fn hint_names_the_own_port() {
     let line = wrapped.line("worker 1 is not ready after 5s");
     assert!(line.contains("(`node app.js`) listens on 127.0.0.1:"), "{line}");
     assert!(line.contains("without the channel of the worker"), "{line}");
-    // SIGKILL of the service would leave a program that does not read the channel.
+    // The programs do not read the channel, and would outlive a SIGKILL of the service.
     for service in [service, foreign, wrapped] {
         text(&service.command("stop", &[]));
     }
@@ -67,12 +67,12 @@ fn hint_names_the_condition() {
     let services = cases.map(|(arguments, missing)| (late(&script, arguments), missing));
     for (service, missing) in services {
         service.line(missing);
-        // SIGKILL of the service would leave the program without a channel.
+        // The program has no channel, and would outlive a SIGKILL of the service.
         text(&service.command("stop", &[]));
     }
 }
 
-/// An application of express 5 calls the function of `listen` with the error, and does not exit.
+/// In express 5, the callback of `listen` receives the error, and the program does not exit.
 #[test]
 fn log_names_the_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -86,7 +86,7 @@ fn log_names_the_port_in_use() {
     text(&service.command("stop", &[]));
 }
 
-/// A ready worker gets no hint: the old worker of the reload runs longer than the time of the hint.
+/// A ready worker gets no hint. The old worker of the reload drains longer than the delay of the hint.
 #[test]
 fn ready_worker_gets_no_hint() {
     let service = late(&[("app.js", SERVER)], &["--lame-duck", "6s", "app.js"]);
@@ -96,7 +96,7 @@ fn ready_worker_gets_no_hint() {
     assert!(service.rest().iter().all(|line| !line.contains("is not ready")));
 }
 
-/// A program without a handler of the signal would lose its open requests at each reload.
+/// Without a handler of the stop signal, a program would lose open requests at each reload.
 #[test]
 #[cfg(target_os = "linux")]
 fn check_names_the_missing_handler() {

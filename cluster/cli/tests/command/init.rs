@@ -1,4 +1,4 @@
-//! The files of `cluster init`, checked by the tools of their systems.
+//! The files of `cluster init`. The tools of each system check the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn unit_is_valid() {
     if !exists("systemd-analyze") {
         return;
     }
-    // The tool of systemd 252 does not know the type of 253.
+    // systemd 252 does not know the type `notify-reload` of version 253.
     let version = text(&Command::new("systemd-analyze").arg("--version").output().expect("the tool starts"));
     let is_old = version.split_whitespace().nth(1).and_then(|version| version.parse().ok()) < Some(253);
     if is_old {
@@ -62,7 +62,7 @@ fn nginx_configuration_is_valid() {
     text(&test.expect("nginx starts"));
 }
 
-/// Python packages of linters, installed once by `pip`. `None`: there is no registry.
+/// A linter in Python, installed once by `pip`. `None`: the registry cannot be reached.
 fn linter(name: &str) -> Option<Command> {
     static FOLDER: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("linters");
@@ -79,7 +79,7 @@ fn linter(name: &str) -> Option<Command> {
     Some(command)
 }
 
-/// `dockerfilelint`, installed once from npm.
+/// `dockerfilelint`, installed once by npm. `None`: the registry cannot be reached.
 fn dockerfilelint() -> Option<Command> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dockerfilelint");
     let binary = folder.join("node_modules/.bin/dockerfilelint");
@@ -97,7 +97,7 @@ fn succeeds(command: &mut Command) -> bool {
     })
 }
 
-/// The output of a linter without findings.
+/// Runs a linter. Fails if the linter finds an error. Returns the output.
 #[track_caller]
 fn passes(command: &mut Command, directory: &Path, arguments: &[&str]) -> String {
     let output = command.args(arguments).current_dir(directory).output().expect("the linter starts");
@@ -116,7 +116,7 @@ fn container_files_have_the_deadlines() {
     assert!(read(directory.path(), "Dockerfile.dockerignore").contains("node_modules"));
     let directory = files_of("k8s");
     let manifests = read(directory.path(), "app.yaml");
-    // The hook takes 5 s more.
+    // 30 s for the shutdown, and 5 s for the hook.
     assert!(manifests.contains("terminationGracePeriodSeconds: 35\n"), "{manifests}");
     assert!(manifests.contains("{path: /readyz, port: metrics}"), "{manifests}");
     let again = ["k8s", "--write", ".", "app.js"];
@@ -141,7 +141,7 @@ fn linters_find_nothing() {
     passes(&mut lint, server.path(), &["app.conf"]);
 }
 
-/// The files need the port of the program.
+/// The files need a fixed port, so port 0 is refused.
 #[test]
 fn port_of_the_kernel_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,4 +1,4 @@
-//! Descriptors and deadlines: full tables, idle commands and stopped processes.
+//! Limits on descriptors and times: full tables of descriptors, idle clients, and stopped processes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use super::support::{SERVER, Service, command, error, get, metrics_port, request, text, until};
 
-/// A service below a shell with a limit.
+/// Starts the service in a shell with a limit.
 fn limited(limit: &str, arguments: &[&str]) -> Service {
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("app.js"), SERVER).expect("a file");
@@ -26,8 +26,8 @@ fn signal(pid: &str, signal: Signal) {
     kill(Pid::from_raw(pid.parse().expect("a process id")), signal).expect("a process");
 }
 
-/// The clients of a stopped worker fill the descriptors for clients. Commands, health checks and new workers
-/// have the reserve.
+/// The worker is stopped, and waiting clients fill the descriptors for connections. Commands, health checks
+/// and new workers use the descriptors in reserve.
 #[test]
 fn waiting_clients_leave_descriptors() {
     let options = ["-n", "1", "--metrics", "127.0.0.1:0", "app.js"];
@@ -86,7 +86,7 @@ fn stopped_service_is_named() {
     assert_eq!(status.status.code(), Some(4));
 }
 
-/// Commands without a request are bounded in number and in time.
+/// A client that sends no request is disconnected after a time, and the number of clients is bounded.
 #[test]
 fn idle_commands_are_bounded() {
     let service = Service::of_script(SERVER, &["-n", "1"]);
@@ -107,7 +107,7 @@ fn idle_commands_are_bounded() {
     text(&service.command("status", &[]));
 }
 
-/// The oldest of too many idle peers is closed for a new peer.
+/// A new peer takes the place of the oldest idle peer.
 #[test]
 fn idle_peers_leave_health_checks() {
     let service = Service::of_script(SERVER, &["-n", "1", "--metrics", "127.0.0.1:0"]);
@@ -120,12 +120,12 @@ fn idle_peers_leave_health_checks() {
     let mut idle: Vec<TcpStream> = (0..16).map(half).collect();
     assert!(request(metrics, "/healthz").expect("an answer").ends_with("ok\n"));
     let mut rest = Vec::new();
-    // Closed with unread bytes: a reset.
+    // Fails with a reset: the service has closed with unread bytes.
     let _ = idle.remove(0).read_to_end(&mut rest);
     assert_eq!(rest, b"");
 }
 
-/// As by `cluster logs -f | head -1`: no later record arrives.
+/// The follower ends although no further record arrives, as in `cluster logs -f | head -1`.
 #[test]
 fn closed_pipe_ends_an_idle_follower() {
     let service = Service::of_script(SERVER, &["-n", "1"]);

@@ -73,7 +73,7 @@ fn wrong_commands_are_errors() {
     assert!(error(&service.command("top", &[])).contains("needs a terminal"));
 }
 
-/// The first line about the end of a worker has the reason, also without a restart.
+/// The first line about the end of a worker has the reason, also if no restart follows.
 #[test]
 fn lines_name_the_reason() {
     let service = Service::of_script(SERVER, &["-n", "1", "--restart", "never"]);
@@ -85,7 +85,7 @@ fn lines_name_the_reason() {
         .line("slot 0 is suspended, without a worker: the worker exited before it was ready: exit status: 3");
 }
 
-/// As by `cluster completions bash | head -1`.
+/// As in `cluster completions bash | head -1`.
 #[test]
 fn closed_pipe_ends_completions() {
     let (reader, writer) = std::io::pipe().expect("a pipe");

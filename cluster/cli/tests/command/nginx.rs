@@ -1,4 +1,4 @@
-//! A real nginx before the service, with keep-alive connections to the service.
+//! A real nginx in front of the service, with keep-alive connections to the service.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,8 @@ use std::thread;
 
 use super::support::{LIMIT, SERVER, Service, exists, request, text, until};
 
-/// Sends requests on one keep-alive connection to nginx until the end; returns the answers other than 200.
+/// Sends requests to nginx on a keep-alive connection until `is_over`. Returns the answers with another
+/// status than 200.
 fn load(port: u16, is_over: &AtomicBool, answered: &AtomicU64) -> Vec<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("nginx listens");
     stream.set_read_timeout(Some(LIMIT)).expect("a time above 0");
@@ -63,7 +64,7 @@ http {{
         .arg("-p")
         .arg(directory)
         .args(["-c", "nginx.conf"])
-        // nginx takes the listener of the address from its variable for upgrades.
+        // The variable is made for upgrades of nginx: descriptor 0 is an inherited listener.
         .stdin(OwnedFd::from(listener))
         .env("NGINX", "0;")
         .stderr(Stdio::null())

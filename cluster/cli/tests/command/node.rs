@@ -11,7 +11,7 @@ use std::net::TcpStream;
 use super::node_clients::{Client, Script, nodes};
 use super::support::{SERVER, Service, text, until};
 
-/// A service with one worker; no time ends a drain.
+/// Runs a service with one worker and without a limit on drains.
 fn service(node: &str, script: &str, options: &[&str]) -> Service {
     let own = ["-n", "1", "--node", node, "--drain", "1h"];
     Service::of_script(script, &[&own, options].concat())
@@ -33,7 +33,7 @@ server.keepAliveTimeout = 0;
 server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));
 ";
 
-/// A lame duck asks each client to connect elsewhere, also if the program writes another `Connection`.
+/// A lame duck asks each client to connect elsewhere, even if the program writes another `Connection`.
 #[test]
 fn lame_duck_closes_after_answers() {
     for node in nodes() {
@@ -55,8 +55,7 @@ fn lame_duck_closes_after_answers() {
     }
 }
 
-/// Idle connections are closed at the end of the lame duck: with earlier requests, and without a single
-/// request.
+/// Idle connections are closed at the end of the lame duck, with or without earlier requests.
 #[test]
 fn idle_connections_delay_no_reload() {
     for node in nodes() {
@@ -69,7 +68,8 @@ fn idle_connections_delay_no_reload() {
     }
 }
 
-/// An answer in progress completes. The answer has promised a lasting connection: the next request is served.
+/// An answer in progress completes. Because the answer has promised a lasting connection, the next request is
+/// served as well.
 #[test]
 fn lame_duck_completes_answers() {
     let script = "
@@ -98,7 +98,8 @@ fn lame_duck_completes_answers() {
     }
 }
 
-/// The client of a lasting connection over TLS is asked to close; a connection without a handshake is closed.
+/// The lame duck asks a client with a lasting connection over TLS to close, and closes a connection without a
+/// handshake.
 #[test]
 fn https_lame_duck_closes() {
     let script = "
@@ -138,7 +139,7 @@ fn with_tls(node: &str, script: &str, options: &[&str]) -> Service {
     Service::start(directory, &[&own, options, &["app.js"]].concat())
 }
 
-/// The session receives GOAWAY, the open stream completes, and an idle session delays no reload.
+/// The session receives GOAWAY, the open stream completes, and an idle session does not delay the reload.
 fn http2_session_ends(create: &str, scheme: &str) {
     let script = format!(
         "const tls = require('fs').readFileSync('localhost.pem');
@@ -190,7 +191,7 @@ fn http2_tls_sessions_end() {
     http2_session_ends("createSecureServer({ key: tls, cert: tls })", "https");
 }
 
-/// A connection after an upgrade is no connection of HTTP: the drain waits for the end.
+/// A connection after an upgrade is not a connection of HTTP: the drain waits for the end.
 #[test]
 fn upgraded_connections_last() {
     let script = "
@@ -209,7 +210,7 @@ fn upgraded_connections_last() {
         client.write("GET / HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
         assert!(client.head().contains(" 101 "), "{node}");
         let mut reload = service.begin("reload", &[]);
-        // Idle connections of HTTP are closed before.
+        // Idle connections of HTTP are closed before the upgraded connection.
         assert_eq!(idle.read(&mut [0]).expect("the end"), 0, "{node}");
         client.write("HI\r\n\r\n");
         assert_eq!(client.head(), "hi\r\n\r\n", "{node}");
@@ -218,7 +219,8 @@ fn upgraded_connections_last() {
     }
 }
 
-/// A worker with the preload answers pings; a blocked worker is hung, and is replaced.
+/// A worker with the preload answers pings. A blocked worker does not answer, counts as hung, and is
+/// replaced.
 #[test]
 fn blocked_worker_is_replaced() {
     let script = "
@@ -243,8 +245,8 @@ fn blocked_worker_is_replaced() {
     }
 }
 
-/// The primary is Node.js here: statistics are messages to the program of the primary, and not to the
-/// worker's.
+/// Here the primary is Node.js: the program of the primary receives the statistics as messages. The program
+/// of the worker does not receive the requests.
 #[test]
 fn worker_reports_statistics() {
     let primary = "
@@ -258,8 +260,8 @@ fn worker_reports_statistics() {
           const { cmd, connections, heapUsed, heapTotal, delayMean, delayMax, utilization } = message;
           if (cmd !== 'CLUSTER_STATS') return console.log('the program received', message);
           answers += 1;
-          // A delay right after the last reply is not measured: the next question follows after several
-          // delays.
+          // A delay right after a reply is not measured, so the next request follows after several
+          // measurements.
           if (connections !== 1 || delayMax < 50) return setTimeout(ask, 1_000);
           console.log(answers > 1, heapUsed < heapTotal, delayMean <= delayMax, 0 < utilization && utilization <= 1);
           worker.kill();
@@ -283,7 +285,7 @@ fn worker_reports_statistics() {
     }
 }
 
-/// Under the shared policy a lame duck still accepts; the drain closes idle connections as well.
+/// Under the shared policy a lame duck still accepts connections. The drain also closes idle connections.
 #[test]
 fn shared_policy_drains() {
     for node in nodes() {
@@ -301,7 +303,7 @@ fn statistics(service: &Service) -> Value {
     status["slots"][0]["statistics"].clone()
 }
 
-/// A status asks for statistics, and the next status has them.
+/// A status asks for statistics, and the next status has the answers.
 #[test]
 fn status_has_statistics() {
     let service = Service::of_script(SERVER, &["-n", "1"]);
@@ -310,7 +312,7 @@ fn status_has_statistics() {
     assert!(statistics(&service)["heap_used"].as_u64() > Some(1_000_000));
 }
 
-/// More connections than the preload remembers without weak references.
+/// Counts more connections than the preload keeps with strong references.
 #[test]
 fn statistics_count_many_connections() {
     let service = Service::of_script(SERVER, &["-n", "1"]);

@@ -1,4 +1,4 @@
-//! Node.js under test, and clients of Node.js servers.
+//! The versions of Node.js under test, and clients of Node.js servers.
 
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,13 +10,13 @@ use std::thread;
 
 use super::support::{LIMIT, command};
 
-/// The executables of Node.js under test: `CLUSTER_TEST_NODES`, separated by colons. Default: `node`.
+/// The executables of Node.js under test, from `CLUSTER_TEST_NODES`, separated by colons. Default: `node`.
 pub(crate) fn nodes() -> Vec<String> {
     let list = env::var("CLUSTER_TEST_NODES").unwrap_or_else(|_| "node".to_owned());
     list.split(':').map(str::to_owned).collect()
 }
 
-/// `cluster run` with an executable of Node.js as `node` in `PATH`, for programs behind a shell or `#!`.
+/// `cluster run` with an executable as `node` in `PATH`, for programs behind a shell or `#!`.
 pub(crate) fn with_node(node: &str, directory: &Path, arguments: &[&str]) -> Command {
     let mut run = command(directory, "run");
     run.args(arguments);
@@ -36,18 +36,18 @@ pub(crate) fn version(node: &str) -> (u32, u32) {
     numbers.next().zip(numbers.next()).expect("a version")
 }
 
-/// A lasting connection of HTTP/1.
+/// A client with a lasting connection of HTTP/1.
 pub(crate) struct Client(BufReader<TcpStream>);
 
 /// An answer.
 pub(crate) struct Answer {
-    /// In lower case.
+    /// The head in lower case.
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
 impl Answer {
-    /// Whether the server closes the connection.
+    /// Whether the server announces the close of the connection.
     pub(crate) fn closes(&self) -> bool {
         let mut lines = self.head.lines();
         lines.any(|line| line == "connection: close")
@@ -77,7 +77,7 @@ impl Client {
         self.0.get_mut().write_all(text.as_bytes()).expect("an open connection");
     }
 
-    /// The head of an answer, in lower case.
+    /// Reads the head of an answer. Returns the head in lower case.
     #[track_caller]
     pub(crate) fn head(&mut self) -> String {
         let mut head = String::new();
@@ -87,7 +87,7 @@ impl Client {
         head.to_lowercase()
     }
 
-    /// Everything until the end.
+    /// Reads until the connection ends.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> String {
         let mut rest = Vec::new();
@@ -96,14 +96,15 @@ impl Client {
     }
 }
 
-/// A client: a script of Node.js. `line` returns the next line of the output.
+/// A client, as a script of Node.js. `line` returns the next line of the output.
 pub(crate) struct Script {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Script {
-    /// Runs a script in a directory; the standard input ends with the value. `process.argv[1]` is the port.
+    /// Runs a script in a directory. `process.argv[1]` is the port. Dropping the value ends the standard
+    /// input.
     pub(crate) fn start(node: &str, directory: &Path, script: &str, port: u16) -> Script {
         let mut command = Command::new(node);
         command.args(["--eval", script, &port.to_string()]).current_dir(directory);
@@ -128,7 +129,7 @@ impl Script {
     }
 }
 
-/// A failed test leaves no client.
+/// A failed test leaves no client behind.
 impl Drop for Script {
     fn drop(&mut self) {
         let _ = self.child.kill();

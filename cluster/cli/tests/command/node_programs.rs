@@ -10,7 +10,7 @@ fn service(node: &str, file: &str, script: &str, options: &[&str]) -> Service {
     Service::start(directory, &[&own, options, &[file]].concat())
 }
 
-/// Prints every possible trace of the preload: in the process, in children and in a thread.
+/// Prints everything that the preload could change: in the process, in children and in a thread.
 const OBSERVER: &str = "
 const { fork, spawnSync } = require('child_process');
 const { Worker } = require('worker_threads');
@@ -40,7 +40,7 @@ thread.on('message', (message) => {
 });
 ";
 
-/// A program observes the same as in a worker of Node's own cluster.
+/// With the preload, a program observes the same as in a worker of Node's own cluster.
 #[test]
 fn preload_is_invisible() {
     let primary = "
@@ -59,7 +59,7 @@ fn preload_is_invisible() {
     }
 }
 
-/// Options of the environment stay for the program and for its children.
+/// The user's own `NODE_OPTIONS` remain for the program and for children.
 #[test]
 fn own_node_options_stay() {
     let script = "
@@ -78,7 +78,7 @@ fn own_node_options_stay() {
     }
 }
 
-/// A forking program is a worker of the service, and its branch for a primary never runs.
+/// A program that forks workers runs as a worker here: the branch for a primary never runs.
 #[test]
 fn forking_program_is_worker() {
     let script = "
@@ -125,8 +125,8 @@ fn modules_and_typescript_are_served() {
     }
 }
 
-/// A program with an interval runs on after the last connection: the preload ends the program, by SIGTERM if
-/// handled.
+/// A program with an interval would run on after the last connection. The preload ends the program, by
+/// SIGTERM if the program handles the signal.
 #[test]
 fn busy_program_exits_after_drain() {
     let script = "
@@ -147,7 +147,7 @@ fn busy_program_exits_after_drain() {
     }
 }
 
-/// A program without further work exits at once: the preload keeps no process alive.
+/// A program without further work exits at once: the preload does not keep the process running.
 #[test]
 fn finished_program_exits_itself() {
     let script = "
@@ -163,7 +163,7 @@ fn finished_program_exits_itself() {
     }
 }
 
-/// The program may send messages with the names of the preload, and may replace `process.send`.
+/// The program may send messages with the names of the preload's messages, and may replace `process.send`.
 #[test]
 fn programs_messages_stay() {
     let script = "

@@ -1,4 +1,4 @@
-//! Servers of well-known packages, unmodified, through reloads, a scale and a crash: no client loses a
+//! Unmodified servers of well-known packages, through reloads, a scale and a crash: no client loses a
 //! request.
 
 use std::fs;
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::node_clients::{Client, Script, nodes, with_node};
 use super::support::{Service, is_present, text};
 
-/// The folder of the servers with the installed packages. `None`: there is no registry.
+/// The folder of the servers with all packages. `None`: the registry cannot be reached.
 pub(super) fn installed() -> Option<&'static Path> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     FOLDER.get_or_init(install).as_deref()
@@ -51,7 +51,7 @@ pub(super) fn in_folder(folder: &Path, node: &str, arguments: &[&str]) -> Servic
     Service::of_command(directory, run)
 }
 
-/// Serves a client through two reloads and a scale, then a client from the moment of a crash.
+/// Serves a client during two reloads and a scale; a second client begins at the moment of a crash.
 fn loses_nothing(server: &str, kind: &str) {
     let Some(folder) = installed() else { return };
     for node in nodes() {
@@ -110,7 +110,7 @@ fn pino_loses_nothing() {
     loses_nothing("pino.js", "http");
 }
 
-/// The shutdown of the program runs to the end, after the drain has closed the servers.
+/// The program's own shutdown completes after the drain has closed the servers.
 #[test]
 fn shutdown_of_packages_completes() {
     let Some(folder) = installed() else { return };
@@ -124,7 +124,7 @@ fn shutdown_of_packages_completes() {
     }
 }
 
-/// Wrappers start the program as a child.
+/// Wrappers that start the program as a child.
 #[test]
 fn wrappers_of_packages_are_served() {
     let Some(folder) = installed() else { return };
@@ -146,7 +146,7 @@ fn wrappers_of_packages_are_served() {
     }
 }
 
-/// Only over WebSocket. `sticky.rs` has long polling.
+/// With WebSocket alone. `sticky.rs` tests long polling.
 #[test]
 fn socket_io_loses_nothing() {
     loses_nothing("socket.io.js", "socket.io");

@@ -1,5 +1,5 @@
-//! Servers of Node.js other than one server of HTTP on one port: other protocols, Unix sockets, UDP, and
-//! several in one program.
+//! Node.js programs other than a single HTTP server: other protocols, Unix sockets, UDP, and several servers
+//! in a program.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -15,8 +15,8 @@ fn service(node: &str, script: &str) -> Service {
     Service::of_script(script, &options)
 }
 
-/// A connection of another protocol is no idle connection of HTTP, also without a byte: the drain waits for
-/// the client.
+/// A connection of another protocol is not an idle connection of HTTP, even without a byte: the drain waits
+/// until the client ends.
 #[test]
 fn other_protocols_are_left_alone() {
     let script = format!(
@@ -32,7 +32,7 @@ fn other_protocols_are_left_alone() {
         used.write("A\r\n\r\n");
         assert_eq!(used.head(), "a\r\n\r\n", "{node}");
         let mut reload = service.begin("reload", &[]);
-        // Idle connections of HTTP are closed before.
+        // Idle connections of HTTP are closed before the other connections.
         service.line("drains");
         for client in [&mut used, &mut unused] {
             client.write("B\r\n\r\n");
@@ -43,8 +43,8 @@ fn other_protocols_are_left_alone() {
     }
 }
 
-/// Each server of the program serves on, and no idle connection delays the reload: two ports, a Unix socket
-/// and UDP.
+/// Two ports, a Unix socket and UDP in the same program: each server continues to serve, and no idle
+/// connection delays the reload.
 #[test]
 fn several_servers_are_reloaded() {
     let script = format!(
@@ -98,8 +98,8 @@ fn several_servers_are_reloaded() {
     }
 }
 
-/// A server of HTTP/2 and HTTP/1 by ALPN: both clients leave the old worker. In Node.js 18 such a server
-/// cannot close idle connections.
+/// A server with HTTP/2 and HTTP/1 by ALPN: both kinds of clients leave the old worker. In Node.js 18 the
+/// server cannot close idle connections.
 #[test]
 fn alpn_clients_leave() {
     let script = format!(
@@ -112,7 +112,7 @@ fn alpn_clients_leave() {
         const connect = () => require('http2').connect('https://localhost:' + port, { rejectUnauthorized: false });
         connect().on('connect', () => console.log('open')).on('close', () => console.log('closed'));
         const agent = new (require('https').Agent)({ keepAlive: true });
-        // The agent keeps no process running.
+        // The agent does not keep the process running, so an interval does.
         setInterval(() => {}, 1_000);
         const options = { port, agent, rejectUnauthorized: false };
         require('https').get(options, (res) => {
@@ -135,8 +135,8 @@ fn alpn_clients_leave() {
     }
 }
 
-/// Functions of the program for the end of its connections, called at SIGTERM of the preload and of a
-/// shutdown.
+/// The program closes all connections in a handler of SIGTERM. The handler runs at the SIGTERM of the preload
+/// and of a shutdown.
 #[test]
 fn own_shutdown_closes_connections() {
     let script = format!(

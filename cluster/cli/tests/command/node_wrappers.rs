@@ -1,4 +1,4 @@
-//! Node.js programs behind a wrapper: scripts of `package.json`, shells, scripts with `#!`, installed
+//! Node.js programs behind a wrapper: scripts of `package.json`, shells, scripts with `#!`, and installed
 //! binaries.
 
 use std::fs;
@@ -31,7 +31,8 @@ fn directory(files: &[(&str, &str)]) -> TempDir {
     directory
 }
 
-/// Starts and reloads a program: the preload must be in the process of the server. Returns an answer.
+/// Starts and reloads a program, and returns an answer. The reload completes only if the preload is in the
+/// process of the server.
 fn answer(node: &str, directory: TempDir, arguments: &[&str]) -> String {
     let own = ["-n", "1", "--drain", "1h", "--lame-duck", "1ms"];
     let run = with_node(node, directory.path(), &[&own, arguments].concat());
@@ -62,7 +63,7 @@ fn package_scripts_run_as_npm() {
     }
 }
 
-/// The script before the program runs once, not once per worker; a failure starts nothing.
+/// The script before the program runs once, not once per worker. If the script fails, nothing starts.
 #[test]
 fn script_before_runs_once() {
     let package =
@@ -77,7 +78,7 @@ fn script_before_runs_once() {
     assert_eq!(service.code(), Some(1));
 }
 
-/// Arguments of a program, and the end of the answer.
+/// Runs programs with arguments, each with the expected end of the answer.
 fn answers_end(files: &[(&str, &str)], cases: &[(&[&str], &str)]) {
     for node in nodes() {
         for (arguments, end) in cases {
@@ -87,7 +88,8 @@ fn answers_end(files: &[(&str, &str)], cases: &[(&[&str], &str)]) {
     }
 }
 
-/// A step before the program, in Node.js as well, takes the channel until the end of the step.
+/// A step before the program may also be a process of Node.js: the step has the channel until the end of the
+/// step.
 #[test]
 fn shell_and_shebang_are_served() {
     let script = format!("#!/usr/bin/env node\n{REPORTER}");
@@ -118,8 +120,8 @@ fn installed_binaries_are_served() {
     answers_end(&files, &cases);
 }
 
-/// A wrapper starts the program as a child, with any function of Node.js, and may have a server or a channel
-/// for the child.
+/// A wrapper starts the program as a child by any of Node's functions, and may have a server, or a channel to
+/// the child.
 #[test]
 fn wrappers_pass_the_channel_on() {
     let wrapper = "
@@ -144,7 +146,7 @@ fn wrappers_pass_the_channel_on() {
     }
 }
 
-/// Forms for the manager alone run through the manager.
+/// A command for the package manager alone runs through the manager.
 #[test]
 fn workspace_is_served_by_npm() {
     if !exists("npm") {
@@ -157,7 +159,7 @@ fn workspace_is_served_by_npm() {
     assert!(found.starts_with("start web 1.0.0 "), "{found}");
 }
 
-/// `--import` with a module, and a script below the working directory of the workers.
+/// The option `--import` with a module, and a script below the working directory of the workers.
 #[test]
 fn options_and_directory_are_kept() {
     let module = "process.env.PORT = 'imported';";

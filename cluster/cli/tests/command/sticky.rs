@@ -1,4 +1,4 @@
-//! The policy `sticky`: sessions of socket.io with its default transports, from many addresses.
+//! The policy `sticky`: sessions of socket.io with the default transports, from many addresses.
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ fn sessions(folder: &Path, port: u16) -> Script {
     Script::start("node", folder, "require('./sessions.js').run(process.argv[1])", port)
 }
 
-/// Undisturbed sessions never fail. Through a reload, a scale, a second reload and a crash some sessions
-/// begin again, and every message arrives. Afterwards no session fails.
+/// No undisturbed session fails. During a reload, a scale, a second reload and a crash some sessions begin
+/// again, and every message arrives. Afterwards no session fails.
 #[test]
 fn socket_io_keeps_sessions() {
     const COMPLETE: &str = "a session of each address, failed 0";

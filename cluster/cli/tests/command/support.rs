@@ -1,5 +1,5 @@
-//! A running service, and the lines of the service. A test waits for lines, never for a time; the limit ends
-//! a hanging test.
+//! A running service, and the lines of the service. A test waits for lines, never for a time; only a hanging
+//! test reaches the limit.
 
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,31 +14,31 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-/// Ends a hanging test.
+/// The limit of a waiting test.
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
-/// A Node.js server: writes the port, and answers with the process id.
+/// A Node.js server: prints the port, and answers with the process id.
 pub(crate) const SERVER: &str = "
 const server = require('http').createServer((_, res) => res.end(String(process.pid)));
 server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));
 ";
 
-/// `cluster run` in a new directory.
+/// `cluster run` in a temporary directory.
 pub(crate) struct Service {
     pub(crate) directory: TempDir,
     running: Running,
 }
 
-/// A command, and the lines of both outputs.
+/// A running command, and the lines of standard output and standard error.
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
-    /// Lines before the last returned line: the order of the two outputs is open.
+    /// Lines that a search for a later line has skipped: the order between the two outputs is not defined.
     earlier: RefCell<Vec<String>>,
 }
 
 impl Service {
-    /// Writes `app.js`, and runs the script.
+    /// Writes the script to `app.js`, and starts a service.
     pub(crate) fn of_script(script: &str, options: &[&str]) -> Service {
         let directory = tempfile::tempdir().expect("a directory");
         std::fs::write(directory.path().join("app.js"), script).expect("a file");
@@ -46,38 +46,38 @@ impl Service {
         Service::start(directory, &options)
     }
 
-    /// Runs in a directory: `cluster run ARGUMENTS`.
+    /// Starts `cluster run ARGUMENTS` in a directory.
     pub(crate) fn start(directory: TempDir, arguments: &[&str]) -> Service {
         let mut run = command(directory.path(), "run");
         run.args(arguments);
         Service::of_command(directory, run)
     }
 
-    /// Runs a command that becomes, or starts, the service.
+    /// Starts a command. The command becomes the service, or starts the service.
     pub(crate) fn of_command(directory: TempDir, mut command: Command) -> Service {
         let running = Running::start(&mut command);
         Service { directory, running }
     }
 
-    /// `cluster NAME --follow` for the service.
+    /// Starts `cluster NAME --follow` for the service.
     pub(crate) fn follow(&self, name: &str) -> Running {
         Running::start(command(self.directory.path(), name).arg("--follow"))
     }
 
-    /// The first line with a text, other than the returned lines.
+    /// Waits for a line with the text. Returns no line twice.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {
         self.running.line(text)
     }
 
-    /// The port of [`SERVER`].
+    /// Waits for the port of [`SERVER`].
     #[track_caller]
     pub(crate) fn port(&self) -> u16 {
         let line = self.line("| port ");
         line.rsplit(' ').next().and_then(|port| port.parse().ok()).expect("a port")
     }
 
-    /// The port of [`SERVER`] when the first worker is ready. Both lines arrive in any order.
+    /// Waits for the port of [`SERVER`] and for the first ready worker. The two lines arrive in any order.
     #[track_caller]
     pub(crate) fn ready_port(&self) -> u16 {
         let (mut port, mut is_ready) = (None, false);
@@ -89,12 +89,12 @@ impl Service {
         port.expect("a port")
     }
 
-    /// `cluster COMMAND ARGUMENTS` for the service.
+    /// Runs `cluster COMMAND ARGUMENTS` for the service.
     pub(crate) fn command(&self, name: &str, arguments: &[&str]) -> Output {
         command(self.directory.path(), name).args(arguments).output().expect("the command starts")
     }
 
-    /// As [`Service::command`], in the background.
+    /// Starts [`Service::command`] in the background.
     pub(crate) fn begin(&self, name: &str, arguments: &[&str]) -> Child {
         let mut command = command(self.directory.path(), name);
         command.args(arguments).stdout(Stdio::null()).spawn().expect("the command starts")
@@ -109,13 +109,13 @@ impl Service {
         kill(Pid::from_raw(self.running.child.id().cast_signed()), signal).expect("the service runs");
     }
 
-    /// The lines that no call has returned, until the end of the service.
+    /// The lines that no call has returned, up to the end of the service.
     pub(crate) fn rest(&self) -> Vec<String> {
         let earlier = self.running.earlier.take();
         earlier.into_iter().chain(self.running.lines.iter()).collect()
     }
 
-    /// The exit code of the service, after the end.
+    /// Waits for the end of the service, and returns the exit code.
     pub(crate) fn code(&mut self) -> Option<i32> {
         self.running.child.wait().expect("a child").code()
     }
@@ -139,7 +139,7 @@ impl Running {
         Running { child, lines, earlier: RefCell::default() }
     }
 
-    /// A port on which the process listens.
+    /// A listening TCP port of the process.
     #[cfg(target_os = "linux")]
     pub(crate) fn listening_port(&self) -> Option<u16> {
         use procfs::net::TcpState;
@@ -156,7 +156,7 @@ impl Running {
         own.map(|entry| entry.local_address.port())
     }
 
-    /// The first line with a text, other than the returned lines.
+    /// Waits for a line with the text. Returns no line twice.
     #[track_caller]
     pub(crate) fn line(&self, text: &str) -> String {
         let mut earlier = self.earlier.borrow_mut();
@@ -175,7 +175,7 @@ impl Running {
     }
 }
 
-/// A failed test leaves no process.
+/// A failed test leaves no process behind.
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -183,7 +183,7 @@ impl Drop for Running {
     }
 }
 
-/// A command with `directory` as the runtime directory.
+/// A command of `cluster` with `directory` as the runtime directory.
 pub(crate) fn command(directory: &Path, name: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
     command.arg(name).current_dir(directory).env("XDG_RUNTIME_DIR", directory).env_remove("NODE_OPTIONS");
@@ -195,14 +195,14 @@ pub(crate) fn get(port: u16) -> String {
     try_get(port).expect("an answer")
 }
 
-/// As [`get`], for a server that may not answer.
+/// [`get`] with an error instead of a panic.
 pub(crate) fn try_get(port: u16) -> io::Result<String> {
     let answer = request(port, "/")?;
     let body = answer.rsplit("\r\n").find(|line| !line.is_empty() && *line != "0");
     body.map(ToOwned::to_owned).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-/// The whole answer to a request of a path.
+/// The whole answer to a request for a path.
 pub(crate) fn request(port: u16, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -212,7 +212,7 @@ pub(crate) fn request(port: u16, path: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// The port of metrics and health checks, chosen by the kernel.
+/// The port for metrics and health checks, chosen by the kernel.
 #[track_caller]
 pub(crate) fn metrics_port(service: &Service) -> u16 {
     let line = service.line("metrics and health checks on http://127.0.0.1:");
@@ -226,18 +226,18 @@ pub(crate) fn exists(program: &str) -> bool {
     is_present(program, found.is_ok_and(|output| output.status.success()))
 }
 
-/// Whether the means of a test are present; else the test prints a line and is skipped. With
+/// Returns whether the means of a test are present. Otherwise prints a line, and the test is skipped. With
 /// `CLUSTER_TEST_ALL`, as in `.ci/run`, the test fails instead.
 pub(crate) fn is_present(means: &str, found: bool) -> bool {
     if !found {
         assert!(std::env::var_os("CLUSTER_TEST_ALL").is_none(), "no {means}; CI.md has the packages");
-        // `eprintln!` of a passed test is not printed.
+        // The test harness would hide the output of `eprintln!` in a passing test.
         let _ = writeln!(io::stderr(), "skipped: no {means}");
     }
     found
 }
 
-/// Waits for a state that another process causes and does not report.
+/// Waits for a state that another process causes without a report.
 #[track_caller]
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
@@ -247,13 +247,13 @@ pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// The standard output of a command.
+/// The standard output of a command. Fails if the command has failed.
 pub(crate) fn text(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The error of a failed command.
+/// The standard error of a command. Fails if the command has succeeded.
 pub(crate) fn error(output: &Output) -> String {
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     String::from_utf8_lossy(&output.stderr).into_owned()

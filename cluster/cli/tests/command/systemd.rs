@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 
 use super::support::{LIMIT, SERVER, Service, command, exists, get, text};
 
-/// The next notification with a text, without those of the watchdog.
+/// Waits for a notification with the text. Ignores notifications of the watchdog.
 #[track_caller]
 fn notification(socket: &UnixDatagram, text: &str) -> String {
     let mut buffer = [0; 4_096];
@@ -22,7 +22,7 @@ fn notification(socket: &UnixDatagram, text: &str) -> String {
     }
 }
 
-/// `Type=notify-reload`: ready, a reload by SIGHUP with the time, ready again, stopping.
+/// `Type=notify-reload`: ready; reloading at SIGHUP, with the time; ready again; stopping.
 #[test]
 fn service_manager_is_notified() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -49,8 +49,8 @@ fn service_manager_is_notified() {
     assert_eq!(service.code(), Some(0));
 }
 
-/// A service behind `systemd-socket-activate` at a port that was free. Another process may bind the port
-/// first: the next port is tried.
+/// Starts a service behind `systemd-socket-activate`, at a free port. If another process binds the port
+/// first, tries another port.
 fn listening(start: impl Fn(u16) -> Service) -> (Service, u16) {
     loop {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
@@ -62,7 +62,7 @@ fn listening(start: impl Fn(u16) -> Service) -> (Service, u16) {
     }
 }
 
-/// Runs `cluster run ARGUMENTS` behind `systemd-socket-activate`, which waits for the first connection.
+/// Starts `cluster run ARGUMENTS` behind `systemd-socket-activate`. The start waits for the first connection.
 fn activated(files: &[(&str, &str)], port: u16, arguments: &[&str]) -> Service {
     let directory = tempfile::tempdir().expect("a directory");
     for (name, text) in files {
@@ -80,8 +80,8 @@ fn activated(files: &[(&str, &str)], port: u16, arguments: &[&str]) -> Service {
     Service::of_command(directory, activate)
 }
 
-/// An unmodified Node.js program that listens on the port gets the activated socket: a bind would be
-/// EADDRINUSE. The first connection waits in the socket until a worker accepts.
+/// An unmodified Node.js program that listens on the port receives the activated socket. A bind of the same
+/// port would fail with EADDRINUSE. The first connection waits in the socket until a worker accepts.
 #[test]
 fn node_program_gets_activated_socket() {
     if !exists("systemd-socket-activate") {

@@ -1,4 +1,4 @@
-//! `cluster upgrade`: clients, workers and the process notice nothing.
+//! `cluster upgrade`: neither clients nor workers observe an upgrade, and the process remains.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,14 +14,14 @@ use serde_json::Value;
 
 use super::support::{LIMIT, SERVER, Service, exists, get, text, try_get, until};
 
-/// Clients with requests without a pause.
+/// Clients that send requests without a pause.
 struct Load {
     is_over: Arc<AtomicBool>,
     clients: Vec<JoinHandle<(u64, Option<io::Error>)>>,
 }
 
 impl Load {
-    /// Starts clients with lasting connections, and clients with a connection for each request.
+    /// Starts clients with a lasting connection, and clients with a connection for each request.
     fn start(port: u16, lasting: usize, fresh: usize) -> Load {
         let is_over = Arc::new(AtomicBool::new(false));
         let clients = (0..lasting + fresh).map(|number| {
@@ -39,7 +39,7 @@ impl Load {
         Load { clients: clients.collect(), is_over }
     }
 
-    /// Ends the clients, and returns the answered requests. No request has failed.
+    /// Ends the clients, and returns the number of answers. Fails if a request has failed.
     fn end(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
         let ends = self.clients.into_iter().map(|client| client.join().expect("no panic"));
@@ -84,7 +84,7 @@ fn send_on_many(port: u16, is_over: &AtomicBool, answered: &mut u64) -> io::Resu
     Ok(())
 }
 
-/// The status, in JSON.
+/// The status of the service, from `--json`.
 pub(crate) fn status(service: &Service) -> Value {
     serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON")
 }
@@ -97,7 +97,7 @@ pub(crate) fn workers(service: &Service) -> Vec<u64> {
     slots.map(|slot| slot["pid"].as_u64().expect("a process")).collect()
 }
 
-/// The port of [`SERVER`] when the workers are ready. The lines arrive in any order.
+/// Waits for the port of [`SERVER`] and for `workers` ready workers. The lines arrive in any order.
 #[track_caller]
 pub(crate) fn ready(service: &Service, workers: usize) -> u16 {
     let (mut port, mut found) = (None, 0);
@@ -117,11 +117,11 @@ fn descriptors(service: &Service) -> usize {
     fs::read_dir(format!("/proc/{}/fd", service.id())).expect("the service runs").count()
 }
 
-/// The children of the service, each with the state: `R`, `S`, `Z`.
+/// The child processes of the service, each with the state: `R`, `S`, `Z`.
 fn children(service: &Service) -> Vec<(u64, String)> {
     let mut found = Vec::new();
     for thread in fs::read_dir(format!("/proc/{}/task", service.id())).expect("the service runs").flatten() {
-        // A thread may end meanwhile.
+        // Fails if the thread has ended meanwhile.
         let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
         for child in listed.split_whitespace() {
             let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
@@ -133,7 +133,8 @@ fn children(service: &Service) -> Vec<(u64, String)> {
     found
 }
 
-/// 10 upgrades under lasting and fresh connections: no request fails, and the processes remain.
+/// 10 upgrades under clients with lasting connections and with new connections: no request fails, and the
+/// processes remain.
 #[test]
 fn upgrades_lose_no_request() {
     let service = Service::of_script(SERVER, &["-n", "2"]);
@@ -152,7 +153,7 @@ fn upgrades_lose_no_request() {
     assert_eq!(status(&service)["pid"].as_u64(), Some(service.id().into()));
 }
 
-/// 20 upgrades leave neither a descriptor nor a child.
+/// 20 upgrades leave neither a descriptor nor a child process behind.
 #[test]
 fn upgrades_leave_nothing() {
     let service = Service::of_script(SERVER, &["-n", "2", "--metrics", "127.0.0.1:0"]);
@@ -164,12 +165,12 @@ fn upgrades_leave_nothing() {
         upgrade(&service);
     }
     assert_eq!(children(&service).len(), 2, "{:?}", children(&service));
-    // A command closes the connection after the answer, also before the first count.
+    // The service closes the connection of a command after the answer, perhaps only after the first count.
     until("no more descriptors than before", || descriptors(&service) <= open);
 }
 
-/// The state of the command itself: uptime, addresses, counts of restarts, recent records, and the metrics at
-/// the same address.
+/// The memory of the command: uptime, addresses, counts of restarts, recent records, and the metrics at the
+/// same address.
 #[test]
 fn upgrade_keeps_the_memory() {
     let service = Service::of_script(SERVER, &["-n", "1", "--metrics", "127.0.0.1:0"]);
@@ -191,8 +192,8 @@ fn upgrade_keeps_the_memory() {
     assert!(events.contains("reload 1 finished") && events.contains("upgraded: version"), "{events}");
 }
 
-/// After an upgrade a worker is respawned, reloaded and scaled as before, and the second upgrade keeps old
-/// and new workers.
+/// After an upgrade a worker is restarted, reloaded and scaled as before. A second upgrade keeps workers of
+/// both versions.
 #[test]
 fn upgraded_service_is_supervised() {
     let mut service = Service::of_script(SERVER, &["-n", "2"]);
@@ -211,8 +212,8 @@ fn upgraded_service_is_supervised() {
     assert_eq!(service.code(), Some(0));
 }
 
-/// Output of a worker while the service is upgraded: every line once, in order, also a line written in two
-/// halves.
+/// A worker prints while the service is upgraded: each line arrives once and in order, also a line printed in
+/// two halves.
 #[test]
 fn upgrade_keeps_the_output() {
     let script = "
@@ -241,7 +242,7 @@ fn upgrade_keeps_the_output() {
     assert!(numbers.len() > 20 && numbers == expected, "{numbers:?}");
 }
 
-/// A reader of the output and a reader of the events continue: every record once, in order.
+/// A reader of the output and a reader of the events continue: each record arrives once and in order.
 #[test]
 fn readers_continue_after_upgrade() {
     let script = format!("let number = 0; setInterval(() => console.log('number', number++), 1);\n{SERVER}");
@@ -260,7 +261,7 @@ fn readers_continue_after_upgrade() {
     }
 }
 
-/// A foreign program with an inherited socket and readiness by `sd_notify`.
+/// A foreign program with an inherited socket reports readiness by `sd_notify`.
 #[test]
 fn foreign_program_survives_upgrade() {
     if !exists("python3") {
@@ -300,7 +301,7 @@ server.serve_forever()
     get(port);
 }
 
-/// The path of the command for a service with a replaced command.
+/// A path to the command. A test can replace the file.
 pub(crate) fn link(directory: &Path) -> std::path::PathBuf {
     let path = directory.join("command");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cluster"), &path).expect("a link");

@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::support::{SERVER, Service, error, get, text};
 use super::upgrade::{link, ready, workers};
 
-/// A service with a link as the command: a test replaces the link.
+/// A service with a link as the command. A test replaces the link.
 struct Replaceable {
     service: Service,
     path: PathBuf,
@@ -36,8 +36,8 @@ impl Replaceable {
         self.service.directory.path()
     }
 
-    /// Replaces the command by a script: `trial` runs in a trial, `new` after the hand-over, and both
-    /// continue with the command.
+    /// Replaces the command by a script. The script runs `trial` in a trial and `new` after the hand-over,
+    /// and then becomes the command.
     fn replace(&self, trial: &str, new: &str) {
         let real = env!("CARGO_BIN_EXE_cluster");
         self.write(&format!(
@@ -56,11 +56,11 @@ impl Replaceable {
     }
 
     fn remove(&self) {
-        // The path may be free already.
+        // Fails if the path is free already.
         let _ = fs::remove_file(&self.path);
     }
 
-    /// Upgrades, which fails; returns the error. The same workers serve.
+    /// Upgrades. Fails unless the upgrade fails and the same workers serve. Returns the error.
     #[track_caller]
     fn fail(&self, port: u16, arguments: &[&str]) -> String {
         let before = workers(&self.service);
@@ -72,7 +72,7 @@ impl Replaceable {
         error
     }
 
-    /// Upgrades to the command itself.
+    /// Upgrades. Fails if the upgrade fails.
     fn succeed(&self) {
         self.remove();
         link(self.directory());
@@ -80,10 +80,10 @@ impl Replaceable {
     }
 }
 
-/// A `case` of nothing.
+/// A step of a script that does nothing.
 const NOTHING: &str = ":";
 
-/// A failure in the trial.
+/// Each failure in the trial is rejected.
 #[test]
 fn failing_program_is_rejected() {
     let replaceable = Replaceable::start(SERVER, &["-n", "1"]);
@@ -110,7 +110,7 @@ fn failing_program_is_rejected() {
     replaceable.succeed();
 }
 
-/// A program with another format of the states, and a file of settings with a new error.
+/// The new program has another format of the state, or the file of settings has an error by now.
 #[test]
 fn unreadable_state_is_rejected() {
     let replaceable = Replaceable::start(SERVER, &["-n", "1", "--config", "cluster.toml"]);
@@ -133,7 +133,7 @@ fn unreadable_state_is_rejected() {
     assert!(error.contains("`workers`"), "{error}");
 }
 
-/// A failure after the trial and `execve`: the old program is executed again.
+/// The new program fails after the trial and `execve`: the old program is executed again.
 #[test]
 fn old_program_returns() {
     let replaceable = Replaceable::start(SERVER, &["-n", "2"]);
@@ -142,7 +142,7 @@ fn old_program_returns() {
     for (new, expected) in [
         (format!("exec {real} run --workers"), "a value is required for '--workers"),
         (format!("exec {real} completions bash"), "the command is not `run`"),
-        // A failure longer than a variable.
+        // An error text, too long for a variable.
         (format!("exec {real} run --workers $(head -c 131000 /dev/zero | tr '\\0' x)"), "invalid value 'xxx"),
     ] {
         replaceable.replace(NOTHING, &new);
@@ -154,20 +154,20 @@ fn old_program_returns() {
     text(&replaceable.service.command("reload", &[]));
 }
 
-/// SIGTERM between the two programs is neither lost nor deadly.
+/// A SIGTERM between the two programs is not lost, and does not kill the process.
 #[test]
 fn signal_during_upgrade_shuts_down() {
     let mut replaceable = Replaceable::start(SERVER, &["-n", "1"]);
     replaceable.service.ready_port();
     replaceable.replace(NOTHING, "kill -TERM $$");
-    // The answer and the shutdown are concurrent.
+    // The result is not checked: the shutdown may precede the answer.
     replaceable.service.command("upgrade", &[]);
     replaceable.service.line("SIGTERM: shut down");
     replaceable.service.line("worker 1 has drained");
     assert_eq!(replaceable.service.code(), Some(0));
 }
 
-/// An upgrade during a shutdown: the error names no program that continues.
+/// An upgrade during a shutdown fails. The error does not claim that a program continues.
 #[test]
 fn ending_service_is_not_upgraded() {
     let script = "
@@ -187,19 +187,19 @@ fn ending_service_is_not_upgraded() {
     assert_eq!(replaceable.service.code(), Some(0));
 }
 
-/// A worker dies between the two programs, and is replaced.
+/// The death of a worker between the two programs is found, and the worker is replaced.
 #[test]
 fn death_during_upgrade_is_found() {
     let replaceable = Replaceable::start(SERVER, &["-n", "2"]);
     ready(&replaceable.service, 2);
     let worker = workers(&replaceable.service)[0];
-    // The process id remains until the service has reaped the worker.
+    // The process id is not free until the service has reaped the worker.
     replaceable.replace(NOTHING, &format!("kill -KILL {worker}"));
     text(&replaceable.service.command("upgrade", &[]));
     replaceable.service.line("slot 0: worker 3 is ready");
 }
 
-/// A second upgrade during the first is refused.
+/// A second upgrade is refused while the first runs.
 #[test]
 fn second_upgrade_is_refused() {
     let replaceable = Replaceable::start(SERVER, &["-n", "1"]);
@@ -213,7 +213,7 @@ fn second_upgrade_is_refused() {
     assert!(first.wait().expect("a child").success());
 }
 
-/// An upgrade waits for a reload of another command, and a reload by a signal continues after the upgrade.
+/// An upgrade waits for the reload of another command. A reload by a signal continues after the upgrade.
 #[test]
 fn upgrade_and_reload_are_compatible() {
     let slow = format!("const fs = require('fs');\nwhile (fs.existsSync('slow')) {{}}\n{SERVER}");
@@ -229,7 +229,7 @@ fn upgrade_and_reload_are_compatible() {
     fs::remove_file(&slow).expect("the file");
     assert!(reload.wait().expect("a child").success());
     assert!(upgrade.wait().expect("a child").success());
-    // The end of the longest limit is no time of the clock.
+    // The end of the time exceeds the range of the clock.
     text(&replaceable.service.command("upgrade", &["--timeout", "18446744073709551615s"]));
     fs::write(&slow, "").expect("a file");
     replaceable.service.signal(Signal::SIGHUP);
@@ -239,7 +239,7 @@ fn upgrade_and_reload_are_compatible() {
     replaceable.service.line("reload 2 finished");
 }
 
-/// A file that was not tried is not executed: here the file changes while the hand-over waits for a reload.
+/// A file is not executed without a trial. Here the file changes while the hand-over waits for a reload.
 #[test]
 fn changed_file_is_not_executed() {
     let slow = format!("const fs = require('fs');\nwhile (fs.existsSync('slow')) {{}}\n{SERVER}");
@@ -261,7 +261,7 @@ fn changed_file_is_not_executed() {
     replaceable.succeed();
 }
 
-/// The new program has no room for copies of the descriptors: the old program needs no copies.
+/// The new program has no descriptors free for copies, and fails. The old program needs no copies.
 #[test]
 fn full_table_returns_to_old_program() {
     let replaceable = Replaceable::start(SERVER, &["-n", "4"]);
