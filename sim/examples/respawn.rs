@@ -1,22 +1,23 @@
-//! A respawn policy, tested on every kind of schedule and with workers that are killed anywhere.
+//! A policy for starting workers again, tested on every kind of schedule, while workers are killed at any
+//! moment.
 //!
-//! `cargo run -p cluster-sim --example respawn` finds the policy's bug and prints the smallest run with the
-//! bug; `-- run.html` also writes a page for a browser. The bug is planted: do not use this policy.
+//! `cargo run -p cluster-sim --example respawn` finds a bug of the policy, and prints the smallest run with
+//! the bug; `-- run.html` also writes a page for a browser. The bug is planted: do not use the policy.
 
 use cluster_core::{Event, Primary, Settings};
 use cluster_sim::prop::{Counterexample, check};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, World};
 use proptest::strategy::Just;
 
-/// Keeps two workers: when a worker dies, forks the number missing among the online workers.
+/// Keeps two workers: when a worker dies, forks as many workers as are missing from two online workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct KeepTwo {
     online: u32,
 }
 
 impl KeepTwo {
-    /// The number of workers to fork. A real primary uses the same policy,
-    /// `for _ in 0..policy.missing(&event) { primary.fork()?; }`: events, ids and settings have the same
+    /// The number of workers to fork after an event. A real primary uses the same policy:
+    /// `for _ in 0..policy.missing(&event) { primary.fork()?; }`. Events, ids and settings have the same
     /// types there.
     fn missing(&mut self, event: &Event) -> u32 {
         if let Event::Online { .. } = event {
@@ -47,14 +48,14 @@ impl Program for KeepTwo {
     }
 }
 
-/// In the final state there are two workers, unless the primary is dead.
+/// The property: in the final state there are two workers, unless the primary is dead.
 pub(crate) fn has_two_workers(world: &World<KeepTwo>) -> Result<(), String> {
     let workers = world.running().filter(|actor| *actor != Actor::Primary).count();
     let is_right = workers == 2 || workers == world.running().count();
     if is_right { Ok(()) } else { Err(format!("expected 2 workers, found {workers}")) }
 }
 
-/// Searches with at most two kills a run.
+/// Searches for a run without two workers in the end, with at most two kills a run.
 pub(crate) fn search() -> Result<(), Box<Counterexample<KeepTwo>>> {
     let world = World::new(KeepTwo::default(), Settings::default()).named("respawn");
     check(Just(world.with_faults(Faults::only(&[Fault::Kill]).limit(2))), has_two_workers)

@@ -54,15 +54,15 @@ use stickiness::Stickiness;
 use supervision::Supervision;
 use task_account::TaskAccount;
 
-/// A checked property.
+/// A property that is checked in every run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Check {
-    /// No machine breaks an own invariant, and no program panics.
+    /// No machine breaks an invariant of its own, and no program panics.
     Assertion,
     /// Every accepted connection is in exactly one place and never has two owners.
     Ledger,
-    /// A worker answers each offer of a connection once and no other, and the primary answers the worker's
-    /// queries.
+    /// A worker answers each offered connection exactly once, and nothing that was not offered; the primary
+    /// answers the queries of workers.
     Acks,
     /// Worker ids ascend; no id is used twice.
     Ids,
@@ -70,36 +70,38 @@ pub enum Check {
     Queues,
     /// No worker that keeps to the protocol is reported for breaking the protocol.
     FalseBlame,
-    /// No channel and no group of a dead worker remains beyond the setting of the primary.
+    /// No retained channel and no process group of a dead worker remains longer than the settings of the
+    /// primary permit.
     Leftovers,
-    /// The events of each worker have an order and a number that Node's documentation and recordings permit.
+    /// The events of each worker occur in an order and a number that Node's documentation and recordings
+    /// permit.
     Order,
     /// Messages arrive in order and once; no message is lost that could be delivered.
     Messages,
-    /// No worker receives a second connection before every worker that was free throughout has received one,
-    /// and no connection is refused while a worker listens.
+    /// A worker that has received a connection receives no second connection before every worker that was
+    /// free in the meantime has received a connection. No connection is refused while a worker listens.
     Fairness,
     /// Under the sticky policy, connections of one client address reach the same slot unless the slot cannot
     /// serve.
     Stickiness,
     /// The primary hands off queued connections in the order of arrival.
     Fifo,
-    /// In the final state every open descriptor has a use, and a descriptor is sent with the first byte of
-    /// its line.
+    /// In the final state every open descriptor has a use. A descriptor is sent with the first byte of its
+    /// line.
     Descriptors,
     /// With `keep_listening` a primary closes a listening socket only while every worker is asked to exit.
     Listening,
-    /// After the last fault everything completes: every connection is served or closed, every worker that was
-    /// asked to exit has exited.
+    /// After the last fault everything completes: every connection is served or closed, and every worker that
+    /// was asked to exit has exited.
     Liveness,
-    /// A supervisor takes no worker out of service unless enough others serve.
+    /// A supervisor takes a worker out of service only if enough other workers serve.
     Capacity,
     /// An abandoned reload leaves the old workers in service.
     Abandonment,
-    /// A supervisor restarts no more often than its settings allow: within a time, and before a first worker
+    /// A supervisor restarts no more often than the settings allow: within a time, and before a first worker
     /// is ready.
     Intensity,
-    /// Each phase of a requested exit ends in its time.
+    /// Each phase of a requested exit ends within its time.
     Deadlines,
     /// A requested exit causes no restart.
     Requested,
@@ -111,7 +113,7 @@ pub enum Check {
     Unowned,
     /// Each task that a pool has accepted ends once.
     TaskEnds,
-    /// No task runs more often than its delivery allows: once under at most once.
+    /// No task runs more often than its delivery allows: under at most once, a task runs once.
     TaskRuns,
     /// A cancelled task has no result.
     TaskCancels,
@@ -161,7 +163,7 @@ impl fmt::Display for Check {
 pub struct Failure {
     /// The failed check.
     pub check: Check,
-    /// The violation.
+    /// The description of the violation.
     pub what: String,
     /// The number of steps before the failure.
     pub step: u64,
@@ -183,7 +185,7 @@ impl Failure {
     }
 }
 
-/// The text: an error returned by `main` then shows the replay line.
+/// Prints the text instead of the fields: an error returned by `main` then shows the replay line.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -192,8 +194,8 @@ impl fmt::Debug for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The memory of the checks. Each larger part is copy-on-write and is written only at a change: a written
-/// part is no longer shared with the copies of the world.
+/// The memory of the checks. Each larger part is copy-on-write, and is written only at a change: a write ends
+/// the sharing with the copies of the world.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Checks {
     pub(crate) serving: CowArc<Serving>,
@@ -278,14 +280,14 @@ impl Checks {
         Ok(())
     }
 
-    /// Notes bytes that the primary reads from a worker.
+    /// Records bytes that the primary reads from a worker.
     pub(crate) fn primary_reads(checks: &mut CowArc<Checks>, worker: WorkerId, bytes: &[u8]) {
         if checks.fairness.concerns(bytes) {
             checks.fairness.read(worker, bytes);
         }
     }
 
-    /// Notes a call of a primary without a supervisor before the call is performed.
+    /// Records a call of a primary without a supervisor, before the call is performed.
     pub(crate) fn primary_call(checks: &mut CowArc<Checks>, call: &Call, primary: &Primary, kernel: &Kernel) {
         if let Call::Close { .. } = call
             && primary.settings().keep_listening
@@ -294,12 +296,12 @@ impl Checks {
         }
     }
 
-    /// Notes an input of a supervised primary.
+    /// Records an input of a supervised primary.
     pub(crate) fn supervised_input(checks: &mut CowArc<Checks>, at: u64, is_timer: bool) {
         checks.supervision.input(at, is_timer);
     }
 
-    /// The program of a supervised primary runs.
+    /// Records that the program of a supervised primary runs.
     pub(crate) fn supervised_program_runs(checks: &mut CowArc<Checks>) {
         if checks.supervision.is_by_timer() {
             checks.supervision.program_runs();
@@ -324,7 +326,7 @@ impl Checks {
         self.supervision.call(call, supervisor, kernel)
     }
 
-    /// The account of a supervised primary is written only if the primary is supervised.
+    /// Records an event of a supervised primary; does nothing for other primaries.
     fn supervised_event(&mut self, event: &Event) {
         if !self.supervision.is_empty() {
             self.supervision.primary_event(event);
@@ -371,7 +373,7 @@ impl Checks {
         primary.ledger().owned() != *owned || !primary.ledger().open().eq(open.iter().copied())
     }
 
-    /// Checks a changed ledger once the primary is idle.
+    /// Checks a changed ledger as soon as the primary is idle.
     pub(crate) fn look_again(&mut self, kernel: &Kernel, primary: &Primary) -> Result<(), (Check, String)> {
         self.ledger = (primary.ledger().open().collect(), primary.ledger().owned()).into();
         let policy = primary.settings().policy;
@@ -392,7 +394,7 @@ impl Checks {
         Ok(())
     }
 
-    /// A write of the primary to a worker failed.
+    /// Records a failed write of the primary to a worker.
     pub(crate) fn write_failed(&mut self, worker: WorkerId) {
         self.fairness.write_failed(worker);
         self.stickiness.write_failed(worker);
@@ -405,7 +407,7 @@ impl Checks {
         ledger::at_rest(kernel, primary).map_err(|what| (Check::Ledger, what))
     }
 
-    /// Checks the final state: no step is enabled.
+    /// Checks the final state, in which no step is enabled.
     pub(crate) fn at_the_end(
         &self,
         kernel: &Kernel,

@@ -1,7 +1,7 @@
-//! A copy-on-write part of a world: shared by the copies of the world until a copy changes the part, and
-//! hashed once for all copies.
+//! A copy-on-write part of a world. The copies of the world share a part until one copy changes it, and the
+//! hash of a part is computed once for all copies.
 //!
-//! Worlds become cheap to copy, to hash and to compare.
+//! This makes worlds cheap to copy, to hash and to compare.
 
 use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
@@ -25,29 +25,29 @@ fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
     printer.complete()
 }
 
-/// Digits of pi. The factors are odd.
+/// Digits of pi, as arbitrary numbers. The factors are odd, so a multiplication loses no bits.
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// A word without small numbers, and the least full word. A 1 bit precedes the numbers in a word, and so
-/// limits their count.
+/// Small numbers are collected in a word, behind a 1 bit as the mark of the beginning: a word without
+/// numbers, and the smallest full word.
 const EMPTY: u64 = 1;
 const FULL: u64 = 1 << 56;
 
-/// The mark of a large number in a word of small numbers: the large number is folded as a word of its own.
+/// Stands in the word of small numbers for a large number, which is folded as a word of its own.
 const LARGE: u8 = 0xFF;
 
-/// Computes both halves of a fingerprint at once: each word, and each pair of words of an inner fingerprint,
-/// is folded into each half by its own multiplication.
+/// Computes both halves of a fingerprint at once. Each word, and each pair of words of an inner fingerprint,
+/// is folded into each half with a multiplication for that half.
 ///
-/// Most parts of a world are flags, discriminants and small numbers: seven of them are folded as one word,
+/// Most parts of a world are flags, discriminants and small numbers. Seven of them are folded as one word,
 /// with the factors exchanged.
 struct FingerprintHasher {
     halves: [u64; 2],
     small: u64,
 }
 
-/// A product, the upper half folded onto the lower.
+/// The product, with the upper half folded onto the lower half.
 fn fold(word: u64, factor: u64) -> u64 {
     let product = u128::from(word) * u128::from(factor);
     half(product, 0) ^ half(product, 64)
@@ -64,7 +64,7 @@ impl FingerprintHasher {
         self.halves = [fold(one ^ word, FACTORS[0]), fold(other ^ word, FACTORS[1])];
     }
 
-    /// Both halves, with the last small numbers.
+    /// Both halves, including the small numbers not folded yet.
     fn complete(&self) -> [u64; 2] {
         let [one, other] = self.halves;
         [fold(one ^ self.small, FACTORS[1]), fold(other ^ self.small, FACTORS[0])]
@@ -134,7 +134,7 @@ impl<T> Clone for CowArc<T> {
         CowArc(Arc::clone(&self.0))
     }
 
-    /// An already shared value needs no change of the reference count.
+    /// Does nothing if both already share the value: no reference count changes.
     fn clone_from(&mut self, other: &Self) {
         if !self.is_shared_with(other) {
             self.0 = Arc::clone(&other.0);
@@ -148,15 +148,15 @@ struct CowInner<T> {
     cached: CachedFingerprint,
 }
 
-/// The fingerprint of a value, cached at the first request. Every thread computes the same fingerprint, so
-/// threads need no lock: a second write has no effect.
+/// The fingerprint of a value, cached at the first request. Every thread computes the same fingerprint, so a
+/// second write has no effect, and no lock is needed.
 #[derive(Debug, Default)]
 struct CachedFingerprint([AtomicU64; 2]);
 
 impl CachedFingerprint {
     fn get_or_compute(&self, value: &impl Hash) -> Fingerprint {
         let cached = [0, 1].map(|half| self.0[half].load(Ordering::Relaxed));
-        // A half of 0 is computed at every request, with a probability of 2^-63.
+        // A half of 0 looks like an empty cache, and is computed at every request. The probability is 2^-63.
         let [upper, lower] = if cached.contains(&0) { self.store(halves(value)) } else { cached };
         Fingerprint::from(upper) << 64 | Fingerprint::from(lower)
     }
@@ -169,8 +169,8 @@ impl CachedFingerprint {
     }
 }
 
-/// A clone is made for a change, and starts without a fingerprint. Not inlined: most changed values are not
-/// shared.
+/// A value is cloned to be changed, so the clone starts without a fingerprint. Not inlined: most changed
+/// values are not shared, and are not cloned.
 impl<T: Clone> Clone for CowInner<T> {
     #[inline(never)]
     fn clone(&self) -> Self {
@@ -202,7 +202,7 @@ impl<T: Clone> DerefMut for CowArc<T> {
 }
 
 impl<T> CowArc<T> {
-    /// Whether both refer to the same value, unchanged since one was cloned from the other.
+    /// Whether both refer to the same value: one was cloned from the other, and neither has changed since.
     pub(crate) fn is_shared_with(&self, other: &CowArc<T>) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

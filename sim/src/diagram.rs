@@ -34,7 +34,7 @@ pub struct About {
     pub description: String,
     /// The replay line, or the command for a replay.
     pub line: String,
-    /// The violations, a paragraph each; empty for a good run.
+    /// The violations, a paragraph each. Empty for a run without a failure.
     pub faulty: Vec<String>,
     /// The step of the failure, if known.
     pub step: Option<u64>,
@@ -49,14 +49,14 @@ struct Column {
     role: &'static str,
 }
 
-/// A row of the diagram: something that a process or client does, or that happens to either.
+/// A row of the diagram: an action of a process or client, or an event there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Mark {
     /// The step, from 1.
     step: u64,
     /// The column of the process or client.
     column: usize,
-    /// The kind, for hiding rows.
+    /// The kind, by which a reader can hide rows.
     kind: Kind,
     /// A short text.
     label: String,
@@ -78,7 +78,7 @@ enum Kind {
     Message,
     /// An event of a program.
     Event,
-    /// A start or a regular end of a process.
+    /// A start or a normal end of a process.
     Life,
     /// A kill, a crash or a reset.
     Death,
@@ -97,7 +97,7 @@ enum Kind {
 struct Arrow {
     /// The row of the cause.
     from: usize,
-    /// The row of the effect; `None`: the effect never happened.
+    /// The row of the effect. `None`: the run ended before the effect.
     to: Option<usize>,
     /// The column of the effect.
     toward: usize,
@@ -107,7 +107,7 @@ struct Arrow {
     label: String,
 }
 
-/// The relation of two rows.
+/// How the rows of an arrow are related.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Bond {
@@ -163,7 +163,7 @@ fn actors(trace: &Trace) -> Vec<Actor> {
     actors
 }
 
-/// Names a read after the messages that it completes, though only the last bytes may be in the read.
+/// Names a read after the messages that the read completes, even if earlier reads had most of the bytes.
 fn name_reads(marks: &mut [Mark], rows: &[Row], arrows: &[Arrow]) {
     for (at, (mark, row)) in marks.iter_mut().zip(rows).enumerate() {
         if let Crossing::Input { event: OsEvent::Read { bytes, .. }, .. } = &row.what {

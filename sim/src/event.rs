@@ -48,7 +48,7 @@ pub enum ClientAction {
 /// An event at a client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ClientEvent {
-    /// The kernel has accepted the connection; a process may accept it later.
+    /// The kernel has completed the connection; a process may accept the connection later.
     Connected,
     /// No socket listens at the address.
     Refused,
@@ -67,7 +67,7 @@ pub enum ClientEvent {
     },
 }
 
-/// The end of the client's side of a connection.
+/// How the client's side of a connection has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
     /// By an end of file.

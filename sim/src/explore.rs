@@ -28,8 +28,9 @@ use search::{Goal, Granularity, Order, Outcome, Search};
 /// The observations of each observer, in the observer's order.
 pub type Observed = BTreeMap<Actor, Vec<String>>;
 
-/// The names of the objects in wanted observations, by observer, one entry per observation: observations with
-/// equal names concern the same object, observations with different names different objects.
+/// The names of the objects in wanted observations, by observer, with an entry for each observation.
+/// Observations with equal names concern the same object, observations with different names concern different
+/// objects.
 pub type Names = BTreeMap<Actor, Vec<Option<u32>>>;
 
 /// The answer to a search.
@@ -56,12 +57,12 @@ pub struct Deepest {
     pub choices: Vec<u32>,
     /// The number of visited worlds.
     pub worlds: usize,
-    /// Whether every run of whole reactions was tried: only a signal interrupts a reaction.
+    /// Whether the search has tried every run of whole reactions (which only a signal interrupts).
     pub reactions: bool,
 }
 
 impl Deepest {
-    /// The deeper of the points of two searches, with the number of worlds of both.
+    /// The deeper point of two searches, with the sum of their worlds.
     fn or(self, other: Deepest) -> Deepest {
         let worlds = self.worlds + other.worlds;
         let deeper = if other.made > self.made || self.misfit.is_none() { other } else { self };
@@ -91,8 +92,8 @@ pub struct Coverage {
     pub transitions: u64,
     /// The memory for visited worlds, in bytes.
     pub bytes: usize,
-    /// The bound that ended the search. `None`: every order of all steps was covered, and every armed fault
-    /// at every point.
+    /// The bound that ended the search. `None`: the search covered all steps in every order, and every armed
+    /// fault at every point.
     pub cut: Option<Bound>,
 }
 
@@ -119,7 +120,7 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// A bound of a search.
+/// A limit at which a search ends early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// The number of worlds.
@@ -130,7 +131,7 @@ pub enum Bound {
     Stopped,
 }
 
-/// The bounds of a search. The result names the bound that ended the search.
+/// The bounds of a search. The result names the bound at which the search ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     states: usize,
@@ -139,7 +140,7 @@ pub struct Budget {
     counter: Option<&'static AtomicUsize>,
 }
 
-/// A number of worlds, in 4 GiB.
+/// A number of worlds, and 4 GiB of memory.
 impl From<usize> for Budget {
     fn from(states: usize) -> Self {
         Budget { states, bytes: 4 << 30, stop: None, counter: None }
@@ -147,13 +148,13 @@ impl From<usize> for Budget {
 }
 
 impl Budget {
-    /// Limits the memory for visited worlds. A search needs some megabytes more, independent of its length.
+    /// Limits the memory for visited worlds. A search of any length needs some megabytes more.
     #[must_use]
     pub fn in_bytes(self, bytes: usize) -> Self {
         Budget { bytes, ..self }
     }
 
-    /// Limits the number of worlds further.
+    /// Lowers the limit of worlds.
     #[must_use]
     pub fn at_most(self, states: usize) -> Self {
         Budget { states: self.states.min(states), ..self }
@@ -183,7 +184,7 @@ impl Budget {
         }
     }
 
-    /// The exhausted bound after this number of states and bytes.
+    /// The bound that is exhausted after this number of states and bytes.
     fn spent(&self, states: usize, bytes: usize) -> Option<Bound> {
         if self.is_stopped() {
             return Some(Bound::Stopped);
@@ -209,7 +210,7 @@ pub fn observed<'a>(observations: impl Iterator<Item = &'a Observation>) -> Obse
     observed
 }
 
-/// The guided searches in order, each with the divisor of its share of the budget.
+/// The guided searches in order. Each has a part of the budget, by a divisor.
 const HASTES: [(Haste, usize); 7] = [
     (Haste { reads: Reads::OneByOne, primary: true, finished: true, prunes: true }, 16),
     (Haste { reads: Reads::Never, primary: true, finished: false, prunes: true }, 16),
@@ -228,20 +229,20 @@ const BEAMS: [(BeamHeuristic, usize); 4] = [
     (BeamHeuristic::Lazy, 256),
 ];
 
-/// Searches for a run in which every observer records exactly the wanted observations, and then nothing more
-/// can happen. The faults armed in the schedule of the world are included. `budget` bounds the number of
-/// visited worlds, and so time and memory.
+/// Searches for a run in which every observer records exactly the wanted observations, and after which no
+/// step is enabled. The search includes the faults armed in the schedule of the world. `budget` limits the
+/// number of visited worlds, and so time and memory.
 ///
-/// Short guided searches, beams and depth-first searches in different orders run first, because each kind
-/// recovers from other wrong choices. Complete searches follow: first with whole reactions, each
-/// uninterrupted or ended by a signal, then with single steps. So [`Reached::No`] covers all schedules.
+/// Short guided searches, beam searches, and depth-first searches in different orders are first: each kind
+/// recovers from other wrong choices. Two complete searches follow: with whole reactions, ended by a signal
+/// at most, and with single steps. So [`Reached::No`] covers all schedules.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
     reaches_named(world, wanted, &Names::new(), budget)
 }
 
-/// As [`reaches`], for observations with names for objects: see
+/// [`reaches`], with names for the objects of observations: see
 /// [`Process::observe_object`](crate::Process::observe_object). A wrong object ends a branch of the search
-/// before the observers can notice.
+/// before any observer notices.
 pub fn reaches_named<P: Program>(
     world: &World<P>,
     wanted: &Observed,
@@ -326,17 +327,17 @@ pub fn exhaustive<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Re
 /// The numbers of runs of [`one_per_equivalence_class`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Schedules {
-    /// Complete runs. No two differ only in the order of independent steps.
+    /// The number of complete runs. No two of them differ only in the order of independent steps.
     pub complete: u64,
-    /// Runs that ended early because other runs cover all continuations.
+    /// The number of runs that ended early, because other runs cover all their continuations.
     pub redundant: u64,
     /// The bound that ended the search; `None` if every class was covered.
     pub cut: Option<Bound>,
 }
 
 /// Takes one run of each equivalence class: two runs are equivalent if they differ only in the order of
-/// independent steps. Only the ends are stored, so the search suits programs with few classes of long runs.
-/// `budget` bounds the number of runs.
+/// independent steps. Only final states are stored, so the search suits programs with few classes of long
+/// runs. `budget` limits the number of runs.
 ///
 /// # Errors
 ///
@@ -362,7 +363,7 @@ fn bound(outcome: Outcome) -> Option<Bound> {
     }
 }
 
-/// The explanation of a failure that the same schedule does not repeat.
+/// The explanation if the choices of a failure do not lead to the failure again.
 pub const UNLIKE_ITSELF: &str = "The same choices did not repeat the failure: an action of the program does not depend on \
     its inputs alone (a clock, a random number, the order of a hash map, a static)";
 

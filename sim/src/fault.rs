@@ -15,7 +15,8 @@ pub enum Fault {
     BindFailure,
     /// A connection cannot be accepted: EMFILE or ENFILE.
     AcceptFailure,
-    /// A descriptor is lost while its bytes arrive, as when the receiver has no descriptor number left.
+    /// A descriptor is lost while the bytes beside it arrive, as when the receiver's table of descriptors is
+    /// full.
     LostDescriptor,
     /// A client resets its connection instead of the next action.
     ClientReset,
@@ -27,15 +28,15 @@ pub enum Fault {
     ShortWrite,
     /// A read is cut at any byte.
     PartialRead,
-    /// A client has disconnected before it is accepted: ECONNABORTED.
+    /// A client has disconnected before its connection is accepted: ECONNABORTED.
     Aborted,
     /// A process is stopped after a call and continues later: SIGSTOP and SIGCONT, or a slow machine.
     Stop,
     /// The clock jumps: a timer fires before an earlier timer.
     TimeJump,
-    /// A write fails with any error of `sendmsg`; where the error means a broken connection, both ends break.
+    /// A write fails with any error of `sendmsg`. If the error means a broken connection, both ends break.
     WriteFailure,
-    /// The kernel assigns a port that a closed socket had. Without the fault every assigned port is new.
+    /// The kernel assigns a port that a closed socket has had. Without this fault every assigned port is new.
     ReusedPort,
     /// A worker is stopped after a call and never continues: SIGSTOP alone. SIGKILL ends the process; any
     /// other signal stays pending.
@@ -95,8 +96,8 @@ impl Fault {
         }
     }
 
-    /// A fault that only cuts bytes, takes time, chooses a port or replaces the primary by its equal loses
-    /// nothing, and may strike without limit.
+    /// Whether a fault loses nothing, and may therefore strike without limit: faults that only cut bytes,
+    /// take time, choose a port, or replace the primary by an equal primary.
     pub(crate) fn is_harmless(self) -> bool {
         matches!(
             self,
@@ -111,14 +112,14 @@ impl Fault {
 }
 
 impl Fault {
-    /// The mean numbers of opportunities per strike; each run draws one of these. A re-exec takes some
-    /// hundred times as long as a step.
+    /// The mean number of opportunities for each strike; each run draws a number of the four. A re-exec is
+    /// rarer: some hundred times as long as a step.
     pub(crate) fn odds(self) -> [u32; 4] {
         if self == Fault::Reexec { [32, 128, 512, 2048] } else { [2, 8, 32, 128] }
     }
 
-    /// About the greatest number of opportunities in a small run: at each call of a process, at each write,
-    /// or less often.
+    /// About the greatest number of opportunities in a small run. Some faults have an opportunity at each
+    /// call of a process, some at each write, some less often.
     pub(crate) fn opportunities(self) -> u32 {
         match self {
             Fault::Kill | Fault::Stop | Fault::StopForever | Fault::Reexec => 256,
@@ -169,10 +170,10 @@ const STRIKES: u8 = 3;
 /// The greatest number of strikes of one harmful fault on an independent schedule.
 pub(crate) const STRIKES_OF_ONE: u8 = 3;
 
-/// The armed faults, and the number of harmful faults that may still strike: three, unless
-/// [`limit`](Faults::limit) sets another number.
+/// The armed faults, and how many harmful faults may still strike: three, unless [`limit`](Faults::limit)
+/// sets another number.
 ///
-/// The limit makes every run settle: after the last strike nothing fails.
+/// Because of the limit every run settles: after the last strike nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Faults {
     armed: u32,
@@ -195,7 +196,7 @@ impl Faults {
         faults.iter().fold(Faults::none(), |faults, &fault| faults.and(fault))
     }
 
-    /// About half of the faults, chosen by `seed`: some failures need the absence of another kind of fault.
+    /// About half of the faults, chosen by `seed`: some failures occur only without a certain other fault.
     pub fn swarm(seed: u64) -> Self {
         let bits = seed.wrapping_mul(0xD6E8_FEB8_6659_FD93) >> 40;
         let chosen = Fault::ALL.iter().filter(|&&fault| bits >> (fault as u8) & 1 == 1);
@@ -203,7 +204,7 @@ impl Faults {
     }
 
     /// Each fault with the same probability, independent of the others. The limit of harmful strikes grows
-    /// with the number of faults, so that on [`Schedule::independent`](crate::Schedule::independent) no fault
+    /// with the number of faults. So on [`Schedule::independent`](crate::Schedule::independent) no fault
     /// takes a strike from another.
     pub fn independent(seed: u64) -> Self {
         let chosen = Fault::ALL.into_iter().filter(|&fault| number(seed, fault) >> 63 == 1);
@@ -213,7 +214,7 @@ impl Faults {
         })
     }
 
-    /// The armed faults that are also in the swarm of `seed`.
+    /// The faults that are armed here and also in the swarm of `seed`.
     #[cfg(feature = "proptest")]
     #[must_use]
     pub(crate) fn thinned(mut self, seed: u64) -> Self {
@@ -264,7 +265,7 @@ impl Faults {
     }
 }
 
-/// A number of 64 random bits for a fault in the run of a seed.
+/// 64 random bits for a fault, in the run of a seed.
 pub(crate) fn number(seed: u64, fault: Fault) -> u64 {
     numbers::number(seed, fault.letter().into())
 }

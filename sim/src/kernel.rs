@@ -62,14 +62,15 @@ pub(crate) struct Kernel {
     pub(crate) clock: Clock,
     system: CowArc<System>,
     pub(crate) lookups: Lookups,
-    /// The steps that may be enabled, oldest first. Derived from the rest; the order is no part of the state.
+    /// The steps that may be enabled, oldest first. The steps follow from the other fields, so the order is
+    /// no part of the state.
     pub(crate) ready: Ready,
-    /// The dependencies on the system that have changed since the ready steps were last refreshed.
+    /// The dependencies (of steps on the system) that have changed since the ready steps were last refreshed.
     touched: Dependencies,
 }
 
-/// The number of lookups of programs that depend on other processes: a step with a lookup may have read any
-/// object.
+/// The number of lookups by programs that depend on other processes. A step with such a lookup may have read
+/// any object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Lookups(u32);
 
@@ -83,7 +84,7 @@ impl Hash for Kernel {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Kernel { processes, channels, network, clock, system, ready, .. } = self;
         (processes, channels, network, clock, system).hash(state);
-        // Of the ready steps only the signals are not derived from the rest of the state.
+        // Of the ready steps, only the signals do not follow from the other fields.
         let signal =
             |step: Step| if let Step::Signal(pid, signal) = step { Some((pid, signal.0)) } else { None };
         let mut signals: Vec<(Pid, i32)> =
@@ -110,7 +111,7 @@ impl Kernel {
         }
     }
 
-    /// Copies `other` into the present memory.
+    /// Copies `other`, and reuses the memory of `self`.
     pub(crate) fn copy_from(&mut self, other: &Kernel) {
         let Kernel { processes, channels, network, clock, system, lookups, ready, touched } = other;
         self.processes.copy_from(processes);
@@ -143,7 +144,7 @@ impl Kernel {
         self.network.sockets.client(self.processes.socket(pid, id)?)
     }
 
-    /// Opens a socket and binds it; with a backlog the socket listens.
+    /// Opens a socket and binds it. With a backlog, the socket also listens.
     pub(crate) fn bind(
         &mut self,
         pid: Pid,
@@ -214,13 +215,13 @@ impl Kernel {
         }
     }
 
-    /// Whether a child of a dying worker continues to run. A signal to the group reaches the child as well.
+    /// Whether a child of the dying worker continues to run. A signal to the group also reaches the child.
     fn leaves_child(&self, pid: Pid, schedule: &mut Schedule) -> bool {
         let worker = self.processes.get(pid);
         !worker.group_signalled && (worker.child.is_some() || schedule.strikes(Fault::Grandchild))
     }
 
-    /// Closes the channel and the connection that a dead worker's child has inherited.
+    /// Closes the channel and the connection that the child of a dead worker has inherited.
     pub(crate) fn close_inherited(&mut self, pid: Pid) {
         self.close_channel(pid, ChannelId::PRIMARY);
         if self.processes.get(pid).child.is_some()
@@ -230,7 +231,7 @@ impl Kernel {
         }
     }
 
-    /// Whether a worker continues to run without its channel: the program is kept alive or owns a socket, or
+    /// Whether a worker continues to run without its channel: the program has other work or owns a socket, or
     /// the machine has an exclusive server.
     pub(crate) fn keeps_running(&self, pid: Pid) -> bool {
         let process = self.processes.get(pid);
@@ -240,8 +241,8 @@ impl Kernel {
         process.kept_alive || process.descriptors().iter().any(|own| own.owned_by_program || serves(own))
     }
 
-    /// Whether a connection is with a process that neither serves nor closes it: a worker's child, a stopped
-    /// process, or the primary that waits for a stopped process.
+    /// Whether a connection is with a process that neither serves nor closes the connection: the child of a
+    /// worker, a stopped process, or a primary that waits for a stopped process.
     pub(crate) fn is_out_of_reach(&self, id: ClientId) -> bool {
         let is_connection = |file: FileId| self.network.sockets.get(file).kind == SocketKind::Connection(id);
         let mut processes = self.processes.iter();

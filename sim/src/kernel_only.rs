@@ -1,7 +1,8 @@
-//! Two processes and the channel between them, without machines, programs and checks: the cost of the
-//! simulator alone.
+//! Two processes and the channel between them, without machines, programs and checks. Measures the cost of
+//! the simulator alone.
 //!
-//! A bench compares this with simulators without clusters; no cluster has such a run.
+//! A bench compares the result with simulators that know nothing of clusters. No run of a cluster looks like
+//! this.
 
 use cluster_core::{Call, ChannelId, OsEvent, WorkerId};
 
@@ -17,8 +18,8 @@ const WORKER: Pid = Pid(1);
 /// The length of a message, in bytes.
 const MESSAGE: usize = 8;
 
-/// Two processes in turn write `window` messages to each other, until `messages` messages have been read. The
-/// schedule decides how many messages one read takes. Returns the number of steps.
+/// Runs two processes that take turns: each writes `window` messages to the other, until `messages` messages
+/// have been read. The schedule decides how many messages one read returns. Returns the number of steps.
 ///
 /// # Panics
 ///

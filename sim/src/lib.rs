@@ -8,11 +8,11 @@
 //!                   seed | list | priorities | bytes         fairness, stickiness, fifo, descriptors, liveness
 //! ```
 //!
-//! A [`World`] is a value: the running processes (a machine and a [`Program`] each), a kernel and a
+//! A [`World`] is a value: the running processes (each a machine and a [`Program`]), a kernel and a
 //! [`Schedule`]. Every choice is made by `schedule.choose(point, n)`, and choice 0 is what a quiet
 //! first-in-first-out machine does. Hence a run is `(scenario, choices)`, every prefix of a run is a run that
 //! ends, and one line replays a failure. The checks run after every step. [`explore::reaches`] searches for a
-//! run with given observations. Clients use TCP, UDP and Unix sockets; a program can open sockets, pass them
+//! run with given observations. Clients use TCP, UDP and Unix sockets. A program can open sockets, pass them
 //! with messages, and run out of descriptors or rights.
 //!
 //! ```
@@ -48,9 +48,9 @@
 //! ```
 //!
 //! [`prop::check`] searches for a failure, shrinks the run, and explains the shrunk run as a table, or as a
-//! `diagram` for a browser. [`prop::replay`] repeats the run. `examples/respawn.rs` tests a respawn policy in
-//! this way; [`prop::runs`] is the proptest strategy for further properties. In the example a primary does
-//! not replace a dead worker; the smallest failing run is one kill on an otherwise quiet machine:
+//! `diagram` for a browser. [`prop::replay`] repeats the run. `examples/respawn.rs` tests a policy in this
+//! way; [`prop::runs`] is the proptest strategy for further properties. In the following example a primary
+//! does not replace a dead worker, and the smallest failing run is one kill on an otherwise quiet machine:
 //!
 //! ```
 //! use cluster_core::{Event, Primary, Settings};
@@ -80,12 +80,12 @@
 //! assert_eq!(again.expect_err("the same failure").what, "the primary is alone");
 //! ```
 //!
-//! The features `diagram`, `scenarios` and `bench` add the modules of these names (`bench`: `kernel_only`);
-//! `proptest`, a default, adds [`prop`]. The feature `testing` lets counters continue after a number, as in a
-//! process that has run for long.
+//! The features `diagram` and `scenarios` add the modules of these names, and `bench` adds `kernel_only`.
+//! `proptest`, a default feature, adds [`prop`]. With the feature `testing`, counters can continue after a
+//! large number, as in a process that has run for a long time.
 //!
-//! The simulator uses no real process, socket, clock or random number; no result depends on a memory address
-//! or on hash order.
+//! The simulator uses no real process, socket, clock or random number, and no result depends on a memory
+//! address or on hash order.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::wildcard_enum_match_arm)]

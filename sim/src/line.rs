@@ -1,8 +1,8 @@
-//! A run as one line of printable characters, and back.
+//! A run as one line of printable characters: writes and parses replay lines.
 //!
-//! `sim:v1:<scenario>:<faults>:<choices>:<steps>.<hash>.<marks>`. Choices are numbers with a repeat count,
-//! `0x12.3.1x2`; the zeros at the end are omitted. The marks are pieces of the rolling hash, evenly spaced:
-//! they locate the divergence of a replay. The caller finds the world of a scenario name.
+//! `sim:v1:<scenario>:<faults>:<choices>:<steps>.<hash>.<marks>`. Choices are numbers with a repeat count, as
+//! in `0x12.3.1x2`; the zeros at the end are omitted. The marks are pieces of the rolling hash at even
+//! distances, and locate the divergence of a replay. The caller provides the world for the scenario name.
 
 use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
@@ -51,7 +51,7 @@ impl Line {
         self.faults
     }
 
-    /// The steps of the first divergence of a replay from the line, if any.
+    /// The range of steps in which a replay first differs from the line, if any.
     pub(crate) fn divergence(&self, replay: &TraceHasher) -> Option<RangeInclusive<usize>> {
         replay.divergence(self.hash, self.steps, &self.marks)
     }

@@ -1,18 +1,18 @@
 //! Detects a livelock: only machines and channels act, and no step has an effect that a program, a client or
 //! an observer could notice.
 //!
-//! States never repeat exactly, since sequence numbers, socket ids and the clock advance in every round. The
-//! detector therefore counts the steps without visible progress. It reads no clock.
+//! States never repeat exactly, because sequence numbers, socket ids and the clock advance in every round.
+//! Therefore the detector counts the steps without visible progress. It reads no clock.
 
 use std::fmt;
 
 use crate::step::Step;
 
-/// A run with this many steps without progress counts as endless. The longest stretch in a finite run is a
-/// message that crosses a channel in pieces, with a few steps for each.
+/// A run with this many steps without progress counts as endless. The longest stretch without progress in a
+/// finite run is a message that crosses a channel in pieces, with a few steps for each piece.
 pub(crate) const LIMIT: u32 = 20_000;
 
-/// The number of last steps in which repetitions are counted.
+/// The report counts repetitions among this number of last steps.
 const NAMED: u32 = 120;
 
 /// The greatest number of different steps in the report.
@@ -26,7 +26,7 @@ pub(crate) struct LivelockDetector {
 }
 
 impl LivelockDetector {
-    /// Counts a step; returns `false` for a livelock.
+    /// Counts a step. Returns `false` for a livelock.
     pub(crate) fn is_short_after(&mut self, step: Step, is_progress: bool) -> bool {
         if is_progress {
             self.steps = 0;
@@ -40,7 +40,7 @@ impl LivelockDetector {
         self.steps < LIMIT
     }
 
-    /// Copies `other` into the allocated memory.
+    /// Copies `other`, and reuses the memory of `self`.
     pub(crate) fn copy_from(&mut self, other: &LivelockDetector) {
         self.steps = other.steps;
         self.last.clone_from(&other.last);

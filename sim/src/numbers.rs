@@ -11,7 +11,7 @@ impl Numbers {
         Numbers { state: seed }
     }
 
-    /// A generator with other numbers: the state is far from the state of this generator.
+    /// A generator with other numbers: its state is far from the state of this generator.
     pub(crate) fn distant(&self) -> Self {
         Numbers { state: self.state ^ 0xA5A5_5A5A_C3C3_3C3C }
     }
@@ -31,12 +31,12 @@ impl Numbers {
     }
 }
 
-/// A number of 64 random bits for a stream of the run of a seed.
+/// 64 random bits for one of the streams of a seed.
 pub(crate) fn number(seed: u64, stream: u32) -> u64 {
     mixed(mixed(seed.wrapping_add(GAMMA)) ^ u64::from(stream))
 }
 
-/// The step of the state.
+/// The increment of the state.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The output in a state.

@@ -13,7 +13,7 @@ pub struct Observation {
     pub observer: Actor,
     /// The text.
     pub text: Cow<'static, str>,
-    /// The object that the observation concerns, if numbered.
+    /// The number of the object that the observation concerns, if any.
     pub object: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) enum LogEntry {
     Notice(Actor, Cow<'static, str>),
 }
 
-/// The lines that the driver has read are no part of the state.
+/// Lines that the driver has read are not part of the state.
 impl Hash for ObservationLog {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let fingerprint =
@@ -49,7 +49,7 @@ impl ObservationLog {
         self.lines.push(LogEntry::Notice(author, text));
     }
 
-    /// Appends lines of another run of the same hook.
+    /// Appends lines that an earlier run of the same hook has logged.
     pub(crate) fn extend(&mut self, lines: &[LogEntry]) {
         if !lines.is_empty() {
             self.lines.extend_from_slice(lines);
@@ -90,7 +90,7 @@ impl ObservationLog {
         Some(line)
     }
 
-    /// Discards the lines read by the driver; a search records observations elsewhere.
+    /// Discards the lines that the driver has read; a search records observations elsewhere.
     pub(crate) fn discard_read(&mut self) {
         if self.read > 0 {
             self.lines.drain(..self.read);

@@ -1,5 +1,5 @@
-//! Planted bugs: an action of a machine is dropped or repeated, and a certain check must fail. Only for
-//! tests.
+//! Planted bugs: an action of a machine is dropped, changed or repeated, and a certain check must fail. Only
+//! for tests.
 
 use cluster_core::{Call, Event, OsEvent, Settings, SocketId, WorkerEvent};
 
@@ -10,7 +10,7 @@ use crate::step::Pid;
 use crate::world::{State, World};
 use crate::{Check, Fault, Faults, Schedule};
 
-/// The change of an action.
+/// How a planted bug changes an action.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Tampering {
     None,
@@ -18,13 +18,13 @@ pub(crate) enum Tampering {
     Duplicate,
     /// A change of the next call.
     Change(fn(&mut Call)),
-    /// A process stops reading while its own write has no room.
+    /// A process does not read while its own write waits for room.
     StopReading,
 }
 
 pub(crate) type PlantedBug = fn(Pid, &NextAction) -> Tampering;
 
-/// Applies the planted bug to `next`; returns the action that is left to be done.
+/// Applies the planted bug to `next`. Returns the action that remains, if any.
 pub(crate) fn apply<P: Program>(state: &mut State<P>, pid: Pid, next: NextAction) -> Option<NextAction> {
     match state.planted_bug.map_or(Tampering::None, |planted_bug| planted_bug(pid, &next)) {
         Tampering::None => Some(next),
@@ -71,7 +71,7 @@ mod pool_bugs;
 mod reexec_bugs;
 mod supervisor_bugs;
 
-/// The check that a quiet standard run fails with this bug.
+/// The check that fails in a quiet standard run with this bug.
 fn failed_check(planted_bug: PlantedBug) -> Option<Check> {
     let mut world = scenarios::standard_world();
     world.state.planted_bug = Some(planted_bug);
@@ -188,7 +188,8 @@ fn order_detects_listening_before_online() {
     assert_eq!(failed_check(silent), Some(Check::Order));
 }
 
-/// The check that fails in some run of this program with this bug; without the bug, no check fails.
+/// The check that fails in some run of this program with the bug. Asserts that no check fails without the
+/// bug.
 fn failed_check_of_program(plan: &str, planted_bug: PlantedBug) -> Option<Check> {
     let start =
         plan.parse::<scenarios::Scenario<scenarios::RandomProgram>>().expect("a scenario name").world();
@@ -204,7 +205,7 @@ fn failed_check_of_program(plan: &str, planted_bug: PlantedBug) -> Option<Check>
     badly
 }
 
-/// Whether this delivers the `nth` message.
+/// Whether `next` delivers the `nth` message.
 fn delivers(next: &NextAction, nth: u64) -> bool {
     match next {
         NextAction::Primary(Event::Message { message, .. })
@@ -247,7 +248,7 @@ fn descriptors_detects_an_unused_listener() {
     assert_eq!(failed_check(keep), Some(Check::Descriptors));
 }
 
-/// The rest of a line is written with a descriptor.
+/// A descriptor is sent with a later byte of its line.
 #[test]
 fn descriptors_detects_a_late_descriptor() {
     let start = scenarios::standard_world().with_faults(Faults::only(&[Fault::ShortWrite]));
@@ -263,7 +264,7 @@ fn descriptors_detects_a_late_descriptor() {
     });
 }
 
-/// A listening socket is closed in place of a pause.
+/// A listening socket is closed instead of paused.
 #[test]
 fn listening_detects_a_closed_socket() {
     let mut settings = Settings { keep_listening: true, ..Settings::default() };
@@ -291,8 +292,8 @@ fn liveness_detects_a_worker_that_stays() {
     assert_eq!(failed_check(stay), Some(Check::Liveness));
 }
 
-/// Each end waits until the other end reads. The simulator must detect the deadlock, which the machines must
-/// never cause.
+/// Each process reads only after the other process has read. The simulator must detect this deadlock, which
+/// the machines never cause.
 #[test]
 fn liveness_detects_mutual_waiting() {
     let deaf: PlantedBug =

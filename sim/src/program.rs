@@ -1,9 +1,10 @@
-//! The program of a user of the simulator: an executable with a role that is known at the start.
+//! The program that a user of the simulator writes: an executable for both roles. The role of a process is
+//! known at the start.
 //!
-//! Every process starts with its own copy of the program, as after an exec. The driver has a copy as well:
-//! the driver is outside of the cluster, reads the log and commands the clients. A hook commands its machine
-//! directly and everything else through its context. A program has no access to the kernel, the schedule or
-//! another process.
+//! Every process starts with its own copy of the program, as after an exec. The driver also has a copy. The
+//! driver is not part of the cluster: the driver reads the log and commands the clients. A hook commands the
+//! machine directly, and does everything else through the context. A program has no access to the kernel, the
+//! schedule or another process.
 
 use std::fmt;
 use std::hash::Hash;
@@ -21,10 +22,11 @@ pub use driver::Driver;
 pub(crate) use kernel_access::KernelAccess;
 pub use process::Process;
 
-/// One executable. A hook runs to completion before its process does anything else. Each hook has a default.
+/// An executable of a user. A hook runs to the end before the process does anything else. Every hook has a
+/// default.
 ///
-/// The effect of a hook depends only on its arguments: a search runs a hook once for equal programs, machines
-/// and events.
+/// The effect of a hook must depend only on its arguments: a search runs a hook once for equal programs,
+/// machines and events.
 #[expect(unused_variables, reason = "the names are the documentation of the hooks that do nothing")]
 pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// Runs when the primary starts.
@@ -95,18 +97,18 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
         process.close(connection);
     }
 
-    /// The driver receives an observation: some steps after the observation, in the order of all
+    /// The driver receives an observation. It arrives some steps after it was recorded, in the order of all
     /// observations.
     fn observed(&mut self, driver: &mut Driver<'_>, observer: Actor, text: &str) {}
 
-    /// The driver receives a notice, in the same order.
+    /// The driver receives a notice, in the same order as observations.
     fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, text: &str) {}
 
     /// The driver receives an event of a client.
     fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {}
 
-    /// The number under which the driver records the observations of a client. Searches use the number to
-    /// decide whether a client has observed everything. The default is the number of the client itself.
+    /// The client under which the driver records the observations of a client. Searches use the result to
+    /// decide whether a client has observed everything. The default is the client itself.
     fn observer_of_client(&self, client: ClientId) -> ClientId {
         client
     }

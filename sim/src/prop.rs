@@ -1,8 +1,8 @@
 //! Random runs that shrink: a proptest strategy, and a search with an explained counterexample.
 //!
-//! A seed draws a run: how often a process continues, and which faults are armed, is drawn once a run. A
-//! failed run is shrunk: first its world, as far as the strategy of the worlds can, then the run itself. The
-//! checks and the caller decide what fails.
+//! A seed determines a run; also how often a process continues and which faults are armed, once for each run.
+//! A failed run is shrunk: first the world, as far as the strategy of the worlds can, then the run. The
+//! checks and the caller decide which runs fail.
 
 use std::fmt;
 
@@ -17,9 +17,9 @@ use crate::world::World;
 
 pub use crate::run::Run;
 
-/// Random runs of these worlds, each with the faults armed in its world.
+/// A strategy for random runs of these worlds. The faults armed in a world are armed in its runs.
 ///
-/// In a property a run prints as the replay line; `{run}` is the table.
+/// In the output of a property, `{run:?}` is the replay line and `{run}` is the table.
 pub fn runs<S>(worlds: S) -> Runs<S> {
     Runs { worlds }
 }
@@ -47,9 +47,9 @@ impl<P: Program, S: Strategy<Value = World<P>>> Strategy for Runs<S> {
     }
 }
 
-/// A run and its shrinking.
+/// A run, and how it shrinks.
 pub struct RunTree<T, P> {
-    /// The worlds, while they can be simplified.
+    /// The worlds, as long as a simpler world may exist.
     worlds: Option<T>,
     shrinker: Shrinker<P>,
 }
@@ -82,7 +82,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
         self.shrinker.current().clone()
     }
 
-    /// The current run fails, too: it becomes the best.
+    /// The current run fails as well, and becomes the best.
     fn simplify(&mut self) -> bool {
         if self.worlds.is_none() {
             self.shrinker.accept_script();
@@ -93,7 +93,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
         self.try_world(is_another)
     }
 
-    /// The current run does not fail: back to the best, and to its next proposal.
+    /// The current run does not fail: returns to the best run, and tries its next proposal.
     fn complicate(&mut self) -> bool {
         if !self.shrinker.reject() {
             return false;
@@ -103,7 +103,7 @@ impl<P: Program, T: ValueTree<Value = World<P>>> ValueTree for RunTree<T, P> {
     }
 }
 
-/// A violation, and the smallest run found with the violation.
+/// A violation, and the smallest run that was found with the violation.
 #[derive(Clone)]
 pub struct Counterexample<P: Program> {
     /// The violation.
@@ -113,8 +113,7 @@ pub struct Counterexample<P: Program> {
 }
 
 impl<P: Program> Counterexample<P> {
-    /// A page with a sequence diagram of the run: one file for a browser, without references. `None`: there
-    /// is no run.
+    /// A page for a browser with a sequence diagram of the run, in one file. `None`: there is no run.
     #[cfg(feature = "diagram")]
     pub fn page(&self) -> Option<String> {
         let run = self.run.as_ref()?;
@@ -147,7 +146,7 @@ impl<P: Program> fmt::Display for Counterexample<P> {
     }
 }
 
-/// As displayed, because tests print this form of an unwrapped error.
+/// The same as `Display`, because a test prints this form of an unwrapped error.
 impl<P: Program> fmt::Debug for Counterexample<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -160,11 +159,11 @@ impl<P: Program> std::error::Error for Counterexample<P> {}
 /// run.
 ///
 /// The property receives the final world: the running processes ([`World::running`]), the observations
-/// ([`World::observations`]), and the programs of the running processes ([`World::program`]). A kill may have
-/// struck the primary, too; the property must allow a dead primary.
+/// ([`World::observations`]), and the programs of the running processes ([`World::program`]). A kill may also
+/// have struck the primary, so the property must accept a dead primary.
 ///
-/// The runs are the same every time. `PROPTEST_CASES` sets a quarter of their number, since a run is cheap,
-/// and `PROPTEST_RNG_SEED` the seed.
+/// Every call runs the same runs. `PROPTEST_CASES` sets a quarter of their number, because a run is cheap,
+/// and `PROPTEST_RNG_SEED` sets the seed.
 ///
 /// # Errors
 ///
@@ -186,11 +185,11 @@ where
     })
 }
 
-/// Repeats the run of a replay line in the world of the run, and judges the run as [`check`] does. A failure
-/// of `check` prints the call, with `world` and `property` for the arguments of the test.
+/// Repeats the run of a replay line in `world`, and judges the run as [`check`] does. A failure of `check`
+/// prints this call, with `world` and `property` in the place of the arguments of the test.
 ///
-/// The line determines the armed faults and the choices. After a change of the program the run may differ
-/// from the recorded run, and is judged all the same.
+/// The line determines the armed faults and the choices. After a change of the program, the run may differ
+/// from the recorded run, and is judged nevertheless.
 ///
 /// # Errors
 ///

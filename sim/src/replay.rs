@@ -16,7 +16,8 @@ pub struct Replayed<P> {
     pub world: World<P>,
     /// The outcome of the checks.
     pub outcome: Result<(), Box<Failure>>,
-    /// The steps of the first divergence from the recording, if any: the scenario or the code has changed.
+    /// The range of steps in which the run first differs from the recording, if any: then the scenario or the
+    /// code has changed.
     pub left: Option<RangeInclusive<usize>>,
 }
 

@@ -1,6 +1,7 @@
-//! A run up to its end, and the search for a smaller run that fails as well.
+//! A run up to its end, and the search for a smaller run that also fails.
 //!
-//! A failed run is recorded as a script and shrunk: faults, switches between processes, and lengths.
+//! A failed run is recorded as a script. Shrinking reduces the faults, the switches between processes, and
+//! the lengths.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +14,8 @@ use crate::shrink::{Complexity, Cursor};
 use crate::trace::Trace;
 use crate::world::World;
 
-/// The greatest number of steps of all attempts to shrink one run. An attempt counts at least as many steps
-/// as its script has bursts.
+/// The largest number of steps for all attempts to shrink one run. An attempt counts for at least as many
+/// steps as its script has bursts.
 pub(crate) const EFFORT: u64 = 3_000_000;
 
 /// A run up to the end, or to the failed check.
@@ -77,12 +78,12 @@ impl<P: Program> Run<P> {
         let choices = self.world.schedule().taken().iter().map(|choice| choice.value).collect();
         let schedule = Schedule::replay(choices);
         let mut again = self.start.clone().on(schedule).traced();
-        // The outcome is known from the first run.
+        // The result is known from the first run.
         let _ = again.run();
         again.trace().cloned().unwrap_or_default()
     }
 
-    /// Shrinks this failed run: returns the smallest failing run found.
+    /// Shrinks this failed run. Returns the smallest failing run that was found.
     #[must_use]
     pub fn shrunk(self, fails: impl FnMut(&Run<P>) -> bool) -> Self {
         self.shrunk_within(EFFORT, fails)
@@ -94,7 +95,7 @@ impl<P: Program> Run<P> {
         self.shrink(effort, None, &mut fails)
     }
 
-    /// Shrinks until `stop` is set; returns the smallest run found by then.
+    /// Shrinks until `stop` is set. Returns the smallest failing run that was found by then.
     #[must_use]
     pub fn shrunk_until(self, stop: &'static AtomicBool, mut fails: impl FnMut(&Run<P>) -> bool) -> Self {
         self.shrink(EFFORT, Some(stop), &mut fails)
@@ -145,7 +146,7 @@ pub(crate) struct Shrinker<P> {
     pub(crate) best: Run<P>,
     tried: Option<Run<P>>,
     cursor: Cursor,
-    /// The number of steps left.
+    /// How many steps may still be taken.
     effort: u64,
     /// Stops shrinking once it is set.
     stop: Option<&'static AtomicBool>,
@@ -167,7 +168,7 @@ impl<P: Program> Shrinker<P> {
         self.tried = Some(run);
     }
 
-    /// The run tried last fails, too: it becomes the best. False: no run was tried.
+    /// The run tried last also fails, and becomes the best. Returns `false` if no run was tried.
     pub(crate) fn accept(&mut self) -> bool {
         let tried = self.tried.take();
         let is_accepted = tried.is_some();
@@ -177,23 +178,23 @@ impl<P: Program> Shrinker<P> {
         is_accepted
     }
 
-    /// As [`accept`](Shrinker::accept), for a run of a proposed script.
+    /// [`accept`](Shrinker::accept), for the run of a proposed script.
     pub(crate) fn accept_script(&mut self) {
         if self.accept() {
             self.cursor.accepted();
         }
     }
 
-    /// The last tried run does not fail. Returns whether a run was tried.
+    /// The run tried last does not fail. Returns whether a run was tried.
     pub(crate) fn reject(&mut self) -> bool {
         self.tried.take().is_some()
     }
 
-    /// Tries the next script with a less complex run.
+    /// Tries proposed scripts until one has a less complex run.
     pub(crate) fn try_script(&mut self) -> bool {
         while self.effort > 0 && !self.stop.is_some_and(|stop| stop.load(Ordering::Relaxed)) {
             let Some(script) = self.cursor.next(&self.best.script) else { break };
-            // Proposing a script costs time in proportion to the script, even for a short run.
+            // Counted because a proposal costs time in proportion to the script, even if the run is short.
             let proposed = script.bursts.len() as u64;
             let run = Run::new(self.best.start.clone(), Schedule::script(script));
             self.effort = self.effort.saturating_sub(run.world.steps().max(proposed));

@@ -1,5 +1,5 @@
-//! A running process: machine, copy of the program, and next action of the machine. The world performs the
-//! actions.
+//! A running process: its machine, its copy of the program, and the next action of the machine. The world
+//! performs the actions.
 
 use cluster_core::{
     Call, Event, ExitStatus, Machine as _, OsEvent, Output, Primary, SocketId, Supervisor, SupervisorEvent,
@@ -19,12 +19,13 @@ use transition_cache::{HookLines, TransitionCache};
 pub(crate) struct RunningProcess<P> {
     pub(crate) machine: EitherMachine,
     pub(crate) program: P,
-    /// Polled in advance: a process is isolated, so the time of polling is not observable, and the world can
-    /// ask whether the process is busy.
+    /// Polled in advance, so that the world can ask whether the process is busy. No other process can observe
+    /// when a machine is polled.
     pub(crate) next: Option<NextAction>,
     /// The program has started.
     pub(crate) begun: bool,
-    /// The exit status once the program's commands are performed.
+    /// The exit status, after the program has asked for the exit. Before the exit, the program's commands are
+    /// performed.
     pub(crate) exit: Option<ExitStatus>,
 }
 
@@ -32,15 +33,15 @@ pub(crate) struct RunningProcess<P> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum EitherMachine {
     Primary(Box<Primary>),
-    /// In the place of a primary.
+    /// A supervisor instead of a primary.
     Supervisor(Box<Supervisor>),
     Worker(Box<Worker>),
 }
 
 impl EitherMachine {
-    /// Polls the machine, or only the calls of commands, into `next`, which is empty. Not inlined, and
-    /// without an assignment, which drops the former action first: the compiler would move the action in
-    /// small pieces, which took a twentieth of a run.
+    /// Polls the machine, or only the calls that commands have caused. Writes the action to `next`, which is
+    /// empty. Not inlined, and without an assignment, because an assignment drops the former action first.
+    /// Otherwise the compiler moves the action in small pieces, at the cost of a twentieth of a run.
     #[inline(never)]
     fn poll(&mut self, only_commands: bool, next: &mut Option<NextAction>) {
         if only_commands {
@@ -80,7 +81,7 @@ impl EitherMachine {
 /// The next action of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum NextAction {
-    /// The program starts, after the first calls of the machine: a worker first reports `online`.
+    /// The program starts. This follows the first calls of the machine: a worker first reports `online`.
     Begin,
     Call(Call),
     Primary(Event),
@@ -103,8 +104,8 @@ impl<P> RunningProcess<P> {
         }
     }
 
-    /// Finishes the last action: the machine receives the answer or another event, if there is one, and is
-    /// polled.
+    /// Finishes the last action: passes the answer or another event to the machine, if there is one, and
+    /// polls the next action.
     pub(crate) fn react(&mut self, event: Option<OsEvent>) {
         self.next = None;
         if let Some(event) = event {
@@ -113,7 +114,7 @@ impl<P> RunningProcess<P> {
         self.poll();
     }
 
-    /// Polls the next action. An exiting process only performs the commanded calls.
+    /// Polls the next action. A process about to exit only performs the calls that commands have caused.
     fn poll(&mut self) {
         self.machine.poll(self.exit.is_some(), &mut self.next);
         if self.next.is_none() && !std::mem::replace(&mut self.begun, true) {
@@ -123,7 +124,7 @@ impl<P> RunningProcess<P> {
         }
     }
 
-    /// Releases the program's closed sockets to the machine.
+    /// Returns sockets that the program has closed to the machine.
     pub(crate) fn release(&mut self, sockets: &[SocketId]) {
         for &socket in sockets {
             match &mut self.machine {

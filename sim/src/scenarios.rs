@@ -1,9 +1,9 @@
 //! The simulator's own scenarios. The standard run: a primary, two workers, two connections, a graceful
 //! disconnect.
 //!
-//! The figures are measured on the standard run, and most tests use its program; other scenarios are a
-//! [`RandomProgram`]. The name of a [`Scenario`] is its complete definition, so [`replay`] can replay every
-//! line. None is a scenario of conformance.
+//! The figures are measured on the standard run, and most tests use the same program. Other scenarios have a
+//! [`RandomProgram`]. The name of a [`Scenario`] is the complete definition, so [`replay`] can replay every
+//! line. No scenario here is a scenario of conformance.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -34,8 +34,8 @@ pub use scenario::{ReplayError, ReplayOutcome, Scenario, replay};
 pub use supervised::{SupervisedServer, SupervisorMove};
 pub use unknown_name::UnknownName;
 
-/// A server on every worker answers each connection with the name of its worker. A worker that dies is
-/// replaced, up to a limit; once all clients are served, the cluster disconnects.
+/// A server on every worker answers each connection with the name of the worker. A dead worker is replaced,
+/// up to a limit. When all clients are served, the cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReplyServer {
     /// The number of workers.
@@ -134,7 +134,7 @@ impl Program for ReplyServer {
         connection: SocketId,
         _: Ending,
     ) {
-        // A closing channel takes no message.
+        // Fails if the channel is closing.
         let _ = worker.send(json!("served"));
         process.close(connection);
     }
@@ -158,7 +158,7 @@ impl Program for ReplyServer {
     }
 }
 
-/// The address of a client: two in a row have the same.
+/// The address of a client. Two successive clients have the same address.
 fn address_of(client: u32) -> IpAddr {
     let [.., host] = (client / 2 + 1).to_be_bytes();
     IpAddr::from([127, 0, 0, host])

@@ -1,7 +1,8 @@
-//! The only source of choices: by seed, priorities, bytes, list or script, always recorded.
+//! The only source of choices. A seed, priorities, bytes, a list or a script decides, and every choice is
+//! recorded.
 //!
-//! Choice 0 is what a quiet first-in-first-out machine does. With a single alternative no choice is made or
-//! recorded. The schedule gets only the [`Point`] of a choice, not the meaning. Every draw is recorded.
+//! Choice 0 is what a quiet first-in-first-out machine does. A single alternative is no choice, and is not
+//! recorded. The schedule receives only the [`Point`] of a choice, and not its meaning.
 
 use crate::fault::{Fault, Faults};
 use crate::numbers::Numbers;
@@ -18,21 +19,21 @@ use pct::Pct;
 /// The kind of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Point {
-    /// The next enabled step; 0 is the oldest, or the process that is running.
+    /// The next enabled step. 0 is the step of the running process or, if there is none, the oldest step.
     Step,
-    /// The number of queued writes in one read; 0 is all.
+    /// The number of queued writes in one read. 0: all.
     Writes,
     /// The number of bytes of an incomplete read or write.
     Bytes,
-    /// Whether a fault strikes; 0 is no.
+    /// Whether a fault strikes. 0: no.
     Fault(Fault),
-    /// The error of a fault.
+    /// The error number of a fault.
     Error,
-    /// The receiver among sockets that share a port, or the timer that fires when the clock jumps.
+    /// The receiver among sockets that share a port; or the timer that fires when the clock jumps.
     Target,
 }
 
-/// A choice that was taken.
+/// A choice that was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Choice {
     /// The alternative, from 0.
@@ -41,7 +42,7 @@ pub struct Choice {
     pub of: u32,
 }
 
-/// The source of choices, the armed faults, and the choices taken so far.
+/// The source of choices, the armed faults, and the choices made so far.
 #[derive(Debug, Clone)]
 pub struct Schedule {
     source: Source,
@@ -65,7 +66,7 @@ enum Source {
         choices: Vec<u32>,
         at: usize,
     },
-    /// One choice, then 0: the usual list of a search.
+    /// One choice, then 0: the most frequent list in a search.
     One(u32),
     Script(Box<Player>),
 }
@@ -81,32 +82,33 @@ impl Schedule {
         Schedule::from(Source::Random(Random::new(seed)))
     }
 
-    /// As [`seed`](Schedule::seed), but every process and client has a priority, and `falls` times a run the
-    /// running process or client falls behind all others: probabilistic concurrency testing. Finds bugs that
+    /// [`seed`](Schedule::seed), but every process and client has a priority. `falls` times a run, the
+    /// running process or client falls behind all others. Probabilistic concurrency testing: finds bugs that
     /// need few preemptions at the right places.
     pub fn pct(seed: u64, falls: u8) -> Self {
         Schedule::from(Source::Pct(Box::new(Pct::new(seed, falls))))
     }
 
-    /// As [`seed`](Schedule::seed), but each fault strikes by numbers of its own, and a harmful fault one to
-    /// three times: with [`Faults::independent`], no fault takes a strike from another.
+    /// [`seed`](Schedule::seed), but each fault strikes by random numbers of its own, and a harmful fault one
+    /// to three times. With [`Faults::independent`], no fault takes a strike from another.
     pub fn independent(seed: u64) -> Self {
         Schedule::from(Source::Independent(Box::new(Independent::new(seed))))
     }
 
-    /// Choices of a fuzzer: each takes a byte, or as many as its alternatives need; past the end every choice
-    /// is 0. Any bytes are a schedule.
+    /// Choices of a fuzzer. Each choice takes a byte, or as many bytes as its alternatives need. After the
+    /// last byte every choice is 0. Any bytes are a schedule.
     pub fn bytes(bytes: &[u8]) -> Self {
         Schedule::from(Source::Bytes { bytes: bytes.to_vec(), at: 0 })
     }
 
-    /// The choices of a list, and 0 past its end. A choice beyond the last alternative is the last.
+    /// The choices of a list. After the last choice of the list every choice is 0. A number beyond the last
+    /// alternative means the last alternative.
     pub fn replay(choices: Vec<u32>) -> Self {
         Schedule::from(Source::List { choices, at: 0 })
     }
 
     fn from(source: Source) -> Self {
-        // Allocates the length of most runs at once: growing costs more.
+        // Allocates the length of most runs at once, because growing costs more.
         let none = Faults::none();
         Schedule {
             source,
@@ -123,7 +125,7 @@ impl Schedule {
         Schedule::from(Source::Script(Box::new(Player::new(script))))
     }
 
-    /// Records the run as a script, too.
+    /// Also records the run as a script.
     pub(crate) fn described(mut self) -> Self {
         self.recorder = Some(Box::default());
         self
@@ -167,7 +169,7 @@ impl Schedule {
         value as usize
     }
 
-    /// Chooses one of `n` enabled steps; `next` is a hash of the next action of the process of a step.
+    /// Chooses one of `n` enabled steps. `next` is a hash of the next action of the process of a step.
     pub(crate) fn choose_step(
         &mut self,
         n: usize,
@@ -194,7 +196,7 @@ impl Schedule {
         chosen
     }
 
-    /// Whether a fault strikes. A fault that is not armed, or has reached the limit, takes no choice.
+    /// Whether a fault strikes. No choice is made for a fault that is not armed or has reached the limit.
     pub fn strikes(&mut self, fault: Fault) -> bool {
         if !self.faults.may_strike(fault) || self.choose(Point::Fault(fault), 2) == 0 {
             return false;
@@ -224,13 +226,14 @@ impl Schedule {
         &self.taken
     }
 
-    /// Copies the faults of another schedule of the same search; the choices are forced next.
+    /// Copies the faults of another schedule of the same search. The caller sets the choices next, with
+    /// `force`.
     pub(crate) fn copy_from(&mut self, other: &Schedule) {
         (self.armed, self.faults) = (other.armed, other.faults);
         self.force(&[]);
     }
 
-    /// Replaces the choices and clears the record: a search continues a world this way.
+    /// Replaces the choices and clears the record. A search continues a world in this way.
     pub(crate) fn force(&mut self, list: &[u32]) {
         self.taken.clear();
         self.struck.clear();
@@ -242,7 +245,7 @@ impl Schedule {
     }
 }
 
-/// The next bytes as a number below `of`.
+/// A number below `of`, from the next bytes.
 fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
     let mut number = 0_u64;
     let mut most = 1_u64;
@@ -254,16 +257,16 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
     u32::try_from(number % u64::from(of)).expect("a number below `of`")
 }
 
-/// The number of the oldest faults. The odds of later faults are drawn from a copy of the generator, so that
-/// a seed keeps the run when a fault is added.
+/// The number of faults that existed first. The odds of later faults are drawn from a copy of the generator:
+/// so a seed keeps its run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 
-/// Random choices. The odds that the running process continues, and the odds of each fault, are drawn once a
-/// run.
+/// Random choices. Two kinds of odds are drawn once for each run: that the running process continues, and
+/// that each fault strikes.
 #[derive(Debug, Clone)]
 struct Random {
     numbers: Numbers,
-    /// For re-execs: a run without a failure is the same with and without them.
+    /// Random numbers for re-execs alone: a run without a failure is the same with and without re-execs.
     reexec_numbers: Numbers,
     sticky_percent: u32,
     fault_odds: [u32; Fault::ALL.len()],

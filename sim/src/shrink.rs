@@ -1,6 +1,7 @@
 //! Proposals of smaller scripts for a run that has failed.
 //!
-//! The complexity of a proposal is known after the run; the caller decides whether the run still fails.
+//! The complexity of a proposal is known only after its run, and the caller decides whether the run still
+//! fails.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -8,8 +9,8 @@ use std::ops::Range;
 use crate::schedule::Point;
 use crate::schedule::script::{Burst, Recorder, Script};
 
-/// The complexity of a run, the most important measure first. Each accepted run is less complex than the one
-/// before, so no two passes undo each other forever.
+/// The complexity of a run; the most important measure is first. Each accepted run is less complex than the
+/// run before, so no two passes undo each other forever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Complexity {
     /// The number of faults that struck.
@@ -19,10 +20,10 @@ pub(crate) struct Complexity {
     /// The number of steps that a quiet machine would have taken later.
     pub(crate) switches: u32,
     bursts: usize,
-    /// The number of lengths and errors other than the default.
+    /// The number of lengths and errors that differ from the default.
     non_default: usize,
     sizes: u64,
-    /// The number of steps until the machine is quiet.
+    /// The number of steps until the rest of the run is that of a quiet machine.
     scripted: u64,
     steps: u64,
 }
@@ -43,7 +44,7 @@ impl Complexity {
     }
 }
 
-/// The proposals of one kind, by number; `None` after the last.
+/// The proposals of one kind, by number. `None`: there are no more.
 type Pass = fn(&Script, usize) -> Option<Script>;
 
 const PASSES: [Pass; 10] = [
@@ -55,12 +56,12 @@ const PASSES: [Pass; 10] = [
     move_adjacent,
     halve_choice,
     drop_choices_and_bursts,
-    // For runs without a smaller single change: the following passes have many proposals.
+    // The following passes have many proposals. They are for runs that no single change makes smaller.
     move_anywhere,
     drop_two_bursts,
 ];
 
-/// The position of the search.
+/// Where the search for a smaller run stands.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cursor {
     pass: usize,
@@ -69,7 +70,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// The next proposal; `None` when every proposal of the best script was tried.
+    /// The next proposal. `None`: every proposal for the best script was tried.
     pub(crate) fn next(&mut self, best: &Script) -> Option<Script> {
         loop {
             if let Some(proposal) = PASSES.get(self.pass)?(best, self.at) {
@@ -84,14 +85,14 @@ impl Cursor {
         }
     }
 
-    /// The last proposal is the best script now; the later proposals have moved up by one.
+    /// The last proposal is now the best script, so the numbers of later proposals have decreased by one.
     pub(crate) fn accepted(&mut self) {
         self.has_improved = true;
         self.at = self.at.saturating_sub(1);
     }
 }
 
-/// Resets a piece of the choices to their defaults.
+/// Resets a part of the choices to the default.
 fn drop_choices(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.non_default.len(), at)?;
     let mut less = script.clone();
@@ -116,7 +117,7 @@ fn drop_bursts(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Replaces a piece by as many steps of a quiet machine.
+/// Replaces a part of the bursts by as many steps as on a quiet machine.
 fn make_quiet(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.bursts.len(), at)?;
     let steps = script.bursts[piece.clone()].iter().map(|burst| burst.steps).sum();
@@ -125,7 +126,7 @@ fn make_quiet(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Lets the processes of a piece finish their reactions.
+/// Lets the processes of a part of the bursts finish their reactions.
 fn remove_preemptions(script: &Script, at: usize) -> Option<Script> {
     let piece = piece(script.bursts.len(), at)?;
     let mut less = script.clone();
@@ -133,7 +134,7 @@ fn remove_preemptions(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Moves a burst next to the following burst of the same owner, or the reverse.
+/// Moves a burst to the next burst of the same owner, or the next burst to it.
 fn move_adjacent(script: &Script, at: usize) -> Option<Script> {
     let (here, later) = (at / 2, at % 2 == 1);
     let owner = script.bursts.get(here)?.owner();
@@ -156,14 +157,14 @@ fn halve_choice(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Drops choices and bursts at once: a fault may have cut one burst into several.
+/// Drops choices and bursts at the same time: a fault may have divided one burst into several.
 fn drop_choices_and_bursts(script: &Script, at: usize) -> Option<Script> {
     let pieces = (0..).map_while(|at| piece(script.bursts.len(), at)).count();
     let less = drop_choices(script, at.checked_div(pieces)?)?;
     drop_bursts(&less, at % pieces)
 }
 
-/// Moves a burst anywhere.
+/// Moves a burst to any other place.
 fn move_anywhere(script: &Script, at: usize) -> Option<Script> {
     let (from, to) = pair(script.bursts.len(), at)?;
     let mut less = script.clone();
@@ -181,13 +182,13 @@ fn drop_two_bursts(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// The `at`th pair of two of `n` things.
+/// The `at`th pair of `n` things.
 fn pair(n: usize, at: usize) -> Option<(usize, usize)> {
     let one = at.checked_div(n)?;
     (one < n).then_some((one, at % n))
 }
 
-/// All of `n` things, then their halves, quarters and so on, then each.
+/// The `at`th part of `n` things: all, then the halves, the quarters and so on, and finally each.
 fn piece(n: usize, mut at: usize) -> Option<Range<usize>> {
     let mut size = n;
     while size > 0 {

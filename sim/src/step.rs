@@ -1,4 +1,4 @@
-//! The steps: one thing that the kernel, a process or a client does at once.
+//! The steps of a world. A step is one thing that the kernel, a process or a client does at once.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ impl Pid {
         self.0 as usize
     }
 
-    /// The worker id of this process; the id for the primary belongs to no worker.
+    /// The worker id of this process. For the primary, the result is the id of no worker.
     pub(crate) fn worker(self) -> WorkerId {
         WorkerId(self.0.into())
     }
@@ -30,7 +30,7 @@ impl Pid {
 
 impl From<WorkerId> for Pid {
     fn from(worker: WorkerId) -> Self {
-        // A run starts fewer than 2^32 processes: no process has the last number.
+        // A run starts fewer than 2^32 processes, so no process has the last number.
         Pid(u32::try_from(worker.0).unwrap_or(u32::MAX))
     }
 }
@@ -81,7 +81,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Whether the step may be enabled again at once after it was taken.
+    /// Whether the step may be enabled again as soon as it was taken.
     pub(crate) fn recurs(self) -> bool {
         match self {
             Step::Read(..)
@@ -102,7 +102,7 @@ impl Step {
     }
 }
 
-/// For readers of a failure.
+/// The text in the report of a failure.
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

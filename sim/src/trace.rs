@@ -1,4 +1,5 @@
-//! A readable trace: a row for each crossing, a column for each actor. A world records it only on request.
+//! A readable trace: a row for each crossing, and a column for each actor. A world records a trace only on
+//! request.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use crate::fault::Fault;
 /// The greatest width of a column.
 const WIDTH: usize = 48;
 
-/// The greatest number of rows in a table, which has a column for every actor in them.
+/// The largest number of rows in a table. The table has a column for every actor of these rows.
 const MOST: usize = 1000;
 
 /// The rows of a run, oldest first.
@@ -32,7 +33,7 @@ pub struct Row {
     pub what: Crossing,
 }
 
-/// A crossing of the boundary of a process or a client.
+/// Something that crosses the boundary of a process or a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Crossing {
     /// A process was started.
@@ -57,7 +58,7 @@ pub enum Crossing {
     },
     /// The program of the primary receives an event.
     PrimaryEvent(Event),
-    /// The program of a supervised primary receives an event of the supervisor itself.
+    /// The program of a supervised primary receives an event of its supervisor.
     SupervisorEvent(SupervisorEvent),
     /// The program of a worker receives an event.
     WorkerEvent {
@@ -81,7 +82,7 @@ pub enum Crossing {
     ClientAction(ClientAction),
     /// A client receives an event.
     ClientEvent(ClientEvent),
-    /// A fault strikes; the following rows of the same step are the effect.
+    /// A fault strikes. The following rows of the same step show the effect.
     Fault(Fault),
     /// A process or client records an observation.
     Observation(Cow<'static, str>),
@@ -109,8 +110,8 @@ impl Trace {
         }
     }
 
-    /// The last rows and the number of rows before them, with observations or without: a suite prints
-    /// observations elsewhere.
+    /// The last rows, and the number of rows before them; with or without observations, which a suite prints
+    /// elsewhere.
     fn shown(&self, with_observed: bool) -> (usize, Vec<(&Row, Vec<char>)>) {
         let is_shown = |row: &&Row| with_observed || !matches!(row.what, Crossing::Observation(_));
         let before = self.rows.iter().filter(is_shown).count().saturating_sub(MOST);
@@ -119,15 +120,15 @@ impl Trace {
     }
 }
 
-/// The text with a dot for each character without a glyph: a terminal would interpret control and format
-/// characters.
+/// The text with a dot instead of each character that has no glyph: a terminal would interpret control and
+/// format characters.
 fn printable(what: &Crossing) -> Vec<char> {
     let shown = |letter: char| if Escaped::is_escaped(letter) { '\u{b7}' } else { letter };
     what.to_string().chars().map(shown).collect()
 }
 
-/// A table of the last thousand rows. A long text continues in the next row. The alternate
-/// form (`{:#}`) contains the observations.
+/// A table of the last thousand rows. A long text continues in the next row. The alternate form (`{:#}`) also
+/// contains the observations.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (before, rows) = self.shown(f.alternate());
@@ -154,7 +155,7 @@ impl fmt::Display for Trace {
     }
 }
 
-/// A short text. An event of a program begins with `*`, a fault with `!`.
+/// A short text. `*` precedes an event of a program, and `!` a fault.
 impl fmt::Display for Crossing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

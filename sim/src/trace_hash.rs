@@ -19,17 +19,17 @@ pub(crate) struct TraceHasher {
     /// A piece of the hash after each step.
     marks: Vec<u16>,
     logged: usize,
-    /// Only the steps are counted.
+    /// Whether only the steps are counted.
     off: bool,
 }
 
 impl TraceHasher {
-    /// Allocates the length of most runs at once: growing costs more.
+    /// Allocates the length of most runs at once, because growing costs more.
     pub(crate) fn new() -> Self {
         TraceHasher { marks: Vec::with_capacity(64), ..TraceHasher::default() }
     }
 
-    /// Counts only the steps from now on: no line is needed.
+    /// From now on only counts the steps, because no line is needed.
     pub(crate) fn stop(&mut self) {
         (self.marks, self.off) = (Vec::new(), true);
     }
@@ -54,7 +54,7 @@ impl TraceHasher {
         self.fold((tag << 56) ^ (u64::from(a) << 28) ^ b);
     }
 
-    /// Hashes the bytes of a write; of another call, only the presence.
+    /// Hashes the bytes of a write; of another call, only its presence.
     pub(crate) fn call(&mut self, call: &Call) {
         if let Call::Write { bytes, .. } = call {
             self.fold_bytes(bytes);
@@ -153,7 +153,8 @@ impl TraceHasher {
         self.marks.iter().copied().skip(spacing - 1).step_by(spacing).collect()
     }
 
-    /// The steps of the first divergence from a recording with this hash, length and marks, if any.
+    /// The range of steps in which this run first differs from a recording with this hash, length and marks,
+    /// if any.
     pub(crate) fn divergence(&self, hash: u64, steps: usize, marks: &[u16]) -> Option<RangeInclusive<usize>> {
         let spacing = spacing(steps);
         for (n, mark) in (1..).zip(marks) {

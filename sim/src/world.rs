@@ -1,7 +1,7 @@
 //! A whole run as a value: processes, kernel, driver and schedule, advanced one step at a time.
 //!
-//! The effect of a step is in `execute`. The checks decide whether a world is right, the schedule which step
-//! is next.
+//! `execute` has the effect of a step. The checks decide whether a world is right, and the schedule decides
+//! which step is next.
 
 use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +32,7 @@ mod history;
 use enabled::Enabled;
 use history::History;
 
-/// The capacity of a socket buffer in each direction, in bytes, by default. Linux: 212,992.
+/// The default capacity of a socket buffer in each direction, in bytes. Linux has the same: 212,992.
 const CHANNEL_BYTES: usize = 212_992;
 
 /// A run with this many steps counts as endless.
@@ -61,12 +61,12 @@ pub(crate) struct State<P> {
     pub(crate) planted_bug: Option<crate::planted_bugs::PlantedBug>,
     #[cfg(test)]
     pub(crate) planted_loss: Option<fn(String) -> String>,
-    /// A change of every input of a machine.
+    /// A planted change of every input of a machine.
     #[cfg(test)]
     pub(crate) planted_input: Option<fn(&mut cluster_core::OsEvent)>,
 }
 
-/// The constant part of a world.
+/// The part of a world that never changes.
 #[derive(Debug, Clone)]
 struct Start<P> {
     scenario: Arc<str>,
@@ -78,7 +78,7 @@ struct Start<P> {
     patient_timers: bool,
 }
 
-/// The hash of the state without its history: worlds with equal hashes have equal futures.
+/// The hash covers the state without its history: worlds with equal hashes have equal futures.
 impl<P: Hash> Hash for World<P> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let State { kernel, running, driver, log, schedule, .. } = &self.state;
@@ -92,8 +92,8 @@ impl<P: Program> World<P> {
         world_of(program, settings, None)
     }
 
-    /// A world with a supervised primary, with the hooks [`Program::supervisor_start`] and
-    /// [`Program::supervisor_event`]. The workers have the default serialization and limits.
+    /// A world with a supervised primary: the program receives [`Program::supervisor_start`] and
+    /// [`Program::supervisor_event`]. Workers have the default serialization and the default limits.
     ///
     /// # Panics
     ///
@@ -139,8 +139,8 @@ impl<P: Program> World<P> {
         self
     }
 
-    /// No time passes while another step is enabled. Otherwise a timer may fire at any moment, as on a
-    /// machine under load, and a supervisor may find every start late.
+    /// Lets time pass only when no other step is enabled. Otherwise a timer may fire at any moment, as on a
+    /// machine under load, so a supervisor may find every start late.
     #[must_use]
     pub fn with_patient_timers(mut self) -> Self {
         self.state.start.patient_timers = true;
@@ -164,8 +164,8 @@ impl<P: Program> World<P> {
         self.guarded(run_to_the_end)
     }
 
-    /// Takes one step; returns `false` if no step is enabled. The checks of the final state run in
-    /// [`World::run`] alone.
+    /// Takes one step. Returns `false` if no step is enabled. Does not check the final state, unlike
+    /// [`World::run`].
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ impl<P: Program> World<P> {
         processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
     }
 
-    /// The current program of a running process; `None` for another process and for clients.
+    /// The present program of a running process. `None` for other processes and for clients.
     pub fn program(&self, actor: Actor) -> Option<&P> {
         let pid = match actor {
             Actor::Primary => Pid::PRIMARY,
@@ -270,7 +270,7 @@ impl<P: Program> World<P> {
         Line::of(&self.state.start.scenario, &self.state.schedule, self.trace_hasher()).to_string()
     }
 
-    /// The number under which the driver records the observations of a client.
+    /// The client under which the driver records the observations of a client.
     pub(crate) fn observer_of_client(&self, client: ClientId) -> ClientId {
         self.state.driver.observer_of_client(client)
     }
@@ -283,7 +283,7 @@ impl<P: Program> World<P> {
         self
     }
 
-    /// Copies another world of the same search into the memory of this world.
+    /// Copies another world of the same search, and reuses the memory of `self`.
     pub(crate) fn copy_from(&mut self, other: &World<P>) {
         self.state.copy_from(&other.state);
         self.enabled.copy_from(&other.enabled);
@@ -346,7 +346,7 @@ impl<P: Program> State<P> {
             schedule,
             checks,
             history,
-            // Constant in a search.
+            // Never changes in a search.
             start: _,
             #[cfg(test)]
                 planted_bug: _,
@@ -364,7 +364,7 @@ impl<P: Program> State<P> {
         self.history.copy_from(history);
     }
 
-    /// Takes a step and runs the checks; returns whether the step counts as progress.
+    /// Takes a step and runs the checks. Returns whether the step counts as progress.
     fn take(&mut self, step: Step) -> Result<bool, (Check, String)> {
         self.history.begin(step);
         let before = self.history.lengths(&self.log, &self.schedule);
@@ -382,7 +382,7 @@ impl<P: Program> State<P> {
         Ok(is_progress || before.has_grown(self.log.len(), self.schedule.struck().len()))
     }
 
-    /// Whether a program or a client takes part in a step, or a process starts or ends.
+    /// Whether a step is progress: a program or a client takes part, or a process starts or ends.
     fn is_progress(&self, step: Step) -> bool {
         match step {
             Step::Run(pid) => !matches!(self.running.next(pid), Some(NextAction::Call(_))),
@@ -469,7 +469,7 @@ mod tests {
         let _ = World::new(Own, Settings::default()).named("a:b");
     }
 
-    /// In tests, each refresh compares every stored status with the current status.
+    /// In tests, each refresh also compares every stored status with the present status.
     #[test]
     fn events_wait_for_a_busy_primary() {
         for seed in 0..200 {

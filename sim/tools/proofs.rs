@@ -1,8 +1,8 @@
-//! Takes every run of five kinds of small worlds with all checks on every state. Prints the number of states,
-//! and *complete* or the bound that cut the search.
+//! Takes every run of five kinds of small worlds, with all checks on every state. For each world, prints the
+//! number of states, and *complete* or the bound at which the search ended.
 //!
-//! `cargo run --release -p cluster-sim --example proofs`. It fails if a check fails. A cut search is marked
-//! and is no proof.
+//! `cargo run --release -p cluster-sim --example proofs`. The command fails if a check fails. A search that
+//! ended at a bound is marked, and proves nothing.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! Searches for a run in which a check fails, and reports its cost. `mutants` builds and runs this program
-//! for each mutant.
+//! Searches for a run in which a check fails, and prints how many runs were needed. `mutants` builds and runs
+//! this program for each mutant.
 //!
-//! `random_search RUNS SCENARIO...`: run `n` takes the `n`th scenario, cyclically, and seed `n`; every third
-//! run is without faults, the others have independent faults. The output is one line of JSON.
+//! `random_search RUNS SCENARIO...`: run `n` takes the `n`th scenario, cyclically, and the seed `n`. Every
+//! third run has no faults, the other runs have independent faults. The output is one line of JSON.
 
 #![expect(clippy::disallowed_methods, reason = "the tool is not simulated")]
 
@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 /// A run with this many steps counts as endless.
 const ENDLESS: u64 = 20_000;
 
-/// The greatest number of steps of all attempts to shrink a run: the program is built without optimization.
+/// The largest number of steps for all attempts to shrink a run. The number is small because the program is
+/// built without optimization.
 const EFFORT: u64 = 150_000;
 
 /// A scenario to search in.
@@ -50,7 +51,7 @@ fn search<P: Program + Display>(start: &World<P>, seed: u64) -> Option<Value> {
     let failure = start.clone().on(Schedule::independent(seed)).run().err()?;
     let fails = |run: &Run<P>| run.outcome().is_err_and(|other| other.check == failure.check);
     let run = Run::new(start, Schedule::independent(seed));
-    // An endless run stays endless, whatever is left out.
+    // An endless run is not shrunk: the smaller runs would be endless as well.
     let run = if failure.step < ENDLESS { run.shrunk_within(EFFORT, fails) } else { run };
     let what = run.outcome().err().map(|failure| failure.what);
     Some(json!({
@@ -60,7 +61,7 @@ fn search<P: Program + Display>(start: &World<P>, seed: u64) -> Option<Value> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A failed assertion is a result: no message is printed.
+    // A failed assertion is a result, so no message of a panic is printed.
     std::panic::set_hook(Box::new(|_| {}));
     let mut arguments = env::args().skip(1);
     let runs: usize = arguments.next().ok_or("usage: random_search RUNS SCENARIO...")?.parse()?;

@@ -1,6 +1,6 @@
-//! Fuzzes the channel alone: arbitrary bytes, cut anywhere and with unrequested descriptors, arrive at a
-//! primary or at a worker, in either serialization. No input may panic a machine, and the allocated memory,
-//! freed or not, is in proportion to the input, as is the memory to read a message.
+//! Fuzzes the channel alone. Arbitrary bytes, cut anywhere and with unrequested descriptors, arrive at a
+//! primary or at a worker, in either serialization. No input may panic a machine. The total of all
+//! allocations, freed or not, is in proportion to the input, and so is the memory to read a message.
 
 #![no_main]
 
@@ -16,17 +16,17 @@ use libfuzzer_sys::fuzz_target;
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// The greatest allocation for each byte of input. The answer to a message is longer than the message, and
-/// queues grow by doubling.
+/// The largest number of allocated bytes for each byte of input. The answer to a message is longer than the
+/// message, and queues grow by doubling.
 const FACTOR: usize = 200;
 
-/// The greatest allocation of any input, however short.
+/// The largest number of bytes allocated for an input of any length, in addition.
 const BASE: usize = 64 << 10;
 
-/// The greatest allocation for each byte of a message that is read.
+/// The largest number of bytes allocated to read a message, for each byte of the message.
 const READ: usize = 400;
 
-/// The message of an event.
+/// Finds the message of an event, if the event has a message.
 trait MessageEvent {
     fn message(&self) -> Option<&Message>;
 }
@@ -43,7 +43,7 @@ impl MessageEvent for WorkerEvent {
     }
 }
 
-/// Reads a message in every way; returns the allocated bytes.
+/// Reads a message in every way. Returns the number of allocated bytes.
 fn read(message: &Message) -> usize {
     let before = ALLOCATOR.total_allocated();
     let value = message.structured();
@@ -61,7 +61,7 @@ fn read(message: &Message) -> usize {
     ALLOCATOR.total_allocated() - before
 }
 
-/// Drains the machine; returns the bytes allocated by reading messages.
+/// Drains the machine. Returns the number of bytes allocated to read messages.
 fn drain<M: Machine<Event: MessageEvent>>(machine: &mut M) -> usize {
     let mut reading = 0;
     while let Some(output) = machine.poll() {
@@ -82,7 +82,8 @@ fn drain<M: Machine<Event: MessageEvent>>(machine: &mut M) -> usize {
     reading
 }
 
-/// Feeds pieces with a length from one byte, every fourth with a descriptor.
+/// Feeds the input in pieces. The first byte of a piece gives its length; every fourth piece has a
+/// descriptor.
 fn feed<M: Machine<Event: MessageEvent>>(machine: &mut M, channel: ChannelId, mut rest: &[u8]) {
     let (length, before) = (rest.len(), ALLOCATOR.total_allocated());
     let (mut pieces, mut reading) = (0, 0);

@@ -56,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
     let scenario = Scenario {
         policy: if settings & 1 == 1 { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin },
         keep_listening: settings & 2 == 2,
-        // With one byte at a time the largest programs would exceed the step limit of a run.
+        // With one byte at a time, the largest programs would exceed the step limit of a run.
         channel_bytes: (settings & 4 == 4)
             .then(|| 16 + usize::from(bytes) + usize::from(spare & 1) * 256),
         ..Scenario::new(program)

@@ -1,5 +1,6 @@
-//! Abandonment: when a reload ends early, every slot with a ready process has a process in service. A slot
-//! that the reload has stopped first is not covered: `max_unavailable` permits that slot.
+//! Abandonment: when a reload ends early, every slot with a ready process still has a process in service. A
+//! slot without a process, because the reload has stopped the process before a successor was ready, is
+//! exempt: `max_unavailable` permits such slots.
 
 use cluster_core::Supervisor;
 

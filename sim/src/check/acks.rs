@@ -1,8 +1,8 @@
-//! Acks: a worker answers a connection only when the connection was offered, once for each offer; the primary
-//! answers every query for a listening socket.
+//! Acks: a worker answers a connection only if the connection was offered, and once for each offer. The
+//! primary answers every query for a listening socket.
 //!
-//! The check parses only the offers, queries and answers among the lines that processes read. Lines of
-//! hostile workers are not checked, nor are channels with another serialization.
+//! Among the lines that processes read, the check parses only offers, queries and answers. Lines of hostile
+//! workers are not checked, nor are channels with another serialization.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -15,10 +15,11 @@ use super::liveness::is_expected_to_run;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-/// The text of a line that is searched for, prepared once.
+/// A text to search lines for, prepared once.
 type Word = LazyLock<Finder<'static>>;
 
-/// In this order: in an offer, in the answer to an offer, in a query, in every answer.
+/// The parts of lines that identify, in this order, an offer, the answer to an offer, a query, and every
+/// answer.
 static NEW: Word = LazyLock::new(|| Finder::new(br#""act":"newconn""#));
 static ANSWER: Word = LazyLock::new(|| Finder::new(br#""accepted":"#));
 static QUERY: Word = LazyLock::new(|| Finder::new(br#""act":"queryServer""#));
@@ -27,13 +28,13 @@ static ACK: Word = LazyLock::new(|| Finder::new(br#""ack":"#));
 static SEQ: Word = LazyLock::new(|| Finder::new(br#""seq":"#));
 static CLUSTER: Word = LazyLock::new(|| Finder::new(b"NODE_CLUSTER"));
 
-/// The sequence numbers of the offers that a worker has read and not answered, and of the queries that the
-/// primary has read and not answered.
+/// The sequence numbers of the offers that a worker has read but not answered, and of the queries that the
+/// primary has read but not answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Acks {
     offered: BTreeSet<(Pid, u64)>,
     asked: BTreeSet<(Pid, u64)>,
-    /// Incomplete lines, by reader and worker.
+    /// The incomplete lines, by reader and by the worker of the channel.
     partial: BTreeMap<(Pid, Pid), Vec<u8>>,
 }
 
@@ -43,7 +44,7 @@ impl Acks {
         !self.partial.is_empty() || !bytes.ends_with(b"\n") || has(bytes, &CLUSTER)
     }
 
-    /// A process has read bytes from the channel of a worker.
+    /// Records and checks bytes that a process has read from the channel of a worker.
     pub(crate) fn read(&mut self, reader: Pid, worker: Pid, bytes: &[u8]) -> Result<(), String> {
         let before = self.partial.remove(&(reader, worker)).unwrap_or_default();
         if before.is_empty() && bytes.ends_with(b"\n") {
@@ -58,7 +59,7 @@ impl Acks {
         self.lines(reader, worker, &bytes)
     }
 
-    /// Each line has its newline.
+    /// Records and checks complete lines, each with its newline.
     fn lines(&mut self, reader: Pid, worker: Pid, mut lines: &[u8]) -> Result<(), String> {
         while let Some(end) = memchr(b'\n', lines) {
             self.line(reader, worker, &lines[..end])?;
@@ -94,7 +95,7 @@ impl Acks {
     }
 }
 
-/// In the final state every live worker has an answer to each query, unless the worker is about to exit.
+/// In the final state every living worker has an answer to each query, unless the worker is about to exit.
 pub(crate) fn at_the_end(acks: &Acks, kernel: &Kernel, primary: &Primary) -> Result<(), String> {
     let unanswered = acks.asked.iter().find(|(worker, _)| {
         let process = kernel.processes.get(*worker);

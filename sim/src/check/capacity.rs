@@ -1,5 +1,6 @@
-//! Capacity: the supervisor takes no worker out of service unless enough others truly serve. Deaths of
-//! workers do not count, and a shutdown or a removed slot needs no capacity.
+//! Capacity: the supervisor takes a worker out of service only if enough other workers truly serve. Workers
+//! that die by themselves do not count as taken out of service. A shutdown or the removal of a slot needs no
+//! capacity.
 
 use cluster_core::{Supervisor, WorkerId};
 
@@ -26,7 +27,7 @@ pub(crate) fn request(account: &Account, worker: WorkerId, supervisor: &Supervis
     Err(format!("worker {worker} is taken out of service, and {ready} of {needed} needed workers serve"))
 }
 
-/// The worker hangs: the event follows the call.
+/// Whether the worker hangs. The supervisor reports the hang only after the call.
 fn is_silenced(supervisor: &Supervisor, worker: WorkerId) -> bool {
     supervisor
         .slots()

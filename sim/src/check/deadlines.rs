@@ -1,8 +1,8 @@
-//! Deadlines: no phase of a requested exit is longer than its setting, no timer sends a signal to a worker
-//! that was ready before the end of the phase, no start is late before its time, and in the final state no
-//! process that was asked to exit still runs without SIGKILL. A command of the program may send a signal at
-//! any time. The messages to a lame duck and to disconnect may wait in the channel behind a connection, so
-//! the signals alone are timed.
+//! Deadlines, as four rules. No phase of a requested exit is longer than the setting. No timer sends a signal
+//! to a worker that was ready before the phase ends. No start counts as late too early. In the final state,
+//! every process that was asked to exit has exited or got SIGKILL. Commands of the program may send a signal
+//! at any time. The messages for lame duck and disconnect may wait in the channel behind a connection, so
+//! only the signals are timed.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub(crate) fn signal(
     Ok(())
 }
 
-/// The first moment at which a timer sends the signal to a worker that was ready. `None`: a command of the
-/// program may cause the signal, or the worker hangs.
+/// The earliest time at which a timer may send the signal to a worker that was ready. `None`: a command of
+/// the program may have caused the signal, or the worker hangs.
 fn earliest(account: &Account, life: &Life, signal: Signal, settings: &SupervisorSettings) -> Option<u64> {
     if !account.last_input.is_timer || !life.ready {
         return None;
@@ -59,7 +59,7 @@ fn earliest(account: &Account, life: &Life, signal: Signal, settings: &Superviso
     drained.into_iter().chain(shut_down).min()
 }
 
-/// A process that is not ready in its time has failed.
+/// Checks that a process counts as late only after the time for its start.
 pub(crate) fn late(
     account: &Account,
     worker: WorkerId,

@@ -1,4 +1,4 @@
-//! Descriptors: in the final state the reference counts are right, and every open descriptor has a use; a
+//! Descriptors: in the final state the reference counts are right, and every open descriptor has a use. A
 //! descriptor is sent with the first byte of its line.
 
 use cluster_core::{ChannelId, Primary, Serialization, WorkerId};
@@ -14,7 +14,7 @@ use crate::step::Pid;
 pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
     references(kernel)?;
     for (pid, channel) in kernel.channels.iter() {
-        // A stopped process reads nothing and closes nothing.
+        // A stopped process reads nothing and closes nothing, so its descriptors are exempt.
         let is_stuck = |(reader, side)| {
             !kernel.processes.is_stopped(reader) && channel.end(side).in_flight().next().is_some()
         };
@@ -38,8 +38,8 @@ pub(crate) fn at_the_end(kernel: &Kernel, primary: Option<&Primary>) -> Result<(
     Ok(())
 }
 
-/// Checks an idle primary. While the whole cluster exits the primary listens nowhere, because no worker would
-/// serve the client.
+/// Checks an idle primary. While the whole cluster exits, the primary must not listen anywhere, because no
+/// worker would serve the client.
 pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> {
     if !primary.is_disconnecting() {
         return Ok(());
@@ -74,10 +74,10 @@ fn is_of_use(kernel: &Kernel, pid: Pid, descriptor: &Descriptor, primary: Option
         (Origin::Program | Origin::Channel, _) if waits_for_stopped(&kernel.processes, pid, descriptor) => {
             true
         }
-        // The program gave the descriptor to the machine for a message that was never sent, or did not take a
-        // received connection.
+        // The program gave the descriptor to the machine for a message that was never sent, or the program
+        // did not take a connection that has arrived.
         (Origin::Program, _) | (Origin::Channel, true) => false,
-        // Accepted: the ledger check compares the connections of the primary with the ledger.
+        // An accepted connection: the ledger check compares the connections of the primary with the ledger.
         (Origin::Machine, true) => pid == Pid::PRIMARY && primary.is_some(),
         (Origin::Machine, false) => pid != Pid::PRIMARY || primary.is_some_and(has_use_for_a_listener),
         // A shared listener is of use while the worker is connected.

@@ -1,10 +1,11 @@
-//! Fairness: under round robin, among the workers of one address that are free throughout, no worker receives
-//! a second connection before every other worker has received a connection; under every policy, no connection
-//! is refused while a worker listens.
+//! Fairness. Under round robin, consider the workers of an address that are free all the time: no such worker
+//! receives a second connection before each has received a connection. Under every policy, no connection is
+//! refused while a worker listens.
 //!
-//! The check compares the ledger of an idle primary with the previous ledger. The check uses only the facts
-//! that a worker has reported to the primary. A worker that has refused a connection, or is in an uncertain
-//! state, counts as busy until the next accepted connection. A lame duck of a supervisor is never free.
+//! The check compares the ledger of an idle primary with the ledger at the previous check, and uses only
+//! facts that a worker has reported to the primary. A worker that has refused a connection, or is in an
+//! uncertain state, counts as busy until the next accepted connection. A lame duck of a supervisor is never
+//! free.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -23,26 +24,27 @@ static CLOSE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act"
 /// Part of the message that a worker sends when a server listens.
 static LISTENING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(br#""act":"listening""#));
 
-/// The host and the port at which a worker listens, as reported.
+/// The host and the port at which a worker listens, as the worker has reported.
 type HostPort = (Option<String>, u16);
 
-/// A value for each of some connections, in id order.
+/// A value for each of several connections, in id order.
 pub(crate) type Connections<T> = Vec<(SocketId, T)>;
 
 /// The free workers, and the ledger at the previous check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fairness {
     /// For each worker and address: the workers that have received a connection there since this worker
-    /// became free; `None`: the worker is not known to be free.
+    /// became free. `None`: the worker is not known to be free.
     free: BTreeMap<(HostPort, WorkerId), Option<Workers>>,
-    /// Workers that were offered a connection before they were known to listen, and may have refused.
+    /// Workers that were offered a connection before they reported a listening server, and may have refused
+    /// the connection.
     early: Workers,
-    /// Workers with a failed write: an offer may have returned.
+    /// Workers to which a write has failed: perhaps an offer, which then returned to the queue.
     missed: Workers,
-    /// For each worker, the number of its `listening` events that are outdated, because the same read
-    /// contained its `close`.
+    /// For each worker, the number of future `listening` events to ignore: the read of the event also
+    /// contained the `close` of the same server.
     outdated: BTreeMap<WorkerId, usize>,
-    /// Workers of which an incomplete line was read.
+    /// Workers from which the primary has read an incomplete line.
     partial: Workers,
     /// The connections handed off and not acknowledged, each with its worker and port.
     handed: Connections<(WorkerId, u16)>,
@@ -53,8 +55,8 @@ pub(crate) struct Fairness {
 }
 
 impl Fairness {
-    /// The primary is about to receive `listening`. Two servers of one worker at one address are
-    /// indistinguishable.
+    /// The primary is about to receive `listening`. Two servers of one worker at the same address cannot be
+    /// distinguished.
     pub(crate) fn listening(&mut self, worker: WorkerId, address: &ListeningAddress, kernel: &Kernel) {
         let process = kernel.processes.get(worker.into());
         if let Some(outdated) = self.outdated.get_mut(&worker) {
@@ -98,14 +100,14 @@ impl Fairness {
         self.free.retain(|(_, waiting), _| *waiting != worker);
     }
 
-    /// A write to a worker failed: perhaps the write of an offer.
+    /// Records a failed write to a worker: the write may have been an offer.
     pub(crate) fn write_failed(&mut self, worker: WorkerId) {
         self.missed.insert(worker);
         self.early.insert(worker);
     }
 
-    /// Checks the refused connections of an idle primary with these open connections, in id order. Returns
-    /// the connections that were handed off since the last check, each with its worker and port.
+    /// Checks the refused connections of an idle primary. `open` are the open connections, in id order.
+    /// Returns the connections handed off since the last check, each with its worker and port.
     pub(crate) fn at_rest(
         &mut self,
         open: &[(SocketId, ConnectionState)],
@@ -130,22 +132,24 @@ impl Fairness {
         Ok(new.copied().collect())
     }
 
-    /// The workers known to listen at the place of this worker, which listens at one place of the port.
+    /// The workers known to listen at the address of this worker, if the worker listens at one address of the
+    /// port.
     pub(crate) fn listening_with(&self, worker: WorkerId, port: u16) -> impl Iterator<Item = WorkerId> {
         let place = self.only_place(worker, port);
         let there = self.free.keys().filter(move |(at, _)| Some(at) == place.as_ref());
         there.map(|(_, worker)| *worker)
     }
 
-    /// `None`: the worker is not known to listen at the port, or listens at two places.
+    /// The address of the port at which the worker listens. `None`: the worker is not known to listen at the
+    /// port, or listens at two such addresses.
     fn only_place(&self, worker: WorkerId, port: u16) -> Option<HostPort> {
         let mut places = self.free.keys().filter(|((_, at), listening)| (*at, *listening) == (port, worker));
         let (place, _) = places.next()?;
         places.next().is_none().then(|| place.clone())
     }
 
-    /// Checks the refused connections. When others were acknowledged at the same time, the refused
-    /// connections cannot be identified.
+    /// Checks the refused connections. Refused connections cannot be identified when other connections were
+    /// acknowledged at the same time.
     fn closed(&mut self, primary: &Primary, known: &[(SocketId, u16)]) -> Result<(), String> {
         let refused = primary.ledger().closed(CloseReason::NoListener);
         let before = std::mem::replace(&mut self.refused, refused);
@@ -163,8 +167,8 @@ impl Fairness {
         Ok(())
     }
 
-    /// Marks workers as free after an acknowledgement. Marks no worker if connections have disappeared for
-    /// other reasons, too: then the acknowledged connections are unknown.
+    /// Marks workers as free after an acknowledgement. Marks none if connections have also disappeared for
+    /// other reasons: then the acknowledged connections are unknown.
     fn answered(&mut self, before: &[(SocketId, (WorkerId, u16))], owned: u64) {
         let acknowledged = before.iter().filter(|(socket, _)| of(&self.handed, *socket).is_none());
         let acknowledged: Vec<_> = acknowledged.map(|(_, with)| *with).collect();
@@ -200,7 +204,8 @@ impl Fairness {
     }
 }
 
-/// A set of workers, compact: there are as many sets as workers, and each connection reads every set.
+/// A set of workers, in a compact form: there are as many sets as workers, and each handed-off connection
+/// reads every set.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 struct Workers(Vec<u64>);
 

@@ -1,5 +1,5 @@
-//! False blame: no worker that keeps to the protocol is reported for breaking the protocol, whatever other
-//! workers write.
+//! False blame: the primary reports no worker for a breach of the protocol that the worker has not committed,
+//! whatever other workers write.
 
 use cluster_core::{Event, WorkerError};
 

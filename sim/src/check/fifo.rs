@@ -1,10 +1,10 @@
-//! Fifo: the primary hands off queued connections in the order of arrival; under the sticky policy, the
-//! connections of each client address.
+//! Fifo: the primary hands off queued connections in the order of arrival; under the sticky policy, this
+//! holds for the connections of each client address.
 //!
-//! The check compares the ledger of an idle primary with the previous ledger. Connections queued between two
-//! checks are unordered among themselves. A connection returned by a worker is queued as a new connection. A
-//! hand-off and a return may both happen between two checks, so after a return the record of the order is
-//! emptied.
+//! The check compares the ledger of an idle primary with the ledger at the previous check. Connections queued
+//! between two checks are unordered among themselves. A connection that a worker returns is queued as a new
+//! connection. Between two checks a connection may be handed off and returned, unnoticed. Therefore the
+//! recorded order is emptied after each return.
 
 use std::net::IpAddr;
 
@@ -13,7 +13,8 @@ use cluster_core::{ConnectionState, HandleId, SchedulingPolicy, SocketId};
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-/// The connections that are handed off in order: of a handle, or of a client address at a handle.
+/// A queue of connections that are handed off in order: the queue of a handle, or of a client address at a
+/// handle.
 pub(crate) type QueueId = (HandleId, Option<IpAddr>);
 
 /// The client address of a connection, if the policy orders the connections of each address.
@@ -25,7 +26,7 @@ pub(crate) fn client_of(connection: SocketId, policy: SchedulingPolicy, kernel: 
         .and_then(|client| kernel.network.clients.get(client).address())
 }
 
-/// The queued connections in groups, the earliest group first.
+/// The queued connections in groups, the oldest group first. Connections of a group are unordered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fifo {
     queue: Vec<Vec<(QueueId, SocketId)>>,

@@ -1,11 +1,11 @@
-//! Intensity: no more restarts within the time of the setting than the setting allows, and until the first
-//! worker is ready no more failed starts in a row of one slot.
+//! Intensity: a supervisor restarts no more often within the time of the settings than they allow. Until the
+//! first worker is ready, no slot has more failed starts in a row than they allow.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use cluster_core::{SlotId, SupervisorSettings};
 
-/// The restarts that count.
+/// The restarts that count towards the limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Restarts {
     /// The times of the restarts, in milliseconds.

@@ -1,8 +1,8 @@
 //! Ledger: the ledger of the primary agrees with the tables of the kernel, and no connection is lost or
 //! served twice.
 //!
-//! The check assumes programs that keep accepting. The check runs when the primary is idle: every call of the
-//! ledger is performed.
+//! The check assumes programs that keep accepting. The check runs when the primary is idle, because then
+//! every call that follows from the ledger is performed.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(crate) fn at_rest(kernel: &Kernel, primary: &Primary) -> Result<(), String> 
     }
     let open: BTreeMap<SocketId, ConnectionState> = primary.ledger().open().collect();
     let mut had = 0;
-    // Connections that the program accepted or received are not the cluster's.
+    // Connections that the program itself accepted or received are not in the ledger.
     let of_the_cluster = |descriptor: &&Descriptor| descriptor.origin == Origin::Machine;
     for descriptor in kernel.processes.get(Pid::PRIMARY).descriptors().iter().filter(of_the_cluster) {
         if let SocketKind::Connection(client) = kernel.network.sockets.get(descriptor.file).kind {

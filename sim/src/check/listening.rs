@@ -1,5 +1,5 @@
-//! Listening: with `keep_listening` a primary closes a listening socket only while every worker is asked to
-//! exit, which `AllDisconnected` reports later, or in the shutdown of a supervisor.
+//! Listening: with `keep_listening` a primary closes a listening socket only in two cases: every worker is
+//! asked to exit, and `AllDisconnected` follows; or a supervisor shuts down.
 
 use cluster_core::{Call, Primary, SocketId};
 
@@ -15,7 +15,7 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// Before a call of the primary.
+    /// Records a call of the primary before the call is performed.
     pub(crate) fn call(&mut self, call: &Call, kernel: &Kernel) {
         if let Call::Close { socket } = call
             && kernel.processes.get(Pid::PRIMARY).descriptor(*socket).is_some_and(|descriptor| {

@@ -1,6 +1,6 @@
-//! Liveness: in the final state no process and no client waits for something that will never happen.
+//! Liveness: in the final state no process and no client waits for an event that will never happen.
 //!
-//! The check assumes programs that keep accepting, and close a connection after the client's end.
+//! The check assumes programs that keep accepting, and that close a connection after the client has ended.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ impl Serving {
         self.addresses.remove(&(pid.worker(), listener));
     }
 
-    /// A worker that serves this address, is not stopped, and is expected to keep running.
+    /// A worker that serves the address, is not stopped, and is expected to keep running.
     pub(crate) fn worker_at(
         &self,
         to: &LocalAddress,
@@ -82,7 +82,7 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
         }
         let life = primary.and_then(|primary| primary.worker(pid.worker()));
         let must_exit = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
-        // A blocked process does not exit either.
+        // A blocked process cannot exit, so it counts as running.
         if process.is_alive() && must_exit && !kernel.keeps_running(pid) && !kernel.processes.is_stopped(pid)
         {
             return Err(format!("worker {n} was asked to exit and has nothing left to do, but still runs"));
@@ -116,7 +116,7 @@ fn servers(kernel: &Kernel, primary: &Primary, serving: &Serving) -> Result<(), 
     Ok(())
 }
 
-/// Whether the primary offers a connection to a stopped worker, perhaps behind another message.
+/// Whether the primary offers the connection to a stopped worker. The offer may wait behind another message.
 fn is_offered_to_stopped(id: ClientId, kernel: &Kernel, primary: &Primary) -> bool {
     primary.ledger().open().any(|(socket, state)| match state {
         ConnectionState::Handed(_, worker) => {

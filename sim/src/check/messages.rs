@@ -24,12 +24,12 @@ struct Numbered {
 pub(crate) struct Messages {
     sent: BTreeMap<(Pid, Pid), u64>,
     received: BTreeMap<(Pid, Pid), u64>,
-    /// Workers after an exit as asked: every message was delivered.
+    /// Workers that have exited as asked: every message to and from such a worker must have been delivered.
     complete: BTreeSet<WorkerId>,
 }
 
 impl Messages {
-    /// The next numbered message.
+    /// Numbers the next message of a sender to a receiver.
     pub(crate) fn next(&self, from: Pid, to: Pid) -> Value {
         json!({ "nth": self.sent.get(&(from, to)).map_or(1, |sent| sent + 1) })
     }
@@ -81,7 +81,8 @@ impl Messages {
     }
 }
 
-/// Whether both processes of a channel live, the worker is not stopped, and neither has closed the channel.
+/// Whether both processes of a channel are alive, the worker is not stopped, and neither process has closed
+/// the channel.
 fn is_whole(kernel: &Kernel, worker: Pid) -> bool {
     let is_open =
         |pid: Pid, id: ChannelId| kernel.processes.get(pid).is_alive() && kernel.channels.has_open(pid, id);

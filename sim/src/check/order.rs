@@ -1,9 +1,9 @@
-//! Order, per worker: fork, online, listening and messages, then disconnect and exit once each, in either
-//! order. Whether the worker was asked to exit is settled at the first of disconnect and exit, and does not
-//! change afterwards.
+//! Order, for each worker: fork, online, listening and messages are first; then disconnect and exit follow
+//! once each, in either order. `exited_after_disconnect` is decided at the first of disconnect and exit, and
+//! does not change afterwards.
 //!
-//! The check does not order the events of different workers, nor `AllDisconnected`: the workers that the
-//! primary waits for are not visible outside.
+//! The check orders neither the events of different workers nor `AllDisconnected`: it cannot observe the
+//! workers for which the primary waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -91,7 +91,7 @@ impl OrderCheck {
     }
 }
 
-/// Whether a worker may receive this event after its disconnect: an exclusive server continues.
+/// Whether a worker may receive this event after the disconnect: an exclusive server continues.
 fn may_follow(pid: Pid, event: &WorkerEvent, kernel: &Kernel) -> bool {
     let mut own = kernel
         .processes
@@ -134,8 +134,8 @@ mod tests {
 
     use crate::schedule::Schedule;
 
-    /// A connection from the channel cannot be received after the disconnect; a connection that the worker
-    /// has accepted itself can be received.
+    /// A connection from the channel cannot arrive after the disconnect. A connection that the worker itself
+    /// has accepted can.
     #[test]
     fn own_connections_may_follow_disconnect() {
         let mut kernel = Kernel::new(100);

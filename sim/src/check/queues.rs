@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use cluster_core::{ConnectionState, HandleId, Primary};
 
-/// Checks an idle primary. A returned connection is queued even when the queue is full, and each worker can
-/// return one.
+/// Checks an idle primary. A returned connection is queued even if the queue is full, and each worker can
+/// return one connection.
 pub(crate) fn at_rest(primary: &Primary, processes: usize) -> Result<(), String> {
     let mut queued: BTreeMap<HandleId, usize> = BTreeMap::new();
     for (_, standing) in primary.ledger().open() {

@@ -1,5 +1,5 @@
-//! Requested: an exit that the supervisor asked for is no cause of a restart, and after the beginning of a
-//! shutdown, or in a removed slot, no process starts.
+//! Requested: an exit that the supervisor asked for causes no restart. No process starts after the beginning
+//! of a shutdown, nor in a removed slot.
 
 use cluster_core::{SlotId, Supervisor, WorkerId};
 
@@ -16,7 +16,7 @@ pub(crate) fn spawn(account: &Account, slot: SlotId, supervisor: &Supervisor) ->
     Ok(())
 }
 
-/// `lost`: the process that the supervisor replaces. `None`: no process was forked.
+/// Checks a restart. `lost` is the process that the supervisor replaces; `None`: no process was forked.
 pub(crate) fn restart(account: &Account, slot: SlotId, lost: Option<WorkerId>) -> Result<(), String> {
     let Some(worker) = lost else { return Ok(()) };
     match account.lives.get(&worker) {

@@ -1,6 +1,6 @@
-//! Slots: the worker that holds a slot has the number of the slot in its environment, so no two holders share
-//! a number; and no two workers of a slot receive connections. The primary decides which worker is a lame
-//! duck: the message to a lame duck may wait in the channel behind a connection.
+//! Slots, as two rules. The worker that holds a slot has the number of the slot in its environment, so no two
+//! holders share a number. No two workers of a slot receive connections. The primary decides which worker is
+//! a lame duck: the message to the lame duck may still wait in the channel behind a connection.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use cluster_core::{SlotId, Supervisor, WorkerId};
 use super::account::Account;
 use super::fairness::may_receive;
 
-/// The supervisor reports that a worker is ready.
+/// Checks a worker that the supervisor has reported as ready.
 pub(crate) fn ready(
     account: &Account,
     slot: SlotId,

@@ -1,10 +1,10 @@
-//! Stickiness: under the sticky policy each client address has an order of the slots (of the worker ids
-//! without a supervisor), and a connection is handed to the first slot that can serve.
+//! Stickiness: under the sticky policy each client address has an order of the slots (without a supervisor,
+//! of the worker ids). A connection is handed to the first slot of the order that can serve.
 //!
-//! The check is independent of the hash. If a connection is handed to a slot while another slot can serve,
-//! the former precedes the latter in the order of the address. A later connection with the opposite order is
-//! a failure. A slot can serve if a worker of the slot has reported a server at the address, is expected to
-//! run, and had no failed write.
+//! The check does not know the hash. When a connection is handed to a slot while another slot can serve, the
+//! check records that the former slot precedes the latter for the address. A later connection with the
+//! opposite order is a failure. A slot can serve if a worker of the slot has reported a server at the
+//! address, is expected to run, and had no failed write.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -22,10 +22,10 @@ enum Seat {
     Worker(WorkerId),
 }
 
-/// The known orders of seats, and the workers with a failed write.
+/// The known parts of each order, and the workers with a failed write.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Stickiness {
-    /// The first seat precedes the second in the order of the client at the port.
+    /// The first seat precedes the second in the order of the client address at the port.
     orders: BTreeSet<(IpAddr, u16, Seat, Seat)>,
     failed: BTreeSet<WorkerId>,
 }
@@ -36,7 +36,7 @@ impl Stickiness {
         self.failed.insert(worker);
     }
 
-    /// A connection was handed to a worker at a port where these workers listen.
+    /// Checks a connection that was handed to a worker. `listening` are the workers that listen at the port.
     pub(crate) fn given(
         &mut self,
         connection: SocketId,

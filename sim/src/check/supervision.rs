@@ -1,5 +1,5 @@
-//! The checks of a supervisor: writes the account of supervised processes, from the calls and the events of
-//! the primary, and asks the checks. The properties are in the other files.
+//! What the checks of a supervisor have in common: this file writes the account of supervised processes, from
+//! the calls and the events of the primary, and calls the checks. The other files have the properties.
 
 use cluster_core::{
     AbandonReason, Call, Event, Signal, SlotId, StartFailure, Supervisor, SupervisorEvent, WorkerId,
@@ -17,7 +17,7 @@ pub(crate) struct Supervision {
     unowned: unowned::ClosedUnowned,
 }
 
-/// The request to exit in a call, as an index of [`Life::asked`], with the worker.
+/// The worker that a call asks to exit, and the kind of request as an index of [`Life::asked`].
 fn request(call: &Call) -> Option<(WorkerId, usize)> {
     if let Call::Kill { worker, signal } = call {
         return Some((*worker, if *signal == Signal::SIGTERM { 2 } else { 3 }));
@@ -33,7 +33,7 @@ impl Supervision {
         &self.account
     }
 
-    /// No process was supervised so far.
+    /// Whether no process was supervised so far.
     pub(crate) fn is_empty(&self) -> bool {
         self.account.lives.is_empty()
     }
@@ -43,23 +43,23 @@ impl Supervision {
         self.unowned.is_current(supervisor)
     }
 
-    /// The call starts a process or asks for an exit.
+    /// Whether the call starts a process or asks for an exit.
     pub(crate) fn concerns(call: &Call) -> bool {
         let is_noted = matches!(call, Call::Spawn { .. } | Call::CloseChannel { .. } | Call::SetTimer { .. });
         is_noted || request(call).is_some()
     }
 
-    /// The primary receives an input.
+    /// Records an input of the primary.
     pub(crate) fn input(&mut self, at: u64, is_timer: bool) {
         self.account.last_input = Input { at, is_timer };
     }
 
-    /// The last input is a timer, and the program of the primary has not run since.
+    /// Whether the last input is a timer, and the program of the primary has not run since.
     pub(crate) fn is_by_timer(&self) -> bool {
         self.account.last_input.is_timer
     }
 
-    /// The program of the primary runs: commands may cause the next calls.
+    /// Records that the program of the primary runs: its commands may cause the next calls.
     pub(crate) fn program_runs(&mut self) {
         self.account.last_input.is_timer = false;
     }
@@ -100,7 +100,7 @@ impl Supervision {
             life.asked[1].get_or_insert(now);
         }
         let Some((worker, at)) = request(call) else { return Ok(()) };
-        // The end of the group of a worker that has exited.
+        // A signal to the group of a worker that has already exited is no request to exit.
         if self.account.lives.get(&worker).is_some_and(|life| life.over) {
             return Ok(());
         }
@@ -119,7 +119,7 @@ impl Supervision {
         Ok(())
     }
 
-    /// An event of the primary, before its program receives the event.
+    /// Records an event of the primary before its program receives the event.
     pub(crate) fn primary_event(&mut self, event: &Event) {
         if let Event::Listening { worker, .. } = event
             && let Some(life) = self.account.lives.get_mut(worker)
@@ -138,14 +138,14 @@ impl Supervision {
         }
     }
 
-    /// The primary has received the announcement of a worker that serves tasks.
+    /// Records the announcement of a worker that serves tasks.
     pub(crate) fn announced(&mut self, worker: WorkerId) {
         if let Some(life) = self.account.lives.get_mut(&worker) {
             life.listens = true;
         }
     }
 
-    /// An event of the supervisor.
+    /// Checks and records an event of the supervisor.
     pub(crate) fn event(
         &mut self,
         event: &SupervisorEvent,
@@ -157,7 +157,7 @@ impl Supervision {
                 self.intensity.ready();
                 if let Some(life) = self.account.lives.get_mut(worker) {
                     life.ready = true;
-                    // Retired before the report: the time is unknown.
+                    // The worker was taken out of service before the report, at an unknown time.
                     life.retired = (!supervisor.is_ready(*worker)).then_some(0);
                 }
                 slots::ready(&self.account, *slot, *worker, supervisor)

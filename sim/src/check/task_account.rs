@@ -1,5 +1,5 @@
-//! The account of the tasks of a pool. The properties are in the other files about tasks; `task_checks`
-//! passes them the events of tasks.
+//! The account of the tasks of a pool. `task_checks` writes the account; the other files about tasks have the
+//! properties.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use cluster_core::{Call, Delivery, Message, TaskId, TaskReply, WorkerId};
 
 use super::Check;
 
-/// One task, from its acceptance.
+/// The life of a task, from the acceptance on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TaskLife {
     pub(crate) delivery: Delivery,
-    /// The number of programs in workers that have received the task.
+    /// How often a worker's program has received the task.
     pub(crate) received: u32,
     pub(crate) cancelled: bool,
     pub(crate) ended: bool,
@@ -22,19 +22,19 @@ pub(crate) struct TaskLife {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct TaskAccount {
     pub(crate) tasks: BTreeMap<TaskId, TaskLife>,
-    /// The workers with a received announcement.
+    /// The workers with an announcement that the primary has received.
     pub(crate) announced: BTreeSet<WorkerId>,
-    /// The tasks in calls of the primary. A write that finds no room is repeated.
+    /// The tasks in calls of the primary so far. A write without room is repeated, and counts once.
     pub(crate) written: BTreeSet<(WorkerId, TaskId)>,
     /// The time limit of the tasks.
     pub(crate) time_limit: Option<Duration>,
-    /// The time at which each task was sent to a worker, if there is a time limit.
+    /// When each task was sent to a worker, if there is a time limit.
     pub(crate) started: BTreeMap<(WorkerId, TaskId), u64>,
-    /// The first violation in a hook, reported when the primary is idle.
+    /// The first violation found within a hook, reported when the primary is idle.
     pub(crate) found: Option<(Check, String)>,
 }
 
-/// The task that a call sends to a worker.
+/// The task that a call sends, and its worker.
 pub(crate) fn sent_task(call: &Call) -> Option<(WorkerId, TaskId)> {
     let Call::Write { channel, bytes, .. } = call else { return None };
     let text = std::str::from_utf8(bytes).ok()?;
@@ -55,7 +55,7 @@ impl TaskAccount {
         self.tasks.insert(task, life);
     }
 
-    /// The pool has sent a task to a worker.
+    /// Records that the pool has sent a task to a worker.
     pub(crate) fn started(&mut self, worker: WorkerId, task: TaskId, now: u64) {
         self.started.insert((worker, task), now);
     }
@@ -66,7 +66,7 @@ impl TaskAccount {
         }
     }
 
-    /// The primary has received a message of a worker. Returns whether the message announces that the worker
+    /// Records a message of a worker to the primary. Returns whether the message announces that the worker
     /// serves tasks.
     pub(crate) fn announced(&mut self, worker: WorkerId, message: &Message) -> bool {
         let is_ready = TaskReply::from_message(message) == Some(TaskReply::Ready);

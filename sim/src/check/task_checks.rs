@@ -1,4 +1,4 @@
-//! Passes the events of tasks to the properties of tasks, and updates the account.
+//! Passes the events of tasks to the checks of tasks, and updates the account.
 
 use cluster_core::{Message, TaskError, TaskId, TaskRequest, WorkerId};
 
@@ -8,7 +8,8 @@ use super::{Check, task_cancels, task_ends, task_limits, task_runs, task_workers
 
 type TaskCheck = Result<(), (Check, String)>;
 
-/// A violation in a hook, which has no result, is found when the primary is idle.
+/// Checks the end of a task. A hook cannot return a failure, so the account keeps a violation until the
+/// primary is idle.
 pub(crate) fn completed(account: &mut TaskAccount, task: TaskId, outcome: &Result<Message, TaskError>) {
     let ends = task_ends::completed(account, task).map_err(|what| (Check::TaskEnds, what));
     let cancels =
@@ -20,14 +21,14 @@ pub(crate) fn completed(account: &mut TaskAccount, task: TaskId, outcome: &Resul
     }
 }
 
-/// The pool has killed the worker of a task for the time limit.
+/// Checks that the pool has killed a worker for the time limit of a task.
 pub(crate) fn killed(account: &mut TaskAccount, worker: WorkerId, task: TaskId, now: u64) {
     let found =
         task_limits::killed(account, worker, task, now).map_err(|what| (Check::TaskLimits, what)).err();
     account.found = account.found.take().or(found);
 }
 
-/// The program of a worker has received a message.
+/// Checks a message that the program of a worker has received.
 pub(crate) fn received(account: &mut TaskAccount, message: &Message) -> TaskCheck {
     let Some(TaskRequest::Run { task, .. }) = TaskRequest::from_message(message) else { return Ok(()) };
     let Some(life) = account.tasks.get_mut(&task) else { return Ok(()) };

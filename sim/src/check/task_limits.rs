@@ -1,5 +1,6 @@
-//! Task limits: a worker is killed for the time limit of a task no earlier than the limit after the send, and
-//! no later than an eighth after that. A task that is never killed is lost, and belongs to `task_ends`.
+//! Task limits: if a worker is killed for the time limit of a task, the kill follows no earlier than the
+//! limit after the task was sent, and at most an eighth of the limit later. A task that is never killed is
+//! lost, which `task_ends` reports.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub(crate) fn killed(account: &TaskAccount, worker: WorkerId, task: TaskId, now:
     let Some(started) = account.started.get(&(worker, task)) else {
         return Err(format!("worker {worker} is killed for task {task}, which was not sent there"));
     };
-    // The pool counts eight or nine eighths, each rounded up.
+    // The pool counts the limit in eighths, each rounded up, and kills after eight or nine of them.
     let [first, last] = [limit, 9 * limit.div_ceil(8)].map(|time| started.saturating_add(time));
     if now < first || now > last {
         return Err(format!(

@@ -1,5 +1,5 @@
-//! Task runs: under at most once, no two workers run a task; under at least once, no more than the settings
-//! allow.
+//! Task runs: under at most once, no two workers run the same task; under at least once, no more workers than
+//! the settings allow.
 
 use cluster_core::{Delivery, TaskId};
 

@@ -1,6 +1,5 @@
-//! Task workers: a task is sent only to a worker that has announced itself, and that neither is a lame duck,
-//! nor was asked to disconnect, nor has exited. A signal is no message, and may precede a task in the
-//! channel.
+//! Task workers: a task is sent only to an announced worker that neither is a lame duck, nor was asked to
+//! disconnect, nor has exited. Signals do not count here: a signal may overtake a task in the channel.
 
 use cluster_core::{TaskId, WorkerId};
 

@@ -1,5 +1,5 @@
-//! Unowned: the primary closes no accepted connection without an owner while a ready worker runs without a
-//! signal, also not in a shutdown.
+//! Unowned: the primary closes no accepted connection without an owner while a ready worker runs that got no
+//! signal; this also holds during a shutdown.
 
 use cluster_core::{CloseReason, Supervisor};
 
@@ -7,7 +7,7 @@ use super::account::Account;
 use crate::kernel::Kernel;
 use crate::step::Pid;
 
-/// The closed connections at the last check.
+/// The number of connections closed without an owner, at the last check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ClosedUnowned(u64);
 

@@ -1,7 +1,8 @@
 //! Finds causes and effects in the order of a trace: messages, connections, starts and ends.
 //!
-//! Everything in the diagram is in the trace. One kind of arrow is approximate: a worker writes to a client
-//! inside a reaction of its program, and the arrow begins at the last reaction before the client receives.
+//! Everything in the diagram is in the trace, except an approximate kind of arrow: when a worker writes to a
+//! client within a reaction of the program, the arrow begins at the last reaction before the client receives
+//! the bytes.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +45,7 @@ struct Finder {
     found: Vec<Found>,
     /// By writer and reader.
     lanes: BTreeMap<(Actor, Actor), Lane>,
-    /// The row of the request to start or end a process, until that happens.
+    /// The row of the last request to start or end a process, until the process starts or ends.
     requests: BTreeMap<Actor, usize>,
     /// The row of the end of a process, or of the close of a channel to a peer.
     closed: BTreeMap<(Actor, Actor), usize>,
@@ -167,7 +168,8 @@ impl Finder {
         }
     }
 
-    /// A line that no machine wrote begins at the last reaction of the writer.
+    /// Draws the arrow of a message that was read. A line that no machine wrote begins at the last reaction
+    /// of the writer.
     fn delivered(&mut self, at: usize, reader: Actor, writer: Actor, message: &Delivery) {
         let Delivery { from, text, has_descriptor, has_arrived } = message;
         let kind = match (from, has_descriptor, has_arrived) {
@@ -216,7 +218,7 @@ impl Finder {
         }
     }
 
-    /// The run has ended: everything in flight never arrives.
+    /// Ends the arrows at the end of the run: what is in flight never arrives.
     fn finish(&mut self) {
         for ((_, reader), lane) in std::mem::take(&mut self.lanes) {
             self.found.extend(lane.rest().filter_map(|message| {

@@ -1,7 +1,7 @@
 //! Matches the lines read from one direction of a channel with the lines written.
 //!
-//! Bytes are written and read in pieces of any size; the arrow of a message begins at the write of its first
-//! byte and ends at the read of its last. Lines of a hostile worker match no write.
+//! Bytes are written and read in pieces of any size. The arrow of a message begins at the write of the first
+//! byte, and ends at the read of the last byte. Lines of a hostile worker match no write.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ pub(super) struct Lane {
     sent: VecDeque<Sent>,
     /// The bytes of an incomplete line.
     part: Vec<u8>,
-    /// The number of descriptors read before their message was complete.
+    /// The number of descriptors that were read before the end of their message.
     arrived: usize,
 }
 
@@ -53,7 +53,7 @@ impl Lane {
         }
     }
 
-    /// Adds the bytes of a read; returns the messages that are complete now.
+    /// Adds the bytes of a read. Returns the messages that are now complete.
     pub(super) fn read(&mut self, bytes: &[u8], descriptor: bool) -> Vec<Delivery> {
         self.arrived += usize::from(descriptor);
         let mut complete = Vec::new();
@@ -69,7 +69,8 @@ impl Lane {
     fn complete(&mut self) -> Delivery {
         let text = std::mem::take(&mut self.part);
         let exactly = self.sent.iter().position(|sent| sent.is_whole && text == sent.text);
-        // Stray bytes before a line belong to no message.
+        // A line of a broken worker may precede a message without a newline; the bytes before the message
+        // belong to no message.
         let behind = || self.sent.iter().position(|sent| sent.is_whole && text.ends_with(&sent.text));
         let Some(at) = exactly.or_else(behind) else {
             return Delivery { from: None, text, has_descriptor: false, has_arrived: false };

@@ -1,6 +1,6 @@
 //! The texts of a row: a short text for the diagram, and the complete text for the side panel.
 //!
-//! Other rows have the name of the variant.
+//! A row without a rule here has the name of its variant as the text.
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -127,7 +127,7 @@ fn worker(event: &WorkerEvent, client: Option<ClientId>) -> String {
     client.map_or_else(|| words(event), |client| format!("{} of client {}", words(event), client.0))
 }
 
-/// The text of a read: the completed messages, and whether a piece of another message follows.
+/// The text of a read: the messages that it completes, and whether a piece of another message follows.
 pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
     match (complete, bytes.ends_with(b"\n")) {
         ([], _) => format!("a piece, {} bytes", bytes.len()),
@@ -136,13 +136,13 @@ pub(super) fn read(complete: &[&str], bytes: &[u8]) -> String {
     }
 }
 
-/// The names of the messages in the bytes; an incomplete message is named a piece.
+/// The names of the messages in the bytes. An incomplete message is called a piece.
 fn messages(bytes: &[u8]) -> String {
     let names = bytes.split_inclusive(|byte| *byte == b'\n').map(message);
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// The name of a line: Node's internal messages have names, user messages are unchanged.
+/// The name of a line. Node's internal messages have names; messages of users are left unchanged.
 pub(super) fn message(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     match serde_json::from_slice::<Value>(line) {

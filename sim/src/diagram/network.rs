@@ -1,10 +1,10 @@
-//! The connection of a client: its actions in flight to the server.
+//! The connection of a client: the actions that are in flight to the server.
 
 use std::collections::VecDeque;
 
 use crate::Actor;
 
-/// The actions of a client that the server has not received, by row.
+/// The actions of a client that the server has not received yet, by row.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     /// The process with the other end.
@@ -16,7 +16,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Receives a number of bytes, or the end; returns the rows of the actions.
+    /// Receives a number of bytes, or the end. Returns the rows of the actions that have arrived.
     pub(super) fn arrives(&mut self, bytes: Option<usize>) -> Vec<usize> {
         let Some(mut left) = bytes else { return self.end.take().into_iter().collect() };
         let mut rows = Vec::new();
@@ -33,7 +33,7 @@ impl Connection {
         rows
     }
 
-    /// The rows of the actions without an arrival.
+    /// The rows of the actions that never arrived.
     pub(super) fn rest(self) -> impl Iterator<Item = usize> {
         self.connect.into_iter().chain(self.sent.into_iter().map(|(row, _)| row))
     }

@@ -1,5 +1,6 @@
 "use strict";
-// Places, filters and navigates the rows in `data`. The page requests nothing from elsewhere.
+// Places the rows of `data`, hides kinds of rows, and reacts to keys and the mouse. The page loads nothing
+// from elsewhere.
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -59,7 +60,7 @@ function choose() {
   const is = (row) => kinds.get(row.kind) && columns[row.column] && fits(row, words);
   shown = data.rows.map((_, n) => n).filter((n) => is(data.rows[n]));
   place = new Map(shown.map((n, at) => [n, at]));
-  // The step itself may have no row.
+  // The step itself may have no visible row: then the last visible row before it.
   wrong = data.rows[shown.findLast((n) => data.rows[n].step <= data.about.step)]?.step;
   byId("shown").textContent = shown.length === data.rows.length ? "" : `${shown.length} of ${data.rows.length} rows`;
 }
@@ -70,7 +71,8 @@ function widths() {
     longest[row.column] = Math.max(longest[row.column], row.label.length + (row.descriptor ? 4 : 0));
   }
   const wanted = longest.map((letters) => Math.min(290, 52 + letters * 6.8)), room = byId("scroll").clientWidth;
-  // Without room for all columns the widest are narrowed: a row has one label, which may extend to the right.
+  // If not all columns fit, the widest columns become narrower: a row has only one label, which may extend to
+  // the right.
   let most = 290;
   const width = (column) => Math.min(wanted[column], most);
   const total = () => wanted.reduce((sum, _, column) => sum + width(column), GUTTER + 12);

@@ -1,4 +1,4 @@
-//! The diagram as one file for a browser: page, style, script and data, without references.
+//! The diagram as one file for a browser: page, style, script and data, without references to other files.
 //!
 //! `page.html`, `page.css` and `page.js` hold the page.
 
@@ -10,7 +10,7 @@ const SCRIPT: &str = include_str!("page.js");
 
 pub(super) fn of(diagram: &Diagram) -> String {
     let data = serde_json::to_string(diagram).expect("a diagram is plain data");
-    // The text of a program must not end its element.
+    // A `</script>` in a text of the program would end the element with the data.
     let data = data.replace('<', "\\u003c");
     PAGE.replacen("/* STYLE */", STYLE, 1).replacen("/* SCRIPT */", SCRIPT, 1).replacen(
         "/* DATA */",

@@ -1,7 +1,7 @@
-//! The beam search: extends many paths by one step at a time and keeps the best. A path after a wrong step
-//! makes no progress and is dropped.
+//! The beam search: extends many paths by one step at a time, and keeps the best paths. A path with a wrong
+//! step makes no further progress, and is dropped.
 //!
-//! A search without a result proves nothing.
+//! If the search finds nothing, this proves nothing.
 
 use std::hash::BuildHasher;
 
@@ -22,13 +22,13 @@ struct Node<P> {
     path: Vec<u32>,
 }
 
-/// The measure of a path.
+/// The order of paths, from better to worse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BeamHeuristic {
     /// The paths with the most wanted observations.
     Eager,
-    /// The paths with the most wanted observations of the primary, and among these with the fewest of other
-    /// observers: a worker that runs ahead may have missed a later message.
+    /// The paths with the most wanted observations of the primary, and among these the paths with the fewest
+    /// observations of other observers: a worker that runs ahead may have missed a later message.
     Lazy,
     /// The paths with the most wanted observations of the primary.
     Any,
@@ -60,7 +60,7 @@ impl<'a> Beam<'a> {
         Beam { search, heuristic, width, visited: Visited::new() }
     }
 
-    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number
+    /// The choices that lead to the goal, if found within the budget; and the deepest point, with the number
     /// of visited worlds.
     pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
         let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
@@ -80,7 +80,7 @@ impl<'a> Beam<'a> {
         (None, self.search.take_deepest(self.visited.len()))
     }
 
-    /// Keeps the best paths. A hash decides between equal paths.
+    /// Keeps the best paths. A hash decides between paths of the same measure.
     fn best<P: Program>(&self, mut nodes: Vec<Node<P>>) -> Vec<Node<P>> {
         if nodes.len() > self.width {
             let any = FixedState::with_seed(self.visited.len() as u64);
@@ -93,7 +93,7 @@ impl<'a> Beam<'a> {
         nodes
     }
 
-    /// Adds every successor of a node in a new world; returns the path of a node at the goal.
+    /// Adds every successor of a node, if its world is new. Returns the path of a successor at the goal.
     fn expand<P: Program>(&mut self, mut node: Node<P>, next: &mut Vec<Node<P>>) -> Option<Vec<u32>> {
         let n = node.world.refresh();
         if n == 0 {

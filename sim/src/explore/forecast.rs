@@ -1,8 +1,8 @@
-//! Forecasts: whether a worker can still record its wanted observations. A forecast runs the worker ahead,
-//! alone, on the messages already sent by the primary.
+//! Forecasts: whether a worker can still record the wanted observations. A forecast runs only this worker, on
+//! the messages that the primary has already sent.
 //!
-//! Forecasts prune only the guided search, which can miss runs. A negative answer about a trace never depends
-//! on a forecast.
+//! Forecasts prune only the guided search, which may miss runs anyway. No negative answer about a trace
+//! depends on a forecast.
 
 use std::collections::HashMap;
 
@@ -17,21 +17,22 @@ use crate::program::Program;
 use crate::step::{Pid, Step};
 use crate::world::World;
 
-/// The consequence of the messages in a worker's channel.
+/// The effect of the messages in the channel of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Outlook {
-    /// The wanted observations are possible, or inputs from other sources decide.
+    /// The wanted observations are possible, or depend on other inputs.
     Open,
-    /// Possible only if one read returns these messages together with a later message.
+    /// The wanted observations are possible only if one read returns these messages together with a later
+    /// message.
     Doubtful,
-    /// Impossible.
+    /// The wanted observations are impossible.
     Lost,
 }
 
-/// The limit of steps of a forecast; a longer forecast counts as open.
+/// The largest number of steps of a forecast. A forecast that needs more counts as open.
 const STEPS: usize = 200;
 
-/// The limit of stored forecasts.
+/// The largest number of stored forecasts.
 const STORED: usize = 100_000;
 
 /// Forecasts, stored by the state of the worker and of the channel.
@@ -41,7 +42,7 @@ pub(super) struct Forecasts {
 }
 
 impl Forecasts {
-    /// The number of workers with a doubtful outlook; `None` if the outlook of an observer is lost.
+    /// The number of workers with a doubtful outlook. `None`: the outlook of a worker is lost.
     pub(super) fn doubtful<P: Program>(
         &mut self,
         search: &mut Search<'_>,
@@ -114,7 +115,7 @@ fn unfinished(search: &Search<'_>, at: usize, made: usize) -> Option<Pid> {
     }
 }
 
-/// A worker that runs ahead of all other processes.
+/// A run of one worker ahead of all other processes.
 struct Ahead<'a, 'b> {
     search: &'a mut Search<'b>,
     pid: Pid,
@@ -145,7 +146,7 @@ impl Ahead<'_, '_> {
         }
     }
 
-    /// The best outlook of reads of one message, two messages, and so on.
+    /// The best outlook among reads of one message, of two messages, and so on.
     fn read<P: Program>(&mut self, world: &World<P>, progress: &Progress, n: usize, at: usize) -> Outlook {
         let writes = world.state.kernel.channels.waiting_writes(self.pid, ChannelId::PRIMARY);
         let channel = world.state.kernel.channels.get(self.pid, ChannelId::PRIMARY);
@@ -170,7 +171,7 @@ impl Ahead<'_, '_> {
         self.search.step(world, progress, choices)
     }
 
-    /// Whether only this worker decides about a step.
+    /// Whether a step depends on this worker alone.
     fn is_own(&self, step: Step) -> bool {
         matches!(step, Step::Run(pid) | Step::Start(pid) | Step::Writable(pid, _) if pid == self.pid)
     }

@@ -1,9 +1,9 @@
-//! The guided search: a best-first search by the wanted observations. Workers and clients act at once where
-//! the trace permits, so the consequence of a wrong decision of the primary appears one step later and not
-//! after unrelated steps.
+//! The guided search: a best-first search by the number of wanted observations. Workers and clients act at
+//! once where the trace permits. So the consequence of a wrong decision of the primary appears in the next
+//! step, and not after unrelated steps.
 //!
-//! Nodes are expanded alternately by distance and at random, so that a plateau does not stop the search. A
-//! search without a result proves nothing.
+//! Nodes are expanded alternately by distance and at random, so that no plateau stops the search. If the
+//! search finds nothing, this proves nothing.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -34,55 +34,57 @@ impl<P> Node<P> {
     }
 }
 
-/// The processes that act at once. Each setting excludes other runs, so several settings are tried in turn.
+/// Which processes act at once. Each setting excludes different runs, so a search tries several settings in
+/// turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Haste {
-    /// The immediate reads of workers.
+    /// Which reads of workers happen at once.
     pub(super) reads: Reads,
     /// The primary ends a reaction before other processes act.
     pub(super) primary: bool,
-    /// A worker without wanted observations still runs at once, and signals reach the worker at once.
+    /// A worker without further wanted observations still acts at once, and signals reach it at once.
     pub(super) finished: bool,
-    /// Whether a doubtful worker prunes a node, or only increases the distance.
+    /// Whether a worker with a doubtful outlook prunes a node, or only adds to the distance.
     pub(super) prunes: bool,
 }
 
-/// The immediate reads of workers. Two messages in one read can have another effect than in two reads.
+/// Which reads of workers happen at once. Two messages in one read may have another effect than two messages
+/// in two reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
     Never,
-    /// Reads that cause the next wanted observation of the worker.
+    /// Reads that lead to the next wanted observation of the worker.
     Observed,
-    /// Reads of one message by workers without sockets, where messages are the only inputs.
+    /// Reads of one message, by workers without sockets: their only inputs are messages.
     OneByOne,
 }
 
-/// The moment at which a search takes an enabled step.
+/// When a search takes an enabled step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Urgency {
     /// At once: the result does not depend on other processes.
     Now,
-    /// At once if the observations fit.
+    /// At once, if the resulting observations fit.
     Soon,
-    /// At once if the step causes a wanted observation.
+    /// At once, if the step leads to a wanted observation.
     Observed,
-    /// By a branch of the search.
+    /// Later, by a branch of the search.
     Later,
 }
 
-/// A node after all immediate steps.
+/// A node after all steps that happen at once.
 enum Settled<P> {
     Goal(Vec<u32>),
     DeadEnd,
-    /// A node, and the number of steps that do not fit yet.
+    /// The node, and the number of steps that do not fit yet.
     Open(Box<Node<P>>, usize),
 }
 
-/// The next immediate step.
+/// The next step that happens at once.
 enum Next<P> {
     Step(Box<Node<P>>),
     DeadEnd,
-    /// No immediate step fits; the number of steps that do not fit.
+    /// No such step fits; the number of steps that do not fit.
     None(usize),
 }
 
@@ -110,7 +112,7 @@ impl<'a> Guided<'a> {
         Guided { search, haste, visited: Visited::new(), wanted, forecasts: Forecasts::default() }
     }
 
-    /// The choices that lead to the goal, if found within the budget, and the deepest point, with the number
+    /// The choices that lead to the goal, if found within the budget; and the deepest point, with the number
     /// of visited worlds with a choice.
     pub(super) fn find<P: Program>(mut self, world: &World<P>) -> (Option<Vec<u32>>, Deepest) {
         let Goal::Observing(wanted) = &self.search.goal else { return (None, Deepest::default()) };
@@ -127,8 +129,8 @@ impl<'a> Guided<'a> {
         (found, self.search.take_deepest(self.visited.len()))
     }
 
-    /// Takes all immediate steps of a node and stores the node; returns the path if the node reaches the
-    /// goal.
+    /// Takes all steps of a node that happen at once, and stores the node. Returns the path if the node
+    /// reaches the goal.
     fn put<P: Program>(&mut self, node: Node<P>, open: &mut Open<P>) -> Option<Vec<u32>> {
         match self.settle(node) {
             Settled::Goal(path) => return Some(path),
@@ -166,7 +168,8 @@ impl<'a> Guided<'a> {
         None
     }
 
-    /// The successor by these choices, if the observations fit; and the next choices of the same step.
+    /// The successor of a node by these choices, if the observations fit; and the next choices for the same
+    /// step.
     fn child<P: Program>(&mut self, node: &Node<P>, choices: &[u32]) -> (Option<Node<P>>, Option<Vec<u32>>) {
         let (mut world, mut progress) = (node.world.clone(), node.progress.clone());
         self.search.path.clone_from(&node.path);
@@ -202,7 +205,7 @@ impl<'a> Guided<'a> {
             if urgency == Urgency::Later {
                 continue;
             }
-            // Of several waiting messages, only the first.
+            // A read takes only the first of several waiting messages.
             let child = self.child(node, &choices(n, at, &[1])).0;
             match (child, urgency) {
                 (Some(child), Urgency::Now) => return Next::Step(Box::new(child)),
@@ -225,11 +228,12 @@ impl<'a> Guided<'a> {
             Step::Run(pid) if is_dying(pid) || world.state.running.is_about_to_close_channel(pid) => {
                 Urgency::Later
             }
-            // A client that waits for a line of this reaction may connect before the listener closes.
+            // A client may wait for a line of this reaction. The client may then connect before the listener
+            // closes.
             Step::Run(pid) if world.is_about_to_close_listener(pid) && self.has_unfinished_clients(node) => {
                 Urgency::Later
             }
-            // A worker without wanted observations can be killed before any further step.
+            // A worker without further wanted observations may also be killed before this step.
             Step::Run(pid) | Step::Signal(pid, _)
                 if pid != Pid::PRIMARY && !self.is_wanted(node, pid.into()) =>
             {
@@ -271,7 +275,7 @@ impl<'a> Guided<'a> {
         }
     }
 
-    /// Whether a client is to observe more.
+    /// Whether further observations of some client are wanted.
     fn has_unfinished_clients<P>(&self, node: &Node<P>) -> bool {
         let Goal::Observing(wanted) = &self.search.goal else { return false };
         let is_unfinished = |((actor, texts), made): (&(Actor, &[String]), &usize)| {
@@ -280,20 +284,20 @@ impl<'a> Guided<'a> {
         wanted.iter().zip(node.progress.all()).any(is_unfinished)
     }
 
-    /// Whether more observations of an observer are wanted.
+    /// Whether further observations of an observer are wanted.
     fn is_wanted<P>(&self, node: &Node<P>, observer: Actor) -> bool {
         let Goal::Observing(wanted) = &self.search.goal else { return false };
         let at = self.search.observer(observer);
         at.is_some_and(|at| node.progress.of(at) < wanted[at].1.len())
     }
 
-    /// Whether the process can be killed before the step, because no more observations are wanted.
+    /// Whether the process may be killed before the step, because no further observations are wanted.
     fn may_die_first<P>(&self, node: &Node<P>, step: Step) -> bool {
         matches!(step, Step::Run(pid) if !self.is_wanted(node, pid.into()))
     }
 }
 
-/// The unexpanded nodes, by distance from the goal.
+/// The nodes not expanded yet, by distance from the goal.
 struct Open<P> {
     nodes: BTreeMap<usize, Vec<Node<P>>>,
     turn: u64,
@@ -310,7 +314,7 @@ impl<P> Open<P> {
         self.nodes.entry(distance).or_default().push(node);
     }
 
-    /// Alternately the last of the nearest nodes and a random node.
+    /// Takes alternately the last of the nearest nodes and a random node.
     fn take(&mut self) -> Option<Node<P>> {
         self.turn += 1;
         if self.turn.is_multiple_of(2) { self.take_any() } else { self.take_nearest() }
@@ -325,7 +329,7 @@ impl<P> Open<P> {
         node
     }
 
-    /// A random node of a random distance: each distance has the same probability.
+    /// A random node at a random distance; each distance has the same probability.
     fn take_any(&mut self) -> Option<Node<P>> {
         let random = FixedState::default().hash_one(self.turn);
         let [one, other] =

@@ -1,5 +1,5 @@
 //! The progress of a run towards the wanted observations: the number that each observer has recorded, and the
-//! objects behind the names.
+//! objects that the names stand for.
 
 /// The progress on one path.
 #[derive(Debug, PartialEq, Eq, Hash, Default)]
@@ -14,7 +14,7 @@ impl Clone for Progress {
         Progress { made: self.made.clone(), objects: self.objects.clone() }
     }
 
-    /// Reuses the allocations.
+    /// Reuses the allocations of `self`.
     fn clone_from(&mut self, other: &Self) {
         self.made.clone_from(&other.made);
         self.objects.clone_from(&other.objects);
@@ -22,7 +22,7 @@ impl Clone for Progress {
 }
 
 impl Progress {
-    /// No observation of these observers, and no name.
+    /// The progress before the first observation.
     pub(super) fn new(observers: usize) -> Self {
         Progress { made: vec![0; observers], objects: Vec::new() }
     }
@@ -32,7 +32,7 @@ impl Progress {
         self.made[observer]
     }
 
-    /// The number of every observer, in order.
+    /// The number for every observer, in order.
     pub(super) fn all(&self) -> &[usize] {
         &self.made
     }
@@ -52,8 +52,8 @@ impl Progress {
         self.made[observer] += 1;
     }
 
-    /// Whether the object can have the name: each name has one object, and each object one name. From then on
-    /// the object has the name.
+    /// Whether a name can stand for the object: each name stands for one object, and each object has one
+    /// name. If so, the name stands for the object from then on.
     pub(super) fn binds(&mut self, name: u32, object: u64) -> bool {
         let name = name as usize;
         if self.objects.len() <= name {

@@ -22,7 +22,7 @@ use crate::world::World;
 /// The goal of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Goal<'a> {
-    /// A run in which these observers record exactly these lines, and no other observer records a line.
+    /// A run in which the observers record exactly these lines, and no other observer records a line.
     Observing(Vec<(Actor, &'a [String])>),
     /// A run in which a check fails.
     FailedCheck,
@@ -34,11 +34,11 @@ impl<'a> Goal<'a> {
     }
 }
 
-/// The unit that other steps cannot interrupt.
+/// The unit that no other step interrupts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Granularity {
-    /// A whole reaction of a process to an input; only a signal interrupts a reaction. A step of a client or
-    /// of the driver without an effect on a process is taken at once.
+    /// A whole reaction of a process to an input; only a signal interrupts a reaction. Steps of a client or
+    /// of the driver that affect no process are taken at once.
     Reactions,
     /// Each step of the world.
     Steps,
@@ -56,7 +56,8 @@ pub(super) enum Order {
 }
 
 impl Order {
-    /// Writes the indexes of `n` steps, or only `only`. The last index is tried first.
+    /// Writes the indexes of `n` steps to `order`, or only the index `only`. The search tries the last index
+    /// first.
     fn arrange(self, n: usize, only: Option<usize>, world: Fingerprint, order: &mut Vec<usize>) {
         order.clear();
         order.extend(only.map_or(0..n, |only| only..only + 1).rev());
@@ -81,7 +82,7 @@ pub(super) enum Outcome {
     Cut(Bound),
 }
 
-/// A search with its goal, its bounds and its records.
+/// A search with goal, bounds and records.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) goal: Goal<'a>,
@@ -95,7 +96,7 @@ pub(super) struct Search<'a> {
     transitions: u64,
     /// Whether independent steps are taken in one order only.
     uses_sleep_sets: bool,
-    /// Whether a branch ends at a visited world.
+    /// Whether a branch ends at a world that was visited before.
     remembers: bool,
     /// The numbers of complete and of redundant runs.
     runs: (u64, u64),
@@ -136,13 +137,13 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Compares the objects of observations by these names.
+    /// Also compares the objects of observations, by these names.
     pub(super) fn naming(mut self, names: &'a Names) -> Self {
         self.names = (!names.is_empty()).then_some(names);
         self
     }
 
-    /// Continues at visited worlds, so that every run is taken.
+    /// Does not end a branch at a visited world, so that the search takes every run.
     pub(super) fn forgetting(mut self) -> Self {
         self.remembers = false;
         self
@@ -174,7 +175,7 @@ impl<'a> Search<'a> {
         wanted.iter().position(|&(actor, _)| actor == observer)
     }
 
-    /// The size of the fingerprints in bytes.
+    /// The memory of the fingerprints, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.visited.bytes() + self.ends.bytes()
     }
@@ -206,7 +207,7 @@ impl<'a> Search<'a> {
         Outcome::Found
     }
 
-    /// Takes the deepest point, with the number of visited worlds.
+    /// Takes the deepest point out, with the number of visited worlds.
     pub(super) fn take_deepest(&mut self, worlds: usize) -> Deepest {
         let wanted = if let Goal::Observing(wanted) = &self.goal { wanted.as_slice() } else { &[] };
         let wanted = wanted.iter().map(|(_, texts)| texts.len()).sum();
@@ -227,7 +228,7 @@ impl<'a> Search<'a> {
             sleep.wake(done);
             if let Alternative::Step(_) = next {
                 if branch.position.sleep.has(step) {
-                    // Only the other outcomes of the step are new.
+                    // Only further outcomes of the same step are new.
                     return Turn::DeadEnd;
                 }
                 branch.position.sleep.add(step, done);
@@ -236,7 +237,7 @@ impl<'a> Search<'a> {
         self.follow(stack)
     }
 
-    /// Takes steps without alternatives, to the next branch or to an end.
+    /// Takes steps that have no alternatives, up to the next branch or to an end.
     fn follow<P: Program>(&mut self, stack: &mut SearchStack<P>) -> Turn {
         loop {
             let Position { world, progress, sleep } = &mut *stack.here;
@@ -269,7 +270,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Adds a branch at a world with a choice, unless no step is new.
+    /// Adds a branch at a world with a choice, unless every step is redundant.
     fn branch<P: Program>(&mut self, n: usize, only: Option<usize>, stack: &mut SearchStack<P>) -> Turn {
         let (Position { world, progress, sleep }, steps) = (&mut *stack.here, &mut stack.steps);
         let hash = self.hash(world, progress);
@@ -302,7 +303,7 @@ impl<'a> Search<'a> {
         fingerprint(&PointIdentity(world, progress, checks))
     }
 
-    /// The step that is taken before all others, if any.
+    /// The step that the search takes before all others, if any.
     pub(super) fn settled<P: Program>(&self, world: &World<P>, n: usize) -> Option<usize> {
         if self.granularity != Granularity::Reactions {
             return None;
@@ -400,19 +401,20 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The identity of a point of a search. The state of the checks counts only in a search for failed checks.
+/// The identity of a point of a search. The state of the checks is part of it only in a search for failed
+/// checks.
 #[derive(Hash)]
 struct PointIdentity<'a, P: Hash>(&'a World<P>, &'a Progress, Option<&'a CowArc<Checks>>);
 
-/// The choices that take the enabled step `at` of `n` with these inner choices. A single enabled step is no
-/// choice.
+/// The choices that take the enabled step `at` of `n`, followed by the choices within the step. If only one
+/// step is enabled, there is no choice between steps.
 pub(super) fn choices(n: usize, at: usize, inside: &[u32]) -> Vec<u32> {
     let step = u32::try_from(at).expect("few steps are enabled");
     let step = (n > 1).then_some(step);
     step.into_iter().chain(inside.iter().copied()).collect()
 }
 
-/// The next choices in counting order. The first `fixed` choices are unchanged.
+/// The next choices in counting order, with the first `fixed` choices unchanged.
 pub(super) fn following(taken: &[Choice], fixed: usize) -> Option<Vec<u32>> {
     let last = taken.iter().rposition(|choice| choice.value + 1 < choice.of).filter(|&last| last >= fixed)?;
     let mut next: Vec<u32> = taken[..=last].iter().map(|choice| choice.value).collect();
@@ -426,7 +428,7 @@ mod tests {
     use crate::scenarios::{RandomProgram, Scenario};
     use crate::{Fault, Faults};
 
-    /// Sleep sets save transitions and lose no world.
+    /// Sleep sets save transitions, but the search still visits every world.
     #[test]
     fn sleep_sets_lose_no_world() {
         let kill = Faults::only(&[Fault::Kill]).limit(1);
@@ -443,7 +445,7 @@ mod tests {
                 search
             });
             assert_eq!((reduced.worlds(), reduced.ends()), (whole.worlds(), whole.ends()), "{name}");
-            // A fault can strike in a sleeping step, so with faults the step is taken.
+            // With faults a sleeping step is taken after all, because a fault can strike in the step.
             assert!(!faults.is_none() || reduced.transitions() < whole.transitions(), "{name}");
         }
     }

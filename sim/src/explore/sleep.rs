@@ -1,6 +1,6 @@
-//! Sleep sets: the redundant steps of a world. Another branch of the search takes a sleeping step earlier and
-//! covers all successors. Sleep sets save transitions, but no worlds. Footprints decide whether two steps are
-//! independent.
+//! Sleep sets: the redundant steps of a world. Another branch of the search takes each redundant step
+//! earlier, and covers everything that follows. Sleep sets save transitions, but no worlds. Footprints decide
+//! whether two steps are independent.
 
 use std::hash::BuildHasher;
 
@@ -10,7 +10,7 @@ use super::visited::Steps;
 use crate::kernel::object_set::Footprint;
 use crate::step::Step;
 
-/// Redundant steps with their footprints. Another branch takes each of these steps before steps with disjoint
+/// Redundant steps, with their footprints. Another branch takes each of them before steps with disjoint
 /// footprints.
 #[derive(Debug, Default)]
 pub(super) struct Sleep(Vec<(Step, Footprint)>);
@@ -39,7 +39,7 @@ impl Sleep {
         self.0.iter().any(|&(other, _)| other == step)
     }
 
-    /// Wakes the steps that depend on a completed step.
+    /// Wakes the steps that depend on the step that was taken.
     pub(super) fn wake(&mut self, done: Footprint) {
         self.0.retain(|(_, asleep)| asleep.is_independent_of(done));
     }

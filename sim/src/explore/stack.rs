@@ -22,17 +22,17 @@ impl<P: Program> Position<P> {
     }
 }
 
-/// A position with untried steps.
+/// A position at which not all steps were tried.
 #[derive(Debug)]
 pub(super) struct Branch<P> {
     pub(super) position: Box<Position<P>>,
     /// The length of the path to the position.
     pub(super) base: usize,
-    /// Indexes of the untried steps. The last is next.
+    /// The indexes of the untried steps. The last index is next.
     pub(super) steps: Vec<usize>,
-    /// Whether several steps were enabled, so that the first recorded choice is the step.
+    /// Whether several steps were enabled; then the first recorded choice is the choice of the step.
     pub(super) chose: bool,
-    /// The choices of the current step with another outcome.
+    /// The next choices for the current step, if it has another outcome.
     pub(super) again: Option<Vec<u32>>,
 }
 
@@ -42,7 +42,7 @@ impl<P> Branch<P> {
     }
 }
 
-/// The next alternative at a branch: a step, or all choices of the same step.
+/// What to try next at a branch: another step, or other choices within the same step.
 #[derive(Debug)]
 pub(super) enum Alternative {
     Step(u32),
@@ -50,7 +50,7 @@ pub(super) enum Alternative {
 }
 
 impl Alternative {
-    /// A single enabled step records no choice; its index 0 is then ignored.
+    /// Another step. If only one step is enabled, no choice is recorded, and its index 0 is ignored.
     pub(super) fn step(step: usize) -> Self {
         Alternative::Step(u32::try_from(step).expect("few steps are enabled"))
     }
@@ -69,7 +69,7 @@ pub(super) struct SearchStack<P> {
     pub(super) here: Box<Position<P>>,
     /// Indexes of the steps to try at the current position.
     pub(super) steps: Vec<usize>,
-    /// The world before the last step without alternatives.
+    /// The world before the last step that had no alternatives.
     before: Box<World<P>>,
     branches: Vec<Branch<P>>,
     spare: Vec<Branch<P>>,
@@ -100,7 +100,7 @@ impl<P: Program> SearchStack<P> {
         (&mut self.here, branch)
     }
 
-    /// Removes the exhausted last branch.
+    /// Removes the last branch, which is exhausted.
     pub(super) fn remove_last_branch(&mut self) {
         self.spare.extend(self.branches.pop());
     }

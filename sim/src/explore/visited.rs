@@ -1,5 +1,5 @@
 //! The visited worlds of a search, as fingerprints, with the steps that slept at every visit. The table
-//! counts its own memory, and stores no world.
+//! measures its own memory, and stores no world.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,8 +8,8 @@ use std::mem::size_of;
 
 use crate::cow::Fingerprint;
 
-/// The number of maps. A growing map needs both allocations for a moment, so each map is a small part of the
-/// whole.
+/// The number of maps. A map that grows needs the old and the new allocation for a moment, so each map is a
+/// small part of the whole.
 const PIECES: usize = 64;
 
 /// Fingerprints of worlds, and the steps that slept at every visit.
@@ -25,8 +25,8 @@ impl Visited {
         Visited { pieces: (0..PIECES).map(|_| HashMap::default()).collect(), len: 0, bytes: 0 }
     }
 
-    /// Records a visit with these sleeping steps. Returns the steps that slept at every earlier visit; `None`
-    /// for a new world.
+    /// Records a visit with these sleeping steps. Returns the steps that slept at every earlier visit;
+    /// `None`: the world is new.
     pub(super) fn visit(&mut self, fingerprint: Fingerprint, asleep: Steps) -> Option<Steps> {
         let key = Key::from(fingerprint);
         let piece = &mut self.pieces[key.0[0] as usize % PIECES];
@@ -53,7 +53,7 @@ impl Visited {
         self.len
     }
 
-    /// The size in bytes, with empty entries and control bytes.
+    /// The memory in bytes, including empty entries and control bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -64,7 +64,7 @@ fn weight(capacity: usize) -> usize {
     (capacity * 8).div_ceil(7) * (size_of::<(Key, Steps)>() + 1)
 }
 
-/// Steps of one world as bits. Two steps with the same bit only lose the reduction.
+/// Steps of one world as bits. If two steps share a bit, the search only takes more steps than necessary.
 pub(super) type Steps = u32;
 
 /// A fingerprint as four words: the alignment of 4 bytes saves padding.
@@ -83,7 +83,7 @@ impl Hash for Key {
     }
 }
 
-/// Uses the fingerprint itself, which is a hash.
+/// A hasher without work: the fingerprint itself is a hash.
 #[derive(Debug, Default)]
 struct IdentityHasher(u64);
 

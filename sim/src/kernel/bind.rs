@@ -1,4 +1,4 @@
-//! Binds and listens. The errors are Linux's; random failures are in `calls`.
+//! How sockets are bound and listen. The errors are those of Linux; random failures are in `calls`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +12,8 @@ use super::sockets::{Sockets, UNPRIVILEGED, is_abstract};
 use super::system::System;
 
 impl Sockets {
-    /// Opens a socket and binds it; a descriptor of `process` gets a further reference.
+    /// Opens a socket and binds it. If the address is a descriptor of `process`, the socket of the descriptor
+    /// gets a further reference.
     pub(super) fn bind(
         &mut self,
         address: &BindAddress,
@@ -80,7 +81,8 @@ impl Sockets {
         Ok(self.open_stream(BoundAddress::Path(path.to_owned())))
     }
 
-    /// An abstract name has no file and is in use while any process has the bound socket open.
+    /// Binds an abstract name. The name has no file, and is in use while any process has the bound socket
+    /// open.
     fn bind_abstract(&mut self, name: &str) -> Result<FileId, Errno> {
         /// The length of `sun_path`.
         const LONGEST: usize = 108;
@@ -129,8 +131,8 @@ impl Sockets {
         Ok(file)
     }
 
-    /// Whether another socket listens at this address without sharing. A bound socket without a backlog is no
-    /// obstacle.
+    /// Whether another socket listens at this address without sharing the port. A bound socket that does not
+    /// listen is no obstacle.
     fn is_listened_at(&self, bound: &BoundIp, but: Option<FileId>) -> bool {
         self.listeners().any(|(id, listener)| {
             let BoundAddress::Ip(other) = &listener.bound else { return false };
@@ -139,7 +141,7 @@ impl Sockets {
         })
     }
 
-    /// Makes a bound socket listen, or changes its backlog, and returns the address. A UDP socket stays
+    /// Makes a bound socket listen, or changes its backlog, and returns the address. A UDP socket is
     /// unchanged.
     pub(super) fn listen(&mut self, file: FileId, backlog: u32) -> Result<LocalAddress, Errno> {
         if let SocketKind::Listener(Listener { bound: BoundAddress::Ip(bound), .. }) = &self.get(file).kind
@@ -150,7 +152,7 @@ impl Sockets {
         if self.is_listener(file)
             && let SocketKind::Listener(listener) = &mut self.get_mut(file).kind
         {
-            // Linux queues one connection where the backlog is 0.
+            // With a backlog of 0, Linux still queues one connection.
             listener.limit = Some(backlog.max(1));
         }
         self.address(file).ok_or(Errno::EINVAL)
@@ -170,7 +172,7 @@ fn may_bind(address: SocketAddr, system: &System) -> Result<(), Errno> {
     if is_roots && system.no_root { Err(Errno::EACCES) } else { Ok(()) }
 }
 
-/// The address reached by a client; every address is the loopback.
+/// The address that a client reaches; "every address" stands for the loopback.
 pub(crate) fn destination(address: LocalAddress) -> LocalAddress {
     match address {
         LocalAddress::Ip(address) => LocalAddress::Ip(loopback(address)),
@@ -178,7 +180,7 @@ pub(crate) fn destination(address: LocalAddress) -> LocalAddress {
     }
 }
 
-/// Replaces every address by the loopback.
+/// Replaces "every address" by the loopback.
 pub(crate) fn loopback(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let v6 = address.is_ipv6();

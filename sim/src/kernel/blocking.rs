@@ -1,5 +1,5 @@
-//! Processes that are blocked in a hook, as in an endless loop: forever, or until a path exists. A process
-//! that a fault stops for a while is not blocked.
+//! Processes that are blocked in a hook, as by an endless loop: forever, or until a path exists. A process
+//! that a fault stops for a while does not count as blocked.
 
 use super::process_table::{Blocked, Phase};
 use super::processes::Processes;

@@ -1,5 +1,6 @@
-//! The address of a bound socket: destinations and conflicts with other sockets. The rules are
-//! Linux's for the sockets of libuv: a TCP socket may reuse an address at which no socket listens.
+//! The address of a bound socket: the destinations that reach the socket, and the conflicts with other
+//! addresses. The rules are Linux's for the sockets of libuv: a TCP socket may reuse an address at which no
+//! socket listens.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -17,7 +18,7 @@ pub(crate) enum BoundAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct BoundIp {
     pub(crate) address: SocketAddr,
-    /// `IPV6_V6ONLY`: `::` excludes IPv4.
+    /// `IPV6_V6ONLY`: the address `::` does not include IPv4.
     pub(crate) only_v6: bool,
     /// `SO_REUSEADDR` of a UDP socket. A TCP socket always has the option.
     pub(crate) reuse_address: bool,
@@ -35,8 +36,8 @@ impl BoundAddress {
 }
 
 impl BoundIp {
-    /// How specifically this address matches a destination: the most specific socket receives; `None`: no
-    /// match.
+    /// How specifically this address matches a destination; the most specific socket receives. `None`: the
+    /// address does not match.
     pub(crate) fn specificity(&self, to: SocketAddr) -> Option<u8> {
         if self.address.port() != to.port() || !self.covers(to.ip()) {
             return None;
@@ -45,7 +46,7 @@ impl BoundIp {
         Some(if own == to.ip() { 2 } else { u8::from(own.is_ipv4() == to.is_ipv4()) })
     }
 
-    /// Whether one destination could reach both.
+    /// Whether some destination could reach both addresses.
     pub(crate) fn conflicts_with(&self, other: &BoundIp) -> bool {
         let (one, two) = (self.address, other.address);
         one.port() == two.port() && (self.covers(two.ip()) || other.covers(one.ip()))
@@ -63,22 +64,23 @@ impl BoundIp {
 const INTERFACES: [(&str, Option<Ipv6Addr>); 2] =
     [("lo", None), ("eth0", Some(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)))];
 
-/// Linux: no interface has the number.
+/// The error of Linux for the number of an interface that does not exist.
 const ENODEV: Errno = Errno(19);
 
-/// An address in a zone. The zone is the name of an interface or, unlike in libuv, a number; any other text
-/// is 0. Linux keeps the zone of a link-local address alone.
+/// An address in a zone. The zone is the name of an interface, or a number (other than in libuv); any other
+/// text is 0. Linux keeps the zone of link-local addresses alone.
 pub(crate) fn in_zone(host: Ipv6Addr, port: u16, zone: &str) -> SocketAddrV6 {
     let named = (1..).zip(INTERFACES).find(|(_, (name, _))| *name == zone).map(|(number, _)| number);
     let scope = named.or_else(|| zone.parse().ok()).unwrap_or(0);
     SocketAddrV6::new(host, port, 0, if host.is_unicast_link_local() { scope } else { 0 })
 }
 
-/// Whether the machine has an address: every address, a loopback, or the link-local address of an interface.
+/// Checks that the machine has an address: "every address", a loopback address, or the link-local address of
+/// an interface.
 pub(crate) fn check_local(address: SocketAddr) -> Result<(), Errno> {
     let is_local = match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-            // Without an interface a link-local address is ambiguous.
+            // Without an interface, a link-local address is ambiguous.
             let number = v6.scope_id().checked_sub(1).ok_or(Errno::EINVAL)?;
             let interface = usize::try_from(number).ok().and_then(|number| INTERFACES.get(number));
             let (_, link_local) = interface.ok_or(ENODEV)?;

@@ -1,4 +1,4 @@
-//! The calls of a process, and the immediate answers. Later events are in `deliver`.
+//! The calls of a process, and their immediate answers. `deliver` has the events that follow later.
 
 use cluster_core::{
     BindAddress, Call, ChannelId, Errno, HandleId, OsBytes, OsEvent, Signal, SocketId, SpawnOptions, Stdio,
@@ -28,8 +28,9 @@ const GARBAGE: [&str; 12] = [
     "{\"cmd\":\"NODE_CLUSTER\",\"act\":\"queryServer\",\"addressType\":\"udp4\",\"fd\":3,\"index\":0,\"seq\":99}\n",
 ];
 
-/// Every error of `sendmsg` on a connected Unix socket, and some that a security module may add. EAGAIN and
-/// EINTR are no failures: EAGAIN is a write of no bytes, EINTR is repeated at once.
+/// Every error of `sendmsg` on a connected Unix socket, and some errors that a security module may add.
+/// EAGAIN and EINTR are not failures: EAGAIN is a write of no bytes, and a write is repeated at once after
+/// EINTR.
 const WRITE_ERRORS: [Errno; 18] = [
     Errno::ETOOMANYREFS,
     Errno::ENOBUFS,
@@ -51,7 +52,8 @@ const WRITE_ERRORS: [Errno; 18] = [
     Errno::ENOTCONN,
 ];
 
-/// Whether an error breaks the connection. EBADF of a write with a descriptor is about that descriptor.
+/// Whether an error breaks the connection. EBADF of a write with a descriptor only means that the descriptor
+/// is bad.
 fn breaks(errno: Errno, with_socket: bool) -> bool {
     let is_about_the_channel = [Errno::EBADF, Errno::ENOTSOCK].contains(&errno) && !with_socket;
     is_about_the_channel || [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN].contains(&errno)
@@ -62,7 +64,7 @@ fn is_ignored(signal: Signal) -> bool {
     matches!(signal, Signal::SIGCHLD | Signal::SIGCONT | Signal(0))
 }
 
-/// The port of an address, if the kernel chooses the port.
+/// The port of an address, if the kernel is to choose the port.
 fn port_to_assign(address: &mut BindAddress) -> Option<&mut u16> {
     match address {
         BindAddress::Tcp { port, .. } | BindAddress::Udp { port, .. } | BindAddress::Zoned { port, .. } => {
@@ -88,7 +90,7 @@ impl Kernel {
         answer
     }
 
-    /// Queues a signal: its target may act before the signal arrives. The simulated processes handle no
+    /// Queues a signal. The target may act before the signal arrives. Simulated processes have no handlers of
     /// signals.
     pub(crate) fn signal(&mut self, pid: Pid, signal: Signal) {
         if !is_ignored(signal) && self.processes.is_alive(pid) {
@@ -96,7 +98,8 @@ impl Kernel {
         }
     }
 
-    /// Queues a signal to a worker and its group, if there is one. The child of a dead worker ends at once.
+    /// Queues a signal to a worker and its group, if the worker has a group. The child of a dead worker ends
+    /// at once.
     pub(crate) fn signal_group(&mut self, pid: Pid, signal: Signal) {
         if !is_ignored(signal) && self.processes.has_group(pid) {
             if self.processes.is_alive(pid) {
@@ -108,7 +111,7 @@ impl Kernel {
         self.signal(pid, signal);
     }
 
-    /// Writes to a worker's channel without its machine.
+    /// Writes to a worker's channel without the worker's machine.
     pub(crate) fn write_raw(&mut self, pid: Pid, bytes: &[u8]) {
         let id = ChannelId::PRIMARY;
         if self.channels.has_open(pid, id) && self.channels.is_connected(pid, id) {
@@ -155,7 +158,8 @@ impl Caller<'_> {
         OsEvent::Spawned { worker, pid: 1000 + pid.0 }
     }
 
-    /// Checks whether a process can be started. For a moment the primary has both ends of the channel open.
+    /// Checks whether a process can be started. During the start, the primary has both ends of the channel
+    /// open.
     fn spawn_error(&mut self, options: &SpawnOptions) -> Option<Errno> {
         let primary = self.kernel.processes.get(Pid::PRIMARY);
         let is_foreign = options.uid.is_some() || options.gid.is_some();
@@ -178,7 +182,7 @@ impl Caller<'_> {
         errno.or_else(|| self.fails(Fault::SpawnFailure, &[Errno::EAGAIN, Errno::ENOMEM]))
     }
 
-    /// An error of the list, if the fault strikes.
+    /// One of the errors, if the fault strikes.
     fn fails(&mut self, fault: Fault, errors: &[Errno]) -> Option<Errno> {
         let strikes = self.schedule.strikes(fault);
         strikes.then(|| errors[self.schedule.choose(Point::Error, errors.len())])
@@ -213,7 +217,7 @@ impl Caller<'_> {
         OsEvent::Wrote { channel: id, rest }
     }
 
-    /// The worker may write a line of garbage between two lines.
+    /// Lets the worker write a line of garbage between two lines, if the fault strikes.
     fn misbehave(&mut self) {
         let channels = &self.kernel.channels;
         let may = self.pid != Pid::PRIMARY && !channels.is_mid_line(self.pid, ChannelId::PRIMARY);
@@ -235,7 +239,7 @@ impl Caller<'_> {
         }
     }
 
-    /// Lets a bind without a port choose a released port, if the fault strikes.
+    /// Lets the kernel assign a released port, if the fault strikes.
     fn reuse_port(&mut self, address: &mut BindAddress) {
         let Some(port) = port_to_assign(address) else { return };
         let released = released_ports(&self.kernel.network.sockets, self.kernel.system());

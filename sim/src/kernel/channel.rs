@@ -1,14 +1,15 @@
-//! A channel: two bounded byte streams with descriptors in flight, cut where the kernel cuts them.
+//! A channel: two bounded streams of bytes, with descriptors in flight. Reads are cut where the kernel would
+//! cut them.
 //!
-//! A descriptor in flight belongs to a write: a read can return earlier bytes with the descriptor, but no
-//! later bytes. The kernel, not the channel, counts references and wakes processes.
+//! A descriptor in flight belongs to a write. A read can return earlier bytes together with the descriptor,
+//! but no bytes of later writes. The kernel, not the channel, counts references and wakes processes.
 
 use std::collections::VecDeque;
 
 use super::socket::FileId;
 use crate::cow::CowArc;
 
-/// The side of a channel.
+/// A side of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     Primary,
@@ -30,7 +31,7 @@ pub(crate) struct Channel {
     ends: [End; 2],
 }
 
-/// An end and the inbox.
+/// An end of a channel, and its inbox.
 #[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct End {
@@ -38,14 +39,15 @@ pub(crate) struct End {
     pub(crate) paused: bool,
     /// A write was incomplete: the process waits for room.
     pub(crate) write_blocked: bool,
-    /// The connection is broken: bytes in flight arrive, no further bytes are taken.
+    /// The connection is broken: bytes in flight still arrive, but the end takes no further bytes.
     pub(crate) cut: bool,
     /// The last byte written from this end is inside a line.
     pub(crate) mid_line: bool,
     inbox: CowArc<Inbox>,
 }
 
-/// The bytes written to an end. A separate copy-on-write part: the two directions are separate.
+/// The bytes written to an end. The two directions change independently, so each inbox is a copy-on-write
+/// part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct Inbox {
     writes: VecDeque<Write>,
@@ -130,7 +132,7 @@ impl End {
         self.inbox.writes.is_empty()
     }
 
-    /// The number of writes in one read: up to the first with a descriptor.
+    /// The number of writes that one read can return: up to the first write with a descriptor.
     pub(crate) fn readable_writes(&self) -> usize {
         let before = self.inbox.writes.iter().take_while(|write| write.socket.is_none()).count();
         (before + 1).min(self.inbox.writes.len())
@@ -141,7 +143,7 @@ impl End {
         self.inbox.writes.iter().take(writes).map(|write| write.bytes.len()).sum()
     }
 
-    /// Takes exactly `limit` bytes, which are available and hold at most one descriptor.
+    /// Takes exactly `limit` bytes. The bytes are available, and have at most one descriptor.
     pub(crate) fn read(&mut self, limit: usize) -> (Vec<u8>, Option<FileId>) {
         let (mut bytes, mut socket) = self.read_one(limit);
         while bytes.len() < limit {
@@ -166,14 +168,14 @@ impl End {
         (bytes, socket)
     }
 
-    /// Whether this end is unchanged since `before`, the inbox aside.
+    /// Whether this end is the same as `before`, apart from the inbox.
     pub(crate) fn is_unchanged_since(&self, before: &End) -> bool {
         let End { open, paused, write_blocked, cut, mid_line, inbox: _ } = self;
         (*open, *paused, *write_blocked, *cut, *mid_line)
             == (before.open, before.paused, before.write_blocked, before.cut, before.mid_line)
     }
 
-    /// Whether the inbox is unchanged since `before`.
+    /// Whether the inbox is the same as that of `before`.
     pub(crate) fn has_inbox_of(&self, before: &End) -> bool {
         self.inbox.is_shared_with(&before.inbox)
     }

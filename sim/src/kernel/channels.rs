@@ -1,4 +1,4 @@
-//! The channels of a run, one for each worker. Both processes of a channel are woken here.
+//! The channels of a run, one for each worker. This file wakes both processes of a channel.
 
 use cluster_core::ChannelId;
 
@@ -9,11 +9,11 @@ use super::socket::FileId;
 use super::table::Table;
 use crate::step::{Pid, Step};
 
-/// The channel of worker `n` in row `n`.
+/// All channels. Row `n` has the channel of worker `n`.
 #[derive(Debug, Clone, Hash)]
 pub(crate) struct Channels {
     table: Table<Option<Channel>>,
-    /// Of each direction, in bytes.
+    /// The capacity of each direction, in bytes.
     capacity: usize,
 }
 
@@ -55,12 +55,12 @@ impl Channels {
         Some((row.as_mut()?, side_of(pid)))
     }
 
-    /// The end of a process, to be changed.
+    /// The end of a process, for a change.
     pub(super) fn end_mut(&mut self, pid: Pid, id: ChannelId) -> Option<&mut End> {
         self.get_mut(pid, id).map(|(channel, side)| channel.end_mut(side))
     }
 
-    /// Every channel with the worker.
+    /// Every channel, with its worker.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Pid, &Channel)> {
         (0..).map(Pid).zip(self.table.iter()).filter_map(|(pid, channel)| Some((pid, channel.as_ref()?)))
     }
@@ -107,7 +107,7 @@ impl Channels {
         self.iter().filter(is_open).count()
     }
 
-    /// The number of writes in one read.
+    /// The number of writes that one read can return.
     pub(crate) fn waiting_writes(&self, pid: Pid, id: ChannelId) -> usize {
         self.get(pid, id).map_or(0, |(channel, side)| channel.end(side).readable_writes())
     }
@@ -117,7 +117,7 @@ impl Channels {
         self.get(pid, id).map_or(0, |(channel, side)| channel.room(side, self.capacity))
     }
 
-    /// The readiness of a read by a live process.
+    /// Whether a living process can read from a channel.
     pub(super) fn readable(&self, pid: Pid, id: ChannelId) -> Readiness {
         let Some((channel, side)) = self.get(pid, id) else { return Readiness::Obsolete };
         let end = channel.end(side);
@@ -130,7 +130,7 @@ impl Channels {
         }
     }
 
-    /// The readiness of the report of room to a live process.
+    /// Whether a living process can be notified of room in a channel.
     pub(super) fn writable(&self, pid: Pid, id: ChannelId) -> Readiness {
         let Some((channel, side)) = self.get(pid, id) else { return Readiness::Obsolete };
         if !channel.end(side).write_blocked {
@@ -169,7 +169,7 @@ impl Channels {
         self.get(pid, id).is_some_and(|(channel, side)| channel.end(side).mid_line)
     }
 
-    /// Reads up to `limit` bytes, and a descriptor. A blocked writer has room again.
+    /// Reads up to `limit` bytes, and a descriptor. A blocked writer then has room again.
     pub(super) fn read(
         &mut self,
         pid: Pid,
@@ -193,7 +193,7 @@ impl Channels {
         }
     }
 
-    /// Breaks the connection of a channel: both ends read the bytes in flight, then an end of file.
+    /// Breaks the connection of a channel: both ends still read the bytes in flight, then an end of file.
     pub(super) fn cut(&mut self, pid: Pid, id: ChannelId, ready: &mut Ready) {
         let Some((channel, _)) = self.get_mut(pid, id) else { return };
         channel.cut();
@@ -227,7 +227,7 @@ impl Channels {
     }
 }
 
-/// The effects of closing an end.
+/// The effects of the close of an end.
 #[derive(Debug, Default)]
 pub(super) struct Closed {
     /// The descriptors in flight to the closed end.
@@ -236,7 +236,7 @@ pub(super) struct Closed {
     pub(super) wakes: [Option<Step>; 2],
 }
 
-/// The step of the peer of a process.
+/// A step of the peer of a process.
 fn peers(pid: Pid, id: ChannelId, step: impl FnOnce(Pid, ChannelId) -> Step) -> Step {
     if pid == Pid::PRIMARY {
         step(Pid::from(id), ChannelId::PRIMARY)
@@ -251,13 +251,13 @@ fn end_changes(worker: usize, side: Side, now: &End, before: &End) -> ObjectSet 
     ends | inbox
 }
 
-/// The objects of the channel that a process reads from.
+/// The objects of the direction from which a process reads.
 pub(super) fn incoming(pid: Pid, id: ChannelId) -> ObjectSet {
     let worker = worker_of(pid, id).index();
     ObjectSet::ends(worker) | ObjectSet::inbox(worker, side_of(pid))
 }
 
-/// The objects of the channel that a process writes to.
+/// The objects of the direction to which a process writes.
 pub(super) fn outgoing(pid: Pid, id: ChannelId) -> ObjectSet {
     let worker = worker_of(pid, id).index();
     ObjectSet::ends(worker) | ObjectSet::inbox(worker, side_of(pid).other())

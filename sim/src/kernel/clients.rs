@@ -55,7 +55,7 @@ impl Clients {
         ClientId(u32::try_from(self.table.len()).expect("fewer than 2^32 clients in a run"))
     }
 
-    /// The source address of the later connections of a client.
+    /// Sets the source address for later connections of a client.
     pub(crate) fn set_address(&mut self, id: ClientId, from: IpAddr) {
         self.get_mut(id).from = Some(from);
     }
@@ -70,7 +70,7 @@ impl Clients {
         self.get(id).actions.front()
     }
 
-    /// Whether the next action of a client depends on the open sockets.
+    /// Whether the next action of a client depends on which sockets are open.
     pub(crate) fn looks_up_sockets(&self, id: ClientId) -> bool {
         matches!(self.next_action(id), Some(ClientAction::Connect(_) | ClientAction::SendTo(..)))
     }

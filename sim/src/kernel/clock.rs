@@ -1,4 +1,4 @@
-//! The clock: logical milliseconds, which pass only when a timer fires.
+//! The clock: logical milliseconds. Time passes only when a timer fires.
 
 use cluster_core::TimerId;
 
@@ -9,7 +9,7 @@ use crate::step::Pid;
 pub(crate) struct Clock {
     now_ms: u64,
     timers: Vec<(u64, Pid, TimerId)>,
-    /// A timer has fired before an earlier timer, or time has passed during a reaction.
+    /// A timer has fired before an earlier timer, or while a process was reacting.
     is_uneven: bool,
 }
 
@@ -18,12 +18,13 @@ impl Clock {
         self.now_ms
     }
 
-    /// Whether every timer fired when due, and was set without delay.
+    /// Whether every timer fired when it was due, and was set without delay.
     pub(crate) fn is_even(&self) -> bool {
         !self.is_uneven
     }
 
-    /// The next timer fires while a process reacts to an input: the timers that the reaction sets are late.
+    /// Records that the next timer fires while a process reacts to an input: the timers that the reaction
+    /// sets are then late.
     pub(crate) fn passes_during_reaction(&mut self) {
         self.is_uneven |= self.timers.first().is_some_and(|&(due, ..)| due > self.now_ms);
     }
@@ -45,7 +46,8 @@ impl Clock {
         self.timers.iter().map(|&(_, pid, _)| pid)
     }
 
-    /// Fires the `n`th timer; 0 is the next. The clock advances to the due time, and earlier timers are late.
+    /// Fires the `n`th timer in the order of due times. The clock advances to the due time, which makes
+    /// earlier timers late.
     pub(crate) fn fire(&mut self, n: usize) -> (Pid, TimerId) {
         let (due, pid, timer) = self.timers.remove(n);
         self.is_uneven |= self.timers.first().is_some_and(|&(first, ..)| first < due);

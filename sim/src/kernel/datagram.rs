@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::bound_address::BoundIp;
 
-/// The capacity of a queue in bytes, as Linux counts; further datagrams are dropped.
+/// The capacity of a queue in bytes, as Linux counts bytes. Further datagrams are dropped.
 const ROOM: usize = 212_992;
 
 /// The bytes that Linux counts for a datagram in addition to its data.

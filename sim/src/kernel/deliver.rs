@@ -1,4 +1,4 @@
-//! Later events of the kernel: bytes, room, connections, exits. A step delivers one [`OsEvent`].
+//! Later events of the kernel: bytes, room, connections and exits. One step delivers one [`OsEvent`].
 
 use std::collections::VecDeque;
 
@@ -30,7 +30,7 @@ impl Kernel {
             limit = 1 + schedule.choose(Point::Bytes, limit - 1);
         }
         if pid == Pid::PRIMARY && !self.processes.get(Pid::from(id)).is_alive() {
-            // With choice 0 the exit of a worker follows the end of its channel.
+            // With choice 0, the exit of a worker is reported after the end of its channel.
             self.ready.put_off(Step::Reap(Pid::from(id)));
         }
         let (bytes, file) = self.channels.read(pid, id, limit, &mut self.ready)?;
@@ -50,7 +50,7 @@ impl Kernel {
         Some(OsEvent::Writable { channel: id })
     }
 
-    /// Accepts the oldest connection; a failure leaves it in the backlog.
+    /// Accepts the oldest connection. After a failure, the connection stays in the backlog.
     pub(crate) fn accept(&mut self, pid: Pid, id: SocketId, schedule: &mut Schedule) -> Option<OsEvent> {
         let has_room = self.has_room(pid, 1);
         self.processes.get_mut(pid).descriptor_mut(id)?.starved = !has_room;

@@ -5,7 +5,7 @@ use super::ready::Dependencies;
 use crate::step::Pid;
 
 impl Kernel {
-    /// Limits a process to `more` descriptors above the present number; `None` removes the limit.
+    /// Limits a process to `more` descriptors beyond those that are open now. `None` removes the limit.
     pub(crate) fn limit(&mut self, pid: Pid, more: Option<usize>) {
         self.touched = Dependencies::ALL;
         match more.map(|more| descriptors_of(self, pid) + more) {

@@ -1,10 +1,11 @@
 //! The footprint of a step: the objects of a world that the step reads or writes. Two steps commute if
-//! neither writes an object that the other reads or writes.
+//! neither step writes an object that the other step reads or writes.
 //!
-//! The tables have the writes: each table compares the rows with a copy from before the step. The reads are a
-//! list by kind of step and call, and are every object where unknown: recording each read would take time in
-//! every run, and would count the reads of the checks. `independent_steps_commute` tests the list. Where a
-//! world has more objects than the set has bits, the footprint is every object.
+//! Writes are found by comparison: each table compares the rows with a copy from before the step. Reads
+//! follow from the kind of step and call; where unknown, the step counts as reading every object. Recording
+//! each read would take time in every run, and would also record the reads of the checks.
+//! `independent_steps_commute` tests the rules. If a world has more objects than the set has bits, the
+//! footprint is every object.
 
 use std::ops::BitOr;
 
@@ -34,7 +35,7 @@ impl Kernel {
         written
     }
 
-    /// The objects read by an enabled step, and by the test whether the step is enabled.
+    /// The objects that an enabled step reads, including the reads to decide that the step is enabled.
     pub(crate) fn read_by(&self, step: Step) -> ObjectSet {
         let own = |pid| ObjectSet::running(pid) | ObjectSet::process(pid.index());
         match step {
@@ -81,7 +82,8 @@ impl Kernel {
         }
     }
 
-    /// The objects that a call reads besides the calling process, or writes without a visible difference.
+    /// The objects that a call reads besides the calling process, or writes without a difference that a
+    /// comparison finds.
     pub(crate) fn footprint_of(&self, pid: Pid, call: &Call) -> Footprint {
         let reads = match call {
             Call::Spawn { .. } | Call::Bind { .. } => {
@@ -120,7 +122,7 @@ fn descriptors_of_process(kernel: &Kernel, pid: Pid) -> ObjectSet {
     descriptors.map(|descriptor| socket(&kernel.network.sockets, descriptor.file)).collect()
 }
 
-/// The connection of a child, and its client.
+/// The connection that a child of the process has inherited, and the client of the connection.
 fn child_of(kernel: &Kernel, pid: Pid) -> ObjectSet {
     let connection = kernel.processes.get(pid).child;
     connection.map_or(ObjectSet::NONE, |connection| socket(&kernel.network.sockets, connection))
@@ -131,7 +133,7 @@ fn socket_of(kernel: &Kernel, pid: Pid, id: SocketId) -> ObjectSet {
     file.map_or(ObjectSet::NONE, |file| socket(&kernel.network.sockets, file))
 }
 
-/// A socket, and the client behind a connection.
+/// A socket; for a connection, also its client.
 fn socket(sockets: &Sockets, file: FileId) -> ObjectSet {
     let client = sockets.client(file).map_or(ObjectSet::NONE, ObjectSet::client);
     ObjectSet::file(file.0 as usize) | client

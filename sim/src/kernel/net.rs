@@ -26,7 +26,8 @@ pub(crate) struct Network {
     pub(crate) clients: Clients,
 }
 
-/// The surroundings of an action of a client: the processes, the rest of the system, the ready steps.
+/// The surroundings of an action of a client, besides the network: the processes, the rest of the system, and
+/// the ready steps.
 pub(super) struct Surroundings<'a> {
     pub(super) processes: &'a Processes,
     pub(super) system: &'a System,
@@ -72,7 +73,8 @@ impl Network {
         }
     }
 
-    /// The programs that own a connection: several, if a sender or a hostile process kept a descriptor.
+    /// The programs that own a connection. There may be several, if a sender or a hostile process has kept a
+    /// descriptor.
     pub(crate) fn holders(
         &self,
         id: ClientId,
@@ -87,7 +89,7 @@ impl Network {
         }
     }
 
-    /// Sends a datagram; `pick` chooses among sockets that share a port.
+    /// Sends a datagram. `pick` chooses among sockets that share a port.
     pub(super) fn send_datagram(
         &mut self,
         to: SocketAddr,
@@ -108,7 +110,8 @@ impl Network {
 
     // ---- the actions of clients
 
-    /// A connect waits while the backlog is full: the client's TCP repeats a dropped SYN.
+    /// Whether a client can act. A connect waits while the backlog is full, because the client's TCP repeats
+    /// a dropped SYN.
     pub(super) fn can_act(&self, id: ClientId, system: &System) -> Readiness {
         match self.clients.next_action(id) {
             None => Readiness::Obsolete,
@@ -204,7 +207,8 @@ impl Network {
         ready: &mut Ready,
     ) {
         let client = self.clients.get_mut(id);
-        // Linux: a Unix socket has no reset. The server reads an end, unless the client leaves bytes unread.
+        // Linux: a Unix socket has no reset. The server reads an end of file, unless the client has left
+        // bytes unread.
         let has_reset =
             !matches!(client.to, Some(LocalAddress::Path(_))) || !client.outgoing.bytes.is_empty();
         if flow == Flow::Reset {

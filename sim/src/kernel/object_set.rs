@@ -1,5 +1,5 @@
-//! A set of objects of a world, as bits. Where a world has more objects than the set has bits, an object is
-//! every object.
+//! A set of objects of a world, as bits. If a world has more objects than the set has bits, the surplus
+//! objects stand for every object.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -50,22 +50,22 @@ impl FromIterator<ObjectSet> for ObjectSet {
 impl ObjectSet {
     pub(crate) const NONE: ObjectSet = ObjectSet(0);
     pub(crate) const ALL: ObjectSet = ObjectSet(u128::MAX);
-    /// The driver's program.
+    /// The program of the driver.
     pub(crate) const DRIVER: ObjectSet = ObjectSet(1 << 120);
-    /// The end of the log that observers append to.
+    /// The end of the log to which observers append.
     pub(crate) const LOG_WRITTEN: ObjectSet = ObjectSet(1 << 121);
-    /// The end of the log that the driver reads.
+    /// The end of the log from which the driver reads.
     pub(crate) const LOG_READ: ObjectSet = ObjectSet(1 << 125);
     /// The number of faults that may still strike.
     pub(crate) const FAULTS: ObjectSet = ObjectSet(1 << 122);
     pub(super) const CLOCK: ObjectSet = ObjectSet(1 << 123);
-    /// The numbers of the next objects of each kind.
+    /// The counters for new objects of each kind.
     pub(super) const NUMBERS: ObjectSet = ObjectSet(1 << 124);
     /// Paths, foreign sockets, rights and limits.
     pub(super) const SYSTEM: ObjectSet = ObjectSet(1 << 126);
     pub(super) const FILES: ObjectSet = ObjectSet(((1 << 32) - 1) << 40);
 
-    /// The `n`th of `of` objects, which begin at bit `first`.
+    /// The bit of object `n` of a kind with `of` bits from bit `first` on.
     fn nth(first: usize, of: usize, n: usize) -> ObjectSet {
         if n < of { ObjectSet(1 << (first + n)) } else { ObjectSet::ALL }
     }
@@ -75,12 +75,12 @@ impl ObjectSet {
         ObjectSet::nth(0, 8, pid.index())
     }
 
-    /// The process-table entry of a process.
+    /// The entry of a process in the process table.
     pub(super) fn process(process: usize) -> ObjectSet {
         ObjectSet::nth(8, 8, process)
     }
 
-    /// The flags of the two ends of a channel.
+    /// The flags of both ends of a channel.
     pub(super) fn ends(worker: usize) -> ObjectSet {
         ObjectSet::nth(16, 8, worker)
     }

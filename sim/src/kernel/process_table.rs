@@ -14,11 +14,11 @@ pub(crate) enum Phase {
     /// Started, but has not run yet.
     Starting,
     Running,
-    /// Stopped until a later step; only a signal reaches the process.
+    /// Stopped; a later step continues the process. Only a signal reaches the process.
     Stopped,
-    /// Stopped without a later step; only SIGKILL reaches the process.
+    /// Stopped, and never continued. Only SIGKILL reaches the process.
     StoppedForever,
-    /// Ended, and not reported to its parent.
+    /// Ended, and not reported to the parent yet.
     Dead(ExitStatus),
     Reaped,
 }
@@ -27,10 +27,10 @@ pub(crate) enum Phase {
 /// channel.
 const FIRST_NUMBER: u32 = 4;
 
-/// The beginning and the end of a process's block.
+/// When a process blocks, and until when.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Blocked {
-    /// The number of calls before the process blocks.
+    /// The number of calls until the process blocks.
     pub(super) calls: usize,
     /// The path that ends the block; `None`: the process blocks forever.
     pub(super) until: Option<String>,
@@ -43,16 +43,16 @@ pub(crate) struct ProcessEntry {
     /// Options and environment never change, and copies of the process share them.
     pub(crate) options: CowArc<SpawnOptions>,
     pub(crate) env: CowArc<Vec<(OsBytes, OsBytes)>>,
-    /// The program has work besides channel and sockets.
+    /// The program has work other than the channel and sockets.
     pub(crate) kept_alive: bool,
-    /// The process has written garbage: its statements about connections are not trusted.
+    /// The process has written garbage: from then on its statements about connections are not trusted.
     pub(crate) hostile: bool,
-    /// A connection that a child of the process has inherited, together with the channel. The child ends with
-    /// its client.
+    /// A connection that a child of the process has inherited, together with the channel. The child ends when
+    /// the client of the connection has ended.
     pub(crate) child: Option<FileId>,
     /// A signal was sent to the group of the process.
     pub(super) group_signalled: bool,
-    /// The process is blocked in a hook, or will be.
+    /// The process is blocked in a hook, or will be blocked.
     pub(super) block: Option<Blocked>,
     descriptors: Vec<Descriptor>,
     next_socket: u64,
@@ -66,8 +66,8 @@ pub(crate) struct Descriptor {
     pub(crate) file: FileId,
     pub(crate) origin: Origin,
     pub(crate) accepting: Accepting,
-    /// The process has received the failure for want of a descriptor. The failure is not repeated until a
-    /// descriptor is free.
+    /// The process has already received the error that no descriptor is free. The error is not repeated until
+    /// a descriptor is free.
     pub(crate) starved: bool,
     /// Owned by the program, no longer by the machine.
     pub(crate) owned_by_program: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// The lower half of the id: a run opens fewer than 2^32 sockets.
+    /// The lower half of the id, which is unique: a run opens fewer than 2^32 sockets.
     fn number(&self) -> u32 {
         let half = u32::try_from(self.id.0 & u64::from(u32::MAX)).expect("32 bits");
         half.wrapping_add(FIRST_NUMBER)
@@ -92,7 +92,7 @@ pub(crate) enum Accepting {
     Yes,
 }
 
-/// The way in which a process obtained a socket.
+/// How a process obtained a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
     /// The machine bound or accepted the socket.
@@ -120,12 +120,12 @@ impl ProcessEntry {
         }
     }
 
-    /// The process leads a group of its own; its child is a member.
+    /// Whether the process leads a group. A child of the process is then a member of the group.
     pub(crate) fn has_group(&self) -> bool {
         self.options.process_group.unwrap_or_default() != ProcessGroup::Inherited
     }
 
-    /// Whether a signal reaches the process now. A process that never continues dies of SIGKILL alone.
+    /// Whether a signal reaches the process now. Only SIGKILL reaches a process that never continues.
     pub(super) fn receives(&self, signal: Signal) -> bool {
         signal == Signal::SIGKILL || self.phase != Phase::StoppedForever
     }
@@ -167,7 +167,7 @@ impl ProcessEntry {
         at.map(|descriptor| descriptor.file)
     }
 
-    /// In opening order.
+    /// The descriptors, in opening order.
     pub(crate) fn descriptors(&self) -> &[Descriptor] {
         &self.descriptors
     }
@@ -186,7 +186,7 @@ impl ProcessEntry {
         Some(self.descriptors.remove(at).file)
     }
 
-    /// The descriptors are in id order.
+    /// The position of a descriptor; the descriptors are in id order.
     fn position(&self, id: SocketId) -> Option<usize> {
         self.descriptors.binary_search_by_key(&id, |descriptor| descriptor.id).ok()
     }

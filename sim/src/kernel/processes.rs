@@ -49,7 +49,7 @@ impl Processes {
         (0..).map(Pid).zip(self.table.iter())
     }
 
-    /// Reserves the row of a process that may fail to start.
+    /// Reserves the row of a process. The process may fail to start.
     pub(super) fn reserve(&mut self, pid: Pid) {
         while self.table.len() <= pid.index() {
             self.table.push(ProcessEntry::default());
@@ -87,12 +87,12 @@ impl Processes {
         self.table.get(pid.index()).is_some_and(ProcessEntry::has_group)
     }
 
-    /// The number of processes that have ended and are not reaped.
+    /// The number of processes that have ended and are not reaped yet.
     pub(crate) fn unreported(&self) -> usize {
         self.table.iter().filter(|process| matches!(process.phase, Phase::Dead(_))).count()
     }
 
-    /// Marks a process after a change of its next action.
+    /// Marks the dependencies on a process after a change of the next action.
     pub(crate) fn mark_changed(&mut self, pid: Pid) {
         self.table.touch(Dependencies::process(pid));
     }
@@ -137,7 +137,7 @@ impl Processes {
         self.socket_of_program(pid, id).is_some()
     }
 
-    /// Gives a socket of the process to its program.
+    /// Passes a socket of the process from the machine to the program.
     pub(crate) fn give_to_program(&mut self, pid: Pid, id: SocketId, ready: &mut Ready) {
         if let Some(descriptor) = self.get_mut(pid).descriptor_mut(id) {
             descriptor.owned_by_program = true;
@@ -145,7 +145,7 @@ impl Processes {
         }
     }
 
-    /// Gives a socket of the program back to the machine.
+    /// Passes a socket of the process from the program to the machine.
     pub(crate) fn give_to_machine(&mut self, pid: Pid, id: SocketId) {
         if let Some(descriptor) = self.get_mut(pid).descriptor_mut(id) {
             descriptor.owned_by_program = false;
@@ -153,7 +153,7 @@ impl Processes {
         }
     }
 
-    /// The program keeps a socket and does not read it.
+    /// Lets the program keep a socket without reading from it.
     pub(crate) fn mute(&mut self, pid: Pid, id: SocketId) {
         if let Some(descriptor) = self.get_mut(pid).descriptor_mut(id) {
             descriptor.muted = true;
@@ -169,7 +169,7 @@ impl Processes {
         }
     }
 
-    /// The programs that own one of these sockets.
+    /// The programs that own a socket of `of`.
     pub(super) fn owners(&self, of: impl Fn(FileId) -> bool + Copy) -> impl Iterator<Item = (Pid, SocketId)> {
         self.iter().flat_map(move |(pid, process)| {
             let descriptors = process.descriptors().iter();
@@ -186,13 +186,13 @@ impl Processes {
         let acceptors = self.iter().filter_map(move |(pid, process)| {
             process.descriptors().iter().find(takes).map(|descriptor| Step::Accept(pid, descriptor.id))
         });
-        // The scan ends with the last reference.
+        // No further process can have the socket.
         acceptors.take(refs as usize)
     }
 }
 
-/// Whether the machine of the primary may hold a socket of a message to or from a stopped worker, which
-/// acknowledges nothing and completes no line.
+/// Whether the machine of the primary has the socket because of a message to or from a stopped worker: the
+/// worker neither acknowledges the socket nor completes the line.
 pub(crate) fn waits_for_stopped(processes: &Processes, pid: Pid, descriptor: &Descriptor) -> bool {
     let is_for_message = descriptor.origin != Origin::Machine && !descriptor.owned_by_program;
     pid == Pid::PRIMARY && is_for_message && processes.iter().any(|(pid, _)| processes.is_stopped(pid))

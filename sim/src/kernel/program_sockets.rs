@@ -1,5 +1,5 @@
-//! The sockets of a program, as opposed to the machine's: connections delivered by a server, and sockets that
-//! the program opened, accepted or received. Their events are delivered to the program, not to the machine.
+//! The sockets of a program rather than of the machine: connections delivered by a server, and sockets
+//! opened, accepted or received by the program. The program receives the events of these sockets.
 
 use std::net::SocketAddr;
 
@@ -35,7 +35,7 @@ impl ProgramSockets<'_> {
         self.kernel.network.sockets.client(file)
     }
 
-    /// Gives a server's connection to the program. `None`: the process has no such connection.
+    /// Passes a connection of a server to the program. `None`: the process has no such connection.
     pub(crate) fn give_connection(&mut self, id: SocketId) -> Option<ClientId> {
         let Kernel { processes, network, ready, .. } = &mut *self.kernel;
         processes.give_to_program(self.pid, id, ready);
@@ -47,8 +47,8 @@ impl ProgramSockets<'_> {
 
     // ---- events
 
-    /// Takes the bytes, the end or the datagram that has arrived at a socket of the program. Each program
-    /// that owns a connection receives its end once.
+    /// Takes the bytes, the end or the datagram that has arrived at a socket of the program. If several
+    /// programs own a connection, each receives the end once.
     pub(crate) fn receive(&mut self, id: SocketId) -> Option<SocketEvent> {
         let file = self.kernel.processes.socket_of_program(self.pid, id)?;
         match &mut self.kernel.network.sockets.get_mut(file).kind {
@@ -75,7 +75,7 @@ impl ProgramSockets<'_> {
     }
 
     /// Accepts from a listener of the program. After a failure the client stays in the backlog, and the
-    /// program is not notified.
+    /// program receives no event.
     pub(crate) fn accept(&mut self, listener: SocketId, schedule: &mut Schedule) -> Option<SocketEvent> {
         let accepted = self.kernel.accept(self.pid, listener, schedule);
         let Some(OsEvent::Accepted { socket: connection, .. }) = accepted else { return None };
@@ -85,7 +85,7 @@ impl ProgramSockets<'_> {
 
     // ---- actions
 
-    /// Starts a child of the process that inherits the channel and a connection.
+    /// Starts a child of the process that inherits the channel and the connection.
     pub(crate) fn leave_child(&mut self, connection: SocketId) {
         let Kernel { processes, network, .. } = &mut *self.kernel;
         let (file, child) =
@@ -118,7 +118,8 @@ impl ProgramSockets<'_> {
         Ok(address)
     }
 
-    /// Sends a datagram. Of sockets that share a port the kernel picks one by the sender, as Linux does.
+    /// Sends a datagram. If several sockets share the port, the kernel picks one of them by the sender, as
+    /// Linux does.
     pub(crate) fn send_to(&mut self, socket: SocketId, to: SocketAddr, bytes: &[u8]) {
         self.kernel.lookups.mark();
         let Kernel { processes, network, ready, .. } = &mut *self.kernel;

@@ -1,4 +1,4 @@
-//! The readiness of a step of an idle process, and the dependencies of that readiness.
+//! Whether a step of an idle process is ready, and the dependencies of the answer.
 
 use cluster_core::{ChannelId, SocketId};
 
@@ -11,7 +11,7 @@ use crate::event::ClientId;
 use crate::step::{Pid, Step};
 
 impl Kernel {
-    /// The readiness of a step of an idle process.
+    /// Whether a step of an idle process is ready.
     pub(crate) fn readiness(&self, step: Step) -> Readiness {
         let Kernel { processes, channels, network, clock, system, .. } = self;
         let when = |possible| if possible { Readiness::Enabled } else { Readiness::Obsolete };
@@ -40,7 +40,7 @@ impl Kernel {
         }
     }
 
-    /// The dependencies of a step's readiness.
+    /// The dependencies of the readiness of a step.
     pub(crate) fn dependencies(&self, step: Step) -> Dependencies {
         let client = |id: Option<ClientId>| id.map_or(Dependencies::NONE, Dependencies::client);
         match step {
@@ -96,7 +96,7 @@ fn receivable(kernel: &Kernel, pid: Pid, id: SocketId) -> bool {
     })
 }
 
-/// The exit of a worker follows every byte that the primary has not read.
+/// Whether an exit can be reported: only after the primary has read every byte of the worker.
 fn reapable(kernel: &Kernel, pid: Pid) -> Readiness {
     let Phase::Dead(_) = kernel.processes.get(pid).phase else { return Readiness::Obsolete };
     if !kernel.processes.get(Pid::PRIMARY).is_alive() {
@@ -108,12 +108,12 @@ fn reapable(kernel: &Kernel, pid: Pid) -> Readiness {
     Readiness::Enabled.after(!has_unread)
 }
 
-/// The client that a worker's child waits for.
+/// The client for which the child of a worker waits.
 fn child_waits_for(kernel: &Kernel, pid: Pid) -> Option<ClientId> {
     kernel.network.sockets.client(kernel.processes.get(pid).child?)
 }
 
-/// Whether a dead worker's child waits for no client.
+/// Whether the child of a dead worker waits for no client, and may end.
 fn can_close_inherited(kernel: &Kernel, pid: Pid) -> bool {
     let has_ended = |client| kernel.network.clients.get(client).incoming.flow != Flow::Open;
     child_waits_for(kernel, pid).is_none_or(has_ended)

@@ -1,7 +1,7 @@
-//! The steps that may be enabled, oldest first, with the last known status of each.
+//! The steps that may be enabled, oldest first, each with its last known status.
 //!
-//! Most steps change few dependencies: a status is computed again only after a dependency of that step has
-//! changed. The kernel and the world define the dependencies and the status of a step.
+//! Most steps change few dependencies, so the status of a step is computed again only after one of its
+//! dependencies has changed. The kernel and the world define the dependencies and the status of a step.
 
 use std::ops::{BitOr, BitOrAssign};
 
@@ -15,18 +15,19 @@ pub(crate) enum Readiness {
     Enabled,
     /// Disabled until something else happens.
     Waiting,
-    /// Never enabled again, unless the step is woken again.
+    /// The step is never enabled again, unless it is added again.
     Obsolete,
 }
 
 impl Readiness {
-    /// An enabled step waits until `condition` holds.
+    /// The same readiness if `condition` holds; otherwise the step waits.
     pub(super) fn after(self, condition: bool) -> Readiness {
         if self == Readiness::Enabled && !condition { Readiness::Waiting } else { self }
     }
 }
 
-/// A set of dependencies of steps. Some share a bit: then a status is computed again without need.
+/// A set of dependencies of steps. Two dependencies may share a bit: then a status is computed again without
+/// need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Dependencies(u64);
 
@@ -47,22 +48,23 @@ impl BitOrAssign for Dependencies {
 impl Dependencies {
     pub(crate) const NONE: Dependencies = Dependencies(0);
     pub(crate) const ALL: Dependencies = Dependencies(u64::MAX);
-    /// Of a step without a status.
+    /// The dependency of a step that has no status yet.
     const NEW: Dependencies = Dependencies(1 << 59);
     /// The listening sockets and their backlogs.
     pub(crate) const LISTENERS: Dependencies = Dependencies(1 << 60);
     /// The queues of UDP sockets.
     pub(crate) const UDP_QUEUES: Dependencies = Dependencies(1 << 61);
     const PRIMARY: Dependencies = Dependencies(1 << 62);
-    /// Changes seldom, and many steps depend on it.
+    /// A bit of its own, because the primary's life changes seldom and many steps depend on it.
     const LIFE_OF_PRIMARY: Dependencies = Dependencies(1 << 63);
 
-    /// A process and its descriptors; of a worker also the phase, the channel and the next action.
+    /// The dependency on a process and its descriptors; for a worker, also on its phase, channel and next
+    /// action.
     pub(crate) fn process(pid: Pid) -> Dependencies {
         if pid == Pid::PRIMARY { Dependencies::PRIMARY } else { Dependencies(1 << (pid.0 % 32)) }
     }
 
-    /// Whether a process is alive and not stopped.
+    /// The dependency on whether a process is alive and not stopped.
     pub(crate) fn life(pid: Pid) -> Dependencies {
         if pid == Pid::PRIMARY { Dependencies::LIFE_OF_PRIMARY } else { Dependencies::process(pid) }
     }
@@ -75,7 +77,7 @@ impl Dependencies {
         self.0 & other.0 != 0
     }
 
-    /// The dependencies on a socket. The client behind a connection has a dependency of its own.
+    /// The dependency on a socket. The client of a connection has a dependency of its own.
     pub(crate) fn file(kind: &SocketKind) -> Dependencies {
         match kind {
             SocketKind::Listener(_) => Dependencies::LISTENERS,
@@ -90,7 +92,7 @@ impl Dependencies {
 pub(crate) struct StepStatus {
     /// The readiness, if the primary is idle.
     pub(crate) readiness: Readiness,
-    /// The primary receives the event, and only when idle.
+    /// Whether the primary receives the event of the step, which is possible only when the primary is idle.
     pub(crate) by_primary: bool,
     pub(crate) depends: Dependencies,
 }
@@ -103,7 +105,8 @@ struct ReadyStep {
     flags: u8,
 }
 
-// The flags while the primary is busy; shifted by `WHILE_IDLE`, the flags while the primary is idle.
+// The flags of a status while the primary is busy. Shifted by `WHILE_IDLE`, they are the flags while the
+// primary is idle.
 const ENABLED: u8 = 1;
 const OBSOLETE: u8 = 2;
 const WHILE_IDLE: u8 = 2;
@@ -123,7 +126,7 @@ impl ReadyStep {
         (self.flags, self.depends) = (flag << WHILE_IDLE | while_busy, depends);
     }
 
-    /// Asserts that the stored status is current: every changed dependency was marked.
+    /// Asserts that the stored status is current, and so that no change of a dependency was missed.
     #[cfg(test)]
     fn assert_unchanged(&self, now: StepStatus) {
         let mut looked = ReadyStep::new(self.step);
@@ -137,31 +140,31 @@ impl ReadyStep {
 pub(crate) struct Ready(Vec<ReadyStep>);
 
 impl Ready {
-    /// Copies `other` into the allocated memory.
+    /// Copies `other`, and reuses the memory of `self`.
     pub(crate) fn copy_from(&mut self, other: &Ready) {
         self.0.clone_from(&other.0);
     }
 
-    /// Puts a step before all others.
+    /// Adds a step before all others.
     pub(crate) fn first(&mut self, step: Step) {
         self.0.insert(0, ReadyStep::new(step));
     }
 
-    /// Puts a step behind all others, unless the step is in the list.
+    /// Adds a step after all others, unless the list already has the step.
     pub(crate) fn last(&mut self, step: Step) {
         if self.find(step).is_none() {
             self.0.push(ReadyStep::new(step));
         }
     }
 
-    /// Moves a step behind all others, if the step is in the list.
+    /// Moves a step after all others, if the list has the step.
     pub(crate) fn put_off(&mut self, step: Step) {
         if let Some(at) = self.find(step) {
             self.0[at..].rotate_left(1);
         }
     }
 
-    /// Takes the step at an index. A step that can recur moves behind all others.
+    /// Takes the step at an index. A step that can recur moves to the end of the list.
     pub(crate) fn take(&mut self, at: usize) {
         let ReadyStep { step, .. } = self.0.remove(at);
         if step.recurs() {
@@ -185,8 +188,8 @@ impl Ready {
         self.0.iter().position(|entry| entry.step == step)
     }
 
-    /// Computes the status of new steps and of steps with changed dependencies, drops obsolete steps, and
-    /// collects the indexes of the enabled steps.
+    /// Computes the status of new steps and of steps with changed dependencies, and drops obsolete steps.
+    /// Collects the indexes of the enabled steps.
     pub(crate) fn refresh(
         &mut self,
         touched: Dependencies,
@@ -213,14 +216,14 @@ impl Ready {
     }
 }
 
-/// A set of indexes, a bit for each, built without branches.
+/// A set of indexes as bits, filled without branches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct IndexSet(Vec<u64>);
 
 impl IndexSet {
     const IN_A_WORD: usize = 64;
 
-    /// Copies `other` into the allocated memory.
+    /// Copies `other`, and reuses the memory of `self`.
     pub(crate) fn copy_from(&mut self, other: &IndexSet) {
         self.0.clone_from(&other.0);
     }
@@ -245,7 +248,7 @@ impl IndexSet {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 
-    /// The `n`th index, from 0. The set has more than `n`.
+    /// The `n`th index, counted from 0. The set must have more than `n` indexes.
     pub(crate) fn nth(&self, mut n: usize) -> usize {
         for (at, &word) in self.0.iter().enumerate() {
             let mut word = word;

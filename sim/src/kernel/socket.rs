@@ -1,5 +1,6 @@
 //! The sockets behind descriptors: listeners with a backlog, connections as two pipes between a client and a
-//! process, and UDP sockets. The kernel counts the references of a file and closes it after the last.
+//! process, and UDP sockets. The kernel counts the references to a socket, and closes a socket without
+//! references.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,14 +12,14 @@ use super::datagram::{Datagram, UdpSocket};
 use crate::event::{ClientAction, ClientId};
 use crate::step::Pid;
 
-/// A socket that descriptors and messages in flight reference.
+/// The id of a socket, to which descriptors and messages in flight refer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FileId(pub(crate) u32);
 
 /// A socket and its references.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct File {
-    /// The number of descriptors and messages in flight that reference the socket. At 0 it is closed.
+    /// The number of descriptors and messages in flight that refer to the socket. At 0 the socket is closed.
     pub(crate) refs: u32,
     pub(crate) kind: SocketKind,
 }
@@ -34,7 +35,7 @@ pub(crate) enum SocketKind {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Listener {
     pub(crate) bound: BoundAddress,
-    /// The limit of `backlog`; `None`: the socket does not listen.
+    /// The largest length of `backlog`. `None`: the socket does not listen.
     pub(crate) limit: Option<u32>,
     pub(crate) backlog: VecDeque<ClientId>,
 }
@@ -45,7 +46,7 @@ impl Listener {
     }
 }
 
-/// A client and its one connection.
+/// A client, and its only connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Client {
     /// The source address of its connections; `None`: `127.0.0.1`.
@@ -54,19 +55,20 @@ pub(crate) struct Client {
     pub(crate) to: Option<LocalAddress>,
     pub(crate) actions: VecDeque<ClientAction>,
     pub(crate) state: ClientState,
-    /// Whether the connect succeeded, until the client has received the result.
+    /// The result of the connect. `None` once the client has received the result.
     pub(crate) connect_result: Option<bool>,
-    /// From the client.
+    /// The direction from the client.
     pub(crate) incoming: Pipe,
-    /// To the client.
+    /// The direction to the client.
     pub(crate) outgoing: Pipe,
-    /// The process of the accepting machine; `None`: not accepted, or accepted by a program.
+    /// The process of the machine that has accepted the connection. `None`: not accepted, or accepted by a
+    /// program.
     pub(crate) accepted_by: Option<Pid>,
-    /// The number of programs that have received the connection, not counting hostile processes.
+    /// The number of programs that have received the connection. Hostile processes do not count.
     pub(crate) served: u32,
-    /// The source port of its datagrams, once it has sent one.
+    /// The source port for datagrams; `None` before the first datagram.
     pub(crate) udp_port: Option<u16>,
-    /// Datagrams that the client has not received.
+    /// Datagrams that the client has not received yet.
     pub(crate) datagrams: VecDeque<Datagram>,
 }
 
@@ -102,7 +104,7 @@ pub(crate) enum Flow {
 }
 
 impl Pipe {
-    /// Ends the pipe. Only the first ending counts.
+    /// Ends the pipe. A second ending has no effect.
     pub(crate) fn finish(&mut self, flow: Flow) {
         if self.flow == Flow::Open {
             self.flow = flow;
@@ -113,7 +115,7 @@ impl Pipe {
         !self.bytes.is_empty() || (self.flow != Flow::Open && !self.end_received)
     }
 
-    /// Takes the bytes; returns the ending if there are none.
+    /// Takes the bytes. If there are none, returns the ending.
     pub(crate) fn take(&mut self) -> Result<Vec<u8>, Flow> {
         if self.bytes.is_empty() {
             self.end_received = true;

@@ -1,5 +1,5 @@
-//! The sockets of a run, and the listener that a client reaches. Every reference is counted; a socket without
-//! references is closed and keeps its id.
+//! The sockets of a run, and the listeners that a client reaches. References are counted. A socket without
+//! references is closed, and its id is not used again.
 
 use std::collections::VecDeque;
 
@@ -14,7 +14,7 @@ use super::system::System;
 use super::table::Table;
 use crate::event::ClientId;
 
-/// Lower ports need root.
+/// The first port that a process without root may bind.
 pub(super) const UNPRIVILEGED: u16 = 1024;
 
 /// The first port that the kernel assigns.
@@ -74,7 +74,7 @@ impl Sockets {
         self.get_mut(file).refs += 1;
     }
 
-    /// Drops a reference; returns the socket after the last.
+    /// Drops a reference. Returns the socket if this was the last reference.
     pub(super) fn release(&mut self, file: FileId) -> Option<&mut SocketKind> {
         let file = self.get_mut(file);
         file.refs -= 1;
@@ -143,8 +143,8 @@ impl Sockets {
         })
     }
 
-    /// Changes the backlog of a listener; returns `None` for another socket. Only a change that a connecting
-    /// client or an acceptor could notice counts as a change of the listeners.
+    /// Changes the backlog of a listener; `None` for another kind of socket. The listeners are marked as
+    /// changed only if a connecting client or an acceptor could notice.
     pub(super) fn change_backlog<T>(
         &mut self,
         file: FileId,
@@ -160,7 +160,7 @@ impl Sockets {
         Some(changed)
     }
 
-    /// The limit of the accept queue of the listener at an address; `None`: no socket listens there.
+    /// The limit of the accept queue of the listener at an address. `None`: no socket listens there.
     pub(crate) fn backlog(&self, at: &LocalAddress, system: &System) -> Option<u32> {
         let file = *self.accepting_listeners(at, system).first()?;
         if let SocketKind::Listener(listener) = &self.get(file).kind { listener.limit } else { None }
@@ -179,8 +179,8 @@ impl Sockets {
         matches!(&self.get(file).kind, SocketKind::Listener(listener) if listener.is_full())
     }
 
-    /// The listeners of an address: the most specific match. Several listeners share a port
-    /// with `SO_REUSEPORT`.
+    /// The most specific listeners that match an address. There may be several: `SO_REUSEPORT` lets listeners
+    /// share a port.
     pub(crate) fn matching_listeners(&self, to: &LocalAddress, system: &System) -> Vec<FileId> {
         let mut matching = Vec::new();
         let mut closest = 0;
@@ -212,7 +212,7 @@ impl Sockets {
     }
 }
 
-/// The assigned ports that no open socket has.
+/// The ports that were assigned earlier, and that no open socket has.
 pub(super) fn released_ports(sockets: &Sockets, system: &System) -> Vec<u16> {
     (FIRST_PORT..sockets.next_port).filter(|&port| is_free(port, sockets.bound_ips(), system)).collect()
 }
@@ -224,7 +224,7 @@ fn is_free<'a>(port: u16, mut bound: impl Iterator<Item = &'a BoundIp>, system: 
         && !system.udp_ports.contains(&port)
 }
 
-/// Whether a path is an abstract name. Linux: the name begins with a NUL.
+/// Whether a path is an abstract name. On Linux an abstract name begins with a NUL.
 pub(super) fn is_abstract(path: &str) -> bool {
     path.starts_with('\0')
 }

@@ -1,5 +1,5 @@
-//! The rest of the operating system: paths, foreign sockets, rights and limits. It changes seldom, and copies
-//! of a world share it.
+//! The rest of the operating system: paths, foreign sockets, rights and limits. These change seldom, and the
+//! copies of a world share them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) struct System {
     pub(crate) udp_ports: BTreeSet<u16>,
     /// Paths of Unix sockets and of foreign files.
     pub(crate) paths: BTreeMap<String, PathEntry>,
-    /// Programs and directories that cannot be used, and the error.
+    /// Programs and directories that cannot be used, each with the error.
     broken: BTreeMap<String, Errno>,
     /// The number of sockets and channels that a process may have open.
     pub(crate) limits: BTreeMap<Pid, usize>,
@@ -36,7 +36,7 @@ pub(crate) struct System {
 pub(crate) struct PathEntry {
     /// The socket; `None` for a foreign file.
     pub(crate) file: Option<FileId>,
-    /// The descriptor that removes the path when it is closed.
+    /// The close of this descriptor removes the path.
     owner: Option<(Pid, SocketId)>,
     mode: u32,
 }
@@ -70,7 +70,7 @@ impl System {
         self.paths.insert(path, PathEntry { file: None, owner: None, mode: MODE });
     }
 
-    /// Records the path of a bound socket. The path is free.
+    /// Records the path of a bound socket. The path must be free.
     pub(crate) fn add_path(
         &mut self,
         path: String,
@@ -85,7 +85,7 @@ impl System {
             .insert(path, PathEntry { file: Some(file), owner: Some(owner), mode: MODE | read | write });
     }
 
-    /// Whether a descriptor removes a path when it is closed.
+    /// Whether a path is removed when this descriptor is closed.
     pub(crate) fn has_path_of(&self, owner: (Pid, SocketId)) -> bool {
         self.paths.values().any(|entry| entry.owner == Some(owner))
     }

@@ -1,7 +1,7 @@
-//! A table of the kernel: rows that the copies of a world share until one of them changes a row.
+//! A table of the kernel. The copies of a world share a row until one copy changes the row.
 //!
-//! A change of a row names the dependencies of steps on the row; a comparison of tables finds the changed
-//! rows.
+//! A change of a row marks the dependencies of steps on the row. The comparison of two tables finds the
+//! changed rows.
 
 use std::hash::{Hash, Hasher};
 
@@ -24,7 +24,7 @@ impl<T> FromIterator<T> for Table<T> {
     }
 }
 
-/// The state alone.
+/// The hash covers only the rows.
 impl<T: Hash> Hash for Table<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.rows.hash(state);
@@ -44,7 +44,7 @@ impl<T> Table<T> {
         self.rows.len()
     }
 
-    /// Copies `other` into the present memory.
+    /// Copies `other`, and reuses the memory of `self`.
     pub(super) fn copy_from(&mut self, other: &Table<T>) {
         self.rows.clone_from(&other.rows);
         self.touched = other.touched;
@@ -61,7 +61,7 @@ impl<T> Table<T> {
     }
 
     /// The objects of the rows that differ from `before`, a copy from before the step. `changes` names the
-    /// objects of a row and of its former value. A new row takes a number.
+    /// objects of a changed row, from the old and the new value. A new row also changes the counter of rows.
     pub(super) fn written_since(
         &self,
         before: &Table<T>,
@@ -80,7 +80,7 @@ impl<T> Table<T> {
 }
 
 impl<T: Clone> Table<T> {
-    /// A row to be changed; `depends` are the dependencies of steps on the row.
+    /// A row, for a change. `depends` are the dependencies of steps on the row.
     pub(super) fn get_mut(&mut self, at: usize, depends: Dependencies) -> Option<&mut T> {
         self.touched |= depends;
         self.rows.get_mut(at).map(|row| &mut **row)

@@ -51,7 +51,7 @@ fn bind(kernel: &mut Kernel, port: u16, backlog: Option<u32>) -> Option<OsEvent>
     perform(kernel, PRIMARY, Call::Bind { handle: HandleId(1), address, backlog })
 }
 
-/// A listener of the primary at port 40001, and a client in its backlog.
+/// Makes a listener of the primary at port 40001, and a client in its backlog.
 #[track_caller]
 fn served(kernel: &mut Kernel) -> ClientId {
     assert!(
@@ -207,8 +207,8 @@ fn connection_with_unread_bytes_is_reset() {
     assert_eq!(kernel.next_client_event(client), ClientEvent::Reset);
 }
 
-/// A Unix socket has no reset: the server reads an end. Only a client that leaves bytes unread resets the
-/// connection.
+/// A Unix socket has no reset: the server reads an end of file. Only a client that leaves bytes unread resets
+/// the connection.
 #[test]
 fn reset_at_path_is_an_end() {
     for (reply, ending) in [(None, Flow::Ended), (Some("hi"), Flow::Reset)] {

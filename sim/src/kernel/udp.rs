@@ -9,8 +9,8 @@ use super::socket::{FileId, SocketKind};
 use super::sockets::Sockets;
 
 impl Sockets {
-    /// The sockets that can receive a datagram for this address: among the most specific sockets the newest,
-    /// and every socket that shares its port by `SO_REUSEPORT`.
+    /// The sockets that can receive a datagram for an address: the newest of the most specific sockets, and
+    /// every socket that shares the port by `SO_REUSEPORT`.
     pub(crate) fn matching_udp_sockets(&self, to: SocketAddr) -> Vec<FileId> {
         let to = loopback(to);
         let close =

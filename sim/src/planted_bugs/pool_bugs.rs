@@ -11,14 +11,14 @@ use crate::running_process::NextAction;
 use crate::scenarios::{PooledTasks, TaskMove};
 use crate::step::Pid;
 
-/// A write of this process with this text.
+/// Whether `next` is a write of this process with this text.
 fn writes(pid: Pid, next: &NextAction, by_primary: bool, text: &str) -> bool {
     (pid == Pid::PRIMARY) == by_primary
         && matches!(next, NextAction::Call(Call::Write { bytes, .. })
             if String::from_utf8_lossy(bytes).contains(text))
 }
 
-/// A reply is lost in a worker.
+/// The reply of a worker is lost.
 #[test]
 fn task_ends_detects_a_lost_reply() {
     let bug: PlantedBug = |pid, next| {
@@ -36,7 +36,7 @@ fn task_runs_detects_a_repeated_task() {
     finds(Check::TaskRuns, &PooledTasks::world(PoolSettings::new(2), 2, 3, TaskMove::Run), bug);
 }
 
-/// The program forgets to cancel in the pool.
+/// The program does not pass a cancellation on to the pool.
 #[test]
 fn task_cancels_detects_a_result() {
     let world = |command| PooledTasks::world(PoolSettings::new(2), 2, 3, command);
@@ -47,7 +47,7 @@ fn task_cancels_detects_a_result() {
     );
 }
 
-/// A tick of the time limit is too early or too late.
+/// A tick of the time limit is too early, or too late.
 #[test]
 fn task_limits_detects_wrong_time() {
     let settings = PoolSettings::new(2).time_limit(Duration::from_millis(8_008));
@@ -82,7 +82,7 @@ fn task_ends_detects_lost_timer() {
     finds(Check::TaskEnds, &world, bug);
 }
 
-/// Tasks of the first worker are written to the second, which never announces itself.
+/// Tasks for the first worker are written to the second worker, which never announces itself.
 #[test]
 fn task_workers_detects_an_early_task() {
     let world = PooledTasks::world_with(PoolSettings::new(2), 2, 3, TaskMove::Run, Some(WorkerId(2)));
@@ -99,7 +99,7 @@ fn task_workers_detects_an_early_task() {
     assert_eq!(failed_check(&world, bug), Some(Check::TaskWorkers));
 }
 
-/// Tasks of the successor are written to the lame duck.
+/// Tasks for the successor are written to the lame duck.
 #[test]
 fn task_workers_detects_a_lame_duck() {
     let bug: PlantedBug = |pid, next| {

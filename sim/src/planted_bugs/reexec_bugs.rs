@@ -1,5 +1,4 @@
-//! Planted bugs of a re-exec: the saved state lacks a part, and the check that misses the part finds the
-//! loss.
+//! Planted bugs of a re-exec: the saved state lacks a part, and the check for this part finds the loss.
 
 use cluster_core::Settings;
 use serde_json::{Value, json};
@@ -12,7 +11,7 @@ use crate::{Check, Fault, Faults};
 
 type Loss = fn(&mut Value);
 
-/// The check that some run with re-execs fails, if every saved state has this loss.
+/// The check that fails in some run with re-execs, if every saved state has this loss.
 fn failed_check<P: Program>(start: &World<P>, loss: Option<fn(String) -> String>) -> Option<Check> {
     let mut world = start.clone().with_faults(Faults::only(&[Fault::Reexec]));
     world.state.planted_loss = loss;
@@ -28,7 +27,7 @@ fn edited(state: &str, loss: Loss) -> String {
     state.to_string()
 }
 
-/// Asserts that the check finds the loss, and that no check fails without it.
+/// Asserts that the check finds the loss, and that no check fails without the loss.
 fn finds<P: Program>(check: Check, start: &World<P>, loss: fn(String) -> String) {
     assert_eq!(failed_check(start, None), None);
     assert_eq!(failed_check(start, Some(loss)), Some(check));
@@ -39,7 +38,7 @@ fn each_channel(primary: &mut Value, act: fn(&mut Value)) {
     workers.values_mut().for_each(|worker| act(&mut worker["channel"]));
 }
 
-/// Messages behind the message that waits for room are forgotten.
+/// The state lacks the messages behind a message that waits for room.
 #[test]
 fn messages_detects_lost_frames() {
     let flood = Flood { messages: 5, disconnect_by: DisconnectBy::Never };
@@ -51,7 +50,7 @@ fn messages_detects_lost_frames() {
     });
 }
 
-/// Half a line is forgotten.
+/// The state lacks half of a line.
 #[test]
 fn false_blame_detects_lost_bytes() {
     let flood = Flood { messages: 3, disconnect_by: DisconnectBy::Never };
@@ -63,7 +62,7 @@ fn false_blame_detects_lost_bytes() {
     });
 }
 
-/// Connections without an acknowledgement are forgotten, in the ledger and among the offers.
+/// The state lacks the connections without an acknowledgement, in the ledger and among the offers.
 #[test]
 fn ledger_detects_lost_offers() {
     let start = Scenario::new(ReplyServer::new(1, 1)).world();
@@ -78,7 +77,7 @@ fn ledger_detects_lost_offers() {
     });
 }
 
-/// The deadlines of a reload are forgotten: the old worker is never asked to disconnect.
+/// The state lacks the deadlines of a reload, so the old worker is never asked to disconnect.
 #[test]
 fn deadlines_detects_lost_timers() {
     let start = SupervisedServer::new(1, 0, SupervisorMove::Reload).world().with_patient_timers();
@@ -87,7 +86,7 @@ fn deadlines_detects_lost_timers() {
     });
 }
 
-/// A state that contradicts itself is no state: here an offer without its connection.
+/// A contradictory state is rejected: here the connection of an offer is missing.
 #[test]
 fn assertion_detects_a_contradiction() {
     let start = SupervisedServer::new(1, 1, SupervisorMove::Serve).world().with_patient_timers();

@@ -14,7 +14,7 @@ use crate::scenarios::{SupervisedServer, SupervisorMove};
 use crate::world::World;
 use crate::{Check, Fault, Faults, Schedule};
 
-/// The first check that one of a few runs fails with this bug.
+/// The first check that fails in a few runs with this bug.
 pub(super) fn failed_check<P: Program>(start: &World<P>, bug: PlantedBug) -> Option<Check> {
     let run = |seed| {
         let mut world = start.clone().on(if seed == 0 { Schedule::quiet() } else { Schedule::seed(seed) });
@@ -41,7 +41,7 @@ pub(super) fn change_calls(next: &NextAction, change: fn(&mut Call)) -> Tamperin
     super::tamper_if(matches!(next, NextAction::Call(_)), Tampering::Change(change))
 }
 
-/// A successor counts as ready when its process runs, as with a timer or `online` alone.
+/// A successor counts as ready as soon as its process runs.
 #[test]
 fn capacity_detects_early_readiness() {
     let settings = SupervisorSettings::new(2).readiness(Readiness::Online);
@@ -49,7 +49,7 @@ fn capacity_detects_early_readiness() {
     assert_eq!(failed_check(&start, |_, _| Tampering::None), Some(Check::Capacity));
 }
 
-/// In place of the signal for a late successor, the channel of the old worker is closed.
+/// Instead of the signal to a late successor, the channel of the old worker is closed.
 #[test]
 fn abandonment_detects_a_killed_predecessor() {
     let start = SupervisedServer::new(2, 0, SupervisorMove::Reload).broken_from(WorkerId(3)).world();
@@ -63,7 +63,7 @@ fn abandonment_detects_a_killed_predecessor() {
     assert_eq!(failed_check(&start, bug), Some(Check::Abandonment));
 }
 
-/// Restarts are forgotten at once.
+/// The supervisor counts no restart.
 #[test]
 fn intensity_detects_forgotten_restarts() {
     let settings = SupervisorSettings::new(2).intensity(2, Duration::from_hours(24));
@@ -77,7 +77,7 @@ fn intensity_detects_forgotten_restarts() {
     });
 }
 
-/// The timer of the lame duck is never set.
+/// The timer that ends the lame duck is never set.
 #[test]
 fn deadlines_detects_a_missing_timer() {
     finds(Check::Deadlines, &server(SupervisorMove::Reload).world(), |_, next| {
@@ -101,7 +101,7 @@ fn requested_detects_a_start_in_shutdown() {
     });
 }
 
-/// Both workers get the number of the first slot.
+/// Both workers receive the number of the first slot.
 #[test]
 fn slots_detects_a_shared_number() {
     finds(Check::Slots, &server(SupervisorMove::Serve).world(), |_, next| {
@@ -113,7 +113,7 @@ fn slots_detects_a_shared_number() {
     });
 }
 
-/// The timer of a pause is never set.
+/// The timer that ends the pause before a restart is never set.
 #[test]
 fn readiness_detects_a_missing_restart() {
     let start = SupervisedServer::new(1, 0, SupervisorMove::Serve).world();
@@ -124,7 +124,7 @@ fn readiness_detects_a_missing_restart() {
     });
 }
 
-/// The listening sockets and their queues are closed before the workers have the connections.
+/// The listening sockets and their queues are closed while connections still wait for the workers.
 #[test]
 fn unowned_detects_a_closed_queue() {
     let settings = SupervisorSettings::new(1).term(Duration::from_secs(1));
@@ -134,8 +134,7 @@ fn unowned_detects_a_closed_queue() {
     assert_eq!(failed_check(&bad, |_, _| Tampering::None), Some(Check::Unowned));
 }
 
-/// The timer of the wait for a retained channel is never set, and the signal to the group of a worker that
-/// has exited is not sent.
+/// The timer for a retained channel is never set, and the group of an exited worker gets no signal.
 #[test]
 fn leftovers_detects_missing_ends() {
     let start = |group| {
@@ -166,12 +165,13 @@ fn deadlines_detects_a_long_phase() {
     });
 }
 
-/// A world in which timers end phases: a slow process, and a schedule with timers at any moment.
+/// A world in which phases end by timers: a slow process, and a schedule in which a timer may fire at any
+/// moment.
 fn slow(command: SupervisorMove) -> World<SupervisedServer> {
     server(command).world().with_faults(Faults::only(&[Fault::Stop]).limit(1))
 }
 
-/// The time before SIGTERM, of a drain and of a shutdown, is a thousandth.
+/// The times until SIGTERM, of a drain and of a shutdown, are a thousandth of the settings.
 #[test]
 fn deadlines_detects_an_early_term() {
     for command in [SupervisorMove::Reload, SupervisorMove::ScaleDown, SupervisorMove::Shutdown] {
@@ -185,7 +185,7 @@ fn deadlines_detects_an_early_term() {
     }
 }
 
-/// The time between SIGTERM and SIGKILL is a thousandth.
+/// The time between SIGTERM and SIGKILL is a thousandth of the setting.
 #[test]
 fn deadlines_detects_an_early_kill() {
     for command in [SupervisorMove::Reload, SupervisorMove::Shutdown] {
@@ -199,7 +199,7 @@ fn deadlines_detects_an_early_kill() {
     }
 }
 
-/// The time in which a worker becomes ready is a thousandth.
+/// The time for a worker to become ready is a thousandth of the setting.
 #[test]
 fn deadlines_detects_an_early_failure() {
     let start = server(SupervisorMove::Reload).broken_from(WorkerId(1)).world();
@@ -212,7 +212,7 @@ fn deadlines_detects_an_early_failure() {
     });
 }
 
-/// A worker stops forever, and SIGKILL does not follow SIGTERM.
+/// A worker stops forever, and no SIGKILL follows SIGTERM.
 #[test]
 fn deadlines_detects_a_missing_kill() {
     let stop = Faults::only(&[Fault::StopForever]).limit(1);
@@ -224,7 +224,7 @@ fn deadlines_detects_a_missing_kill() {
     }
 }
 
-/// A worker stops forever, and the watchdog does not kill the process.
+/// A worker stops forever, and the watchdog does not kill it.
 #[test]
 fn deadlines_detects_an_idle_watchdog() {
     let settings = SupervisorSettings::new(1).heartbeat(Duration::from_secs(5), Duration::from_secs(2));
@@ -236,7 +236,7 @@ fn deadlines_detects_an_idle_watchdog() {
     });
 }
 
-/// The events of the primary under a supervisor, one dropped.
+/// One event of the primary is dropped under a supervisor.
 #[test]
 fn order_detects_missing_events() {
     let bugs: [PlantedBug; 4] = [

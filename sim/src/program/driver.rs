@@ -1,4 +1,4 @@
-//! The driver: reads the log, commands the clients, and acts for the rest of the machine.
+//! The driver: reads the log, commands the clients, and acts as the world outside of the cluster.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -46,22 +46,22 @@ impl Driver<'_> {
         client
     }
 
-    /// A client sends bytes.
+    /// Lets a client send bytes.
     pub fn send(&mut self, client: ClientId, bytes: &[u8]) {
         self.command(client, ClientAction::Send(bytes.to_vec()));
     }
 
-    /// A client sends a datagram, always from the same port. An unreachable address is no error.
+    /// Lets a client send a datagram, always from the same port. An unreachable address is not an error.
     pub fn send_to(&mut self, client: ClientId, to: SocketAddr, bytes: &[u8]) {
         self.command(client, ClientAction::SendTo(to, bytes.to_vec()));
     }
 
-    /// A client ends its side of the connection.
+    /// Lets a client end its side of the connection.
     pub fn end(&mut self, client: ClientId) {
         self.command(client, ClientAction::End);
     }
 
-    /// A client resets the connection; pending actions are dropped.
+    /// Lets a client reset the connection. Pending actions of the client are dropped.
     pub fn reset(&mut self, client: ClientId) {
         self.command(client, ClientAction::Reset);
     }
@@ -77,7 +77,7 @@ impl Driver<'_> {
 
     // ---- processes
 
-    /// Sends a signal to a process, as an operator does. A client has no process.
+    /// Sends a signal to a process, as an operator does. Ignores clients, which have no process.
     pub fn kill(&mut self, actor: Actor, signal: Signal) {
         if let Some(pid) = pid(actor) {
             self.kernel.lookups.mark();
@@ -86,8 +86,8 @@ impl Driver<'_> {
     }
 
     /// Limits a process to `more` sockets and channels above the present number; `None` removes the limit.
-    /// See [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker that has not started
-    /// has no descriptor; the channel will be the first. A client has no process.
+    /// See [`Process::limit_descriptors`](super::Process::limit_descriptors). A worker before its start has
+    /// no descriptor, and its channel counts as the first. Ignores clients.
     pub fn limit_descriptors(&mut self, actor: Actor, more: Option<usize>) {
         if let Some(pid) = pid(actor) {
             self.kernel.lookups.mark();
@@ -97,30 +97,30 @@ impl Driver<'_> {
 
     // ---- the system
 
-    /// From now on a foreign process serves a TCP port: binding the port fails.
+    /// From now on a foreign process uses a TCP port, so binding the port fails.
     pub fn occupy(&mut self, port: u16) {
         self.kernel.system_mut().tcp_ports.insert(port);
     }
 
-    /// From now on a foreign process has a UDP port: binding the port fails.
+    /// From now on a foreign process uses a UDP port, so binding the port fails.
     pub fn occupy_udp(&mut self, port: u16) {
         self.kernel.system_mut().udp_ports.insert(port);
     }
 
-    /// From now on a foreign file exists at a path: binding the path fails.
+    /// From now on a foreign file exists at a path, so binding the path fails.
     pub fn occupy_path(&mut self, path: impl Into<String>) {
         self.kernel.system_mut().occupy_path(path.into());
     }
 
     /// From now on every use of this path fails with `errno`: spawning this program, spawning in this
-    /// directory or below, binding a Unix socket below. `ENOENT`: the path does not exist; a bind then
-    /// returns `EACCES`, as in Node. `EACCES`: no access.
+    /// directory or below, and binding a Unix socket there. `ENOENT` means a missing path, and a bind then
+    /// returns `EACCES`, as in Node. `EACCES` means missing rights.
     pub fn break_path(&mut self, path: impl Into<String>, errno: Errno) {
         self.kernel.system_mut().break_path(path.into(), errno);
     }
 
-    /// From now on no process is root: ports below 1024 are `EACCES`, and spawning as another user is
-    /// `EPERM`.
+    /// From now on no process is root: binding a port below 1024 fails with `EACCES`, and spawning as another
+    /// user with `EPERM`.
     pub fn drop_root(&mut self) {
         self.kernel.system_mut().no_root = true;
     }
@@ -132,8 +132,8 @@ impl Driver<'_> {
         self.kernel.network.sockets.backlog(&at, self.kernel.system())
     }
 
-    /// From now on the machine has no IPv6: every address is `0.0.0.0`, and binding an IPv6 address is
-    /// `EAFNOSUPPORT`.
+    /// From now on the machine has no IPv6: "every address" is `0.0.0.0`, and binding an IPv6 address fails
+    /// with `EAFNOSUPPORT`.
     pub fn drop_ipv6(&mut self) {
         self.kernel.system_mut().no_ipv6 = true;
     }

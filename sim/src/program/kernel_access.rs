@@ -1,5 +1,5 @@
-//! The kernel and the checks, as a hook uses them. The access records its use: the effect of a hook without
-//! any use depends only on the process.
+//! The kernel and the checks, for hooks. The access records whether a hook uses them: the effect of a hook
+//! without any use depends only on the process.
 
 use std::cell::Cell;
 

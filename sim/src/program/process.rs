@@ -1,5 +1,4 @@
-//! The process of a hook: the acts of a program besides commands to its machine. Every act takes effect at
-//! once.
+//! What a hook can do in its process, besides commands to the machine. Everything takes effect at once.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -16,7 +15,7 @@ use crate::kernel::socket::Flow;
 use crate::observations::ObservationLog;
 use crate::step::Pid;
 
-/// The context of a process's hooks.
+/// The context of a hook in a process.
 #[derive(Debug)]
 pub struct Process<'a> {
     pub(crate) pid: Pid,
@@ -27,19 +26,19 @@ pub struct Process<'a> {
 }
 
 impl Process<'_> {
-    /// Records an observation: conformance compares it, a property reads it
-    /// ([`World::observations`](crate::World::observations)), and the table of a failed run contains it.
+    /// Records an observation. Conformance compares observations, properties read them
+    /// ([`World::observations`](crate::World::observations)), and the table of a failed run contains them.
     pub fn observe(&mut self, text: impl Into<Cow<'static, str>>) {
         self.log.observe(self.pid.into(), text.into(), None);
     }
 
-    /// As [`observe`](Process::observe), for an observation that concerns a numbered object, such as a port.
-    /// A search compares the objects by name: see [`reaches_named`](crate::explore::reaches_named).
+    /// [`observe`](Process::observe), for an observation about a numbered object, such as a port. A search
+    /// compares the objects by name: see [`reaches_named`](crate::explore::reaches_named).
     pub fn observe_object(&mut self, text: impl Into<Cow<'static, str>>, object: u64) {
         self.log.observe(self.pid.into(), text.into(), Some(object));
     }
 
-    /// Sends the driver a notice, such as a port, without an observation.
+    /// Sends a notice to the driver, such as a port, without an observation.
     pub fn notify_driver(&mut self, text: impl Into<Cow<'static, str>>) {
         self.log.notify_driver(self.pid.into(), text.into());
     }
@@ -49,12 +48,13 @@ impl Process<'_> {
         self.pid.into()
     }
 
-    /// The environment that the primary passed. Node: `process.env`, the part passed to `cluster.fork(env)`.
+    /// The environment that the primary has passed to this process. Node: the part of `process.env` passed to
+    /// `cluster.fork(env)`.
     pub fn env(&self) -> &[(OsBytes, OsBytes)] {
         &self.access.kernel().processes.get(self.pid).env
     }
 
-    /// The options with which the primary spawned this process; the primary's own is the default. Node:
+    /// The options with which the primary has spawned this process; the default options in the primary. Node:
     /// `process.argv`, `process.cwd()` and the rest of `cluster.settings`.
     pub fn spawn_options(&self) -> &SpawnOptions {
         &self.access.kernel().processes.get(self.pid).options
@@ -62,13 +62,13 @@ impl Process<'_> {
 
     // ---- messages
 
-    /// Sends a numbered message, `{"nth": n}`: the number of such messages from this process to the receiver.
-    /// With the numbers the checks verify the order and the completeness of messages. `send` passes the
-    /// message to the machine. A worker sends to the primary, whatever `to` is.
+    /// Sends a numbered message, `{"nth": n}`, where `n` counts the numbered messages from this process to
+    /// the receiver. With the numbers the checks verify that messages arrive completely and in order. `send`
+    /// must pass the message to the machine. A worker sends to the primary, and `to` is ignored.
     ///
     /// # Errors
     ///
-    /// Those of `send`; the next message then has the same number.
+    /// The errors of `send`; then the next message has the same number.
     pub fn send_numbered(
         &mut self,
         to: Actor,
@@ -94,15 +94,15 @@ impl Process<'_> {
         }
     }
 
-    /// Whether the client has reset the connection: a write fails. Node: `socket.write()` destroys the socket
-    /// then, and the unread bytes with it.
+    /// Whether the client has reset the connection, so that a write fails. Node: `socket.write()` then
+    /// destroys the socket, and with it the unread bytes.
     pub fn is_reset(&mut self, connection: SocketId) -> bool {
         let kernel = self.access.kernel_mut();
         let client = kernel.program_sockets(self.pid).client(connection);
         client.is_some_and(|client| kernel.network.clients.get(client).outgoing.flow == Flow::Reset)
     }
 
-    /// Ends the server's side: the client receives an end. Node: `socket.end()`.
+    /// Ends the server's side: the client receives an end of file. Node: `socket.end()`.
     pub fn end(&mut self, connection: SocketId) {
         let kernel = self.access.kernel_mut();
         if let Some(client) = kernel.program_sockets(self.pid).client(connection) {
@@ -119,8 +119,8 @@ impl Process<'_> {
         }
     }
 
-    /// Closes this process's descriptor of a socket of the program. The client receives an end once no
-    /// process has a descriptor. Node: `socket.destroy()`, `server.close()`.
+    /// Closes this process's descriptor of a socket of the program. The client receives an end of file when
+    /// no process has a descriptor. Node: `socket.destroy()`, `server.close()`.
     pub fn close(&mut self, socket: SocketId) {
         let kernel = self.access.kernel_mut();
         if kernel.processes.is_owned_by_program(self.pid, socket) {
@@ -131,14 +131,14 @@ impl Process<'_> {
 
     // ---- sockets of the program
 
-    /// Binds a socket of the program without the machine; with a backlog the socket listens and accepts.
+    /// Binds a socket of the program, without the machine. With a backlog, the socket listens and accepts.
     /// [`Program::primary_socket`](super::Program::primary_socket) and
     /// [`Program::worker_socket`](super::Program::worker_socket) receive its events. Node: `server.listen()`
     /// and `socket.bind()` in the primary.
     ///
     /// # Errors
     ///
-    /// Those of Linux: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`, `EMFILE`, `ENODEV`.
+    /// The errors of Linux: `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`, `EMFILE`, `ENODEV`.
     pub fn open(
         &mut self,
         address: &BindAddress,
@@ -175,14 +175,14 @@ impl Process<'_> {
         self.access.kernel_mut().program_sockets(self.pid).send_to(socket, to, bytes);
     }
 
-    /// The program keeps a socket without reading. Node: a handle that is only bound.
+    /// Keeps a socket without reading from it. Node: a handle that is only bound.
     pub fn mute(&mut self, socket: SocketId) {
         self.access.kernel_mut().processes.mute(self.pid, socket);
     }
 
-    /// Stops reading and accepting from a socket that was sent with a message: the machine closes the socket
-    /// once the peer has received the socket. Otherwise both processes continue. Node: the effect of `send`
-    /// without `keepOpen`.
+    /// Stops reading and accepting from a socket that was sent with a message. The machine closes the socket
+    /// after the peer has received the socket. Otherwise both processes read and accept. Node: the effect of
+    /// `send` without `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
         self.access.kernel_mut().processes.give_to_machine(self.pid, socket);
     }
@@ -192,23 +192,23 @@ impl Process<'_> {
         self.access.kernel().system().mode(path)
     }
 
-    /// Starts a child of this worker that inherits its channel and does nothing: after the worker's death the
-    /// channel stays open until the client of this connection has ended. A worker has at most one such child.
-    /// Node: a channel among the `stdio` of `child_process.spawn()`.
+    /// Starts a child of this worker that inherits the channel and the connection, and does nothing. After
+    /// the worker's death the channel stays open until the client of the connection has ended. A worker has
+    /// at most one child. Node: a channel among the `stdio` of `child_process.spawn()`.
     pub fn leave_child(&mut self, connection: SocketId) {
         self.access.kernel_mut().program_sockets(self.pid).leave_child(connection);
     }
 
     // ---- broken programs
 
-    /// Writes to a worker's channel without its machine, as a broken or hostile program does. The commands of
-    /// this hook follow. Node: `fs.writeSync(3, ...)`.
+    /// Writes to a worker's channel without the machine, as a broken or hostile program does, before the
+    /// commands of this hook. Node: `fs.writeSync(3, ...)`.
     pub fn write_raw(&mut self, bytes: &[u8]) {
         self.access.kernel_mut().write_raw(self.pid, bytes);
     }
 
-    /// Blocks the worker in this hook, forever or until `path` exists, once the commands of the program have
-    /// reached the kernel. Only a signal reaches a blocked worker. Node: a loop.
+    /// Blocks the worker in this hook, forever or until `path` exists. Before, the commands of the program
+    /// reach the kernel. Only a signal reaches a blocked worker. Node: an endless loop.
     pub fn block(&mut self, worker: &Worker, path: Option<&str>) {
         let (calls, until) = (commanded(worker), path.map(str::to_owned));
         let kernel = self.access.kernel_mut();
@@ -223,8 +223,8 @@ impl Process<'_> {
         self.access.kernel_mut().limit(self.pid, more);
     }
 
-    /// Whether this process has other work, as with a repeating timer in Node. A worker with other work
-    /// continues to run after its channel is closed and its connections have ended.
+    /// Sets whether this process has other work, like a repeating timer in Node. A worker with other work
+    /// continues to run after the channel is closed and all connections have ended.
     pub fn keep_alive(&mut self, on: bool) {
         self.access.kernel_mut().processes.get_mut(self.pid).kept_alive = on;
     }
@@ -235,7 +235,7 @@ impl Process<'_> {
         self.access.kernel_mut().processes.get_mut(self.pid).count_sockets_after(last);
     }
 
-    /// Ends the process after the hook, once the commands have reached the kernel. Node:
+    /// Ends the process after this hook and after the commands have reached the kernel. Node:
     /// `process.exit(code)`.
     pub fn exit(&mut self, code: i32) {
         self.exit.get_or_insert(ExitStatus::Code(code));
@@ -248,7 +248,7 @@ impl Process<'_> {
     }
 }
 
-/// The number of calls for the commands of the hook; each write counts as complete.
+/// The number of calls that the commands of the hook will make, if every write is complete.
 fn commanded(worker: &Worker) -> usize {
     let mut worker = worker.clone();
     let calls = std::iter::from_fn(|| {

@@ -6,12 +6,12 @@ use super::Process;
 use crate::check::task_checks;
 
 impl Process<'_> {
-    /// Accepts a task for a pool. The checks observe the tasks that are accepted here: each ends once, by
-    /// [`drive_pool`](Process::drive_pool).
+    /// Submits a task to a pool. The checks observe the tasks that were submitted here: each must end once,
+    /// as reported by [`drive_pool`](Process::drive_pool).
     ///
     /// # Errors
     ///
-    /// Those of [`Pool::run`].
+    /// The errors of [`Pool::run`].
     pub fn run_task(&mut self, pool: &mut Pool, payload: &Message) -> Result<TaskId, NotAccepted> {
         let task = pool.run(payload)?;
         self.access.checks().tasks.accepted(task, pool.delivery(), pool.time_limit());
@@ -28,8 +28,8 @@ impl Process<'_> {
         self.access.checks().tasks.cancelled(task);
     }
 
-    /// Performs the outputs of a pool up to the next event: call until `None`, after each event of the
-    /// supervisor and each command.
+    /// Performs the outputs of a pool up to the next event. Call this after each event of the supervisor and
+    /// after each command, until the result is `None`.
     pub fn drive_pool(&mut self, pool: &mut Pool, supervisor: &mut Supervisor) -> Option<PoolEvent> {
         let event = pool.drive(supervisor)?;
         let (now, is_even) = (self.access.kernel().clock.now_ms(), self.access.kernel().clock.is_even());

@@ -1,5 +1,5 @@
 //! A re-exec: another program takes over the process, and restores the machine from a text. Only a machine at
-//! rest is saved: every output was taken, every call is performed and every answer handled.
+//! rest is saved: every output was taken, every call was performed, and every answer was handled.
 
 use cluster_core::SupervisorState;
 
@@ -10,7 +10,7 @@ impl<P> RunningProcess<P> {
     ///
     /// # Panics
     ///
-    /// Unless the machine is at rest.
+    /// If the machine is not at rest.
     pub(crate) fn saved(&self) -> String {
         assert!(self.next.is_none() && self.begun, "a half-performed step cannot be saved");
         let text = match &self.machine {
@@ -25,7 +25,7 @@ impl<P> RunningProcess<P> {
     ///
     /// # Panics
     ///
-    /// If the text is no state.
+    /// If the text is not a state.
     pub(crate) fn reexec(&mut self, state: &str) {
         match &mut self.machine {
             EitherMachine::Primary(primary) => {
@@ -70,9 +70,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A restored supervisor is equal to the original one, with an equal hash, after every step of a run
-        /// with every fault, also in the middle of a transition. A fault that a check of supervisors excludes
-        /// ends the run.
+        /// After every step of a run with every fault, a restored supervisor is equal to the original
+        /// supervisor and has the same hash, also within a transition. If a fault occurs that the checks of
+        /// supervisors exclude, the run ends.
         #[test]
         fn restored_supervisor_is_equal(seed: u64, command in 0..MOVES.len(), patient: bool) {
             let world = SupervisedServer::new(2, 3, MOVES[command]).world();

@@ -13,11 +13,11 @@ use crate::observations::LogEntry;
 use crate::program::Program;
 use crate::step::{Pid, Step};
 
-/// The running process `n` at index `n`.
+/// The running processes, by index: process `n` has the index `n`.
 #[derive(Debug, Clone)]
 pub(crate) struct RunningProcesses<P> {
     table: Vec<Option<CowArc<RunningProcess<P>>>>,
-    /// In a search, the results of transitions.
+    /// The results of transitions, in a search only.
     transitions: Option<TransitionCache<P>>,
 }
 
@@ -37,7 +37,7 @@ impl<P> RunningProcesses<P> {
         self.table.clone_from(&other.table);
     }
 
-    /// From now on each transition runs once.
+    /// From now on, results of transitions are kept: each transition runs once.
     pub(crate) fn cache_transitions(&mut self) {
         self.transitions = Some(TransitionCache::default());
     }
@@ -66,7 +66,7 @@ impl<P> RunningProcesses<P> {
         self.get(pid)?.next.as_ref()
     }
 
-    /// Whether the next action of a process closes the channel, which the peer notices at the next write.
+    /// Whether the next action of a process closes the channel. The peer would notice at its next write.
     pub(crate) fn is_about_to_close_channel(&self, pid: Pid) -> bool {
         matches!(
             self.next(pid),
@@ -106,13 +106,13 @@ impl<P> RunningProcesses<P> {
 }
 
 impl<P: Program> RunningProcesses<P> {
-    /// Takes the next action. Copying the action costs less than copying a whole process.
+    /// Takes the next action. Copying the action costs less than copying the whole process.
     pub(crate) fn take_next(&mut self, pid: Pid) -> Option<NextAction> {
         let running = self.get_mut(pid)?;
         if running.is_shared() { running.next.clone() } else { running.next.take() }
     }
 
-    /// Reacts as [`RunningProcess::react`] does.
+    /// [`RunningProcess::react`], or its kept result.
     pub(crate) fn react(
         &mut self,
         pid: Pid,
@@ -126,8 +126,8 @@ impl<P: Program> RunningProcesses<P> {
         Some(running)
     }
 
-    /// The identity of a hook in a search. The next action of a process is the input of most hooks; another
-    /// input is `event`.
+    /// The key of a hook in a search. The input of most hooks is the next action of the process; `event` is
+    /// another input.
     #[inline]
     pub(crate) fn hook_key(&self, pid: Pid, event: Option<&SocketEvent>) -> Option<HookKey> {
         if self.transitions.is_some() { self.key_in_search(pid, event) } else { None }
@@ -139,7 +139,7 @@ impl<P: Program> RunningProcesses<P> {
         running.is_shared().then(|| HookKey::new(running, &event))
     }
 
-    /// Repeats the effect of a hook on its process. Returns the logged lines; `None`: the hook has to run.
+    /// Repeats the kept effect of a hook on its process. Returns the logged lines; `None`: the hook must run.
     pub(crate) fn repeat_hook(&mut self, pid: Pid, key: HookKey) -> Option<HookLines> {
         let running = self.table.get_mut(pid.index())?.as_mut()?;
         self.transitions.as_ref()?.repeat(running, key)

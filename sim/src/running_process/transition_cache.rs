@@ -1,8 +1,8 @@
-//! The results of transitions: a process in the same state reacts to the same event in the same way, and a
+//! The results of transitions. A process in the same state reacts to the same event in the same way, and a
 //! hook that uses neither the kernel nor the checks has the same effect. A search meets most transitions many
-//! times and runs each transition once.
+//! times, and runs each transition once.
 //!
-//! The cache is emptied when it is full, and so stays small beside the states of the search.
+//! A full cache is emptied, so the cache stays small beside the states of the search.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -30,7 +30,8 @@ type TransitionKey = (Fingerprint, Fingerprint);
 pub(crate) struct HookKey(TransitionKey);
 
 impl HookKey {
-    /// The next action of a process is the input of most hooks; another input is `event`.
+    /// The key of a hook. The input of most hooks is the next action of the process; `event` is another
+    /// input.
     pub(super) fn new<P: Hash>(process: &CowArc<RunningProcess<P>>, event: &impl Hash) -> Self {
         HookKey((process.fingerprint(), fingerprint(event)))
     }
@@ -45,7 +46,7 @@ struct AllResults<P> {
     hooks: Results<(CowArc<RunningProcess<P>>, HookLines)>,
 }
 
-/// A cache; its copies share the results.
+/// A cache. Its copies share the results.
 #[derive(Debug, Clone)]
 pub(super) struct TransitionCache<P>(Arc<Mutex<AllResults<P>>>);
 
@@ -57,7 +58,7 @@ impl<P> Default for TransitionCache<P> {
 }
 
 impl<P: Program> TransitionCache<P> {
-    /// Reacts as [`RunningProcess::react`] does.
+    /// [`RunningProcess::react`], or its kept result.
     pub(super) fn react(&self, process: &mut CowArc<RunningProcess<P>>, event: Option<OsEvent>) {
         let reactions = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).reactions;
         let key = (process.fingerprint(), fingerprint(&event));
@@ -66,12 +67,12 @@ impl<P: Program> TransitionCache<P> {
             return;
         }
         process.react(event);
-        // Computes the fingerprint once for all copies.
+        // Computes the fingerprint here, once for all copies.
         process.fingerprint();
         keep(reactions, key, process.clone());
     }
 
-    /// Repeats the effect of a hook on its process. Returns the logged lines; `None`: the hook has to run.
+    /// Repeats the kept effect of a hook on its process. Returns the logged lines; `None`: the hook must run.
     pub(super) fn repeat(
         &self,
         process: &mut CowArc<RunningProcess<P>>,
@@ -110,7 +111,7 @@ mod tests {
 
     static RUNS: [AtomicU32; 2] = [AtomicU32::new(0), AtomicU32::new(0)];
 
-    /// Forks two workers, counts its events, and perhaps looks up a file at each event.
+    /// Forks two workers, counts events, and may look up a file at each event.
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct Counting {
         looks: bool,

@@ -1,4 +1,4 @@
-//! A primary and a worker that both send more than the capacity of the channel, before the first read.
+//! A primary and a worker that both send more than a channel holds, before either reads.
 
 use cluster_core::{Event, Primary, Worker, WorkerEvent, WorkerId};
 
@@ -17,7 +17,7 @@ pub enum DisconnectBy {
     Both,
 }
 
-/// Messages in both directions at once. A message without room is not sent.
+/// Messages in both directions at once. A process does not send a message that finds no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flood {
     /// The number of messages that each process sends at once.
@@ -52,7 +52,7 @@ impl Program for Flood {
             return;
         }
         for _ in 0..self.messages {
-            // A message without room is not sent later either.
+            // Fails if there is no room; the message is not sent later either.
             let _ = process.send_numbered(Actor::Worker(WORKER), |message| primary.send(WORKER, message));
         }
         if self.disconnects(DisconnectBy::Primary) {

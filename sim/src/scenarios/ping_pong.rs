@@ -5,20 +5,20 @@ use serde_json::Value;
 
 use crate::{Process, Program};
 
-/// The primary sends messages, a window at a time to each worker, and each worker returns the messages; after
-/// the last the cluster disconnects.
+/// The primary sends messages, one window at a time to each worker, and each worker returns the messages.
+/// After the last message the cluster disconnects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PingPong {
     workers: u32,
     window: u64,
-    /// The number of messages to be sent.
+    /// The number of messages not sent yet.
     unsent: u64,
     /// The number of messages not returned yet.
     unanswered: u64,
 }
 
 impl PingPong {
-    /// An exchange of `messages` messages, half of them answers.
+    /// An exchange of `messages` messages. Half of them are answers.
     pub fn new(workers: u32, messages: u64, window: u64) -> Self {
         PingPong { workers, window, unsent: messages / 2, unanswered: messages / 2 }
     }

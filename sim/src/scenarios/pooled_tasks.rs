@@ -8,18 +8,19 @@ use serde_json::json;
 
 use crate::{Process, Program, World};
 
-/// The command of the program once every slot is ready.
+/// The action of the program when every slot is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskMove {
-    /// None.
+    /// Nothing.
     Run,
-    /// The first and the last task are cancelled when the first starts.
+    /// Cancels the first and the last task when the first task starts.
     Cancel,
-    /// As [`Cancel`](TaskMove::Cancel), but the pool is not informed: a mistake of the program.
+    /// [`Cancel`](TaskMove::Cancel), but without passing the cancellation on to the pool: a mistake of the
+    /// program.
     ForgetCancel,
-    /// A reload.
+    /// Reloads.
     Reload,
-    /// One slot less.
+    /// Removes one slot.
     ScaleDown,
     /// The pool runs its queue, and shuts down.
     Drain,
@@ -27,7 +28,7 @@ pub enum TaskMove {
     Fail,
 }
 
-/// A pool with a number of tasks from the beginning on. Each worker replies to each task at once.
+/// A pool with a number of tasks, all submitted at the start. Each worker replies to each task at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PooledTasks {
     pool: Pool,
@@ -52,7 +53,7 @@ impl PooledTasks {
         PooledTasks::world_with(settings, workers, tasks, command, None)
     }
 
-    /// As [`world`](PooledTasks::world), with workers that never announce themselves, from this id on.
+    /// [`world`](PooledTasks::world), where workers from this id on never announce themselves.
     ///
     /// # Panics
     ///
@@ -68,7 +69,7 @@ impl PooledTasks {
         World::supervised(program, settings.into_supervisor()).named("pooled")
     }
 
-    /// As [`world`](PooledTasks::world), with a task that no worker replies to.
+    /// [`world`](PooledTasks::world), with a task to which no worker replies.
     ///
     /// # Panics
     ///
@@ -166,7 +167,7 @@ impl Program for PooledTasks {
 
     fn worker_start(&mut self, worker: &mut Worker, _: &mut Process<'_>) {
         if self.silent_from.is_none_or(|first| worker.id() < first) {
-            // A closing channel takes no message.
+            // Fails if the channel is closing.
             let _ = worker.send(TASKS_READY);
         }
     }

@@ -1,5 +1,5 @@
-//! The handoff in five kinds of worlds, each small enough for an exhaustive search: proven, not sampled.
-//! `explore` takes the runs.
+//! The handoff in five kinds of worlds, each small enough for an exhaustive search: proven rather than
+//! sampled. `explore` runs the search.
 
 use super::{RandomProgram, ReplyServer, Scenario};
 use crate::check::Failure;
@@ -11,11 +11,11 @@ use crate::world::World;
 /// A world for an exhaustive search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
-    /// The course of its runs.
+    /// What happens in its runs.
     pub description: &'static str,
     /// The name of its scenario.
     pub scenario: &'static str,
-    /// The number of kills, of the primary or a worker, at any call.
+    /// The number of kills. A kill may strike the primary or a worker, at any call.
     pub kills: u8,
     /// Whether the search takes seconds, not minutes.
     pub is_small: bool,
@@ -25,7 +25,7 @@ const fn proof(description: &'static str, scenario: &'static str, kills: u8, is_
     Proof { description, scenario, kills, is_small }
 }
 
-/// The five kinds, each first as a small world and then with more workers or connections.
+/// The five kinds: each kind first as a small world, then with more workers or connections.
 pub const PROOFS: [Proof; 14] = [
     proof("graceful disconnect", "serve-1-1", 0, true),
     proof("graceful disconnect", "serve-2-1", 0, false),

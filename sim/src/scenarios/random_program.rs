@@ -1,7 +1,8 @@
-//! A program as a list of moves, one at each of the first events, short enough for the name of a scenario.
+//! A program as a list of moves, one for each of the first events. The list is short enough for the name of a
+//! scenario.
 //!
-//! Properties draw such programs at random. A program need not make sense: the machines must survive every
-//! program.
+//! Properties draw such programs at random. A program need not make sense, because the machines must survive
+//! every program.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,16 +15,16 @@ use crate::{Actor, ClientEvent, ClientId, Driver, Process, Program};
 
 /// Workers, clients, and the moves of the primary and of each worker at their first events.
 ///
-/// As text: `plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>`, such as
+/// As text: `plan-<workers>-<clients>-<moves of the primary>-<moves of each worker>`, for example
 /// `plan-2-1-..d1-.sx`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RandomProgram {
     /// The number of workers forked at the start.
     pub workers: u32,
-    /// The number of clients that connect when the first worker listens; at each later `Listening` one more
+    /// The number of clients that connect when the first worker listens. At each later `Listening` another
     /// client connects.
     pub clients: u32,
-    /// The moves of the primary at its first events, the initial forks aside.
+    /// The moves of the primary at its first events. The initial forks are not counted as events.
     pub primary: Vec<PrimaryMove>,
     /// The moves of each worker at its first events.
     pub worker: Vec<WorkerMove>,
@@ -32,7 +33,7 @@ pub struct RandomProgram {
     connected: bool,
 }
 
-/// A move of the primary. A digit names the worker.
+/// A move of the primary. A digit is the id of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PrimaryMove {
     /// `.`: nothing.
@@ -87,7 +88,7 @@ impl RandomProgram {
     }
 }
 
-/// The move at an event; counts the event.
+/// The move at the next event. Counts the event.
 fn next<D: Copy>(received: &mut usize, moves: &[D]) -> Option<D> {
     *received += 1;
     moves.get(*received - 1).copied()

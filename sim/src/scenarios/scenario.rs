@@ -1,7 +1,7 @@
-//! Scenarios with a name as the complete definition: every line can be replayed anywhere.
+//! Scenarios with a name as the complete definition, so every line can be replayed anywhere.
 //!
 //! `<program>[+shared|+sticky][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy,
-//! `keep_listening`, the capacity of a channel, and the limit of connections queued in the primary.
+//! `keep_listening`, the capacity of a channel, and the largest number of connections queued in the primary.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -28,7 +28,7 @@ pub struct Scenario<P> {
     pub keep_listening: bool,
     /// The capacity of a channel in each direction, in bytes; `None`: as on Linux.
     pub channel_bytes: Option<usize>,
-    /// The limit of connections queued in the primary for each socket; `None`: the default. See
+    /// The largest number of connections queued in the primary for each socket; `None`: the default. See
     /// [`cluster_core::Limits::queued_connections`].
     pub queued: Option<usize>,
 }
@@ -103,7 +103,7 @@ impl<P: FromStr> FromStr for Scenario<P> {
     }
 }
 
-/// Parses an amount and the unit, such as `17b`; 0 is no amount.
+/// Parses an amount with its unit, such as `17b`. 0 is invalid.
 fn amount(text: &str, unit: char) -> Option<usize> {
     text.strip_suffix(unit)?.parse().ok().filter(|&amount| amount > 0)
 }
@@ -115,7 +115,7 @@ pub struct ReplayOutcome {
     pub trace: Trace,
     /// The outcome of the checks.
     pub outcome: Result<(), Box<Failure>>,
-    /// The steps of the first divergence from the recording, if any.
+    /// The range of steps in which the run first differs from the recording, if any.
     pub left: Option<RangeInclusive<usize>>,
 }
 
@@ -124,7 +124,7 @@ pub struct ReplayOutcome {
 pub enum ReplayError {
     /// The text is no replay line.
     Line(ParseError),
-    /// The scenario is not the simulator's own.
+    /// The simulator has no scenario of this name.
     Name(UnknownName),
 }
 
@@ -139,12 +139,12 @@ impl fmt::Display for ReplayError {
 
 impl std::error::Error for ReplayError {}
 
-/// Replays a line of one of the simulator's own scenarios.
+/// Replays a line of a scenario of the simulator itself.
 ///
 /// # Errors
 ///
-/// The text is no replay line, or its scenario belongs to another program: [`Line::replay`] then takes the
-/// world of that program.
+/// The text is not a replay line, or the scenario belongs to another program: then use [`Line::replay`] with
+/// the world of that program.
 pub fn replay(line: &str) -> Result<ReplayOutcome, ReplayError> {
     let line: Line = line.parse().map_err(ReplayError::Line)?;
     if let Ok(scenario) = line.scenario().parse::<Scenario<RandomProgram>>() {

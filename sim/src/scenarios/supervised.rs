@@ -8,25 +8,25 @@ use cluster_core::{
 use super::address_of;
 use crate::{ClientEvent, ClientId, Driver, Ending, Process, Program, World};
 
-/// The command of the program once every slot is ready.
+/// The action of the program when every slot is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SupervisorMove {
-    /// None.
+    /// Nothing.
     Serve,
-    /// A shutdown when a client has received its answer, or a replacement is ready: heartbeats never end by
-    /// themselves.
+    /// Shuts down when a client has received its answer, or when a replacement is ready. Needed with
+    /// heartbeats, which never end by themselves.
     ServeOnce,
-    /// A reload.
+    /// Reloads.
     Reload,
-    /// A reload, and a shutdown when a message of the second worker arrives.
+    /// Reloads, and shuts down when a message of the second worker arrives.
     ReloadAndShutdown,
-    /// One slot less.
+    /// Removes one slot.
     ScaleDown,
-    /// A shutdown.
+    /// Shuts down.
     Shutdown,
-    /// A shutdown, requested twice at once, as by `timeout(1)`.
+    /// Requests a shutdown twice in a row, as `timeout(1)` does.
     ShutdownTwice,
-    /// A shutdown, and beside the supervisor a disconnect of every worker: a mistake of the program.
+    /// Shuts down, and also disconnects every worker without the supervisor: a mistake of the program.
     DisconnectAll,
 }
 
@@ -36,7 +36,7 @@ pub struct SupervisedServer {
     workers: u32,
     clients: u32,
     command: SupervisorMove,
-    /// Workers do not listen, from this id on; without a command they exit.
+    /// Workers from this id on do not listen. Without a command, they also exit.
     broken_from: Option<WorkerId>,
     leaves_child: bool,
     ready: u32,
@@ -57,16 +57,16 @@ impl SupervisedServer {
         }
     }
 
-    /// Workers from this id on never listen, as after a bad deployment; with [`SupervisorMove::Serve`] they
-    /// exit at their start.
+    /// Workers from this id on never listen, as after a bad deployment. With [`SupervisorMove::Serve`] they
+    /// exit at the start.
     #[must_use]
     pub fn broken_from(mut self, worker: WorkerId) -> Self {
         self.broken_from = Some(worker);
         self
     }
 
-    /// A worker with its first connection starts a child, which inherits channel and connection and never
-    /// ends by itself, and is killed.
+    /// At its first connection, a worker starts a child and is killed. The child inherits the channel and the
+    /// connection, and never ends by itself.
     #[must_use]
     pub fn leaving_child(mut self) -> Self {
         self.leaves_child = true;
@@ -135,7 +135,7 @@ impl Program for SupervisedServer {
             process.notify_driver(address.port().to_string());
             worker.accept(*listener);
             if self.command == SupervisorMove::ReloadAndShutdown && worker.id() == WorkerId(2) {
-                // A closing channel takes no message.
+                // Fails if the channel is closing.
                 let _ = worker.send("shutdown");
             }
         }
@@ -162,7 +162,7 @@ impl Program for SupervisedServer {
     ) {
         process.close(connection);
         if self.command == SupervisorMove::ServeOnce {
-            // A closing channel takes no message.
+            // Fails if the channel is closing.
             let _ = worker.send("shutdown");
         }
     }

@@ -20,7 +20,7 @@ impl fmt::Display for UnknownName {
 
 impl std::error::Error for UnknownName {}
 
-/// Parses the numbers of workers and clients; larger numbers could fill the memory.
+/// Parses the numbers of workers and clients. Refuses larger numbers, which could exhaust the memory.
 pub(super) fn counts(workers: &str, clients: &str) -> Option<(u32, u32)> {
     let read = |text: &str, of: RangeInclusive<u32>| text.parse().ok().filter(|n| of.contains(n));
     Some((read(workers, 1..=256)?, read(clients, 0..=10_000)?))

@@ -1,5 +1,5 @@
-//! Random choices with strikes of each fault by a generator of its own. A new kind of fault changes no run in
-//! which that fault does not strike, and takes no strike from another fault.
+//! Random choices, with a generator for the strikes of each fault. A new kind of fault changes only runs in
+//! which the new fault strikes, and takes no strike from another fault.
 
 use super::{Point, Random};
 use crate::fault::{Fault, STRIKES_OF_ONE, number};
@@ -8,7 +8,7 @@ use crate::numbers::Numbers;
 /// Random choices of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Independent {
-    /// Every choice other than a strike.
+    /// Decides every choice except strikes.
     random: Random,
     dice: [Die; Fault::ALL.len()],
 }
@@ -28,12 +28,12 @@ impl Independent {
     }
 }
 
-/// Whether one fault strikes.
+/// Decides whether one fault strikes.
 #[derive(Debug, Clone)]
 enum Die {
-    /// A harmful fault: strikes after a number of opportunities that is uniform below the period, as often as
-    /// the run allows. Any opportunity within the period is equally probable, where fixed odds would prefer
-    /// the first.
+    /// A harmful fault. The number of opportunities before a strike is uniform below the period, and there
+    /// are as many strikes as the run allows. So every opportunity within the period has the same
+    /// probability; fixed odds would prefer the first opportunities.
     Harmful { numbers: Numbers, period: u32, gap: u32, left: u32 },
     /// A harmless fault: strikes at each opportunity with the same odds.
     Harmless { numbers: Numbers, odds: u32 },
@@ -73,8 +73,8 @@ impl Die {
 mod tests {
     use super::*;
 
-    /// The opportunities at which a fault strikes, when the faults of `others` have an opportunity before
-    /// each.
+    /// The opportunities at which a fault strikes, when each of the faults `others` has an opportunity before
+    /// each of them.
     fn strikes(seed: u64, fault: Fault, others: &[Fault]) -> Vec<usize> {
         let mut random = Independent::new(seed);
         let mut strikes_now = || {
@@ -86,7 +86,7 @@ mod tests {
         (0..1000).filter(|_| strikes_now()).collect()
     }
 
-    /// A further fault changes neither the strikes of a fault nor the other choices.
+    /// An additional fault changes neither the strikes of a fault nor the other choices.
     #[test]
     fn faults_strike_independently() {
         for seed in 0..50 {

@@ -1,6 +1,6 @@
-//! Probabilistic concurrency testing: the process or client with the highest priority runs, and a few times a
-//! run the running process or client falls behind all others. A bug with `d` such changes is found with a
-//! known probability, however long the run is (Burckhardt et al., 2010). Other choices are random.
+//! Probabilistic concurrency testing. The process or client with the highest priority runs, and a few times a
+//! run the running process or client falls behind all others. A bug that needs `d` such changes is found with
+//! a known probability, in a run of any length (Burckhardt et al., 2010). Other choices are random.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use super::Random;
 use crate::schedule::script::Owner;
 use crate::step::Step;
 
-/// The assumed length of a run in steps; later steps change no priority.
+/// The assumed length of a run in steps. Later steps change no priority.
 const LENGTH: u32 = 512;
 
-/// Priorities, and the steps of their changes.
+/// The priorities, and the steps at which they change.
 #[derive(Debug, Clone)]
 pub(super) struct Pct {
     pub(super) random: Random,
-    /// The highest runs first.
+    /// The owner with the highest priority runs.
     priorities: BTreeMap<Owner, u32>,
-    /// The numbers of the steps with a fall of the running process, the next last.
+    /// The numbers of the steps at which the running process falls. The next step is last.
     falls: Vec<u32>,
     steps: u32,
 }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use crate::step::Pid;
 
-    /// Without a fall the same process continues; each fall is a switch.
+    /// Without a fall the same process continues, so each fall is a switch.
     #[test]
     fn each_fall_is_one_switch() {
         let step = |at| Step::Run(Pid(u32::try_from(at).expect("three processes")));

@@ -1,9 +1,9 @@
-//! A run in terms that survive changes: the processes that ran, how far each ran, and the other choices of
-//! each.
+//! A run, described so that the description survives changes: which processes ran, how far each ran, and the
+//! other choices of each.
 //!
-//! A list of choices is positional: after a change before it, "the third of five" means something else. A
-//! script names processes instead, and keeps most of the meaning when cut, moved and thinned out. `shrink`
-//! proposes the changes.
+//! A list of choices is positional: after a change of an earlier choice, "the third of five" means another
+//! step. A script names processes instead, so most of it keeps its meaning when parts are removed or moved.
+//! `shrink` proposes the changes.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::schedule::Point;
 use crate::step::Pid;
 use crate::step::Step;
 
-/// The process, client or device of a step.
+/// Which process, client or device makes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Owner {
     Process(Pid),
@@ -41,7 +41,7 @@ impl From<Step> for Owner {
     }
 }
 
-/// Steps of the driver and the clock are shown at the primary.
+/// The driver and the clock have no column of their own: their steps are shown at the primary.
 impl From<Owner> for Actor {
     fn from(owner: Owner) -> Self {
         match owner {
@@ -52,12 +52,12 @@ impl From<Owner> for Actor {
     }
 }
 
-/// A step and the rest of its process's reaction, or a number of steps of a quiet machine.
+/// A step and the rest of the reaction of its process; or a number of steps as on a quiet machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Burst {
-    /// `None`: steps of a quiet machine.
+    /// `None`: steps as on a quiet machine.
     pub(crate) first: Option<Step>,
-    /// The action before which the burst ends, as a hash; `None`: the reaction is complete. A number of steps
+    /// The action before which the burst ends, as a hash. `None`: the reaction is complete. A number of steps
     /// would change its meaning with the length of the reaction.
     pub(crate) until: Option<u64>,
     /// The number of steps.
@@ -73,7 +73,7 @@ impl Burst {
         self.first.map(Owner::from)
     }
 
-    /// Whether `step` belongs to the burst after `done` steps; `next` is a hash of the next action of the
+    /// Whether `step` belongs to the burst after `done` steps. `next` is a hash of the next action of the
     /// process.
     fn takes(self, done: u32, step: Step, next: impl Fn(Step) -> u64) -> bool {
         match self.first {
@@ -95,7 +95,7 @@ pub(crate) struct ChoiceSite {
     pub(crate) nth: u32,
 }
 
-/// A script. Past the last burst, and at every site that is not named, the choice is 0.
+/// A script. The choice is 0 after the last burst, and at every site that the script does not name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Script {
     pub(crate) bursts: Vec<Burst>,
@@ -132,8 +132,8 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Records the step taken among the enabled steps; `next` is a hash of the next action of the process of
-    /// a step.
+    /// Records which of the enabled steps was taken. `next` is a hash of the next action of the process of a
+    /// step.
     pub(crate) fn step(
         &mut self,
         n: usize,
@@ -170,14 +170,14 @@ impl Recorder {
         }
     }
 
-    /// The script without the steps of a quiet machine at its end.
+    /// The script, without steps at its end that a quiet machine takes anyway.
     pub(crate) fn script(mut self) -> Script {
         self.script.bursts.truncate(self.used);
         self.script
     }
 }
 
-/// Plays a script.
+/// Makes the choices of a script.
 #[derive(Debug, Clone)]
 pub(crate) struct Player {
     script: Script,
@@ -191,7 +191,7 @@ impl Player {
         Player { script, at: 0, done: 0, sites: SiteCounter::default() }
     }
 
-    /// Chooses one of the enabled steps. A burst is skipped if the process cannot continue.
+    /// Chooses one of the enabled steps. Skips a burst if its process cannot continue.
     pub(crate) fn step(
         &mut self,
         n: usize,

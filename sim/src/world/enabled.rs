@@ -9,7 +9,7 @@ use crate::program::Program;
 use crate::running_process::{NextAction, RunningProcesses};
 use crate::step::{Pid, Step};
 
-/// The enabled steps, as indexes of ready steps.
+/// The enabled steps, as indexes into the ready steps.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Enabled {
     indexes: IndexSet,
@@ -23,7 +23,8 @@ impl Enabled {
         self.is_known = other.is_known;
     }
 
-    /// Drops the obsolete steps, computes the enabled steps, and returns their number. The timer is the last.
+    /// Drops obsolete steps, computes the enabled steps, and returns their number. The timer is always the
+    /// last enabled step.
     fn refresh<P>(&mut self, State { kernel, running, start, .. }: &mut State<P>) -> usize {
         let touched = kernel.take_touched();
         let mut ready = std::mem::take(&mut kernel.ready);
@@ -38,14 +39,14 @@ impl Enabled {
         self.indexes.len()
     }
 
-    /// The number of enabled steps, for the next step alone.
+    /// The number of enabled steps. The result is valid for the next step alone.
     pub(super) fn consume<P>(&mut self, state: &mut State<P>) -> usize {
         let n = if self.is_known { self.indexes.len() } else { self.refresh(state) };
         self.is_known = false;
         n
     }
 
-    /// The `n`th enabled step; the timer follows the last ready step.
+    /// The `n`th enabled step. The timer follows the last ready step.
     pub(super) fn step(&self, kernel: &Kernel, n: usize) -> Step {
         kernel.ready.get(self.indexes.nth(n)).unwrap_or(Step::Timer)
     }
@@ -76,7 +77,7 @@ impl<P: Program> World<P> {
         self.enabled.step(&self.state.kernel, n)
     }
 
-    /// Whether the next call of a process closes a listener, after which clients are refused.
+    /// Whether the next call of a process closes a listener. Afterwards clients are refused.
     pub(crate) fn is_about_to_close_listener(&self, pid: Pid) -> bool {
         let State { kernel, running, .. } = &self.state;
         let Some(NextAction::Call(Call::Close { socket })) = running.next(pid) else { return false };
@@ -93,7 +94,7 @@ impl<P: Program> World<P> {
     }
 }
 
-/// The status of a step. Whether the primary is busy is left out, because many steps wait for it.
+/// The status of a step, apart from whether the primary is busy: many steps wait for an idle primary.
 fn status<P>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step) -> StepStatus {
     let receiver = match step {
         Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => {
@@ -117,8 +118,8 @@ fn status<P>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step) -> Step
     StepStatus { readiness, by_primary, depends: kernel.dependencies(step) }
 }
 
-/// Whether a process can receive an event: every call of the last event is performed, and the process is not
-/// stopped.
+/// Whether a process can receive an event: every call that the last event has caused was performed, and the
+/// process is not stopped.
 pub(super) fn can_receive<P>(kernel: &Kernel, running: &RunningProcesses<P>, pid: Pid) -> bool {
     running.next(pid).is_none() && !kernel.processes.is_stopped(pid)
 }

@@ -1,4 +1,4 @@
-//! The effect of a step: the kernel delivers, a process reacts, a program or the driver receives.
+//! The effect of a step: the kernel delivers, a process reacts, or a program or the driver receives.
 
 use cluster_core::{
     Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, Supervisor,
@@ -167,18 +167,19 @@ impl<P: Program> State<P> {
         Ok(())
     }
 
-    /// A primary that stops forever has no deadline: nothing watches the primary.
+    /// Stops the process, if the fault strikes. A primary does not stop forever, because nothing would end
+    /// it.
     fn may_stop(&mut self, pid: Pid) {
         if pid != Pid::PRIMARY && self.schedule.strikes(Fault::StopForever) {
             self.kernel.processes.enter(pid, Phase::StoppedForever);
-            // A timer of a process that never runs would hold the clock.
+            // A timer of a process that never continues would hold the clock.
             self.kernel.clock.forget(pid);
         } else if self.schedule.strikes(Fault::Stop) {
             self.kernel.processes.stop(pid, &mut self.kernel.ready);
         }
     }
 
-    /// Passes bytes that a process reads to the checks of offers and queries, if the channel is trusted and
+    /// Passes the bytes that a process reads to the check of acknowledgements, if the channel is trusted and
     /// carries lines.
     fn check_read(&mut self, pid: Pid, event: Option<&OsEvent>) -> Result<(), (Check, String)> {
         let Some(OsEvent::Read { channel, bytes, .. }) = event else { return Ok(()) };
@@ -195,14 +196,14 @@ impl<P: Program> State<P> {
         self.checks.acks.read(pid, worker, bytes).map_err(|what| (Check::Acks, what))
     }
 
-    /// Fires the next timer, or after a clock jump another timer of a process that can receive.
+    /// Fires the next timer; after a jump of the clock, another timer of a process that can receive.
     fn fire(&mut self) -> (Pid, TimerId) {
         let waiting = self.kernel.clock.waiting().enumerate();
         let firing: Vec<usize> = waiting
             .filter(|&(_, pid)| can_receive(&self.kernel, &self.running, pid))
             .map(|(n, _)| n)
             .collect();
-        // Time limits of tasks are measured from the event, not from the call that sets the timer.
+        // The time limits of tasks begin at an event, and not at the call that sets the timer.
         if self.checks.tasks.time_limit.is_some() && !can_receive(&self.kernel, &self.running, Pid::PRIMARY) {
             self.kernel.clock.passes_during_reaction();
         }
@@ -226,8 +227,8 @@ impl<P: Program> State<P> {
         self.react(pid, Some(event));
     }
 
-    /// A primary that rests may replace its program. Nothing else notices the time, so a re-exec strikes
-    /// before the next event.
+    /// Lets an idle primary replace its program, if the fault strikes. No other process can observe when this
+    /// happens, so the fault has an opportunity only before an event of the primary.
     fn may_reexec(&mut self, pid: Pid) {
         if pid == Pid::PRIMARY
             && self.schedule.strikes(Fault::Reexec)
@@ -326,7 +327,7 @@ impl<P: Program> State<P> {
         Crossing::Arrived { connection, client: self.kernel.client_behind(pid, connection), what }
     }
 
-    /// Runs a hook and everything that follows from it. In a search, a hook that uses neither the kernel nor
+    /// Runs a hook and performs everything that follows. In a search, a hook that uses neither the kernel nor
     /// the checks runs once.
     fn within(
         &mut self,
@@ -370,8 +371,8 @@ impl<P: Program> State<P> {
         }
     }
 
-    /// Lets a process react to an event. Its next action precedes other steps, unless the schedule decides
-    /// otherwise.
+    /// Lets a process react to an event. The next action of the process precedes other steps, unless the
+    /// schedule decides otherwise.
     pub(crate) fn react(&mut self, pid: Pid, event: Option<OsEvent>) {
         if let Some(running) = self.running.react(pid, event) {
             settle(&mut self.kernel, pid, running);
@@ -411,7 +412,7 @@ impl<P: Program> State<P> {
 
     // ---- checks
 
-    /// Compares the ledger once the primary is idle.
+    /// Compares the ledger when the primary is idle.
     pub(super) fn at_rest(&mut self) -> Result<(), (Check, String)> {
         let Some((primary, false)) = self.running.primary() else { return Ok(()) };
         if self.checks.is_stale(primary) {
@@ -434,7 +435,7 @@ fn settle<P: Clone>(kernel: &mut Kernel, pid: Pid, running: &mut CowArc<RunningP
     }
     let is_exit = matches!(running.next, Some(NextAction::Exit(ExitStatus::Code(_))));
     if is_exit && pid != Pid::PRIMARY && kernel.channels.has_open(pid, ChannelId::PRIMARY) {
-        // A worker closes the channel before the exit, so that the primary receives every message.
+        // A worker closes the channel before its exit, so the primary can receive every message.
         running.next = Some(NextAction::Call(Call::CloseChannel { channel: ChannelId::PRIMARY }));
     }
     if running.next.is_some() {
@@ -442,7 +443,7 @@ fn settle<P: Clone>(kernel: &mut Kernel, pid: Pid, running: &mut CowArc<RunningP
     }
 }
 
-/// Whether a worker has no channel and no work left. Node: the event loop is empty, and the process exits.
+/// Whether a worker has neither a channel nor any work. Node: the event loop is empty, and the process exits.
 fn has_nothing_left(kernel: &Kernel, pid: Pid) -> bool {
     pid != Pid::PRIMARY && !kernel.channels.has_open(pid, ChannelId::PRIMARY) && !kernel.keeps_running(pid)
 }

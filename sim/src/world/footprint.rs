@@ -1,5 +1,5 @@
-//! The footprint of a step of a world: the footprint of the kernel, and the processes, the driver and the
-//! log.
+//! The footprint of a step of a world: the footprint in the kernel, together with the processes, the driver
+//! and the log.
 
 use super::{State, World};
 use crate::kernel::object_set::{Footprint, ObjectSet};
@@ -9,7 +9,7 @@ use crate::step::Pid;
 use crate::step::Step;
 
 impl<P: Program> World<P> {
-    /// The footprint of `step`, which changed `before` into this world. `before` is an unchanged copy.
+    /// The footprint of `step`. The step has changed `before` into this world; `before` is an unchanged copy.
     pub(crate) fn footprint(&self, step: Step, before: &World<P>) -> Footprint {
         let (now, before) = (&self.state, &before.state);
         let mut footprint =
@@ -63,7 +63,7 @@ mod tests {
     use crate::world::World;
     use crate::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Schedule, SocketEvent};
 
-    /// The standard program with a driver that uses every operation in turn.
+    /// The standard program, with a driver that uses every operation in turn.
     #[derive(Debug, Clone, PartialEq, Eq, Hash)]
     struct InterferingDriver {
         serve: ReplyServer,

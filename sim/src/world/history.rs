@@ -1,4 +1,4 @@
-//! The history of a run: the hash, and the trace if it is recorded. The history is no part of the state.
+//! The history of a run: the hash and, if recorded, the trace. The history is no part of the state.
 
 use cluster_core::{Call, OsEvent};
 
@@ -10,7 +10,7 @@ use crate::step::{Pid, Step};
 use crate::trace::{Crossing, Trace};
 use crate::trace_hash::TraceHasher;
 
-/// The history of a run. The methods of each step are inlined: most runs record no trace.
+/// The history of a run. Methods called in each step are inlined, because most runs record no trace.
 #[derive(Debug, Clone)]
 pub(super) struct History {
     hasher: TraceHasher,
@@ -80,7 +80,7 @@ impl History {
         self.hasher.call(call);
     }
 
-    /// The answer to the last call.
+    /// Records the answer to the last call.
     #[inline]
     pub(super) fn answer(&mut self, answer: &OsEvent) {
         self.hasher.input(answer);
@@ -100,7 +100,7 @@ impl History {
         self.hasher.observations(log);
     }
 
-    /// The faults that struck in a step. At the end of a run a strike may have no other effect.
+    /// Records the faults that struck in a step. At the end of a run, a strike may have no other effect.
     #[inline]
     pub(super) fn strikes(&mut self, before: Lengths, schedule: &Schedule) {
         for fault in schedule.struck().iter().skip(before.struck) {
@@ -117,7 +117,7 @@ impl History {
         }
     }
 
-    /// Adds to the trace the faults that struck in a step and the observations.
+    /// Adds the faults that struck in a step, and the observations, to the trace.
     #[inline]
     pub(super) fn annotate(
         &mut self,

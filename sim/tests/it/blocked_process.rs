@@ -1,5 +1,4 @@
-//! A worker that is blocked in a hook receives nothing, either until a path exists or for the rest of the
-//! run.
+//! A worker that is blocked in a hook receives nothing until a path exists, or until the end of the run.
 
 use cluster_core::{BindAddress, Event, Primary, Settings, Signal, Worker, WorkerEvent, WorkerId};
 use cluster_sim::{Actor, Fault, Faults, Process, Program, Schedule, World};
@@ -8,11 +7,11 @@ use serde_json::json;
 const GATE: &str = "/run/gate";
 const WORKER: WorkerId = WorkerId(1);
 
-/// The worker reports a block, and blocks; the worker receives the primary's message once the primary has
-/// created the path.
+/// The worker reports the block, and blocks. The primary's message arrives only after the primary has created
+/// the path.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct BlockedWorker {
-    /// The path is never created: the primary kills the worker.
+    /// The path is never created, and the primary kills the worker.
     killed: bool,
 }
 

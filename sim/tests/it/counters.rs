@@ -1,5 +1,5 @@
-//! Clusters with high counters: the counters of every machine and socket table start just below 2^32 or 2^53.
-//! Worker ids start at 1, because they index the process table of the simulator.
+//! Clusters with high counters: the counters of every machine and of every table of sockets start just below
+//! 2^32 or 2^53. Worker ids still start at 1, because they are indexes of the simulator's process table.
 
 use cluster_core::{Event, Primary, Settings, SocketId, Worker, WorkerEvent};
 use cluster_sim::prop::{Run, check};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 const OLD_END: u64 = 1 << 32;
 
-/// [`ReplyServer`] in processes with counters that continue after a number.
+/// [`ReplyServer`], in processes with counters that continue after a large number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct HighCounters {
     last: u64,
@@ -68,7 +68,7 @@ fn world(last: u64, workers: u32, clients: u32) -> World<HighCounters> {
     World::new(HighCounters { last, serve: ReplyServer::new(workers, clients) }, Settings::default())
 }
 
-/// Every connection is served and every check holds, under any schedule and fault, across 2^32.
+/// Across 2^32, every connection is served and every check holds, under any schedule and fault.
 #[test]
 fn counters_hold_every_check() {
     let lasts = (1..12_u64).prop_map(|before| OLD_END - before);

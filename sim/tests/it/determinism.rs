@@ -1,4 +1,4 @@
-//! The same input gives the same run, byte for byte, and a line replays its run.
+//! The same input gives the same run, byte for byte. A replay line repeats its run.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ fn line_replays_its_run() {
     }
 }
 
-/// Priorities and bytes are schedules, too, and their lines replay.
+/// Schedules by priorities and by bytes also have lines that replay them.
 #[test]
 fn every_kind_of_schedule_replays() {
     for seed in 0..100_u64 {

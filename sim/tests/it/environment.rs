@@ -1,4 +1,4 @@
-//! The driver changes the system, and the processes handle the changes.
+//! The driver changes the system around the cluster, and the processes handle the changes.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ fn lines<P: Program>(world: &World<P>) -> Vec<String> {
     world.observations().map(|line| format!("{}: {}", line.observer, line.text)).collect()
 }
 
-/// Every resource is unavailable: a worker asks for each, through the primary and by itself.
+/// Every resource is missing. A worker asks for each resource, through the primary and by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct NoResources;
 
@@ -94,7 +94,7 @@ fn unavailable_resource_is_a_named_error() {
         })
         .collect();
     wanted.push("primary: cannot start `/nowhere/program`: ENOENT".to_owned());
-    // The core tests the explanation and the advice.
+    // The tests of the core cover the explanation and the advice of an error.
     let lines: Vec<String> =
         lines.iter().map(|line| line.split(" (").next().unwrap_or(line).to_owned()).collect();
     wanted.sort();
@@ -102,10 +102,10 @@ fn unavailable_resource_is_a_named_error() {
     assert_eq!(living.len(), 2, "a primary and one worker");
 }
 
-/// A worker with other work is disconnected.
+/// A worker with other work is disconnected, and continues to run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct BusyWorker {
-    /// The driver kills the worker once it is disconnected.
+    /// The driver kills the worker after the disconnect.
     killed: bool,
 }
 
@@ -158,7 +158,7 @@ fn seen<P: Program>(program: &P) -> Vec<Vec<String>> {
     seen
 }
 
-/// A worker leaves its client to a child that inherits the channel.
+/// A worker leaves its client to a child, which inherits the channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ConnectionOfChild;
 
@@ -220,7 +220,7 @@ fn inherited_channel_delays_the_disconnect() {
     assert_eq!(seen(&ConnectionOfChild), [[exit, end, disconnect], [exit, disconnect, end]]);
 }
 
-/// A primary has no descriptor for its first client, until the driver lifts the limit.
+/// A primary has no free descriptor for its first client, until the driver removes the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct StarvedPrimary;
 
@@ -271,7 +271,7 @@ fn starved_primary_reports_one_failure() {
     assert_eq!(seen(&StarvedPrimary), [["primary: EMFILE", "worker 1: served"]]);
 }
 
-/// A worker keeps its connection while the whole cluster exits; a second client connects meanwhile.
+/// A worker keeps its connection while the whole cluster exits. A second client connects meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct LateClient {
     port: u16,
@@ -286,7 +286,7 @@ impl Program for LateClient {
         match event {
             Event::Listening { address, .. } => process.notify_driver(address.port.to_string()),
             Event::Message { message, .. } if message == json!(1) => primary.disconnect_all(),
-            // The calls of `disconnect` precede this event.
+            // The calls of `disconnect` are performed before this event.
             Event::Message { .. } => process.observe("disconnected"),
             _ => {}
         }
@@ -328,7 +328,7 @@ impl Program for LateClient {
     }
 }
 
-/// Whatever `keep_listening` is, the client is refused at once; it is neither accepted nor reset later.
+/// With and without `keep_listening` the client is refused at once: it is not accepted and reset later.
 #[test]
 fn client_after_disconnect_is_refused() {
     for (keep_listening, seed) in (0..200).flat_map(|seed| [(false, seed), (true, seed)]) {

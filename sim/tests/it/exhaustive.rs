@@ -19,7 +19,7 @@ fn plan(name: &str) -> World<RandomProgram> {
     name.parse::<Scenario<RandomProgram>>().expect("a scenario name").world()
 }
 
-/// Small worlds beyond the proofs.
+/// Small worlds that the proofs do not cover.
 #[test]
 fn small_worlds_hold_on_every_schedule() {
     for name in ["serve-1-1+shared", "serve-2-0"] {
@@ -28,7 +28,7 @@ fn small_worlds_hold_on_every_schedule() {
     all(&plan("plan-1-1-..d1-.d"), "plan-1-1-..d1-.d");
 }
 
-/// Both directions are full before either end has read anything, and either end may disconnect.
+/// Both directions are full before either process has read anything, and either process may disconnect.
 #[test]
 fn floods_end_on_every_schedule() {
     for flood in Flood::ALL {
@@ -37,7 +37,7 @@ fn floods_end_on_every_schedule() {
     }
 }
 
-/// Limits below the length of one answer.
+/// Limits that are shorter than one answer.
 fn narrow() -> Settings {
     let mut settings = Settings::default();
     settings.limits.unsent_bytes = 64;
@@ -46,7 +46,7 @@ fn narrow() -> Settings {
     settings
 }
 
-/// Each write of a handoff fails once, with every error.
+/// Each write of a handoff fails once, with each error.
 #[test]
 fn failed_write_holds_on_every_schedule() {
     let faults = Faults::only(&[Fault::WriteFailure]).limit(1);
@@ -86,10 +86,10 @@ impl Program for OnlineWorkers {
     }
 }
 
-/// The reference programs of the literature: processes with private steps and one shared step each. Of all
-/// orders of the steps (63,063,000 and 6.2e14) only the orders of the shared steps differ: 4! and 5!. A
-/// worker starts, writes and begins privately; the primary's read is the shared step; in the second program
-/// the worker then reads and receives an answer privately.
+/// Reference programs of the literature: processes with private steps, and with one shared step each. The
+/// steps have 63,063,000 orders in the first program and 6.2e14 in the second. Only the orders of the shared
+/// steps differ: 4! and 5!. A worker starts, writes and begins in private; the shared step is the read by the
+/// primary. In the second program the worker then reads an answer in private.
 fn one_schedule_for_each_order(workers: u32, answer: bool, orders: u64) {
     let world = World::new(OnlineWorkers { workers, answer }, Settings::default());
     let schedules = one_per_equivalence_class(&world, 10_000_000).expect("every check holds");
@@ -111,7 +111,7 @@ fn five_shared_steps_have_120_orders() {
 /// Stops a search at once.
 static STOP: AtomicBool = AtomicBool::new(true);
 
-/// A search beyond the memory limit stops and reports the limit.
+/// A search beyond the limit of memory stops, and reports the limit.
 #[test]
 fn search_beyond_its_budget_is_bounded() {
     let world = Scenario::new(ReplyServer::new(1, 2)).world();
@@ -127,7 +127,7 @@ fn search_beyond_its_budget_is_bounded() {
     assert_eq!((coverage.cut, coverage.is_complete()), (Some(Bound::Stopped), false));
 }
 
-/// Fails once in the test process, whatever the schedule.
+/// Fails once in the whole test process, on any schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct FailsOnce;
 

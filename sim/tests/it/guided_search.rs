@@ -10,7 +10,7 @@ fn found(reached: Reached) -> Option<Vec<u32>> {
     if let Reached::Yes(choices) = reached { Some(choices) } else { None }
 }
 
-/// Every observed run can be reached, and the schedule found replays it.
+/// Every observed run can be reached, and the schedule that was found replays the run.
 #[test]
 fn search_reaches_observed_run() {
     for seed in 0..200 {
@@ -71,7 +71,7 @@ fn workers_interleave_freely() {
     }
 }
 
-/// "No" is an answer: every run was tried.
+/// "No" is proven: the search has tried every run.
 #[test]
 fn exit_before_online_is_unreachable() {
     let reached = search(["online 1", "exit 2", "online 2", "exit 1"]);
@@ -82,7 +82,7 @@ fn exit_before_online_is_unreachable() {
     assert!(deepest.worlds > 100, "{deepest:?}");
 }
 
-/// The faults of the world are choices of the search.
+/// The search also chooses when a fault of the world strikes.
 #[test]
 fn search_finds_needed_kill() {
     let wanted = Observed::from([
@@ -98,7 +98,7 @@ fn search_finds_needed_kill() {
     assert_eq!(observed(world.observations()), wanted);
 }
 
-/// The driver kills the worker as soon as a client is refused, if the worker exists by then.
+/// The driver kills the worker as soon as a client is refused, if the worker exists at that time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct EarlyKill;
 

@@ -1,4 +1,4 @@
-//! The tests of the public simulator, in one binary: no test needs a separate process.
+//! The tests of the public simulator, in one binary: no test needs a process of its own.
 //!
 //! Tests that take minutes without optimization are ignored in a debug build and run with
 //! `cargo test --release`.
@@ -23,7 +23,7 @@ mod sticky;
 mod supervised;
 mod zones;
 
-/// README.md has the program of the module `readme_example`, which runs here as a plain test.
+/// README.md has the program of the module `readme_example`. The test of the program runs here.
 #[test]
 fn readme_has_tested_program() {
     let readme = include_str!("../../../README.md");

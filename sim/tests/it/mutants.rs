@@ -1,5 +1,5 @@
-//! The mutants of `mutants.json` fit the sources of the core, and `MUTANTS.md` lists exactly these.
-//! `tools/mutants` builds and runs them.
+//! The mutants of `mutants.json` fit the sources of the core, and `MUTANTS.md` lists exactly these mutants.
+//! `tools/mutants` builds and runs the mutants.
 #![expect(clippy::disallowed_methods, reason = "the test reads files")]
 
 use std::fs;
@@ -44,7 +44,8 @@ fn page_lists_every_mutant() {
     }
 }
 
-/// A killer outside of the simulator is `TARGET::MODULE::TEST`, of the core.
+/// A mutant that no check of the simulator finds has a test of the core as its killer, written as
+/// `TARGET::MODULE::TEST`.
 #[test]
 fn killing_test_exists() {
     for mutant in mutants() {

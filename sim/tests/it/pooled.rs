@@ -10,7 +10,8 @@ use cluster_sim::{Fault, Faults, Schedule, World};
 const MOVES: [TaskMove; 6] =
     [TaskMove::Run, TaskMove::Cancel, TaskMove::Reload, TaskMove::ScaleDown, TaskMove::Drain, TaskMove::Fail];
 
-/// Faults that a pool must survive; these exclude a garbled channel, a stopped primary and a jumping clock.
+/// The faults that a pool must survive. A garbled channel, a stopped primary and a jumping clock are not
+/// among them.
 const FAULTS: [Fault; 6] = [
     Fault::Kill,
     Fault::SpawnFailure,
@@ -20,7 +21,7 @@ const FAULTS: [Fault; 6] = [
     Fault::LostStatus,
 ];
 
-/// The settings that differ in delivery, cancellation and load.
+/// Settings with different delivery, cancellation and load.
 fn settings(workers: u32) -> [PoolSettings; 4] {
     let new = || PoolSettings::new(workers);
     [
@@ -31,7 +32,7 @@ fn settings(workers: u32) -> [PoolSettings; 4] {
     ]
 }
 
-/// The failure has the replay line.
+/// A failure prints the replay line.
 fn run(world: World<PooledTasks>, seed: u64) {
     let mut world = world.on(Schedule::seed(seed));
     world.run().expect("every check holds");
@@ -62,7 +63,7 @@ fn tasks_hold_with_faults() {
     }
 }
 
-/// Every command with a task that no worker replies to, without and with faults: the time limit ends the
+/// Every command with a task to which no worker replies, without and with faults: the time limit ends the
 /// task.
 #[test]
 fn endless_tasks_hold() {
@@ -79,7 +80,7 @@ fn endless_tasks_hold() {
     }
 }
 
-/// Small worlds in which tasks race with a death or a command.
+/// Small worlds in which a task races with a death or a command.
 fn small_worlds() -> Vec<(&'static str, World<PooledTasks>)> {
     let kill = Faults::only(&[Fault::Kill]).limit(1);
     let world =
@@ -107,7 +108,7 @@ fn small_worlds() -> Vec<(&'static str, World<PooledTasks>)> {
     ]
 }
 
-/// With patient timers: a timer fires when no other step is enabled.
+/// With patient timers: a timer fires only when no other step is enabled.
 #[test]
 fn small_pools_hold() {
     for (name, world) in small_worlds() {

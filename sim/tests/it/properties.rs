@@ -1,5 +1,5 @@
 //! Properties of the machines over random programs, schedules and faults, with every check. A failure prints
-//! the shrunk run and the replay line; the scenario name in that line defines the program.
+//! the shrunk run and the replay line; the scenario name in the line defines the program.
 
 use cluster_core::SchedulingPolicy;
 use cluster_sim::prop::check;
@@ -54,7 +54,7 @@ fn faults() -> impl Strategy<Value = Faults> {
         .prop_map(|(armed, limit)| Faults::only(&armed).limit(limit))
 }
 
-/// Channels with the usual capacity, and with less than the length of a message.
+/// The usual capacity of a channel, and a capacity below the length of a message.
 fn channel_bytes() -> impl Strategy<Value = Option<usize>> {
     prop_oneof![Just(None), (1..300_usize).prop_map(Some)]
 }
@@ -65,7 +65,7 @@ fn every_check_holds<P: Program>(worlds: impl Strategy<Value = World<P>>) {
     assert!(broken.is_empty(), "{broken}");
 }
 
-/// Every accepted connection is in one place, also when workers die before and after the acknowledgement.
+/// Every accepted connection is in one place, also when workers die before or after the acknowledgement.
 #[test]
 fn ledger() {
     let kinds = [Fault::Kill, Fault::LostDescriptor, Fault::AcceptFailure];
@@ -99,8 +99,8 @@ fn descriptors() {
     every_check_holds(scenarios().prop_map(|scenario| scenario.world().with_faults(Faults::only(&faults))));
 }
 
-/// The last worker dies while connections are queued and the listener waits for a free descriptor: in seed
-/// 661 the release of a queued connection's descriptor resumed the closed listener.
+/// The last worker dies while connections are queued and the listener waits for a free descriptor. In seed
+/// 661, the release of a queued connection's descriptor once resumed the closed listener.
 #[test]
 fn starved_listener_closes_with_its_queue() {
     let start = Scenario::new(ReplyServer::new(2, 10)).world().with_faults(Faults::all());
@@ -110,7 +110,7 @@ fn starved_listener_closes_with_its_queue() {
     }
 }
 
-/// Writes fail with every error. Only a broken channel loses messages, and every process exits.
+/// Writes fail with every error. Messages are lost only with a broken channel, and every process exits.
 #[test]
 fn writes_that_fail() {
     let others = subsequence(vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor], 0..=3);
@@ -121,7 +121,7 @@ fn writes_that_fail() {
     }));
 }
 
-/// The same with servers that must serve every client.
+/// The same for servers, which must serve every client.
 #[test]
 fn handoffs_with_failed_writes() {
     let parts = (1..4_u32, 1..9_u32, 1..9_u8, channel_bytes());
@@ -133,7 +133,7 @@ fn handoffs_with_failed_writes() {
     }));
 }
 
-/// Workers stop forever, with and without other faults: everything else completes.
+/// Workers stop forever, with and without other faults. Everything else completes.
 #[test]
 fn workers_that_stop() {
     let others = subsequence(vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor], 0..=3);
@@ -144,7 +144,7 @@ fn workers_that_stop() {
     }));
 }
 
-/// After the last fault everything completes, however small the buffers are.
+/// After the last fault everything completes, with buffers of any size.
 #[test]
 fn liveness() {
     let parts = (scenarios(), faults(), channel_bytes());

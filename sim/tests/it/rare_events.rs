@@ -1,4 +1,4 @@
-//! Every rare event happens in some run: checks without rare events would prove nothing.
+//! Every rare event happens in some run. Otherwise the checks would prove nothing about it.
 
 use cluster_sim::scenarios::{self, ReplyServer, Scenario};
 use cluster_sim::{Fault, Faults, Schedule, World};
@@ -20,7 +20,7 @@ fn every_fault_strikes() {
     assert_eq!(unseen, []);
 }
 
-/// Rare events, and the text of a trace that shows each.
+/// The rare events, each with a text that the trace then contains.
 const RARE: [(&str, &str); 12] = [
     ("a descriptor was lost, and the receiver rejected it", "NODE_HANDLE_NACK"),
     ("a write was incomplete", "bytes left"),

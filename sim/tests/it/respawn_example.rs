@@ -31,7 +31,7 @@ fn planted_bug_is_found_and_explained() {
     assert_eq!(again.panic.as_deref(), Some(text.as_str()), "the replay fails as the run did");
 }
 
-/// The printed code of a replay, and the text of the failure when a test executes the code.
+/// The code of a replay as printed, and the text of the failure when a test executes this code.
 struct Replay {
     code: &'static str,
     panic: Option<String>,
@@ -55,13 +55,13 @@ fn replay(line: &str) -> Replay {
     printed!(cluster_sim::prop::replay(LINE, world, property).unwrap())
 }
 
-/// The text after the words of `unwrap`.
+/// The text that follows the words of `unwrap`.
 fn text(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast::<String>().expect("a text");
     text.split_once("value: ").map_or_else(String::new, |(_, failure)| failure.to_owned())
 }
 
-/// A run that passes is no failure; a text that is no replay line is a failure.
+/// A run without a failure passes; a text that is not a replay line fails.
 #[test]
 fn replay_judges_line_and_run() {
     let world = World::new(respawn::KeepTwo::default(), Settings::default());

@@ -1,4 +1,5 @@
-//! Shrinking keeps only the parts that a bug needs: planted bugs that need three preemptions shrink to three.
+//! Shrinking keeps only the parts that a bug needs: a planted bug that needs three preemptions shrinks to
+//! three preemptions.
 
 use std::sync::atomic::AtomicBool;
 
@@ -9,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestError, TestRunner};
 use serde_json::json;
 
-/// Three rounds. In each the primary writes to a worker and continues at once; the worker answers.
+/// Three rounds. In each round the primary writes to a worker and continues at once; the worker answers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Rounds {
     to: [u64; 3],
@@ -17,8 +18,8 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Writes to the worker of this round, and forks one more worker: the primary receives this fork after
-    /// the write.
+    /// Writes to the worker of this round, and forks another worker: the primary receives the event of this
+    /// fork after the write.
     fn play(&self, round: usize, primary: &mut Primary, process: &mut Process<'_>) {
         process.observe(format!("round {round}"));
         if let Some(&to) = self.to.get(round) {
@@ -68,7 +69,7 @@ impl Program for Rounds {
     }
 }
 
-/// The planted bug: in every round the worker receives its message before the primary ends the round. The
+/// The planted bug: in every round, the worker receives its message before the primary ends the round. The
 /// primary plays all rounds in one reaction, so three preemptions are needed.
 fn some_worker_is_slower(world: &World<Rounds>) -> Result<(), TestCaseError> {
     let place = |wanted: &str| world.observations().position(|observation| observation.text == wanted);
@@ -80,7 +81,7 @@ fn some_worker_is_slower(world: &World<Rounds>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// The shrunk run of a trial.
+/// The run of a trial, after shrinking.
 fn trial(n: u64, to: [u64; 3]) -> Run<Rounds> {
     let faults = Faults::only(&[Fault::Kill, Fault::PartialRead, Fault::ShortWrite, Fault::LostDescriptor]);
     let world = World::new(Rounds { to, online: 0 }, Settings::default()).with_faults(faults);
@@ -96,7 +97,7 @@ fn trial(n: u64, to: [u64; 3]) -> Run<Rounds> {
     run
 }
 
-/// At least 29 of 30 trials shrink to the three preemptions alone.
+/// At least 29 of 30 trials shrink to exactly the three preemptions.
 #[test]
 fn runs_shrink_to_three_preemptions() {
     let targets = [[1, 2, 3], [1, 1, 1], [2, 1, 2]];
@@ -108,7 +109,7 @@ fn runs_shrink_to_three_preemptions() {
     assert!(least >= 29, "{least}");
 }
 
-/// After a stop, shrinking tries nothing more and keeps the smallest run.
+/// After a stop, shrinking tries nothing further, and keeps the smallest run.
 #[test]
 fn shrinking_stops_at_once() {
     static STOP: AtomicBool = AtomicBool::new(true);

@@ -34,7 +34,8 @@ fn loopback(port: u16) -> ListenAddress {
     ListenAddress::Tcp { host: Some([127, 0, 0, 1].into()), port, ipv6_only: false }
 }
 
-/// A worker with an exclusive server is disconnected while a client is connected, and serves one more.
+/// A worker with an exclusive server is disconnected while a client is connected, and then serves another
+/// client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct ExclusiveServer {
     port: u16,
@@ -85,7 +86,7 @@ impl Program for ExclusiveServer {
         process.observe(format!("serves {}", self.served));
         process.end(connection);
         if self.served == 1 {
-            // The channel may be closed.
+            // Fails if the channel is closed.
             let _ = worker.send(json!("served"));
         } else if let Some(listener) = self.listener.take() {
             worker.close(listener);
@@ -279,13 +280,14 @@ fn shared_udp_port_answers_once() {
     }
 }
 
-/// The primary accepts and sends the connection to the worker; the worker sends it back; the primary answers.
+/// The primary accepts a connection and sends it to the worker; the worker sends it back; the primary answers
+/// the client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct PassedConnection {
     keep_open: bool,
     /// The number of further descriptors that the worker may open; `None`: any number.
     room: Option<usize>,
-    /// The primary detaches the connection and does not send it.
+    /// The primary detaches the connection, but does not send it.
     leaks: bool,
     listener: Option<SocketId>,
     waiting: Vec<SocketId>,
@@ -440,7 +442,7 @@ fn lost_connection_is_sent_again() {
     assert!(lost_and_found);
 }
 
-/// In every run with one lost descriptor or one killed process, at any step.
+/// Every run in which one descriptor is lost or one process is killed, at any step.
 #[test]
 fn sent_connection_arrives_or_is_closed() {
     let faults = Faults::only(&[Fault::LostDescriptor, Fault::Kill]).limit(1);

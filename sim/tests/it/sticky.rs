@@ -1,4 +1,4 @@
-//! The sticky policy in a small world, on every schedule, with connections of the same address in a row.
+//! The sticky policy in a small world, on every schedule, with successive connections from the same address.
 
 use std::net::Ipv4Addr;
 
@@ -8,12 +8,12 @@ use cluster_core::{
 use cluster_sim::explore::exhaustive;
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Fault, Faults, Process, Program, Schedule, World};
 
-/// Workers that close each connection at once. A client connects when every worker listens; the next follows
-/// when the last has ended.
+/// Workers that close each connection at once. The first client connects when every worker listens, each
+/// further client when the client before has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Visits {
     workers: u32,
-    /// The number of visits in the future.
+    /// The number of further visits.
     left: u32,
     /// Each visit has another address.
     from_everywhere: bool,
@@ -100,7 +100,7 @@ fn servers(visits: Visits, seed: u64) -> Vec<Actor> {
     connections.map(|line| line.observer).collect()
 }
 
-/// Eight visits of an address reach the same worker; visits of many addresses reach every worker.
+/// Eight visits from one address reach the same worker; visits from many addresses reach every worker.
 #[test]
 fn address_decides_worker() {
     for seed in 0..20 {

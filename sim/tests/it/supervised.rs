@@ -1,4 +1,5 @@
-//! A supervised server under random schedules with faults, and every run of small worlds within bounds.
+//! A supervised server under random schedules with faults, and small worlds under every schedule, within
+//! bounds.
 
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ const MOVES: [SupervisorMove; 6] = [
     SupervisorMove::ShutdownTwice,
 ];
 
-/// Faults that a supervisor must survive; these exclude a garbled channel, a stopped primary and a jumping
-/// clock.
+/// The faults that a supervisor must survive. A garbled channel, a stopped primary and a jumping clock are
+/// not among them.
 const FAULTS: [Fault; 11] = [
     Fault::Kill,
     Fault::Grandchild,
@@ -32,7 +33,7 @@ const FAULTS: [Fault; 11] = [
     Fault::Reexec,
 ];
 
-/// The failure has the replay line.
+/// A failure prints the replay line.
 fn run(world: World<SupervisedServer>, seed: u64) {
     let mut world = world.on(Schedule::seed(seed));
     world.run().expect("every check holds");
@@ -48,8 +49,8 @@ fn commands_hold_on_random_schedules() {
     }
 }
 
-/// A request that is repeated at once does not hurry, and no deadline ends with patient timers: no worker
-/// gets a signal.
+/// A shutdown that is requested twice at once is no faster. With patient timers no deadline passes, so no
+/// worker gets a signal.
 #[test]
 fn repeated_shutdown_signals_no_worker() {
     for seed in 0..60 {
@@ -105,8 +106,8 @@ fn groups_hold_with_faults() {
     }
 }
 
-/// A worker forks and dies: the primary closes the retained channel after a time, and a group ends with its
-/// worker.
+/// A worker starts a child and dies: the primary closes the retained channel after a time, and the group of
+/// the worker gets a signal.
 #[test]
 fn retained_channels_are_given_up() {
     for command in [SupervisorMove::Serve, SupervisorMove::Reload, SupervisorMove::Shutdown] {
@@ -118,7 +119,7 @@ fn retained_channels_are_given_up() {
     }
 }
 
-/// A reload with successors that never listen is abandoned; a server that cannot start gives up.
+/// A reload with successors that never listen is abandoned. A server that cannot start gives up.
 #[test]
 fn bad_deployments_hold() {
     for seed in 0..30 {
@@ -130,8 +131,8 @@ fn bad_deployments_hold() {
     }
 }
 
-/// A program that never listens has an end with the default settings, also where a start takes its whole time
-/// to fail.
+/// With the default settings, a program that never listens leads to an end, even if each start takes its
+/// whole time to fail.
 #[test]
 fn silent_program_gives_up() {
     for seed in 0..30 {
@@ -148,14 +149,15 @@ fn watched(workers: u32) -> World<SupervisedServer> {
     SupervisedServer::new(workers, 1, SupervisorMove::ServeOnce).world_with(settings).with_patient_timers()
 }
 
-/// Every command with re-execs alone, also by priorities: nothing that a client or a worker observes changes.
+/// Every command with re-execs alone, also by priorities. A re-exec changes nothing that a client or a worker
+/// observes.
 #[test]
 fn reexecs_are_invisible() {
     let mut struck = 0;
     for command in MOVES {
         for seed in 0..30 {
             for schedule in [Schedule::seed(seed), Schedule::pct(seed, 3)] {
-                // By priorities alone, every start might be late.
+                // Patient timers, because by priorities every start might be late.
                 let world = SupervisedServer::new(2, 3, command).world().with_patient_timers().on(schedule);
                 let [mut plain, mut replaced] =
                     [world.clone(), world.with_faults(Faults::only(&[Fault::Reexec]))];
@@ -169,8 +171,8 @@ fn reexecs_are_invisible() {
     assert!(struck > 20, "{struck} re-execs");
 }
 
-/// Up to two workers stop forever: the time to become ready, the heartbeats, and the phases of the shutdown
-/// end their processes.
+/// Up to two workers stop forever. Their processes end by the time to become ready, by heartbeats, and by the
+/// phases of the shutdown.
 #[test]
 fn stopped_workers_end_by_deadlines() {
     let faults = Faults::only(&[Fault::StopForever, Fault::ShortWrite, Fault::PartialRead]);
@@ -181,7 +183,7 @@ fn stopped_workers_end_by_deadlines() {
     }
 }
 
-/// Every command, with a worker that stops forever and other faults, without heartbeats.
+/// Every command, with a worker that stops forever and with other faults, without heartbeats.
 #[test]
 fn commands_end_with_stopped_workers() {
     for command in MOVES {
@@ -193,7 +195,7 @@ fn commands_end_with_stopped_workers() {
     }
 }
 
-/// Small worlds in which commands race with a death.
+/// Small worlds in which a command races with a death.
 fn small_worlds() -> [(&'static str, World<SupervisedServer>); 13] {
     let reexec = Faults::only(&[Fault::Reexec]);
     let kill_and_reexec = reexec.and(Fault::Kill).limit(1);
@@ -217,7 +219,7 @@ fn small_worlds() -> [(&'static str, World<SupervisedServer>); 13] {
     ]
 }
 
-/// With timers at any moment: a start may always be late, and no search completes.
+/// A timer may fire at any moment, so a start may always be late, and no search completes.
 #[test]
 fn small_worlds_hold_within_bounds() {
     for (name, world) in small_worlds() {

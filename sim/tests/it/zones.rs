@@ -9,7 +9,7 @@ use cluster_sim::{
     Actor, ClientEvent, ClientId, Driver, Faults, Process, Program, Schedule, SocketEvent, World,
 };
 
-/// A worker that listens at one address, serves one client, and is disconnected.
+/// A worker that listens at an address, serves one client, and is then disconnected.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ZonedServer {
     options: ListenOptions,

@@ -1,4 +1,4 @@
-//! The results for unchanged sources: an interrupted command continues where it stopped.
+//! The known results of mutants, for unchanged sources: an interrupted command continues where it stopped.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -15,7 +15,7 @@ use super::suite::{Mutant, Suite};
 pub(crate) struct Kill {
     pub(crate) killer: String,
     pub(crate) what: String,
-    /// The number of runs, and the smallest failed run, if a check detected the mutant.
+    /// If a check has detected the mutant: the number of runs, and the smallest failed run.
     pub(crate) found: Option<Found>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) type Fate = Option<Kill>;
 pub(crate) struct Known {
     file: PathBuf,
     sources: u64,
-    /// By a hash of everything that the result depends on.
+    /// The results, by a hash of everything on which a result depends.
     fates: BTreeMap<String, Fate>,
 }
 
@@ -61,7 +61,7 @@ impl Known {
 
     fn key(&self, Mutant { file, find, replace, killer, .. }: &Mutant) -> String {
         let mut hasher = DefaultHasher::new();
-        // A verdict is kept only for the same test.
+        // The result of a test is valid only for the same test.
         let test = killer.contains("::").then_some(killer);
         (self.sources, file, find, replace, test).hash(&mut hasher);
         hasher.finish().to_string()

@@ -1,9 +1,8 @@
-//! Measures whether the simulator finds bugs: each small wrong change of `sim/mutants.json` is made to a copy
-//! of the core, and a check must fail.
+//! Measures whether the simulator finds bugs: makes each small wrong change of `sim/mutants.json` to a copy
+//! of the core. A check must then fail.
 //!
 //! `cargo run --release -p cluster-sim --example mutants` prints the table. The command fails if a mutant
-//! survives, if a check other than the expected check finds the mutant, or if more runs than expected are
-//! needed.
+//! survives, if the mutant is found by another check than expected, or if more runs than expected are needed.
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the tool is not simulated")]
 

@@ -1,4 +1,4 @@
-//! The mutants as data: small wrong changes, each with its detector.
+//! The mutants as data: small wrong changes, each with the check or test that must detect it.
 
 use std::error::Error;
 use std::fs;
@@ -12,9 +12,9 @@ const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/mutants.json");
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Suite {
-    /// The number of runs that a survivor has passed.
+    /// The number of runs after which a mutant counts as surviving.
     pub(crate) runs: u32,
-    /// The scenarios of the runs, taken cyclically.
+    /// The scenarios of the runs. Run `n` takes the `n`th scenario, cyclically.
     pub(crate) scenarios: Vec<String>,
     pub(crate) mutants: Vec<Mutant>,
 }
@@ -32,10 +32,10 @@ pub(crate) struct Mutant {
     pub(crate) replace: String,
     /// The check of the simulator, or the test of the core, that must detect the mutant.
     pub(crate) killer: String,
-    /// For a check, the greatest number of runs before the detection.
+    /// For a check: the largest number of runs that may pass before the check detects the mutant.
     #[serde(default)]
     pub(crate) within: u64,
-    /// The reason why no check detects the mutant, if a test or nothing detects the mutant.
+    /// Why no check detects the mutant, if only a test does or nothing does.
     #[serde(default)]
     pub(crate) reason: String,
 }
@@ -55,7 +55,7 @@ impl Suite {
         }
     }
 
-    /// The mutants with this text in their name; an empty selection is an error.
+    /// The mutants with this text in the name. An empty selection is an error.
     pub(crate) fn named(&self, part: &str) -> Result<Vec<&Mutant>, String> {
         let named: Vec<_> = self.mutants.iter().filter(|mutant| mutant.name.contains(part)).collect();
         if named.is_empty() {

@@ -8,7 +8,7 @@ use super::suite::{Mutant, NONE, Suite};
 /// The path of the page.
 pub(crate) const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/MUTANTS.md");
 
-/// A mutant and its detector.
+/// A mutant, and the detector of the mutant.
 pub(crate) struct Row<'a> {
     pub(crate) mutant: &'a Mutant,
     pub(crate) kill: Fate,
@@ -44,7 +44,7 @@ impl Row<'_> {
             None => (NONE, none(), none()),
             Some(Kill { killer, found: None, .. }) => (killer.as_str(), "a test".to_owned(), none()),
             Some(Kill { killer, found: Some(found), .. }) => {
-                // The number of steps at which `random_search` stops shrinking.
+                // At this number of steps `random_search` stops shrinking.
                 let length = match found.steps {
                     0..20_000 => format!("{} ({}, {})", found.steps, found.faults, found.switches),
                     _ => "endless".to_owned(),

@@ -1,4 +1,4 @@
-//! A copy of the core and the simulator under `target`, in which each mutant is built and run.
+//! A copy of the core and the simulator under `target`. Each mutant is built and run there.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ const COPIED: [&str; 7] = [
     "Cargo.lock",
 ];
 
-/// Builds quickly rather than runs quickly: a mutant rebuilds little, and the dependencies are built once.
-/// The profile `mutants` of the workspace has another purpose.
+/// The profile for mutants: a mutant rebuilds little, and the dependencies are built once, so a fast build
+/// matters more than fast code. The profile `mutants` of the workspace has another purpose.
 const PROFILE: &str = "
 [profile.mutant]
 inherits = \"dev\"
@@ -66,7 +66,7 @@ impl<'a> Workspace<'a> {
         Ok(Workspace { suite, directory, known })
     }
 
-    /// Returns the known result of a mutant, or runs it.
+    /// Returns the known result of a mutant. Otherwise runs the mutant.
     pub(crate) fn judge(&mut self, mutant: &Mutant) -> Result<Fate, Box<dyn Error>> {
         if let Some(fate) = self.known.of(mutant) {
             return Ok(fate.clone());
@@ -118,7 +118,7 @@ impl<'a> Workspace<'a> {
         }))
     }
 
-    /// Runs a test of the core; the target `lib` has the unit tests.
+    /// Runs a test of the core. The target `lib` stands for the unit tests.
     fn test(&self, target: &str, test: &str) -> Result<Fate, Box<dyn Error>> {
         let selected = if target == "lib" { vec!["--lib"] } else { vec!["--test", target] };
         let of_core = [&["test", "-p", "cluster-core"], &selected[..]].concat();

@@ -18,7 +18,7 @@ fn ip(address: &str) -> SocketAddr {
     address.parse().expect("an address")
 }
 
-/// A TCP address; the word `only` excludes IPv4, `share` shares the port.
+/// A TCP address. In the text, the word `only` excludes IPv4, and `share` shares the port.
 fn tcp(text: &str) -> BindAddress {
     let mut words = text.split(' ');
     let address = ip(words.next().expect("an address"));
@@ -45,7 +45,7 @@ fn bind(kernel: &mut Kernel, address: &BindAddress, backlog: Option<u32>) -> Res
     kernel.bind(PRIMARY, Origin::Machine, address, backlog).map(|(socket, _)| socket)
 }
 
-/// Whether the second can be bound and listen while the first listens.
+/// Whether the second address can be bound and listen while the first address listens.
 fn beside(one: &BindAddress, other: &BindAddress) -> Result<(), Errno> {
     let mut kernel = kernel();
     bind(&mut kernel, one, Some(1))?;
@@ -159,7 +159,7 @@ fn path_is_removed_by_its_owner() {
     assert_eq!(taken, Err(Errno::EADDRINUSE));
 }
 
-/// An abstract name makes no file, and is in use until the last socket that is bound to it is closed.
+/// An abstract name makes no file, and is in use until the last socket with this name is closed.
 #[test]
 fn abstract_name_ends_with_last_socket() {
     let mut kernel = kernel();

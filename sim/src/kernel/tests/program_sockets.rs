@@ -32,7 +32,7 @@ fn connected(kernel: &mut Kernel) -> (ClientId, SocketId) {
     (client, connection)
 }
 
-/// The socket that the worker reads from its channel, given to its program.
+/// The socket that the worker reads from its channel, passed on to the program.
 fn received(kernel: &mut Kernel) -> SocketId {
     let arrived = read(kernel, WORKER, UP);
     let Some(OsEvent::Read { socket: Some(socket), .. }) = arrived else { unreachable!("{arrived:?}") };
@@ -185,7 +185,8 @@ fn program_cannot_use_sockets_of_others() {
     assert_eq!(kernel.readiness(Step::Accept(PRIMARY, socket)), Readiness::Obsolete);
 }
 
-/// A connection is out of reach while its process is stopped, both in flight to the process and received.
+/// A connection is out of reach while its process is stopped: both in flight to the process, and after the
+/// process has received it.
 #[test]
 fn stopped_process_holds_connections() {
     let mut kernel = kernel();

@@ -1,5 +1,5 @@
-//! IPv6 addresses in a zone: which can be bound, and at which address. Linux 6 gave the same answers to the
-//! same calls, on a machine with these interfaces: `lo`, number 1, without a link-local address, and `eth0`,
+//! IPv6 addresses in a zone: which addresses can be bound, and where. Linux 6 gave the same answers to the
+//! same calls, on a machine with two interfaces: `lo`, number 1, without a link-local address, and `eth0`,
 //! number 2, with `fe80::1`.
 
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -36,7 +36,7 @@ fn zone_selects_the_interface() {
         ("fe80::1", "lo", Err(Errno::EADDRNOTAVAIL)),
         ("fe80::1", "1", Err(Errno::EADDRNOTAVAIL)),
         ("fe80::2", "eth0", Err(Errno::EADDRNOTAVAIL)),
-        // libuv passes 0 for a name that it does not know, and a number as it is.
+        // libuv passes 0 for an unknown name, and a number unchanged.
         ("fe80::1", "no such one", Err(Errno::EINVAL)),
         ("fe80::1", "", Err(Errno::EINVAL)),
         ("fe80::1", "0", Err(Errno::EINVAL)),
