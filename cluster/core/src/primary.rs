@@ -189,7 +189,8 @@ impl Primary {
         });
     }
 
-    /// [`disconnect_all`](Primary::disconnect_all) has asked every worker to exit, and at least one has not exited.
+    /// Whether [`disconnect_all`](Primary::disconnect_all) has asked every worker to exit, and at least one
+    /// has not exited.
     pub fn is_disconnecting(&self) -> bool {
         self.peers.is_disconnecting()
     }
@@ -199,7 +200,7 @@ impl Primary {
         self.command(|primary| primary.peers.disconnect());
     }
 
-    /// Every channel is closed.
+    /// Whether every channel is closed.
     pub fn is_finished(&self) -> bool {
         self.peers.is_over()
     }
@@ -304,7 +305,7 @@ impl Primary {
         None
     }
 
-    /// A message has arrived with a socket.
+    /// Called when a message has arrived with a socket.
     fn arrived(
         &mut self,
         worker: WorkerId,

@@ -75,7 +75,7 @@ pub enum Structured {
 }
 
 impl Structured {
-    /// References to the value are possible.
+    /// Whether references to the value are possible.
     fn is_object(&self) -> bool {
         match self {
             Structured::Undefined

@@ -210,12 +210,12 @@ impl Supervisor {
         self.shut_down(Some(step));
     }
 
-    /// A shutdown was requested, or the supervisor has given up.
+    /// Whether a shutdown was requested, or the supervisor has given up.
     pub fn is_shutting_down(&self) -> bool {
         !self.shutdown.is_running()
     }
 
-    /// [`SupervisorEvent::Finished`] was emitted, or is the next event.
+    /// Whether [`SupervisorEvent::Finished`] was emitted, or is the next event.
     pub fn is_finished(&self) -> bool {
         self.shutdown.is_finished()
     }

@@ -130,12 +130,13 @@ impl Worker {
         });
     }
 
-    /// Messages can be sent. Node: `worker.isConnected()`.
+    /// Whether messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
         self.peer.channel.is_connected()
     }
 
-    /// The worker was asked to exit, by the primary or by its program. Node: `worker.exitedAfterDisconnect`.
+    /// Whether the worker was asked to exit, by the primary or by its program. Node:
+    /// `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
         self.exited_after_disconnect
     }
@@ -173,8 +174,8 @@ impl Worker {
         self.command(|worker| worker.servers.withdraw(listener, &mut worker.peer));
     }
 
-    /// An acknowledgement is being written: unless the channel closes first, [`WorkerEvent::Connection`] follows,
-    /// even if the worker is asked to exit in the meantime.
+    /// Whether an acknowledgement is being written: unless the channel closes first,
+    /// [`WorkerEvent::Connection`] follows, even if the worker is asked to exit in the meantime.
     pub fn is_acknowledging(&self) -> bool {
         self.servers.connections.is_acknowledging()
     }
@@ -210,7 +211,7 @@ impl Worker {
         self.command(|worker| worker.peer.disconnect());
     }
 
-    /// The channel is closed.
+    /// Whether the channel is closed.
     pub fn is_finished(&self) -> bool {
         self.peer.channel.is_over()
     }
@@ -230,7 +231,7 @@ impl Worker {
         }
     }
 
-    /// The channel is closed. A worker that was not asked to exit exits at once, as in Node.
+    /// Called when the channel is closed. A worker that was not asked to exit exits at once, as in Node.
     fn channel_closed(&mut self) {
         self.servers.drop_unacknowledged(&mut self.peer);
         self.peer.steps.own(Step::Emit(WorkerEvent::Disconnect));

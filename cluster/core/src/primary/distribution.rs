@@ -36,7 +36,7 @@ pub(super) struct Distribution {
     keep_listening: bool,
     sockets_per_worker: usize,
     queued_connections: usize,
-    /// A supervisor shuts down: no connection is accepted.
+    /// Whether a supervisor shuts down: no connection is accepted.
     stopped: bool,
 }
 
@@ -191,14 +191,14 @@ impl Distribution {
         }
     }
 
-    /// A worker no longer listens under a key. Node: `close`.
+    /// Called when a worker no longer listens under a key. Node: `close`.
     pub(super) fn close(&mut self, worker: WorkerId, key: &HandleKey, peers: &mut Peers) {
         if let Some(id) = self.handles.find(key) {
             self.remove_from_handle(id, worker, peers);
         }
     }
 
-    /// A worker no longer listens anywhere.
+    /// Called when a worker no longer listens anywhere.
     pub(super) fn remove_from_handles(&mut self, worker: WorkerId, peers: &mut Peers) {
         for id in self.handles.all(|handle| handle.has(worker)) {
             self.remove_from_handle(id, worker, peers);
@@ -296,7 +296,7 @@ impl Distribution {
         }
     }
 
-    /// A descriptor is free again: every paused socket tries once.
+    /// Called when a descriptor is free again: every paused socket tries once.
     pub(super) fn descriptor_freed(&mut self, peers: &mut Peers) {
         for action in self.timer_actions.take_accepts() {
             self.act(action, peers);
@@ -359,7 +359,7 @@ impl Distribution {
         }
     }
 
-    /// A worker has not received the descriptor of this message.
+    /// Called when a worker has not received the descriptor of this message.
     pub(super) fn undelivered(&mut self, worker: WorkerId, message: ClusterMessage, peers: &mut Peers) {
         match message.reply {
             Some(Reply { ack, key: Some(key), data, .. }) => {
@@ -374,7 +374,8 @@ impl Distribution {
         }
     }
 
-    /// A worker can no longer listen and answer: its unacknowledged connections are handed to other workers.
+    /// Called when a worker can no longer listen and answer: its unacknowledged connections are handed to
+    /// other workers.
     pub(super) fn remove_worker(&mut self, worker: WorkerId, peers: &mut Peers) {
         self.remove_from_handles(worker, peers);
         for connection in peers.take_offers(worker) {
@@ -395,8 +396,8 @@ impl Distribution {
         id
     }
 
-    /// The channel of a worker can no longer be written to. The worker stays in the handles until the channel is read
-    /// to the end.
+    /// Called when the channel of a worker can no longer be written to. The worker stays in the handles until
+    /// the channel is read to the end.
     pub(super) fn offer_no_more(&mut self, worker: WorkerId, peers: &mut Peers) {
         for id in self.handles.all(|handle| handle.has(worker)) {
             if let Some(policy) = self.handles.live(id).policy_mut() {

@@ -91,7 +91,7 @@ impl Handles {
         ])
     }
 
-    /// A later handle has a greater id.
+    /// Whether a later handle has a greater id.
     pub(super) fn is_ahead_of(&self, id: Option<HandleId>) -> bool {
         id.is_none_or(|id| id.0 <= self.last.last())
     }
@@ -110,8 +110,8 @@ impl Handles {
         self.rows.iter().filter(|(_, handle)| is_meant(handle)).map(|(id, _)| *id).collect()
     }
 
-    /// The worker has reached a limit. Without a limit nothing is counted: the count visits every socket, so a worker
-    /// with thousands of sockets would stall the others.
+    /// Whether the worker has reached a limit. Without a limit nothing is counted: the count visits every
+    /// socket, so a worker with thousands of sockets would stall the others.
     pub(super) fn has_reached(&self, worker: WorkerId, limit: usize) -> bool {
         let served = self.rows.values().filter(|handle| handle.has(worker));
         limit < usize::MAX && served.take(limit).count() == limit

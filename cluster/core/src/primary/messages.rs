@@ -44,7 +44,8 @@ impl Primary {
         self.peers.channel(worker)?.unwritten()
     }
 
-    /// The program has closed a socket that was received with a message. A Node sender may wait for the report.
+    /// Called when the program has closed a socket that was received with a message. A Node sender may wait
+    /// for the report.
     pub fn release(&mut self, socket: SocketId) {
         self.command(|primary| primary.peers.release(socket));
     }

@@ -74,7 +74,7 @@ impl Peers {
         &mut entry.unwrap_or_else(|| unreachable!("worker {worker} has no entry")).info
     }
 
-    /// The workers with this property, in order of fork.
+    /// Whether the workers with this property, in order of fork.
     pub(super) fn all(&self, has: impl Fn(&WorkerInfo) -> bool) -> impl Iterator<Item = WorkerId> {
         self.workers.iter().filter(move |(_, entry)| has(&entry.info)).map(|(id, _)| *id)
     }
@@ -101,7 +101,7 @@ impl Peers {
         self.with_channel(worker.into(), Channel::closed);
     }
 
-    /// The process has exited. Returns whether the channel is connected; `None` without an entry.
+    /// Called when the process has exited. Returns whether the channel is connected; `None` without an entry.
     pub(super) fn exited(&mut self, worker: WorkerId) -> Option<bool> {
         let entry = self.workers.get_mut(&worker)?;
         entry.info.dead = true;
@@ -146,8 +146,8 @@ impl Peers {
         self.disconnecting = None;
     }
 
-    /// Every worker was asked to exit, and at least one has not exited. A worker that is waited for has an entry, so the
-    /// numbers are equal only if every worker is waited for.
+    /// Whether every worker was asked to exit, and at least one has not exited. A worker that is waited for
+    /// has an entry, so the numbers are equal only if every worker is waited for.
     pub(super) fn is_disconnecting(&self) -> bool {
         self.disconnecting.as_ref().is_some_and(|disconnecting| disconnecting.len() == self.workers.len())
     }
@@ -177,7 +177,7 @@ impl Peers {
         }
     }
 
-    /// Every channel is closed.
+    /// Whether every channel is closed.
     pub(super) fn is_over(&self) -> bool {
         self.workers.values().all(|entry| entry.channel.is_over())
     }
@@ -291,14 +291,14 @@ impl Peers {
         }
     }
 
-    /// The sender of a socket stops counting the socket.
+    /// Called when the sender of a socket stops counting the socket.
     pub(super) fn release(&mut self, socket: SocketId) {
         if let Some((peer, key)) = self.counted.release(socket) {
             self.send(WorkerId(peer.0), ChannelMessage::SocketCount(SocketCount::AllClosed(key)), None);
         }
     }
 
-    /// One copy of a socket that the program has sent is no longer in flight.
+    /// Called when one copy of a socket that the program has sent is no longer in flight.
     pub(super) fn flight_ended(&mut self, socket: SocketId) {
         if self.in_flight.end(socket) {
             self.steps.call(Call::Close { socket });

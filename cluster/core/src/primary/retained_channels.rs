@@ -8,7 +8,7 @@ use crate::channel::Channel;
 use crate::event::WorkerError;
 use crate::os::{WorkerId, timer_ms};
 
-/// The worker has exited, and its channel is open.
+/// Whether the worker has exited, and its channel is open.
 fn is_retained(worker: WorkerId, peers: &Peers) -> bool {
     peers.get(worker).is_some_and(WorkerInfo::is_dead)
         && peers.channel(worker).is_some_and(|channel| !channel.is_over())

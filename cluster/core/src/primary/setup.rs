@@ -38,8 +38,8 @@ impl fmt::Display for ForkError {
 
 impl core::error::Error for ForkError {}
 
-/// The command is Node.js with a script text and no argument behind it. An argument that could be the value of
-/// another option counts as an argument, so that no command that may be a worker is rejected.
+/// Whether the command is Node.js with a script text and no argument behind it. An argument that could be the
+/// value of another option counts as an argument, so that no command that may be a worker is rejected.
 fn lacks_a_script(options: &SpawnOptions) -> bool {
     let name = options.exec.as_ref().and_then(|exec| exec.to_str()?.rsplit('/').next());
     let mut evaluates = false;
@@ -78,7 +78,7 @@ impl core::error::Error for PolicyFrozen {}
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) settings: Settings,
-    /// The scheduling policy is fixed.
+    /// Whether the scheduling policy is fixed.
     frozen: bool,
     workers: Counter,
     /// Counts the inspector ports assigned.
@@ -96,7 +96,7 @@ impl Setup {
         self.workers.count_after(last.0);
     }
 
-    /// A later worker has a greater id.
+    /// Whether a later worker has a greater id.
     pub(super) fn is_ahead_of(&self, worker: Option<WorkerId>) -> bool {
         worker.is_none_or(|worker| worker.0 <= self.workers.last())
     }

@@ -29,7 +29,7 @@ impl Primary {
     }
 }
 
-/// Workers accept by themselves, from shared sockets.
+/// Whether workers accept by themselves, from shared sockets.
 pub(crate) fn shares_sockets(primary: &Primary) -> bool {
     primary.setup.settings.policy == SchedulingPolicy::Shared
 }
@@ -44,7 +44,7 @@ impl Supervised<'_> {
         self.setup.checked_options().map(|_| ())
     }
 
-    /// The worker has a slot: a policy treats all workers of the slot as the same.
+    /// Called when the worker has a slot: a policy treats all workers of the slot as the same.
     pub(crate) fn assign_slot(&mut self, worker: WorkerId, slot: u32) {
         if let Some(entry) = self.peers.entry(worker) {
             entry.seat = Seat::of_slot(slot);
@@ -77,7 +77,7 @@ impl Supervised<'_> {
         self.command(|peers, distribution| distribution.stop_accepting(peers));
     }
 
-    /// No worker has a connection to acknowledge, or listens where a connection is queued.
+    /// Whether no worker has a connection to acknowledge, or listens where a connection is queued.
     pub(crate) fn all_acknowledged(&self) -> bool {
         let Distribution { ledger, handles, .. } = &*self.distribution;
         ledger.open().all(|(_, state)| match state {

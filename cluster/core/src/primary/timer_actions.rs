@@ -30,7 +30,7 @@ impl TimerActions {
         self.last.count_after(last);
     }
 
-    /// A later timer has a greater id.
+    /// Whether a later timer has a greater id.
     pub(super) fn is_ahead_of(&self, timer: Option<TimerId>) -> bool {
         timer.is_none_or(|timer| timer.0 <= self.last.last())
     }

@@ -71,23 +71,23 @@ impl WorkerInfo {
         self.exited_after_disconnect
     }
 
-    /// Messages can be sent. Node: `worker.isConnected()`.
+    /// Whether messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// The process has exited, or could not be started. Node: `worker.isDead()`.
+    /// Whether the process has exited, or could not be started. Node: `worker.isDead()`.
     pub fn is_dead(&self) -> bool {
         self.dead
     }
 
-    /// The worker is in the primary's list. Node: the worker is in `cluster.workers`. A worker that is asked to
-    /// disconnect is removed at once; any other worker is removed once disconnected and dead.
+    /// Whether the worker is in the primary's list. Node: the worker is in `cluster.workers`. A worker that
+    /// is asked to disconnect is removed at once; any other worker is removed once disconnected and dead.
     pub fn is_listed(&self) -> bool {
         self.listed
     }
 
-    /// A supervisor has made the worker a lame duck: the worker receives no further connection.
+    /// Whether a supervisor has made the worker a lame duck: the worker receives no further connection.
     pub fn is_lame_duck(&self) -> bool {
         self.lame_duck
     }
@@ -115,7 +115,7 @@ pub(super) struct WorkerEntry {
     pub(super) channel: Channel,
     /// The options of the process, until it has started or failed to.
     pub(super) starting: Option<SpawnOptions>,
-    /// The process leads a group of its own.
+    /// Whether the process leads a group of its own.
     pub(super) has_group: bool,
     pub(super) seat: Seat,
 }
@@ -131,7 +131,7 @@ impl WorkerEntry {
         }
     }
 
-    /// The worker was asked to exit, or a supervisor has made the worker a lame duck.
+    /// Whether the worker was asked to exit, or a supervisor has made the worker a lame duck.
     pub(super) fn is_retired(&self) -> bool {
         self.info.exited_after_disconnect == Some(true) || self.info.lame_duck
     }

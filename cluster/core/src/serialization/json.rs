@@ -37,7 +37,7 @@ pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
 /// The beginning of an internal message that Node wrote.
 const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
 
-/// The line may be an internal message: an object with `NODE_` in its `cmd`, plain or escaped.
+/// Whether the line may be an internal message: an object with `NODE_` in its `cmd`, plain or escaped.
 pub(crate) fn may_be_reserved(json: &[u8]) -> bool {
     let line = json.trim_ascii_start();
     let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();

@@ -92,7 +92,7 @@ impl BigInt {
         BigInt { negative: negative && significant > 0, digits: bytes[..significant].to_vec() }
     }
 
-    /// The integer is less than zero.
+    /// Whether the integer is less than zero.
     pub fn is_negative(&self) -> bool {
         self.negative
     }

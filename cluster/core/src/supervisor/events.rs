@@ -119,7 +119,7 @@ const LASTING: [Errno; 11] = [
 ];
 
 impl StartFailure {
-    /// Another start would fail in the same way.
+    /// Whether another start would fail in the same way.
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             StartFailure::Fork(_) => true,

@@ -81,20 +81,21 @@ impl Lifecycle {
         Ok(worker)
     }
 
-    /// The program of a worker has reported a server that listens. Returns the process, and the reports so far.
+    /// Called when the program of a worker has reported a server that listens. Returns the process, and the
+    /// reports so far.
     pub(super) fn count_server(&mut self, worker: WorkerId) -> Option<(Process, usize)> {
         let process = self.processes.get_mut(worker)?;
         let servers = process.count_server();
         Some((*process, servers))
     }
 
-    /// A starting process is ready. `None`: the process was not starting.
+    /// Called when a starting process is ready. `None`: the process was not starting.
     pub(super) fn make_ready(&mut self, worker: WorkerId) -> Option<SlotId> {
         let process = self.processes.get_mut(worker)?;
         process.advance(Phase::Ready).then_some(process.slot())
     }
 
-    /// A starting process is late, and has failed. `None`: the process is not starting.
+    /// Called when a starting process is late, and has failed. `None`: the process is not starting.
     pub(super) fn fail_start(&mut self, worker: WorkerId) -> Option<SlotId> {
         let process = self.processes.get_mut(worker)?;
         let is_late = process.phase() == Phase::Starting && process.exit_cause().is_none();
@@ -140,8 +141,9 @@ impl Lifecycle {
         }
     }
 
-    /// The time for the answer to a ping has ended. Kills a ready worker that hangs, and returns the slot. A worker
-    /// that has never answered a ping is not watched, because an unmodified Node program ignores pings.
+    /// Called when the time for the answer to a ping has ended. Kills a ready worker that hangs, and returns
+    /// the slot. A worker that has never answered a ping is not watched, because an unmodified Node program
+    /// ignores pings.
     pub(super) fn kill_silent(&mut self, worker: WorkerId, seq: u64) -> Option<SlotId> {
         let (answered, _) = self.primary.worker(worker)?.pong?;
         let process = self.processes.get_mut(worker)?;
@@ -155,7 +157,8 @@ impl Lifecycle {
         Some(slot)
     }
 
-    /// The replacement of a ready worker was abandoned: the next request waits for a growing pause.
+    /// Called when the replacement of a ready worker was abandoned: the next request waits for a growing
+    /// pause.
     pub(super) fn delay_recycle(&mut self, worker: WorkerId, pauses: [Duration; 2]) {
         let process = self.processes.get_mut(worker).filter(|process| process.phase() == Phase::Ready);
         if let Some(process) = process {
@@ -188,7 +191,8 @@ impl Lifecycle {
         }
     }
 
-    /// The time of a lame duck has ended. `drain`: the time before SIGTERM; `None`: the deadline of a shutdown.
+    /// Called when the time of a lame duck has ended. `drain`: the time before SIGTERM; `None`: the deadline
+    /// of a shutdown.
     pub(super) fn disconnect(&mut self, worker: WorkerId, drain: Option<Duration>) {
         match self.processes.get_mut(worker).map_or(Disconnect::Never, Process::disconnect) {
             Disconnect::Now => {
@@ -208,15 +212,16 @@ impl Lifecycle {
         }
     }
 
-    /// The program waits for replies of a worker, or no longer does: a postponed disconnect follows.
+    /// Called when the program waits for replies of a worker, or no longer does: a postponed disconnect
+    /// follows.
     pub(super) fn set_busy(&mut self, worker: WorkerId, busy: bool, drain: Option<Duration>) {
         if self.processes.get_mut(worker).is_some_and(|process| process.set_busy(busy)) {
             self.disconnect(worker, drain);
         }
     }
 
-    /// The channel is closed, and the process has not exited: the process serves no further client. Returns the slot of a
-    /// ready worker that was not asked to exit.
+    /// Called when the channel is closed, and the process has not exited: the process serves no further
+    /// client. Returns the slot of a ready worker that was not asked to exit.
     pub(super) fn channel_closed(&mut self, worker: WorkerId) -> Option<SlotId> {
         let process = self.processes.get_mut(worker)?;
         if process.exit_cause().is_some() || !process.advance(Phase::Draining) {
@@ -237,7 +242,7 @@ impl Lifecycle {
         }
     }
 
-    /// The time of a drain has ended.
+    /// Called when the time of a drain has ended.
     pub(super) fn end_drain(&mut self, worker: WorkerId) {
         if self.processes.get(worker).is_some_and(Process::is_draining) {
             self.terminate(worker);

@@ -70,7 +70,7 @@ pub(super) struct Process {
     exit_cause: Option<ExitCause>,
     /// The pauses after failed replacements of this process.
     retries: Pauses,
-    /// The process is not recycled before the end of the pause.
+    /// Whether the process is not recycled before the end of the pause.
     is_retrying: bool,
     work: Work,
 }
@@ -101,12 +101,12 @@ impl Process {
         self.was_ready
     }
 
-    /// The process has reported a server.
+    /// Whether the process has reported a server.
     pub(super) fn has_listened(&self) -> bool {
         self.listening > 0
     }
 
-    /// The process was ready or has reported a server, so it may have connections.
+    /// Whether the process was ready or has reported a server, so it may have connections.
     pub(super) fn may_have_served(&self) -> bool {
         self.was_ready || self.listening > 0
     }
@@ -131,7 +131,7 @@ impl Process {
         self.listening
     }
 
-    /// The supervisor asks the process to exit.
+    /// Called when the supervisor asks the process to exit.
     pub(super) fn request_exit(&mut self) {
         self.exit_cause.get_or_insert(ExitCause::Requested);
     }
@@ -140,7 +140,7 @@ impl Process {
         self.exit_cause = Some(ExitCause::Failed);
     }
 
-    /// The process is asked to disconnect, unless the process is busy.
+    /// Called when the process is asked to disconnect, unless the process is busy.
     pub(super) fn disconnect(&mut self) -> Disconnect {
         if self.phase >= Phase::Draining {
             return Disconnect::Never;
@@ -168,7 +168,7 @@ impl Process {
         is_postponed
     }
 
-    /// The time of a drain has begun.
+    /// Whether the time of a drain has begun.
     pub(super) fn is_draining(&self) -> bool {
         self.phase == Phase::Draining || self.phase == Phase::Lame && self.work == Work::Postponed
     }
@@ -179,12 +179,12 @@ impl Process {
         self.retries.next_after_first(pauses)
     }
 
-    /// The pause after a failed replacement has ended.
+    /// Called when the pause after a failed replacement has ended.
     pub(super) fn permit_recycle(&mut self) {
         self.is_retrying = false;
     }
 
-    /// The process serves, and no pause after a failed replacement is in progress.
+    /// Whether the process serves, and no pause after a failed replacement is in progress.
     pub(super) fn is_recyclable(&self) -> bool {
         self.phase == Phase::Ready && !self.is_retrying
     }

@@ -176,24 +176,24 @@ impl Replacements {
         Some(ReplacementStep::Begin(id, scope))
     }
 
-    /// The replacement of the slot is in progress.
+    /// Whether the replacement of the slot is in progress.
     pub(super) fn is_active(&self, slot: SlotId) -> bool {
         self.current.as_ref().is_some_and(|current| current.active.contains(&slot))
     }
 
-    /// The replacement in progress includes the slot.
+    /// Whether the replacement in progress includes the slot.
     fn includes(&self, slot: SlotId) -> bool {
         self.is_active(slot) || self.current.as_ref().is_some_and(|current| current.waiting.contains(&slot))
     }
 
-    /// A worker that waited for its replacement has exited; the process that follows is new.
+    /// Called when a worker that waited for its replacement has exited; the process that follows is new.
     pub(super) fn restarted(&mut self, slot: SlotId) {
         if let Some(current) = &mut self.current {
             current.waiting.remove(&slot);
         }
     }
 
-    /// The slot was removed.
+    /// Called when the slot was removed.
     pub(super) fn remove(&mut self, slot: SlotId) {
         if let Some(current) = &mut self.current {
             current.waiting.remove(&slot);
@@ -216,7 +216,7 @@ impl Replacements {
     }
 }
 
-/// The slot has a ready worker and no other process, or was removed.
+/// Whether the slot has a ready worker and no other process, or was removed.
 fn is_replaced(id: SlotId, slots: &Slots, processes: &Processes) -> bool {
     let Some(slot) = slots.get(id) else { return true };
     slot.holder().is_some_and(|worker| processes.is_ready(worker)) && processes.of(id) == 1

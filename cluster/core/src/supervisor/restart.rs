@@ -51,7 +51,7 @@ impl Pauses {
         self.next(pauses)
     }
 
-    /// A worker of the slot was ready for the shortest uptime.
+    /// Called when a worker of the slot was ready for the shortest uptime.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -62,7 +62,7 @@ impl Pauses {
 pub(super) struct Intensity {
     counted: u32,
     gave_up: bool,
-    /// A worker of the cluster was ready: the program can start.
+    /// Whether a worker of the cluster was ready: the program can start.
     was_ready: bool,
 }
 
@@ -96,7 +96,7 @@ impl Intensity {
         self.gave_up
     }
 
-    /// A worker is ready.
+    /// Called when a worker is ready.
     pub(super) fn ready(&mut self) {
         self.was_ready = true;
     }
@@ -106,7 +106,7 @@ impl Intensity {
         self.gave_up = false;
     }
 
-    /// A restart is long enough ago.
+    /// Called when a restart is long enough ago.
     pub(super) fn forget_one(&mut self) {
         self.counted = self.counted.saturating_sub(1);
     }

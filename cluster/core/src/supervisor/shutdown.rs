@@ -46,7 +46,7 @@ pub(super) struct StagedShutdown {
     stage: Stage,
     /// The code at the end.
     code: i32,
-    /// A further request repeats the last request.
+    /// Whether a further request repeats the last request.
     is_repeated: bool,
 }
 
@@ -92,7 +92,7 @@ impl StagedShutdown {
         self.is_repeated = true;
     }
 
-    /// A timer of the shutdown has ended.
+    /// Called when a timer of the shutdown has ended.
     pub(super) fn expired(&mut self, timer: ShutdownTimer) -> Option<ShutdownStep> {
         match timer {
             ShutdownTimer::Emptying => self.end_emptying(),
@@ -134,7 +134,7 @@ impl StagedShutdown {
         }
     }
 
-    /// Every channel is closed, or a stuck process keeps one open.
+    /// Called when every channel is closed, or a stuck process keeps one open.
     pub(super) fn finish(&mut self) -> Option<ShutdownStep> {
         let step = ShutdownStep::Finish(self.code);
         (self.stage == Stage::Closing).then(|| self.enter(Stage::Finished, step))

@@ -136,7 +136,7 @@ impl Slots {
         })
     }
 
-    /// Every slot has a ready worker or is suspended.
+    /// Whether every slot has a ready worker or is suspended.
     pub(super) fn are_ready_or_suspended(&self, processes: &Processes) -> bool {
         let mut states = self.0.values().map(|slot| slot.state(processes));
         states.all(|state| matches!(state, SlotState::Ready | SlotState::Suspended))
@@ -159,7 +159,7 @@ impl Slots {
 
     // ---- the processes of a slot
 
-    /// The slot has a new holder.
+    /// Called when the slot has a new holder.
     pub(super) fn fill(&mut self, slot: SlotId, worker: WorkerId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.holder = Ok(worker);
@@ -172,7 +172,7 @@ impl Slots {
         }
     }
 
-    /// A start in the slot has failed. `None`: no process was forked.
+    /// Called when a start in the slot has failed. `None`: no process was forked.
     pub(super) fn start_failed(&mut self, slot: SlotId, worker: Option<WorkerId>) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.successor.take_if(|successor| Some(*successor) == worker);
@@ -183,7 +183,8 @@ impl Slots {
         self.0.get_mut(&slot)?.successor.take()
     }
 
-    /// A worker is ready and serves these keys. A successor becomes the holder, and the predecessor is returned.
+    /// Called when a worker is ready and serves these keys. A successor becomes the holder, and the
+    /// predecessor is returned.
     pub(super) fn make_ready(
         &mut self,
         slot: SlotId,
@@ -204,15 +205,15 @@ impl Slots {
         }
     }
 
-    /// The slot has no holder, and gets a holder only by a command.
+    /// Called when the slot has no holder, and gets a holder only by a command.
     pub(super) fn suspend(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.holder = Err(Vacancy::Suspended);
         }
     }
 
-    /// The slot has lost its holder. A successor becomes the holder. False: a successor has become the holder, or the
-    /// slot was removed.
+    /// Called when the slot has lost its holder. A successor becomes the holder. False: a successor has
+    /// become the holder, or the slot was removed.
     pub(super) fn vacate(&mut self, slot: SlotId, was_ready: bool) -> bool {
         let Some(slot) = self.0.get_mut(&slot) else { return false };
         if !was_ready {
@@ -222,7 +223,7 @@ impl Slots {
         slot.holder.is_err()
     }
 
-    /// The slot waits for its next start. Returns the pause and the failures in a row.
+    /// Called when the slot waits for its next start. Returns the pause and the failures in a row.
     pub(super) fn back_off(&mut self, slot: SlotId, pauses: [Duration; 2]) -> Option<(Duration, u32)> {
         let slot = self.0.get_mut(&slot)?;
         slot.holder = Err(Vacancy::BackingOff);
@@ -230,7 +231,7 @@ impl Slots {
         Some((slot.backoff.next(pauses), slot.failures()))
     }
 
-    /// The holder was ready for the shortest uptime, so the next restart is immediate.
+    /// Called when the holder was ready for the shortest uptime, so the next restart is immediate.
     pub(super) fn stable(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.backoff.reset();

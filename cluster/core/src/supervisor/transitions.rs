@@ -39,7 +39,7 @@ impl Supervisor {
         }
     }
 
-    /// The worker's program has reported a server that listens.
+    /// Called when the worker's program has reported a server that listens.
     pub(super) fn listening(&mut self, worker: WorkerId) {
         let Some((process, servers)) = self.lifecycle.count_server(worker) else { return };
         let keys = self.lifecycle.keys_of(worker);
@@ -74,7 +74,7 @@ impl Supervisor {
         }
     }
 
-    /// A process was not ready: the replacement that has started the process is abandoned.
+    /// Called when a process was not ready: the replacement that has started the process is abandoned.
     pub(super) fn start_failed(&mut self, slot: SlotId, worker: Option<WorkerId>, failure: StartFailure) {
         self.events.push_back(SupervisorEvent::StartFailed { slot, worker, failure: failure.clone() });
         self.slots.start_failed(slot, worker);
@@ -134,7 +134,7 @@ impl Supervisor {
         }
     }
 
-    /// A slot has lost its worker, which was not asked to exit.
+    /// Called when a slot has lost its worker, which was not asked to exit.
     pub(super) fn lost(&mut self, slot: SlotId, worker: Option<WorkerId>, reason: RestartReason) {
         let was_ready = !matches!(reason, RestartReason::StartFailed(_));
         let status = if let RestartReason::Exited(status) = reason { Some(status) } else { None };

@@ -43,12 +43,12 @@ impl Worker {
         self.peer.channel.unwritten()
     }
 
-    /// The application has closed a connection, or a socket that was received with a message.
+    /// Called when the application has closed a connection, or a socket that was received with a message.
     pub fn release(&mut self, socket: SocketId) {
         self.command(|worker| worker.servers.released(socket, &mut worker.peer));
     }
 
-    /// A message has arrived with a socket, which the sender may count.
+    /// Called when a message has arrived with a socket, which the sender may count.
     pub(super) fn arrived(&mut self, envelope: Envelope, socket: SocketId) -> Option<Output<WorkerEvent>> {
         let Envelope { message, kind, key } = envelope;
         match message {
@@ -65,7 +65,7 @@ impl Worker {
         None
     }
 
-    /// A supervisor makes the worker a lame duck, or asks for its open connections.
+    /// Called when a supervisor makes the worker a lame duck, or asks for its open connections.
     pub(super) fn supervised(&mut self, supervision: Supervision) -> Option<Output<WorkerEvent>> {
         match supervision {
             Supervision::LameDuck => return Some(Output::Event(WorkerEvent::LameDuck)),
@@ -78,7 +78,7 @@ impl Worker {
         None
     }
 
-    /// One copy of a socket that the program has sent is no longer in flight.
+    /// Called when one copy of a socket that the program has sent is no longer in flight.
     pub(super) fn flight_ended(&mut self, socket: SocketId) {
         if self.peer.end_flight(socket) {
             self.servers.released(socket, &mut self.peer);

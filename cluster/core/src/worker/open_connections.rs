@@ -29,12 +29,13 @@ impl OpenConnections {
         self.owned.values().chain(self.acknowledging.values()).filter(|of| **of == listener).count()
     }
 
-    /// The acknowledgement of a connection is being written.
+    /// Called when the acknowledgement of a connection is being written.
     pub(super) fn acknowledge(&mut self, connection: SocketId, listener: ListenerId) {
         self.acknowledging.insert(connection, listener);
     }
 
-    /// The acknowledgement is written: the application owns the connection. `None`: no connection.
+    /// Called when the acknowledgement is written: the application owns the connection. `None`: no
+    /// connection.
     pub(super) fn acknowledged(&mut self, connection: SocketId) -> Option<ListenerId> {
         let listener = self.acknowledging.remove(&connection)?;
         self.own(connection, listener);
@@ -45,7 +46,7 @@ impl OpenConnections {
         self.owned.insert(connection, listener);
     }
 
-    /// The application has closed a connection. `None`: no connection.
+    /// Called when the application has closed a connection. `None`: no connection.
     pub(super) fn release(&mut self, socket: SocketId) -> Option<ListenerId> {
         self.owned.remove(&socket)
     }

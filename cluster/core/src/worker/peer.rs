@@ -105,14 +105,15 @@ impl Peer {
         }
     }
 
-    /// The sender of a socket stops counting the socket.
+    /// Called when the sender of a socket stops counting the socket.
     pub(super) fn uncount(&mut self, socket: SocketId) {
         if let Some((_, key)) = self.counted.release(socket) {
             self.send(ChannelMessage::SocketCount(SocketCount::AllClosed(key)), None);
         }
     }
 
-    /// One copy of a socket that the program has sent is no longer in flight. Returns true if the socket is closed.
+    /// Called when one copy of a socket that the program has sent is no longer in flight. Returns true if the
+    /// socket is closed.
     pub(super) fn end_flight(&mut self, socket: SocketId) -> bool {
         let closes = self.in_flight.end(socket);
         if closes {

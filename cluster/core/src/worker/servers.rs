@@ -40,9 +40,9 @@ pub(super) struct Server {
     pub(super) state: ServerState,
     pub(super) key: Option<HandleKey>,
     port: u16,
-    /// The application asks for a connection.
+    /// Whether the application asks for a connection.
     pub(super) wanted: bool,
-    /// Accepting is paused after a failure.
+    /// Whether accepting is paused after a failure.
     pub(super) resting: bool,
     pub(super) backoff: Backoff,
     /// Connections offered by the primary, with the sequence numbers of the offers.
@@ -113,7 +113,7 @@ impl Servers {
         peer.steps.call(Call::Bind { handle: HandleId(listener.0), address, backlog });
     }
 
-    /// The operating system has bound the socket of an exclusive server.
+    /// Called when the operating system has bound the socket of an exclusive server.
     pub(super) fn bound(
         &mut self,
         HandleId(listener): HandleId,
@@ -185,7 +185,8 @@ impl Servers {
         self.serves(listener, address, peer);
     }
 
-    /// The server was closed before the answer. The primary is informed now, because the answer contains the key.
+    /// Called when the server was closed before the answer. The primary is informed now, because the answer
+    /// contains the key.
     fn answered_too_late(
         &mut self,
         listener: ListenerId,
@@ -226,8 +227,8 @@ impl Servers {
         self.rows.iter().find(|(_, server)| own(server)).map(|(listener, _)| *listener)
     }
 
-    /// The server listens: the program gets the event first, the primary the report after the program's reaction, as
-    /// in Node.
+    /// Called when the server listens: the program gets the event first, the primary the report after the
+    /// program's reaction, as in Node.
     fn serves(&mut self, listener: ListenerId, address: LocalAddress, peer: &mut Peer) {
         if let Some(server) = self.rows.get_mut(&listener) {
             server.port = address.port();
@@ -235,7 +236,7 @@ impl Servers {
         peer.steps.own_tick(Step::Listening(listener, address));
     }
 
-    /// The tick of the listening event, unless the server was closed in the meantime.
+    /// Called when the tick of the listening event, unless the server was closed in the meantime.
     pub(super) fn emit_listening(
         &mut self,
         listener: ListenerId,

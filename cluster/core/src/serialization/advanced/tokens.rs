@@ -157,12 +157,12 @@ impl<'a> Tokens<'a> {
         self.next_object
     }
 
-    /// The next token is the name of a member, or the end of the open value.
+    /// Whether the next token is the name of a member, or the end of the open value.
     pub(crate) fn is_at_key(&self) -> bool {
         self.levels.last().is_some_and(|level| self.expected(*level) == Expected::Key)
     }
 
-    /// The next token is an array's member besides its elements, or the array's end.
+    /// Whether the next token is an array's member besides its elements, or the array's end.
     pub(crate) fn is_besides_elements(&self) -> bool {
         let array = self.levels.last().filter(|level| self.payload[level.tag as usize] == b'A');
         array.is_some_and(|level| self.expected(*level) != Expected::Element)
