@@ -14,7 +14,7 @@ use crate::os_bytes::Escaped;
 pub struct ListeningAddress {
     /// The host or the path, as requested. `None`: every address, or a descriptor.
     pub address: Option<String>,
-    /// The port. For port 0, the port that the kernel has chosen; for a path, -1.
+    /// The port. For port 0, the port chosen by the kernel; for a path, -1.
     pub port: i32,
     /// The kind of the address.
     pub address_type: AddressType,

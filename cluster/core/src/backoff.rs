@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The pause in milliseconds for a worker that has declined a connection, and after a failed write. Node has
-/// no pause: a full worker and its primary pass a connection back and forth, which uses a third of a core.
+/// no pause: a full worker and the primary pass a connection back and forth, which uses a third of a core.
 pub(crate) const RETRY_MS: u64 = 20;
 
 /// The first pause, in milliseconds.

@@ -1,7 +1,7 @@
 //! One IPC channel: bytes to messages and back, with at most one descriptor per write. The channel decodes
 //! frames without interpreting messages, and does not depend on its owner. `step` has the pending work of a
-//! channel and its reports; `reading` splits bytes into frames; `outgoing` encodes messages; `outbox` orders
-//! the writes and `unsent` accounts for them; `sending` queues messages, and its documentation proves that
+//! channel and the reports; `reading` splits bytes into frames; `outgoing` encodes messages; `outbox` orders
+//! the writes and `unsent` accounts for them; `sending` queues messages, and the documentation proves that
 //! reading never waits for the peer's reading; `failing` handles failed writes.
 
 use serde::{Deserialize, Serialize};
@@ -157,7 +157,7 @@ impl Channel {
         }
     }
 
-    /// Runs a step. Returns its report to the owner, if any.
+    /// Runs a step. Returns the report to the owner, if any.
     pub(crate) fn run<T>(&mut self, step: ChannelStep, steps: &mut Queue<T>) -> Option<ChannelEvent> {
         match step {
             ChannelStep::Frame(_, socket) if self.distrusted => {
@@ -225,7 +225,7 @@ impl Channel {
     }
 
     /// Called when the owner closes the descriptor: frames with the descriptor are no longer sent. A
-    /// descriptor that was sent before is not revoked.
+    /// descriptor sent before is not revoked.
     pub(crate) fn cancel<T>(&mut self, socket: SocketId, steps: &mut Queue<T>) {
         self.sending.withdraw(|frame| frame.socket == Some(socket), steps);
         self.close_if_done(steps);

@@ -68,7 +68,7 @@ pub enum Event {
         errno: Errno,
     },
     /// [`Primary::disconnect_all`](crate::Primary::disconnect_all) is complete: every worker has exited, and
-    /// its events were emitted. Node: the callback of `cluster.disconnect()`, which runs when the *first*
+    /// the events were emitted. Node: the callback of `cluster.disconnect()`, which runs when the *first*
     /// worker has exited, contrary to Node's documentation.
     AllDisconnected,
 }
@@ -135,9 +135,9 @@ pub enum WorkerError {
     /// The worker has rejected the socket of a message four times. The message is lost, and the socket is
     /// closed. Node: the warning `SentHandleNotReceivedWarning`.
     NotReceived,
-    /// The worker has violated the protocol, and its channel was closed.
+    /// The worker has violated the protocol, and the channel was closed.
     Protocol(Violation),
-    /// The worker's process still runs ten seconds after its channel was closed: `main` of a disconnected
+    /// The worker's process still runs ten seconds after the channel was closed: `main` of a disconnected
     /// worker has not returned, or the process has closed the descriptor itself, is stopped, or hangs. The
     /// process receives no further connection from the primary. [`Event::Exit`] follows when the process
     /// ends, perhaps only after a kill. Node emits `'disconnect'` and nothing else.
@@ -216,7 +216,7 @@ pub enum WorkerEvent {
     /// A server listens. Node: `'listening'` on the server.
     Listening {
         listener: ListenerId,
-        /// The address, with the port that the kernel has chosen.
+        /// The address, with the port chosen by the kernel.
         address: LocalAddress,
         /// The socket of a UDP server. The application reads and writes it until
         /// [`Worker::close`](crate::Worker::close).

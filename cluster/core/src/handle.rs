@@ -64,7 +64,7 @@ impl Assignment {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Handle {
     pub(crate) key: HandleKey,
-    /// The socket and its address, once bound. The socket listens if the primary accepts.
+    /// The socket and the address, once bound. The socket listens if the primary accepts.
     pub(crate) bound: Option<(SocketId, LocalAddress)>,
     /// Whether accepting is paused because the queue is full.
     pub(crate) throttled: bool,

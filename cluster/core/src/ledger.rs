@@ -1,6 +1,6 @@
-//! The ledger of connections. Each connection that the primary has accepted is in exactly one state: queued,
-//! handed to a worker and not yet acknowledged, owned by a worker, or closed with a reason. The ledger only
-//! records; it asserts that each move begins in the recorded state.
+//! The ledger of connections. Each connection accepted by the primary is in exactly one state: queued, handed
+//! to a worker and not yet acknowledged, owned by a worker, or closed with a reason. The ledger only records;
+//! it asserts that each move begins in the recorded state.
 
 use alloc::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::claims::first_false;
 use crate::os::{HandleId, SocketId, WorkerId};
 
-/// The state of a connection that is not owned by a worker yet, and not closed.
+/// The state of a connection not owned by a worker yet, and not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// Queued at this handle.
@@ -46,7 +46,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The connections that are not owned by a worker yet, and not closed, in order of acceptance.
+    /// The connections not owned by a worker yet, and not closed, in order of acceptance.
     pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> + Clone {
         self.open.iter().map(|(socket, state)| (*socket, *state))
     }
@@ -66,7 +66,7 @@ impl Ledger {
         self.returned
     }
 
-    /// The number of connections that were closed for this reason.
+    /// The number of connections closed for this reason.
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed.get(&reason).copied().unwrap_or(0)
     }
@@ -83,8 +83,8 @@ impl Ledger {
         *state = ConnectionState::Handed(handle, worker);
     }
 
-    /// Queues a connection again that the worker has not taken. Returns the handle at which the connection is
-    /// queued.
+    /// Queues a connection again, because the worker has not taken it. Returns the handle at which the
+    /// connection is queued.
     pub(crate) fn requeue(&mut self, socket: SocketId) -> HandleId {
         let state = self.state_mut(socket);
         let ConnectionState::Handed(handle, _) = *state else {

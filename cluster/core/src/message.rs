@@ -46,7 +46,7 @@ pub(crate) struct Envelope {
     pub(crate) key: Option<String>,
 }
 
-/// The type that a socket has for its receiver. Node: the `type` of `NODE_HANDLE`.
+/// The type that a socket has for the receiver. Node: the `type` of `NODE_HANDLE`.
 ///
 /// A Node receiver wraps the socket in this type, whatever the socket is in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,9 +72,9 @@ pub(crate) enum ChannelMessage {
     User(#[serde(with = "crate::user_message::whole")] Message),
     /// An internal message of the cluster.
     Cluster(Box<ClusterMessage>),
-    /// A question or an answer about connections that were sent to another process.
+    /// A question or an answer about connections sent to another process.
     SocketCount(SocketCount),
-    /// A message between a supervisor and its workers. Node ignores it.
+    /// A message between a supervisor and the workers. Node ignores it.
     Supervision(Supervision),
     /// Another internal message of Node. A cluster ignores it, as Node does.
     Foreign,
@@ -86,8 +86,8 @@ impl From<ClusterMessage> for ChannelMessage {
     }
 }
 
-/// Questions and answers about the connections of a server that were sent to another process. Each names the
-/// key of the server.
+/// Questions and answers about the connections of a server sent to another process. Each names the key of the
+/// server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum SocketCount {
     /// The question for the number of open connections. Node: `NODE_SOCKET_GET_COUNT`.
@@ -104,7 +104,7 @@ pub(crate) enum SocketCount {
 /// know their `cmd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Supervision {
-    /// The worker receives no further connection, and its clients should connect to other workers:
+    /// The worker receives no further connection, and the clients should connect to other workers:
     /// `NODE_CLUSTER_LAME_DUCK`.
     LameDuck,
     /// Is the worker alive, and how many connections are open? `NODE_CLUSTER_PING`.
@@ -141,7 +141,7 @@ pub(crate) enum Request {
 pub(crate) struct HandleKey(pub(crate) String);
 
 impl HandleKey {
-    /// The key as Node writes it, so that recordings and logs agree. Each part is a field, converted to a
+    /// The key as Node writes it, so recordings and logs agree. Each part is a field, converted to a
     /// JavaScript string.
     pub(crate) fn of(parts: [&str; 5]) -> Self {
         HandleKey(parts.join(":"))

@@ -18,7 +18,7 @@ pub enum MessageError {
     },
     /// The message does not have the requested type.
     Type {
-        /// The problem and its position. The middle of a long quotation is left out.
+        /// The problem and the position. The middle of a long quotation is left out.
         reason: String,
     },
     /// The message is nested more than 128 levels deep. [`Message::as_bytes`](crate::Message::as_bytes)

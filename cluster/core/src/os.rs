@@ -1,8 +1,8 @@
 //! The seam between a machine and an operating system: every call and every event.
 //!
-//! All are plain values, so that a trace is a list of these values, and a call can be delayed, failed or
-//! replayed. The seam does not depend on Node's protocol, and never blocks: [`Os::perform`] answers at once
-//! or returns nothing.
+//! All are plain values, so a trace is a list of these values, and a call can be delayed, failed or replayed.
+//! The seam does not depend on Node's protocol, and never blocks: [`Os::perform`] answers at once or returns
+//! nothing.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -133,7 +133,7 @@ pub enum BindAddress {
 /// The local address of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LocalAddress {
-    /// TCP or UDP, with the port that the kernel has chosen.
+    /// TCP or UDP, with the port chosen by the kernel.
     Ip(SocketAddr),
     /// TCP or UDP at a link-local IPv6 address, with the zone that the operating system has reported.
     Zoned {
@@ -236,7 +236,7 @@ pub enum Call {
     },
     /// Send a signal to a worker, or to the whole group if the worker has its own process group. There is no
     /// answer, or [`OsEvent::KillFailed`]; if the process has exited, the call succeeds. After the exit of
-    /// the worker, a signal reaches the remaining processes of its group, and always succeeds; after SIGKILL,
+    /// the worker, a signal reaches the remaining processes of the group, and always succeeds; after SIGKILL,
     /// no further signal reaches them.
     Kill { worker: WorkerId, signal: Signal },
     /// Write to a channel. Answer: [`OsEvent::Wrote`] or [`OsEvent::WriteFailed`].
@@ -313,7 +313,7 @@ pub enum OsEvent {
     /// The process has exited and was reaped. All bytes that the process has written to its channel were
     /// delivered before, even if the channel is paused.
     Exited { worker: WorkerId, status: ExitStatus },
-    /// The process still runs some time after its channel was closed, whether or not the worker was
+    /// The process still runs some time after the channel was closed, whether or not the worker was
     /// disconnected. Reported once per process.
     Lingers { worker: WorkerId },
     /// Bytes have arrived. The stream may be split at any position.
@@ -348,7 +348,7 @@ pub enum OsEvent {
     Bound {
         handle: HandleId,
         socket: SocketId,
-        /// The address, with the port that the kernel has chosen.
+        /// The address, with the port chosen by the kernel.
         address: LocalAddress,
     },
     /// No socket was bound.

@@ -1,5 +1,5 @@
-//! Sockets that are sent with users' messages: their types, the ownership of sockets in flight, and the
-//! counts of connections that Node keeps. The machines send and close the sockets.
+//! Sockets sent with users' messages: their types, the ownership of sockets in flight, and the counts of
+//! connections that Node keeps. The machines send and close the sockets.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -14,7 +14,7 @@ use crate::os::{ChannelId, SocketId};
 pub struct IncomingHandle {
     /// The socket. The program closes it after use, and reports the close to the machine by `release`.
     pub socket: SocketId,
-    /// The type that the sender has given.
+    /// The type given by the sender.
     pub kind: HandleType,
 }
 
@@ -76,15 +76,15 @@ impl InFlightHandles {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct CountedHandles {
     open: BTreeMap<SocketId, CountKey>,
-    /// The counts whose peer has asked for a notification at zero.
+    /// The counts for which the peer has asked for a notification at zero.
     asked: BTreeSet<CountKey>,
 }
 
-/// A peer that counts, and its key.
+/// A peer that counts, and the key.
 type CountKey = (ChannelId, String);
 
 impl CountedHandles {
-    /// Records a socket that was received with a message. The sender counts the socket if there is a key.
+    /// Records a socket received with a message. The sender counts the socket if there is a key.
     pub(crate) fn add(&mut self, socket: SocketId, peer: ChannelId, key: Option<String>) {
         if let Some(key) = key {
             self.open.insert(socket, (peer, key));
@@ -143,7 +143,7 @@ mod tests {
         OutgoingHandle { socket: SOCKET, kind: HandleType::Socket, keep_open }
     }
 
-    /// A socket is closed when its last copy has arrived, unless the sender keeps it open.
+    /// A socket is closed when the last copy has arrived, unless the sender keeps it open.
     #[test]
     fn last_copy_closes_socket() {
         let mut in_flight = InFlightHandles::default();
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!((in_flight.end(SOCKET), in_flight.end(SOCKET)), (false, true));
     }
 
-    /// A peer that has asked for a notification receives one when its last connection has ended, and no
+    /// A peer that has asked for a notification receives one when the last connection has ended, and no
     /// second one.
     #[test]
     fn last_release_notifies_once() {

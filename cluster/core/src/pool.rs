@@ -209,7 +209,7 @@ impl Pool {
         Ok(task)
     }
 
-    /// Cancels a task. A queued task is removed. For a running task, the worker receives a message, and its
+    /// Cancels a task. A queued task is removed. For a running task, the worker receives a message, and the
     /// reply is ignored. Has no effect if the task has ended.
     pub fn cancel(&mut self, task: TaskId) {
         let Some(Task { worker, .. }) = self.tasks.remove(&task) else { return };
@@ -265,7 +265,8 @@ impl Pool {
         }
     }
 
-    /// The error of a task whose worker has exited. `limit`: the time limit, if the task has exceeded it.
+    /// The error of a task after the exit of the worker. `limit`: the time limit, if the task has exceeded
+    /// it.
     fn death(
         &self,
         worker: WorkerId,

@@ -88,7 +88,7 @@ impl SendQueue {
         true
     }
 
-    /// Takes the connection offers whose descriptors were certainly not sent.
+    /// Takes the connection offers with descriptors that were certainly not sent.
     fn unsent_offers(&mut self) -> Vec<Outgoing> {
         let first = self.outbox.frames().any(|frame| frame.socket.is_some());
         let first = self.unacknowledged.take_if(|outgoing| first && outgoing.is_offer());

@@ -17,11 +17,11 @@ use crate::serialization::advanced::NoJson;
 use crate::settings::Limits;
 use crate::user_message::Message;
 
-/// The most bytes per write. Without the bound, a long frame that is written in pieces would be copied again
-/// for each piece.
+/// The most bytes per write. Without the bound, a long frame written in pieces would be copied again for each
+/// piece.
 const PIECE: usize = 64 << 10;
 
-/// The most repetitions of a user's message whose socket was rejected, as in Node.
+/// The most repetitions of a user's message after rejections of the socket, as in Node.
 const RETRANSMISSIONS: u8 = 3;
 
 /// The cause of a frame. `sending` explains why causes are distinguished.
@@ -235,7 +235,7 @@ impl Encoder {
         OutgoingFrame { text: FrameText::Encoded(bytes), at: 0, socket, receipt, carries, source }
     }
 
-    /// Encodes a message that was written before, in order to send its socket again.
+    /// Encodes a message written before, in order to send its socket again.
     pub(super) fn repeat(self, outgoing: Outgoing) -> OutgoingFrame {
         OutgoingFrame { source: Source::Cluster, ..self.frame(outgoing) }
     }

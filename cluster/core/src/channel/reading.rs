@@ -21,7 +21,7 @@ pub(super) struct FrameReader {
     /// The beginning of an incomplete frame.
     #[serde(with = "crate::byte_form")]
     partial: Vec<u8>,
-    /// A descriptor that has arrived before the end of its envelope (the message that describes the
+    /// A descriptor that has arrived before the end of the envelope (the message that describes the
     /// descriptor).
     pending_fd: Option<SocketId>,
 }
@@ -97,7 +97,7 @@ impl FrameReader {
         self.bounded(self.partial.len())
     }
 
-    /// Reads Node's 'advanced' serialization: payloads, each preceded by its length.
+    /// Reads Node's 'advanced' serialization: payloads, each preceded by the length.
     fn read_payloads(
         &mut self,
         bytes: &[u8],
@@ -138,14 +138,14 @@ impl FrameReader {
         self.partial.extend_from_slice(bytes);
     }
 
-    /// The payload at the beginning of the bytes, if it is complete.
+    /// The payload at the beginning of the bytes, if complete.
     fn whole<'a>(&self, bytes: &'a [u8]) -> Result<Option<Whole<'a>>, Violation> {
         let Some((length, behind)) = bytes.split_first_chunk() else { return Ok(None) };
         let length = self.payload_length(*length)?;
         Ok(behind.split_at_checked(length))
     }
 
-    /// Moves the bytes of the current payload from `rest`. Returns the payload if it is complete.
+    /// Moves the bytes of the current payload from `rest`. Returns the payload if complete.
     fn fill(&mut self, rest: &mut &[u8]) -> Result<Option<Bytes>, Violation> {
         let mut length = self.partial.len().max(LENGTH);
         loop {

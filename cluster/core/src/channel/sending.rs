@@ -14,7 +14,7 @@
 //!   this peer until half of the answers are written. No answer is ever dropped.
 //! * **The cluster**: at most one connection offer per key, and a worker's reports about its servers.
 //!
-//! A worker always reads from its primary, and so does every Node program. Thus at most one of the two ends
+//! A worker always reads from the primary, and so does every Node program. Thus at most one of the two ends
 //! stops reading, the primary, and the other end reads at that time: the answers are written, and the primary
 //! reads again. Hence both directions make progress, whatever the programs have queued, even during a
 //! disconnect. A worker that keeps the protocol causes few answers anyway: one acknowledgement, because it
@@ -248,8 +248,7 @@ impl SendQueue {
         }
     }
 
-    /// Removes the frame that was being written. If a frame's turn was deferred during the write, its turn
-    /// follows.
+    /// Removes the frame being written. If a frame's turn was deferred during the write, its turn follows.
     pub(super) fn end_write<T>(&mut self, steps: &mut Queue<T>) -> Option<OutgoingFrame> {
         let (frame, turn_follows) = self.outbox.end_write();
         if turn_follows {

@@ -46,14 +46,14 @@ pub(crate) enum ChannelEvent {
     Refused(Box<Outgoing>),
     /// The last byte of the frame with this receipt is written.
     Written(SocketId),
-    /// A copy of a socket that the program has sent is no longer in flight.
+    /// A copy of a socket sent by the program is no longer in flight.
     FlightEnded(SocketId),
     /// The peer violated the protocol.
     Violated(Violation),
     /// Some of the program's messages were accepted, but will never be written completely: the error, and the
     /// number of messages.
     Lost(Errno, u64),
-    /// A write has failed. It is retried, or its message returns to the owner. Reported once until such a
+    /// A write has failed. It is retried, or the message returns to the owner. Reported once until such a
     /// write succeeds.
     Failing(Errno),
     /// The owner calls [`Channel::writable`](super::Channel::writable) after a pause.

@@ -91,7 +91,7 @@ impl Unsent {
         self.unwritten += u64::from(frame.source.is_counted());
     }
 
-    /// Counts an answer that is not blocked. Other frames are not counted.
+    /// Counts a frame outside of the blocked frames, if the frame is an answer.
     pub(super) fn count_answer(&mut self, frame: &OutgoingFrame) {
         if frame.source.is_answer() {
             self.answers += frame.unsent();

@@ -16,8 +16,8 @@ pub(crate) struct Handoff {
     pub(crate) connection: SocketId,
 }
 
-/// The identity of a worker for a policy. Under a supervisor this is the slot, so that a restart changes
-/// nothing; otherwise it is the worker id.
+/// The identity of a worker for a policy. Under a supervisor this is the slot, so a restart changes nothing;
+/// otherwise it is the worker id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Seat(u64);
 
@@ -55,8 +55,7 @@ pub(crate) trait Policy: fmt::Debug {
     /// Queues a new connection. `client`: the address of the client; `None` for a Unix socket.
     fn push(&mut self, connection: SocketId, client: Option<IpAddr>);
 
-    /// Queues a connection that this worker has not taken. The answer of the worker still counts as
-    /// outstanding.
+    /// Queues a connection not taken by this worker. The answer of the worker still counts as outstanding.
     fn requeue(&mut self, worker: WorkerId, connection: SocketId);
 
     /// The queued connections.

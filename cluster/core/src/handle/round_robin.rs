@@ -1,5 +1,5 @@
 //! The round-robin policy: a queue of connections, a queue of workers, and a handoff when neither queue is
-//! empty. A worker receives its next connection after its answer for the last.
+//! empty. A worker receives its next connection after the answer for the last.
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -142,8 +142,7 @@ mod tests {
         assert_eq!(answer(&mut handle, ONE), Some((1, 2)));
     }
 
-    /// A removed worker receives nothing. A busy worker that is added again receives nothing before its
-    /// answer.
+    /// A removed worker receives nothing. A busy worker added again receives nothing before the answer.
     #[test]
     fn removed_worker_gets_nothing() {
         let mut handle = with(&[ONE]);
@@ -156,7 +155,7 @@ mod tests {
         assert_eq!(answer(&mut handle, ONE), Some((1, 2)));
     }
 
-    /// A paused worker receives nothing until its pause ends; the other workers receive the connections.
+    /// A paused worker receives nothing until the pause ends; the other workers receive the connections.
     #[test]
     fn passed_over_worker_waits() {
         let mut handle = with(&[ONE, TWO]);

@@ -47,13 +47,13 @@ pub(crate) struct Sticky {
     all: BTreeMap<WorkerId, Seat>,
     /// The workers that listen here, but cannot receive a connection now.
     passed_over: BTreeSet<WorkerId>,
-    /// The workers with an outstanding answer, each with its connection, unless the connection is queued
+    /// The workers with an outstanding answer, each with the connection, unless the connection is queued
     /// again.
     busy: BTreeMap<WorkerId, Option<(SocketId, Client)>>,
-    /// The queued connections, each at the worker that is first for its client, in order of acceptance. No
+    /// The queued connections, each at the worker that is first for the client, in order of acceptance. No
     /// queue in the map is empty.
     waiting: BTreeMap<WorkerId, BTreeMap<SocketId, Client>>,
-    /// The connections that are queued because no worker can receive a connection.
+    /// The connections queued because no worker can receive a connection.
     unassigned: BTreeMap<SocketId, Client>,
     /// The workers for which a connection waits, and which have no outstanding answer.
     due: BTreeSet<WorkerId>,
@@ -61,7 +61,7 @@ pub(crate) struct Sticky {
 
 impl Sticky {
     /// The worker with the highest score. Two workers may have the same seat: then the earlier is chosen, and
-    /// the successor follows when its predecessor no longer listens.
+    /// the successor follows when the predecessor no longer listens.
     fn choose(&self, client: Client) -> Option<WorkerId> {
         let able = self.all.iter().filter(|(worker, _)| !self.passed_over.contains(worker));
         able.max_by_key(|(worker, seat)| (client.score(**seat), Reverse(**worker))).map(|(worker, _)| *worker)

@@ -54,7 +54,7 @@ impl Data {
     }
 }
 
-/// The depth of a JSON value by its brackets. Brackets in strings are counted as well.
+/// The depth of a JSON value by the brackets. Brackets in strings are counted as well.
 fn depth(json: &str) -> usize {
     let depths = json.bytes().scan(0_usize, |depth, byte| {
         *depth = match byte {

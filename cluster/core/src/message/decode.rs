@@ -44,7 +44,7 @@ const ENVELOPES: u8 = 2;
 pub(super) const ACK: &str = r#"{"cmd":"NODE_HANDLE_ACK"}"#;
 const BARE_SOCKET: &str = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#;
 
-/// Decodes one line without its newline.
+/// Decodes one line without the newline.
 pub(crate) fn decode(line: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
     let text = core::str::from_utf8(line).map_err(|_| Violation::Malformed)?;
     if text == ACK {
@@ -284,7 +284,7 @@ fn query(fields: &Fields<'_>) -> Result<QueryServer, Violation> {
     })
 }
 
-/// The key of a query, from its fields as strings. A key that is too long is rejected before it is kept.
+/// The key of a query, from the fields as strings. A key that is too long is rejected before it is kept.
 fn query_key(fields: &Fields<'_>) -> HandleKey {
     let parts = [Field::Address, Field::Port, Field::AddressType, Field::Fd, Field::Index];
     let parts = parts.map(|field| fields.get(field).text());

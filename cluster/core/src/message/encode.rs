@@ -253,7 +253,7 @@ fn write_reply(reply: &Reply, text: &mut ObjectWriter) {
     }
 }
 
-/// Writes the address of a socket, with its zone if any. For a path nothing is written. As in Node, the zone
+/// Writes the address of a socket, with the zone if any. For a path nothing is written. As in Node, the zone
 /// of a link-local address is the name of the interface.
 fn write_sockname(at: &LocalAddress, text: &mut ObjectWriter) {
     let (address, family) = match at {

@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Field>(r#""other""#).ok(), Some(Field::Unknown));
     }
 
-    /// A short count is read from its text, with the same result as through a float.
+    /// A short count is read from the text, with the same result as through a float.
     #[test]
     fn counts_read_as_floats() {
         for (text, count) in [

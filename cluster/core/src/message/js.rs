@@ -19,7 +19,7 @@ pub(super) enum Js<'a> {
     Undefined,
     Null,
     Boolean(bool),
-    /// A number, and its text, which is also JavaScript's text for the number.
+    /// A number, and the text, which is also JavaScript's text for the number.
     Number(f64, &'a str),
     Text(Cow<'a, str>),
     List(&'a str),
@@ -101,7 +101,7 @@ impl<'a> Js<'a> {
     pub(super) fn int32(&self) -> i32 {
         const MODULUS: f64 = 4_294_967_296.0;
         let number = self.number();
-        // A float of this size is an integer of at most 53 bits, and its low 32 bits are the result.
+        // A float of this size is an integer of at most 53 bits, and the low 32 bits are the result.
         if number.is_finite() { (number % MODULUS) as i64 as i32 } else { 0 }
     }
 

@@ -64,7 +64,7 @@ impl Pool {
     }
 
     /// Performs the outputs up to the next event. Call after each input, until the result is `None`. If the
-    /// supervisor asks a worker to exit, the worker receives no further task, and is disconnected when its
+    /// supervisor asks a worker to exit, the worker receives no further task, and is disconnected when the
     /// tasks have ended.
     pub fn drive(&mut self, supervisor: &mut Supervisor) -> Option<PoolEvent> {
         self.follow(supervisor);

@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::task_message::TASKS_READY;
 use crate::supervisor::{Readiness, SupervisorSettings};
 
-/// What happens to a task when its worker exits before the reply.
+/// What happens to a task when the worker exits before the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Delivery {
     /// The task ends with [`TaskError::WorkerDied`](super::TaskError::WorkerDied), and never runs twice.
@@ -22,7 +22,7 @@ pub enum Delivery {
     },
 }
 
-/// What happens to the worker when its running task is cancelled.
+/// What happens to the worker when the running task is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CancelRunning {
     /// The worker receives a message. Its reply is ignored, and frees the worker for the next task.
@@ -83,14 +83,14 @@ impl PoolSettings {
         self
     }
 
-    /// Sets what happens to a task when its worker exits before the reply. Default: [`Delivery::AtMostOnce`].
+    /// Sets what happens to a task when the worker exits before the reply. Default: [`Delivery::AtMostOnce`].
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
         self
     }
 
-    /// Sets what happens to the worker when its running task is cancelled. Default: [`CancelRunning::Ask`].
+    /// Sets what happens to the worker when the running task is cancelled. Default: [`CancelRunning::Ask`].
     #[must_use]
     pub fn cancel(mut self, cancel: CancelRunning) -> Self {
         self.cancel = cancel;
@@ -104,7 +104,7 @@ impl PoolSettings {
         self
     }
 
-    /// Sets the most tasks that wait for a worker. Tasks that are sent again do not count. Default: 1024.
+    /// Sets the most tasks that wait for a worker. Tasks sent again do not count. Default: 1024.
     #[must_use]
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;

@@ -16,7 +16,7 @@ pub enum TaskError {
     Failed(String),
     /// The task was cancelled.
     Cancelled,
-    /// The worker has exited before its reply. The task may have run, in part or completely: see
+    /// The worker has exited before the reply. The task may have run, in part or completely: see
     /// [`Delivery::AtMostOnce`](super::Delivery::AtMostOnce).
     WorkerDied {
         /// The worker.
@@ -24,7 +24,7 @@ pub enum TaskError {
         /// The exit status. `None`: the process is stuck, and cannot be killed.
         status: Option<ExitStatus>,
     },
-    /// Each worker that has received the task has exited before its reply: see
+    /// Each worker that has received the task has exited before the reply: see
     /// [`Delivery::AtLeastOnce`](super::Delivery::AtLeastOnce).
     TooManyAttempts {
         /// The number of workers.

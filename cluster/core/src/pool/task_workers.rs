@@ -1,5 +1,5 @@
 //! The workers of a pool, and the running tasks of each. Here, tasks are only numbers. Indexes of free and
-//! changed workers exist so that no command visits every worker.
+//! changed workers exist so no command visits every worker.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -23,7 +23,7 @@ struct TaskWorker {
     running: RunningTasks,
     /// The cancelled tasks that have no reply yet. A cancelled task still takes a place.
     cancelled: RunningTasks,
-    /// The cancelled tasks whose message was not sent, because the channel was full.
+    /// The cancelled tasks without a sent message, because the channel was full.
     unsent: BTreeSet<TaskId>,
 }
 
@@ -32,7 +32,7 @@ impl TaskWorker {
         self.running.len() + self.cancelled.len()
     }
 
-    /// Whether a task is running that was not cancelled.
+    /// Whether a task is running, cancelled tasks aside.
     fn is_busy(&self) -> bool {
         !self.running.is_empty()
     }
@@ -164,7 +164,7 @@ impl TaskWorkers {
         });
     }
 
-    /// Called when the channel of the worker is full. `cancelled`: the task whose message was not sent.
+    /// Called when the channel of the worker is full. `cancelled`: a task without a sent message.
     pub(super) fn congested(&mut self, worker: WorkerId, cancelled: Option<TaskId>) {
         let known = self.change(worker, |worker| {
             worker.is_congested = true;
@@ -177,7 +177,7 @@ impl TaskWorkers {
         !self.congested.is_empty()
     }
 
-    /// Called when channels may have room. Returns the cancelled tasks whose message was not sent.
+    /// Called when channels may have room. Returns the cancelled tasks without a sent message.
     pub(super) fn has_room(&mut self) -> Vec<(WorkerId, TaskId)> {
         let mut unsent = Vec::new();
         for id in mem::take(&mut self.congested) {
@@ -192,7 +192,7 @@ impl TaskWorkers {
 
     // ---- the time limit
 
-    /// Counts a tick for every task. Returns the workers to kill, each with its first late task.
+    /// Counts a tick for every task. Returns the workers to kill, each with the first late task.
     pub(super) fn tick(&mut self) -> Vec<(WorkerId, TaskId)> {
         let mut late = Vec::new();
         for (id, worker) in &mut self.workers {

@@ -1,6 +1,6 @@
 //! The time limit of tasks. A machine has no clock, and no timer can be cancelled. Therefore a single timer
 //! ticks for all tasks, eight times per limit, and each task counts the ticks since its start. The first tick
-//! may follow the start at once, so a task is late at its ninth tick: at most an eighth of the limit too
+//! may follow the start at once, so a task is late at the ninth tick: at most an eighth of the limit too
 //! late.
 
 use core::time::Duration;

@@ -62,7 +62,7 @@ impl fmt::Display for SupervisorEvent {
     }
 }
 
-/// A reload or a recycle, as the subject of a sentence. The user's word for a requested recycle is *restart*.
+/// A reload or a recycle, as the subject of a sentence. A recycle requested by the user is named *restart*.
 struct Numbered(ReloadId, ReloadScope);
 
 impl fmt::Display for Numbered {

@@ -51,7 +51,7 @@ fn recorded_lines_survive_encoding() {
     }
 }
 
-/// A frame that is recognized by its text is decoded like the same frame with a blank in front, which is read
+/// A frame that is recognized by the text is decoded like the same frame with a blank in front, which is read
 /// field by field.
 #[test]
 fn recognized_frames_decode_as_others() {
