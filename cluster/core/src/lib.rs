@@ -1,5 +1,6 @@
-//! The state machines of a cluster: a primary process that forks workers, shares listening sockets with them and
-//! exchanges messages with them, and the worker's side of the same protocol. The crate makes no system call.
+//! The state machines of a cluster: a primary process that forks workers, shares listening sockets with them
+//! and exchanges messages with them, and the worker's side of the same protocol. The crate makes no system
+//! call.
 //!
 //! ```text
 //!       OsEvent                                          command (fork, disconnect, send, ...)
@@ -30,14 +31,14 @@
 //! * A program uses the crate `cluster` instead of this crate.
 //! * [`Supervisor`] is the machine above a [`Primary`]. It keeps a number of workers running and ready.
 //! * [`Pool`] sends tasks to the workers of a [`Supervisor`], and returns the outcomes.
-//! * [`Primary`] and [`Worker`] are the machines of one process each. [`Machine`] is the common interface. The
-//!   commands of a machine are methods.
+//! * [`Primary`] and [`Worker`] are the machines of one process each. [`Machine`] is the common interface.
+//!   The commands of a machine are methods.
 //! * [`Event`] and [`WorkerEvent`] are the outputs of the machines to the program, [`Call`] is their output
 //!   to the operating system, and [`OsEvent`] is their input.
-//! * [`Settings`], [`SpawnOptions`] and [`Limits`] configure a primary; [`ListenOptions`] configures a server of a
-//!   worker.
-//! * [`Message`] is the payload of a user's message, in either serialization of Node; [`Structured`] is the data
-//!   model of [`Serialization::Advanced`].
+//! * [`Settings`], [`SpawnOptions`] and [`Limits`] configure a primary; [`ListenOptions`] configures a server
+//!   of a worker.
+//! * [`Message`] is the payload of a user's message, in either serialization of Node; [`Structured`] is the
+//!   data model of [`Serialization::Advanced`].
 //! * [`Ledger`] accounts for every connection that the primary has accepted.
 //!
 //! One fork, driven by hand:

@@ -27,7 +27,8 @@ pub(crate) use encode::{encode, encode_ack};
 pub(crate) enum Frame {
     /// A message without a descriptor.
     Message(ChannelMessage),
-    /// A message with a descriptor. Node: `NODE_HANDLE`. Boxed, because few messages have a descriptor, and frames move through the queue of steps.
+    /// A message with a descriptor. Node: `NODE_HANDLE`. Boxed, because few messages have a descriptor, and
+    /// frames move through the queue of steps.
     Handle(Box<Envelope>),
     /// The descriptor was received. Node: `NODE_HANDLE_ACK`.
     Ack,

@@ -26,8 +26,8 @@ pub enum SendError {
     /// message, and not deliver it. One such message is allowed, `{"cmd":"NODE_CLUSTER_STATS"}`, which the
     /// preload of the command `cluster` answers.
     Reserved,
-    /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a peer with
-    /// the same limits would reject it.
+    /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a
+    /// peer with the same limits would reject it.
     TooLong {
         /// The limit, in bytes.
         limit: usize,

@@ -36,8 +36,9 @@ pub enum SchedulingPolicy {
     /// nothing therefore delays its own clients, and as soon as [`Limits::queued_connections`] wait, all
     /// clients.
     ///
-    /// The address is the peer of the TCP connection, without the port. Behind a proxy all clients have the address of the proxy and
-    /// reach the same worker. Clients of a Unix socket have no address; round robin assigns their connections.
+    /// The address is the peer of the TCP connection, without the port. Behind a proxy all clients have the
+    /// address of the proxy and reach the same worker. Clients of a Unix socket have no address; round robin
+    /// assigns their connections.
     ///
     /// The order of the slots for an address never changes. The hash is XXH64 of the 16 bytes of the address
     /// (IPv4 mapped to IPv6), with the number of the slot as the seed, or with 2^32 plus the worker id for a

@@ -29,8 +29,8 @@ use crate::supervisor::{Supervisor, supervisor_claims};
 /// The number of the current format.
 const FORMAT: u32 = 1;
 
-/// The state of a [`Supervisor`], with the number of its format. Serialize the value with `serde_json`, or another
-/// self-describing format.
+/// The state of a [`Supervisor`], with the number of its format. Serialize the value with `serde_json`, or
+/// another self-describing format.
 ///
 /// ```
 /// use cluster_core::{Supervisor, SupervisorSettings, SupervisorState};

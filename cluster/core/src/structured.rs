@@ -23,7 +23,8 @@ pub(crate) use write::write;
 pub(crate) const LEVELS: usize = 128;
 
 /// A JavaScript value, read by [`Message::structured`](crate::Message::structured) and written by
-/// [`Message::from_structured`](crate::Message::from_structured), with every type and every reference preserved.
+/// [`Message::from_structured`](crate::Message::from_structured), with every type and every reference
+/// preserved.
 ///
 /// Bytes are shared with the message. A value takes at most 128 bytes of memory per byte of the message, and
 /// shared bytes take none.

@@ -1,5 +1,5 @@
-//! A pool over the workers of a supervisor: events of the supervisor become inputs of the pool, and outputs of the pool become
-//! commands of the supervisor.
+//! A pool over the workers of a supervisor: events of the supervisor become inputs of the pool, and outputs
+//! of the pool become commands of the supervisor.
 
 use super::task_error::TaskError;
 use super::{ClosePolicy, KillReason, Pool, PoolOutput, TaskId};

@@ -21,8 +21,8 @@ struct Asked {
 }
 
 impl Setup {
-    /// Assigns an inspector port to the next worker if its arguments, or the options in its environment, start an
-    /// inspector.
+    /// Assigns an inspector port to the next worker if its arguments, or the options in its environment,
+    /// start an inspector.
     ///
     /// The arguments take precedence over the environment, as in Node. If a fork's own environment names a
     /// port, the port was chosen for this worker, and is kept. Port 0 is kept as well: the kernel chooses.

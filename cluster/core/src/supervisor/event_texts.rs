@@ -1,4 +1,5 @@
-//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on these texts.
+//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on
+//! these texts.
 
 use core::fmt;
 

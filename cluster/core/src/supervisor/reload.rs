@@ -41,7 +41,8 @@ pub enum RecycleReason {
         /// The number of bytes in the report.
         bytes: u64,
     },
-    /// The worker has owned [`SupervisorSettings::max_connections`](super::SupervisorSettings::max_connections).
+    /// The worker has owned
+    /// [`SupervisorSettings::max_connections`](super::SupervisorSettings::max_connections).
     Connections { count: u64 },
 }
 

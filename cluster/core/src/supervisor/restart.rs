@@ -20,8 +20,8 @@ pub enum GiveUpReason {
     /// No worker was ever ready, and this number of starts in a row has failed in one slot:
     /// [`SupervisorSettings::failed_starts`](super::SupervisorSettings::failed_starts).
     FailedStarts { starts: u32 },
-    /// No worker was ever ready, and another start would fail as well: the program is missing or not executable, a
-    /// permission is missing, or the spawn options are impossible.
+    /// No worker was ever ready, and another start would fail as well: the program is missing or not
+    /// executable, a permission is missing, or the spawn options are impossible.
     CannotStart,
 }
 

@@ -1,4 +1,5 @@
-//! The settings of a supervisor, each number with its unit and default, and the combinations that are impossible.
+//! The settings of a supervisor, each number with its unit and default, and the combinations that are
+//! impossible.
 
 use alloc::string::String;
 use core::fmt;
