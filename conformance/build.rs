@@ -1,4 +1,4 @@
-//! Lists the scenario files, to embed them in the program.
+//! Lists the scenario files, so that the program can embed them.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;

@@ -1,8 +1,10 @@
-// Tries forms of calls in one worker, one after the other, and writes the end of each. Started as a primary,
-// the script is the oracle: Node's own primary. The forms are in `forms.json`; nothing is compared here.
+// Tries forms of calls in one worker, one after the other, and writes the result of each form. Started as a
+// primary, the script is the oracle: Node's own primary. `forms.json` has the forms. The script compares
+// nothing.
 //
-// FORMS_FILE: a JSON list of { kind: 'listen' | 'send', code }. FORMS_FROM: the first form to try. FORMS_OUT:
-// the file that receives a line before and after each form. FORMS_SETTINGS: the settings of the oracle.
+// FORMS_FILE: a file with a JSON list of { kind: 'listen' | 'send', code }. FORMS_FROM: the number of the
+// first form to try. FORMS_OUT: the output file, with a line before and after each form. FORMS_SETTINGS: the
+// settings of the oracle.
 'use strict';
 
 const cluster = require('cluster');
@@ -73,7 +75,7 @@ async function next() {
     return echoes.shift();
 }
 
-/// A second message proves whether the first was delivered.
+/// If the second message arrives alone, the first message was not delivered.
 async function echo(code) {
     const marker = `marker ${Math.random()}`;
     try {
@@ -90,7 +92,7 @@ async function echo(code) {
 
 function show(value) {
     const text = util.inspect(value, { depth: Infinity, maxStringLength: 40, breakLength: Infinity });
-    // The stack of an error contains paths.
+    // Without the stack of an error, which contains paths.
     return value instanceof Error ? `${value}` : text;
 }
 

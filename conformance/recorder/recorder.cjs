@@ -2,12 +2,12 @@
 //
 //     node recorder.cjs SCENARIO.json [EXECUTABLE ARGUMENT...]
 //
-// With an executable, the primary starts the executable as the workers, in place of JavaScript.
+// With an executable, the primary starts the executable as the workers, instead of JavaScript workers.
 //
-// One file for the primary and its workers, without dependencies. Every observation is one line on standard
-// output, one write each, so that the lines of several processes do not mix; standard output is inherited, so
-// its end of file is the exit of the last process. scenarios/README.md defines the lines, patterns and
-// actions; src/vocabulary.rs and src/program.rs are the same in Rust. Clients run elsewhere.
+// One file for the primary and its workers, without dependencies. Each observation is a line on standard
+// output, written at once, so lines of several processes do not mix. All processes inherit standard output,
+// so its end of file is the exit of the last process. scenarios/README.md defines the lines, patterns and
+// actions; src/vocabulary.rs and src/program.rs are the counterparts in Rust. The clients run elsewhere.
 'use strict';
 
 const { spawn } = require('child_process');
@@ -89,7 +89,7 @@ function serving(observe) {
     let ended = false;
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
-    // A connection is over once: an error after the end is ignored, and so are connections sent away.
+    // A connection ends only once: ignores an error after the end, and connections that were sent away.
     const over = (what) => {
       if (ended || passed.has(socket)) return;
       ended = true;
@@ -153,7 +153,8 @@ function crash() {
 // ---- the primary
 
 function primary() {
-  // The setup of another executable is not observed. `own` holds the arguments that every worker needs.
+  // The workers run another executable: this setup is not observed. `own` holds the arguments that every
+  // worker needs.
   const isOther = process.argv.length > 3;
   const own = process.argv.slice(isOther ? 5 : 2);
   let unseen = isOther ? 1 : 0;
@@ -185,7 +186,7 @@ function primary() {
   function fork(more) {
     const worker = cluster.fork({ ...env, ...more });
     workers.set(worker.id, worker);
-    // After a sent descriptor, a channel does not keep Node running. Without this, a primary could exit
+    // Node stops counting a channel as work after a sent descriptor. Without `ref`, a primary could exit
     // between the last worker's `exit` and `disconnect`.
     worker.process.channel?.ref();
     worker.on('error', (error) => seen('error', worker, { error: error.code }));
@@ -372,8 +373,8 @@ function worker(id) {
   /** Registers and observes a server of either kind. */
   function settle(name, server, options) {
     servers.set(name, server);
-    // Before the listener of the cluster, which a form has added already: the primary's next act may end this
-    // process.
+    // Before the listener of the cluster, which a form may already have added: the primary's reaction may end
+    // this process.
     server.prependListener('listening', () => {
       const address = server.address();
       ports.set(name, address.port);

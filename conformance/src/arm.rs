@@ -1,7 +1,7 @@
 //! The arms: everything that can run a scenario.
 //!
-//! [`drive`] runs real processes of any language; [`node`] starts a JavaScript runtime, [`unix`] this
-//! program, and [`mixed`] a primary of one and workers of the other.
+//! [`drive`] runs real processes of any language. [`node`] starts a JavaScript runtime, [`unix`] starts this
+//! program, and [`mixed`] starts a primary on one side with workers on the other side.
 
 mod client;
 pub mod drive;

@@ -106,14 +106,14 @@ impl Arm {
     const LIVE: [Arm; 3] = [Arm::Node, Arm::RustNode, Arm::NodeRust];
 }
 
-/// As on the command line.
+/// The name on the command line.
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.to_possible_value().expect("no arm is hidden").get_name())
     }
 }
 
-/// The outcome of a command without an error.
+/// The result of a command that did not fail with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Holds,
@@ -140,7 +140,7 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// Wrong usage, or a missing file or program: the reason, and the remedy.
+/// A wrong command line, or a missing file or program: the text has the reason and the remedy.
 #[derive(Debug)]
 struct CliError(String);
 
@@ -182,7 +182,7 @@ fn perform(Cli { verb, paths, .. }: Cli) -> Result<Outcome, CliError> {
     }
 }
 
-/// The similarity of two names, from 0 to 1, from which one counts as a typing error for the other.
+/// The least likeness, from 0 to 1, at which an unknown name counts as a typing error.
 const ALIKE: f64 = 0.8;
 
 fn unknown(name: &str, scenarios: &[Scenario]) -> CliError {
@@ -198,7 +198,7 @@ fn unknown(name: &str, scenarios: &[Scenario]) -> CliError {
     ))
 }
 
-/// The default Node.js.
+/// The Node.js that is used by default.
 const NODE: &str = "node";
 
 /// Rejects `--node` for arms without Node.js.
@@ -211,13 +211,13 @@ fn needs_node(arms: &[Arm], node: Option<&Path>) -> Result<(), CliError> {
     Err(CliError(format!("`--node` is for the arms {live}; the requested arms run no Node.js: {asked}")))
 }
 
-/// A number from 1: with 0 runs or samples every claim would hold without evidence.
+/// A number from 1 on. With 0 runs or samples, every claim would hold without evidence.
 fn at_least_1<N: FromStr<Err = ParseIntError> + From<u8> + PartialOrd>(text: &str) -> Result<N, String> {
     let number: N = text.parse().map_err(|error: ParseIntError| error.to_string())?;
     if number >= N::from(1) { Ok(number) } else { Err("expected at least 1".to_owned()) }
 }
 
-/// Prints to standard output. A closed pipe, as of `head`, is no error.
+/// Prints to standard output. A closed pipe, as with `head`, is not an error.
 fn print(what: impl fmt::Display) -> Result<(), CliError> {
     match write!(io::stdout(), "{what}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -225,7 +225,7 @@ fn print(what: impl fmt::Display) -> Result<(), CliError> {
     }
 }
 
-/// Prints every mismatch of a trace with the contract, and the exceptions that excuse some.
+/// Prints every mismatch of a trace with the contract, and the exceptions that excuse a mismatch.
 fn print_misfits(
     scenario: &Scenario,
     runtime: &str,

@@ -1,7 +1,7 @@
-//! The coverage page: the scenarios of each test of Node's own suite and of each topic, and their status per
-//! arm.
+//! The coverage page: which scenarios cover each test of Node's own suite and each topic, and their status
+//! per arm.
 //!
-//! Nothing runs here: the verdicts are input. A test without a scenario is listed as missing.
+//! Nothing runs here, because the verdicts are input. A test without a scenario is listed as missing.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +25,7 @@ pub const FILE: &str = "COVERAGE.md";
 pub struct NodeTest {
     /// The test's name in Node's tree, without the extension.
     pub test: String,
-    /// A summary of its assertions.
+    /// A summary of what the test asserts.
     pub asserts: String,
     /// The side that the test is about.
     pub subject: Subject,
@@ -37,18 +37,18 @@ pub struct NodeTest {
 /// The side that a test of Node is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum Subject {
-    /// Our primary and our workers can show the behaviour: some scenario must cover the test.
+    /// A Rust primary and Rust workers can show the behaviour, so some scenario must cover the test.
     #[serde(rename = "ours")]
     Ours,
-    /// Meaningful only with live Node on one side.
+    /// The test is meaningful only with live Node on one side.
     #[serde(rename = "live node")]
     LiveNode,
-    /// The identity of JavaScript objects, or nothing of `cluster`.
+    /// The test is about the identity of JavaScript objects, or is not about `cluster`.
     #[serde(rename = "js only")]
     JsOnly,
 }
 
-/// A part of Node's behaviour, under our name.
+/// A part of Node's behaviour, with a name of this project.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topic {
@@ -84,7 +84,7 @@ impl Subjects {
         }
     }
 
-    /// Tests of ours without a scenario.
+    /// The tests marked `Ours` that no scenario covers.
     pub fn missing<'a>(&'a self, scenarios: &[Scenario]) -> Vec<&'a NodeTest> {
         let shown: BTreeSet<&str> = shown(scenarios).map(|(_, name)| name).collect();
         self.tests

@@ -1,6 +1,6 @@
-//! Deliberate differences from a runtime, each with its reason, in one file: `exceptions.json`.
+//! Deliberate differences from a runtime, each with its reason, in the file `exceptions.json`.
 //!
-//! An exception removes lines from the comparison. The contract, not the exception, defines our behaviour.
+//! An exception only removes lines from the comparison. The contract defines the behaviour of this project.
 
 use std::fmt;
 use std::fs;
@@ -17,22 +17,22 @@ use crate::trace::Trace;
 /// The exceptions of this repository.
 pub const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/exceptions.json");
 
-/// Lines that a runtime writes at another position than we do.
+/// Lines that a runtime writes at another position than the Rust arms.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
     /// The scenarios: a name, in which `*` matches any text.
     pub scenario: String,
-    /// The runtimes: a name and version such as `node v20.20.2`, in which `*` matches any text.
+    /// The runtimes: a name with a version, such as `node v20.20.2`. `*` matches any text.
     pub runtime: String,
     /// The lines.
     pub lines: LinePattern,
-    /// Whether the runtime never writes these lines, and the Rust arms do. A clause of a contract that counts
-    /// these lines is then skipped for the runtime.
+    /// Whether the runtime never writes these lines, although the Rust arms do. For this runtime, clauses of
+    /// a contract that count these lines are skipped.
     #[serde(default)]
     pub lacks: bool,
-    /// Whether the runtime writes these lines only after a race. The exception is then needed, although a run
-    /// is without the lines.
+    /// Whether the runtime writes these lines only after a rare race. Then the exception counts as needed,
+    /// even if no run has the lines.
     #[serde(default)]
     pub rare: bool,
     /// The difference between the runtime and the Rust arms, and the reason for the difference.
@@ -70,7 +70,7 @@ impl Exceptions {
         serde_json::from_str(&text).map(Exceptions::new).map_err(|error| failed(error.to_string()))
     }
 
-    /// These exceptions; at first, only the rare exceptions count as needed.
+    /// These exceptions. At first, only the rare exceptions count as needed.
     pub fn new(all: Vec<Exception>) -> Self {
         Exceptions { needed: all.iter().map(|one| one.rare).collect(), all }
     }
@@ -80,20 +80,20 @@ impl Exceptions {
         self.all.iter().map(|exception| exception.runtime.as_str())
     }
 
-    /// The exception that [excuses](Exceptions::excuse) a mismatch. The question does not mark the exception
-    /// as needed.
+    /// The exception that [excuses](Exceptions::excuse) a mismatch. Does not mark the exception as needed.
     pub(crate) fn excuse_for(&self, scenario: &str, runtime: &str, misfit: &Misfit) -> Option<&Exception> {
         let (observer, _, line) = misfit.seen.as_ref()?;
         self.concerning(scenario, runtime).find(|exception| exception.means(*observer, line))
     }
 
-    /// Whether an exception removes the line of a mismatch.
+    /// Whether an exception removes the line of a mismatch. Marks the exception as needed.
     pub fn excuse(&mut self, scenario: &str, runtime: &str, misfit: &Misfit) -> bool {
         let line = misfit.seen.as_ref();
         line.is_some_and(|(observer, _, line)| self.mean(scenario, runtime, *observer, line))
     }
 
-    /// The trace without the lines that exceptions for this runtime remove. Apply this to both sides.
+    /// The trace without the lines that exceptions for this runtime remove. Both sides of a comparison need
+    /// this.
     #[must_use]
     pub fn apply(&mut self, scenario: &str, runtime: &str, trace: &Trace) -> Trace {
         self.miss(scenario, runtime, trace);
@@ -106,7 +106,7 @@ impl Exceptions {
         kept
     }
 
-    /// Marks exceptions with `lacks` as needed if the trace has no such line.
+    /// Marks exceptions with `lacks` as needed if the trace has none of their lines.
     fn miss(&mut self, scenario: &str, runtime: &str, trace: &Trace) {
         for (one, needed) in self.all.iter().zip(&mut self.needed) {
             let has = || trace.lines().any(|(observer, line)| one.means(observer, line));
@@ -125,7 +125,8 @@ impl Exceptions {
         relieved
     }
 
-    /// Whether an exception removes this line; marks the exception as needed, unless it has `lacks`.
+    /// Whether an exception removes this line. Marks the exception as needed, unless the exception has
+    /// `lacks`.
     pub fn mean(&mut self, scenario: &str, runtime: &str, observer: Observer, line: &Observation) -> bool {
         let means = |one: &Exception| one.concerns(scenario, runtime) && one.means(observer, line);
         let found = self.all.iter().position(means);
@@ -137,13 +138,13 @@ impl Exceptions {
         self.all.iter().filter(move |exception| exception.concerns(scenario, runtime))
     }
 
-    /// The exceptions that were not needed. After a comparison of everything, each of them is a failure.
+    /// The exceptions that were not needed. If everything was compared, each of them is an error.
     pub fn stale(&self) -> impl Iterator<Item = &Exception> {
         self.all.iter().zip(&self.needed).filter(|(_, needed)| !**needed).map(|(one, _)| one)
     }
 }
 
-/// Whether the pattern, in which `*` matches any text, matches the text.
+/// Whether a pattern matches the text. `*` in the pattern matches any text.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, tail)) = pattern.split_once('*') else { return pattern == text };
     let Some(rest) = text.strip_prefix(head) else { return false };

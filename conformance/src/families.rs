@@ -1,9 +1,9 @@
-//! The families of forms: ways to call `listen`, `bind` and `send` that mean the same, under their meaning in
-//! a scenario.
+//! The families of forms: the ways to call `listen`, `bind` and `send` that have the same meaning, sorted by
+//! this meaning.
 //!
-//! Random scenarios draw from the families. `conformance forms --families` derives the file from what Node
-//! does with every form of `forms/forms.json`; a form that fails, is swallowed, or keeps its server from the
-//! cluster has no family.
+//! Random scenarios draw from the families. `conformance forms --families` derives the families from what
+//! Node does with every form of `forms/forms.json`. A form that fails, that Node swallows, or with a server
+//! outside the cluster has no family.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::text::is_one_word;
 
-/// A pipe takes lines of longer messages in several pieces.
+/// The longest message of a family: a pipe delivers lines with longer messages in several pieces.
 const LONGEST_MESSAGE: usize = 100;
 
 /// Forms by their meaning, in the order of `forms/forms.json`.
@@ -33,7 +33,7 @@ static OURS: LazyLock<Families> = LazyLock::new(|| {
         .expect("families.json is part of the program")
 });
 
-/// The worker's request, or the echoed message, as `forms.cjs` reports it.
+/// The request of the worker, or the echoed message, as reported by `forms.cjs`.
 #[derive(Debug, Deserialize)]
 struct ReportedEnd {
     #[serde(default)]
@@ -46,7 +46,7 @@ struct ReportedEnd {
     json: Option<String>,
 }
 
-/// A path without `readableAll` and `writableAll`, under the mask 022.
+/// The permissions of a path without `readableAll` and `writableAll`, under the mask 022.
 const PLAIN_MODE: u32 = 0o755;
 
 impl Families {
@@ -63,7 +63,8 @@ impl Families {
 
     /// Adds a form to the family of its end, if any.
     pub fn add(&mut self, form: &str, end: &Value) {
-        // The key of a server does not contain this option, which changes its meaning.
+        // Without a family: the key of a server does not contain this option, although the option changes the
+        // meaning.
         if form.contains("ipv6Only: true") || form.contains("ipv6Only: 1") {
             return;
         }
@@ -86,7 +87,7 @@ impl Families {
         family.entry(meaning).or_default().push(form.to_owned());
     }
 
-    /// The forms with the same family in both.
+    /// The forms that have the same family in both.
     #[must_use]
     pub fn common(self, other: &Families) -> Self {
         let both = |mut ours: BTreeMap<String, Vec<String>>, theirs: &BTreeMap<String, Vec<String>>| {
@@ -104,15 +105,15 @@ impl Families {
     }
 }
 
-/// `127.0.0.1` for `4:127.0.0.1:0`, the key of a server in Node's cluster, without a requested port and
-/// without a zone.
+/// The host in the key of a server in Node's cluster: `127.0.0.1` for `4:127.0.0.1:0`. `None`: the key has a
+/// port or a zone.
 fn host(key: &str) -> Option<String> {
     let host = key.get(2..)?.strip_suffix(":0")?;
     let is_plain = !host.contains('%') && !host.contains("ffff");
     is_plain.then(|| if host == "null" { "any".to_owned() } else { host.to_owned() })
 }
 
-/// Whether a Rust worker writes the same bytes for this value, and a line can hold them.
+/// Whether a Rust worker writes the same bytes for this value, and a line can contain them.
 fn is_sent_unchanged(json: &str) -> bool {
     let Ok(value) = serde_json::from_str::<Value>(json) else { return false };
     let text = value.as_str().unwrap_or(json);

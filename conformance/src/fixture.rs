@@ -1,5 +1,5 @@
-//! A fixture: the recorded traces of a runtime in one scenario. Only `record` writes fixtures; people review
-//! the differences.
+//! A fixture: the recorded traces of one scenario on one runtime. Only `record` writes fixtures; people
+//! review the differences.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,7 +18,7 @@ use crate::trace::Trace;
 /// The recordings of this repository, one directory per runtime.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
 
-/// The number of threads that keep each core busy while a run is recorded under load.
+/// The number of counting threads on each core while runs are recorded under load.
 pub(crate) const THREADS_A_CORE: usize = 1;
 
 /// The number of runs that are recorded at the same time under load.
@@ -28,9 +28,9 @@ pub(crate) const RUNS_AT_A_TIME: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
-    /// Nothing was started beside the run.
+    /// Only the run itself used the machine.
     Idle,
-    /// One counting thread ran on each core, and several runs at a time.
+    /// A counting thread ran on each core, and several runs ran at the same time.
     Loaded,
     /// All processes of a run shared one core.
     Pinned,
@@ -51,7 +51,7 @@ impl fmt::Display for Load {
     }
 }
 
-/// A number of runs under each load.
+/// How many runs there were under each load.
 pub type Runs = BTreeMap<Load, u32>;
 
 /// The recording of one scenario on one runtime.
@@ -62,11 +62,11 @@ pub struct Fixture {
     pub scenario: String,
     /// The runtime and version: `node v20.20.2`.
     pub runtime: String,
-    /// The recording machine, and the meaning of `loaded` there.
+    /// The machine that has recorded, and the meaning of `loaded` there.
     pub machine: String,
     /// The number of recorded runs.
     pub runs: Runs,
-    /// The distinct traces, in an order that depends only on the traces.
+    /// The distinct traces. Their order depends only on the traces.
     pub traces: Vec<Recorded>,
 }
 
@@ -92,7 +92,7 @@ impl Fixture {
         }
     }
 
-    /// The fixture, with another recording machine noted.
+    /// The fixture, with another machine added to its text if necessary.
     #[must_use]
     pub(crate) fn on_another(mut self, machine: &str) -> Self {
         if !self.machine.ends_with(machine) {

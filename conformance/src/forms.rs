@@ -1,9 +1,9 @@
-//! Forms of calls: every way in which a Node program may call `listen`, `bind` and `send`, tried in one
-//! worker under our primary and under Node's own, the oracle. The forms are data, in `forms/forms.json`;
-//! `forms/forms.cjs` tries them.
+//! Forms of calls: every way in which a Node program may call `listen`, `bind` and `send`. Each form is tried
+//! in a worker under the Rust primary, and under Node's own primary as the oracle. `forms/forms.json` has the
+//! forms, and `forms/forms.cjs` tries them.
 //!
-//! A form holds if both primaries report the same result. A form that ends Node's primary proves nothing, and
-//! is counted apart.
+//! A form passes if both primaries lead to the same result. A form that ends Node's primary proves nothing,
+//! and is counted apart.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,7 +22,7 @@ use attempt::{Attempt, Primary};
 
 const FORMS: &str = include_str!("../forms/forms.json");
 
-/// Retries of a form that ends differently: another process may have taken its port.
+/// How often a form with different results is tried again: another process may have taken its port.
 const AGAIN: usize = 2;
 
 /// All forms, and the settings under which they are tried.
@@ -30,7 +30,7 @@ const AGAIN: usize = 2;
 #[serde(deny_unknown_fields)]
 pub struct Forms {
     settings: Vec<Setting>,
-    /// Deliberate differences from Node: a form, and the reason.
+    /// Deliberate differences from Node: the form, and the reason.
     excused: BTreeMap<String, String>,
     listen: Vec<Family>,
     send: Vec<String>,
@@ -51,7 +51,7 @@ pub struct Setting {
     exec_argv: Vec<String>,
     #[serde(default)]
     stdio: Vec<String>,
-    /// Only each n-th form.
+    /// Only every n-th form is tried.
     #[serde(default = "one")]
     every: usize,
 }
@@ -67,8 +67,8 @@ enum Policy {
     Shared,
 }
 
-/// Forms of one call: arguments, each with alternatives, of which `null` omits the argument, or an object of
-/// options, of which one at a time varies.
+/// Forms of one call. `args` has the alternatives of each argument, where `null` omits the argument. Further
+/// forms have an object with `options` and one member of `vary`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Family {
@@ -144,7 +144,7 @@ pub struct Tally {
     pub oracle_died: usize,
     /// The number of deliberate differences: `forms.json` has the reasons.
     pub excused: usize,
-    /// Forms that ended differently.
+    /// Forms with different results.
     pub different: Vec<Difference>,
 }
 
@@ -183,7 +183,7 @@ impl Forms {
         listen.chain(send).filter(|form| seen.insert(form.clone())).collect()
     }
 
-    /// The families of all forms, as Node's primary ends them under the first setting.
+    /// The families of all forms, according to the results under Node's primary with the first setting.
     ///
     /// # Errors
     ///
@@ -239,7 +239,7 @@ impl Forms {
 mod tests {
     use super::*;
 
-    /// Arguments multiply, options vary one at a time, and no form is tried twice.
+    /// All combinations of arguments are tried, options vary one at a time, and no form is tried twice.
     #[test]
     fn forms_expand_once_each() {
         let family = r#"{ "on": "f", "args": [["1", "2"], [null, "3"]] }"#;

@@ -1,7 +1,8 @@
 //! Random scenarios: the simulator must be able to produce each trace of real processes.
 //!
-//! proptest generates and shrinks a [`Plan`]; here the plan becomes a scenario, runs, and is compared with
-//! the contract of all scenarios and with the simulator. A seed and a number identify each plan.
+//! proptest generates and shrinks a [`Plan`]. Here the plan becomes a scenario, which runs on real processes.
+//! Its trace is compared with the contract of all scenarios, and is searched in the simulator. A seed and a
+//! number identify each plan.
 
 use std::fmt;
 use std::io;
@@ -32,11 +33,11 @@ pub use defects::Defect;
 pub use plan::Plan;
 pub use recording::Recording;
 
-/// Random schedules on which a scenario must end before it runs on real processes.
+/// The number of random schedules on which a scenario must end before it runs on real processes.
 const TRIED: u64 = 60;
 
-/// The worlds of a search for another reading of an undecided trace: a trace in the simulator is mostly found
-/// within some thousands.
+/// The budget, in worlds, to search for another reading of an undecided trace. If the simulator has a trace,
+/// some thousands of worlds mostly suffice.
 const WORLDS_OF_READING: usize = 20_000;
 
 /// The runtime of real processes that run a scenario.
@@ -69,20 +70,20 @@ impl Real {
     }
 }
 
-/// The outcome of a random scenario.
+/// The result of a random scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// The trace is in the contract of all scenarios, and the simulator can produce it.
+    /// The trace obeys the contract of all scenarios, and the simulator can produce it.
     Fits,
-    /// The search was given up.
+    /// The search ended at its budget.
     Undecided(Failure),
-    /// A known defect of the runtime, after which the trace cannot be compared.
+    /// The runtime has shown a known defect, after which the trace cannot be compared.
     Known(String),
-    /// The trace does not fit.
+    /// The trace breaks the contract, or the simulator cannot produce it.
     Diverges(Failure),
 }
 
-/// The standards of comparison.
+/// What a trace is compared with.
 #[derive(Debug)]
 pub struct RunChecker {
     /// Deliberate differences from a runtime.
@@ -135,7 +136,8 @@ impl RunChecker {
         if let Some(known) = misfits.iter().chain(hang).find_map(|misfit| self.known(run, misfit)) {
             return RunOutcome::Known(known.to_owned());
         }
-        // A missing line is no mismatch if the simulator, too, rests without it: the search decides.
+        // A missing line is no mismatch if a run of the simulator can also end without the line. The search
+        // decides.
         misfits.retain(|misfit| hang.is_none() || misfit.seen.is_some());
         if !misfits.is_empty() {
             return RunOutcome::Diverges(Failure::breaks(&misfits, trace, None));
@@ -155,7 +157,8 @@ impl RunChecker {
         let hidden: Vec<_> = concerning.map(|known| known.lines.clone()).collect();
         let compared = self.exceptions.clone().apply(name, runtime, trace);
         let sim = Sim::new(scenario).hiding(hidden);
-        // A trace with the lines of a defect is in no run, and a search rarely proves that within its budget.
+        // A trace with the lines of a defect is in no run, but a search rarely proves this within its budget,
+        // so the budget is smaller.
         let (outcome, budget) = match sim.reaches(&compared, self.budget) {
             Reach::Yes(_) => return RunOutcome::Fits,
             Reach::Unknown(nearest) => {
@@ -167,8 +170,8 @@ impl RunChecker {
             .map_or(outcome, |known| RunOutcome::Known(known.to_owned()))
     }
 
-    /// The defect by which the runtime has written other lines, if the simulator can produce the corrected
-    /// trace.
+    /// The defect because of which the runtime has written other lines, if the simulator can produce the
+    /// corrected trace.
     fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace, budget: Budget) -> Option<&str> {
         let is_reached = |trace: &Trace| matches!(sim.reaches(trace, budget), Reach::Yes(_));
         let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
@@ -176,8 +179,8 @@ impl RunChecker {
     }
 }
 
-/// The first worker that our primary ended for a violation. No random scenario has a worker that violates the
-/// protocol.
+/// The first worker with a channel that the primary has closed because of a violation. No worker of a random
+/// scenario violates the protocol.
 fn violation(trace: &Trace) -> Option<Misfit> {
     let mut lines = (1..).zip(trace.seen_by(Observer::Primary));
     let is_violation = |line: &Observation| line.what == "error" && line.detail("error") == Some("EPROTO");
@@ -186,7 +189,7 @@ fn violation(trace: &Trace) -> Option<Misfit> {
     Some(Misfit { seen: Some((Observer::Primary, number, line.clone())), expected })
 }
 
-/// The trace and the standard error of a run that did not end, and the missing lines, if any.
+/// For a run that did not end: the trace, the standard error, and the missing lines if any.
 fn hang(scenario: &Scenario, error: &RunError) -> Option<((Trace, String), String)> {
     let RunError::Hang { seen, stderr, .. } = error else { return None };
     Some(((seen.clone(), stderr.clone()), Sim::new(scenario).hang(seen)?))
@@ -195,7 +198,7 @@ fn hang(scenario: &Scenario, error: &RunError) -> Option<((Trace, String), Strin
 /// A generated scenario that can shrink.
 pub struct Generated {
     tree: Box<dyn ValueTree<Value = Plan>>,
-    /// The plan without further parts, after the tree is shrunk.
+    /// The plan with parts removed, after proptest can shrink no further.
     reduced: Option<Plan>,
     name: String,
 }
@@ -205,7 +208,7 @@ impl Generated {
     ///
     /// # Panics
     ///
-    /// Nearly no plan ends, which is a defect of the plans.
+    /// If nearly no plan ends, which is a defect of the plans.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -231,8 +234,8 @@ impl Generated {
 
     /// Shrinks while the scenario diverges, in at most `tries` steps.
     ///
-    /// proptest shrinks each part of a plan once, in order. A part that was necessary for another part at
-    /// that time remains, so the rest is reduced part by part until every part is necessary.
+    /// proptest tries to shrink each part of a plan once, in order. A part that another part needed at that
+    /// time remains. Therefore the parts are removed one by one afterwards, until every part is necessary.
     pub fn shrink(&mut self, tries: u32, directory: &Path, diverges: impl Fn(&Scenario) -> bool) {
         let still = |plan: &Plan| {
             ends(plan) && write(plan, &self.name, directory).is_ok_and(|scenario| diverges(&scenario))
@@ -289,7 +292,8 @@ mod tests {
     use super::*;
     use crate::exceptions;
 
-    /// Four workers of which any serves a client that resets its connection; with a kill, none serves.
+    /// Four workers, each of which may serve a client that resets its connection. With a kill, none serves
+    /// the client.
     fn outcome(rule: &str, runtime: &str, lines: &[&str]) -> RunOutcome {
         let text = format!(
             r#"{{

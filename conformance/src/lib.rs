@@ -6,11 +6,11 @@
 //!                                         +----- suite ---> verdict --> report
 //! ```
 //!
-//! A [`scenario`] is read from a file; a [`program`] interprets it inside an arm; the lines of all observers
-//! are a [`trace`]. Traces are compared with the contract in [`order`] and with the recordings in
-//! [`fixture`]. A [`suite`] runs the claims, a [`verdict`] is the result of one, and [`command`] prints a
-//! [`report`], or the [diagram](cluster_sim::diagram) of a run. The suite contains no knowledge of how a
-//! primary or a worker works: that is under test.
+//! A [`scenario`] is read from a file, and a [`program`] interprets it inside an arm. The lines of all
+//! observers are a [`trace`]. Traces are compared with the contract in [`order`], and with the recordings in
+//! [`fixture`]. A [`suite`] runs the claims, a [`verdict`] is the result of a claim, and [`command`] prints a
+//! [`report`], or the [diagram](cluster_sim::diagram) of a run. The suite has no knowledge of how a primary
+//! or a worker works, because this is under test.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 

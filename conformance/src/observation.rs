@@ -1,13 +1,14 @@
-//! An observation: one line of one observer. A word and details, as text and back.
+//! An observation: one line of one observer. It has a word and details; this file converts it to text and
+//! back.
 //!
-//! The meaning of the words is elsewhere: [`crate::vocabulary`] makes them, [`crate::order`] checks them.
+//! The words have no meaning here: [`crate::vocabulary`] writes them, and [`crate::order`] checks them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::text::{read_as_text, write_as_text};
 
-/// The writer of a line. Ordered: the primary, the workers by id, the clients by number.
+/// The observer that writes a line. The order is: the primary, the workers by id, the clients by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Observer {
     /// The primary process.

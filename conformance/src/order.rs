@@ -1,8 +1,9 @@
-//! The order contract: the consequences of causality in every trace, under any schedule, and the scenario's
-//! own clauses.
+//! The order contract: what follows from causality in every trace, under any schedule; and the clauses of the
+//! scenario itself.
 //!
-//! A process does one thing before another; a message is sent before it arrives; an event is emitted once. An
-//! order that merely occurred every time is no rule: lines of different observers are only counted.
+//! The sources of rules: a process does one thing before another, a message is sent before it arrives, and an
+//! event is emitted once. An order that merely occurred in every recording is not a rule. Lines of different
+//! observers have no order, and are only counted.
 
 use std::fmt;
 
@@ -16,10 +17,10 @@ mod numbers;
 mod primary;
 mod worker;
 
-/// A line that the contract forbids, or a missing line.
+/// A line that the contract forbids, or a line that is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// The observer, the number of the line from 1, and the line. `None` if a line is missing.
+    /// The observer, the number of the line from 1, and the line. `None`: a line is missing.
     pub seen: Option<(Observer, usize, Observation)>,
     /// The expectation of the contract.
     pub expected: String,
@@ -42,7 +43,7 @@ impl fmt::Display for Misfit {
     }
 }
 
-/// The mismatches of a trace with the contract, for each observer the first.
+/// The first mismatch of each observer with the contract.
 pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     let exit_requests = ExitRequests::of(scenario);
     let passes =
@@ -66,7 +67,7 @@ pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
     misfits
 }
 
-/// A broken rule about the lines of one observer: the line, or `None` for the end.
+/// A rule that is broken within the lines of one observer. `None` instead of a line: broken at the end.
 struct Broken {
     line: Option<usize>,
     expected: String,
@@ -82,7 +83,7 @@ impl Broken {
     }
 }
 
-/// `Err`: a line breaks a rule; the text is the expectation of the rule.
+/// `Err`: a line breaks a rule. The text is what the rule expects.
 type Checked = Result<(), String>;
 
 /// Applies a rule up to the first line that breaks it.
@@ -91,12 +92,12 @@ fn walk(lines: &[Observation], mut rule: impl FnMut(&Observation) -> Checked) ->
     lines.iter().enumerate().find_map(broken)
 }
 
-/// `Err(expected)` unless the rule is kept.
+/// `Err(expected)` if the condition is false.
 fn expect(kept: bool, expected: &str) -> Checked {
     if kept { Ok(()) } else { Err(expected.to_owned()) }
 }
 
-/// The causes of a deliberate exit in the scenario.
+/// What in the scenario asks workers to exit, or to disconnect.
 #[derive(Debug, Clone, Copy)]
 struct ExitRequests {
     /// Node: `worker.disconnect()` or `cluster.disconnect()` in the primary.

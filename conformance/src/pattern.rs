@@ -1,7 +1,7 @@
-//! A pattern: a set of observations, in the notation of observations.
+//! A pattern: a set of observations, written like an observation.
 //!
-//! Every `listening` line with the detail `worker=1` matches `listening worker=1`; `#2` selects the second
-//! such line. A pattern matches single lines; its users count them.
+//! `listening worker=1` matches every `listening` line with the detail `worker=1`. A following `#2` selects
+//! the second matching line. A pattern matches single lines, and the user of the pattern counts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use crate::text::read_as_text;
 pub struct Pattern {
     /// The word and the details.
     pub asked: Observation,
-    /// `#n`: only the `n`th such line, from 1.
+    /// `#n`: only the `n`th matching line, from 1.
     pub nth: Option<u32>,
 }
 
@@ -56,12 +56,12 @@ pub enum Observers {
     Workers,
     /// Observed by any client.
     Clients,
-    /// The client itself, in its steps.
+    /// The client itself. For the steps of a client.
     Me,
 }
 
 impl Observers {
-    /// Whether an observer matches; `me` is the asking client.
+    /// Whether an observer matches. `me` is the client that asks.
     pub fn includes(self, observer: Observer, me: Option<Observer>) -> bool {
         match self {
             Observers::One(one) => one == observer,
@@ -111,7 +111,7 @@ pub struct LinePattern {
 }
 
 impl LinePattern {
-    /// Whether the line matches; `me` is the asking client.
+    /// Whether the line matches. `me` is the client that asks.
     pub fn fits(&self, line: &Line, me: Option<Observer>) -> bool {
         self.observers.includes(line.observer, me) && self.pattern.fits(&line.observation)
     }

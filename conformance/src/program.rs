@@ -1,9 +1,10 @@
-//! The interpreter of scenarios for every Rust arm: observations in, actions out. Values only.
+//! The interpreter of scenarios for every Rust arm: receives observations, and returns actions. Both are
+//! plain values.
 //!
-//! A [`Primary`] and a [`Worker`] receive their own observations, the [`clients::ClientScript`] the
-//! observations of all. `recorder/recorder.cjs` is the same in JavaScript. An arm translates its events to
-//! observations (see [`crate::vocabulary`]), writes them, and performs the actions. Their arguments are
-//! complete.
+//! A [`Primary`] and a [`Worker`] receive only their own observations. The [`clients::ClientScript`] receives
+//! the observations of all. `recorder/recorder.cjs` is the counterpart in JavaScript. An arm translates its
+//! events to observations (see [`crate::vocabulary`]), writes them, and performs the actions. The arguments
+//! of the actions are complete.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -23,7 +24,7 @@ pub struct Primary {
 }
 
 impl Primary {
-    /// The primary of a scenario, before its `start` line.
+    /// The primary of a scenario. The line `start` is not written yet.
     pub fn new(scenario: &Scenario) -> Self {
         Primary { rules: Rules::new(&scenario.primary) }
     }
@@ -47,7 +48,7 @@ impl Primary {
     }
 }
 
-/// The due actions with complete arguments, up to an action that ends the list.
+/// The due actions with complete arguments. An action that ends the process is the last.
 fn due<Action: ScenarioVerb>(
     rules: &mut Rules<Action>,
     seen: &Observation,
@@ -117,14 +118,14 @@ impl Worker {
     }
 }
 
-/// Rules, and the number of matches of each rule.
+/// The rules, and how often each rule has matched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules<Action> {
     rules: Arc<[Rule<Action>]>,
     met: Vec<u32>,
 }
 
-/// Rules never change, so their hash is left out; a simulator hashes often.
+/// Rules never change, so their hash is left out. A simulator hashes often.
 impl<Action> Hash for Rules<Action> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.met.hash(state);
@@ -136,7 +137,7 @@ impl<Action: Clone> Rules<Action> {
         Rules { rules: rules.into(), met: vec![0; rules.len()] }
     }
 
-    /// Counts the matching rules and returns the actions of those that are due.
+    /// Counts each rule that matches, and returns the actions of the rules that are due.
     pub(crate) fn due(&mut self, seen: &Observation) -> impl Iterator<Item = &Action> {
         let counted = self.rules.iter().zip(&mut self.met).filter(|(rule, _)| rule.on.fits(seen));
         let due = counted.filter_map(|(rule, met)| {

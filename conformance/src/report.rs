@@ -1,5 +1,5 @@
-//! The report of a run: the verdicts, the arms that did not run, and whether everything holds. `report/` has
-//! one file per format.
+//! The report of a run: the verdicts, the arms that did not run, and whether everything holds. The files in
+//! `report/` each have one format.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ pub struct Absent {
     pub arm: String,
     /// The reason, and the remedy.
     pub why: String,
-    /// Whether the user asked for the arm; otherwise its absence is no failure.
+    /// Whether the user asked for the arm. Otherwise, the absence of the arm is not a failure.
     pub asked_for: bool,
 }
 

@@ -1,5 +1,5 @@
-//! A scenario: the actions of a primary, its workers and some clients, and a contract about their
-//! observations. Data, read from JSON.
+//! A scenario: the actions of a primary, of its workers and of some clients, and a contract about their
+//! observations. A scenario is data, read from JSON.
 //!
 //! `scenarios/README.md` is the manual. [`crate::program`] interprets a scenario for the Rust arms,
 //! `recorder/recorder.cjs` for JavaScript.
@@ -39,7 +39,7 @@ pub(crate) use verb::{Part, Property, ScenarioVerb};
 /// The scenarios of this repository.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
-/// The limit of clients, and of forks: a typing error must not exhaust the machine.
+/// The largest number of clients, and of forks: a typing error must not exhaust the machine.
 pub const MOST: u32 = 1000;
 
 /// One scenario. The fields have these names in files.
@@ -50,10 +50,10 @@ pub struct Scenario {
     pub name: String,
     /// A summary, in a sentence or two.
     pub description: String,
-    /// The covered tests of Node's own suite, and topics.
+    /// The tests of Node's own suite that the scenario covers, and the topics.
     #[serde(default)]
     pub covers: Vec<String>,
-    /// The first major version of Node that can run the scenario; every version by default.
+    /// The first major version of Node that can run the scenario. Without it, every version can.
     #[serde(default)]
     pub min_node: Option<u32>,
     /// The settings of the primary.
@@ -63,7 +63,7 @@ pub struct Scenario {
     pub primary: Vec<Rule<PrimaryAction>>,
     /// The rules of every worker.
     pub worker: Vec<Rule<WorkerAction>>,
-    /// The rules of single workers, by id, in place of `worker`.
+    /// The rules of single workers by id. These rules replace `worker`.
     #[serde(default)]
     pub workers: BTreeMap<u64, Vec<Rule<WorkerAction>>>,
     /// The clients.
@@ -76,7 +76,7 @@ pub struct Scenario {
     pub path: PathBuf,
 }
 
-/// Actions after an observation of the process itself, in order.
+/// Actions that follow an observation of the process itself, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule<Action> {
@@ -94,7 +94,7 @@ pub struct Clients {
     /// The number of clients.
     #[serde(default = "one", deserialize_with = "deserialize::few")]
     pub count: u32,
-    /// Whether the clients start all at once, or in turn.
+    /// Whether the clients start all at once, or one after the other.
     #[serde(default)]
     pub order: ClientOrder,
     /// The steps of each client.
@@ -105,11 +105,11 @@ fn one() -> u32 {
     1
 }
 
-/// The start of the clients of a group.
+/// How the clients of a group start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientOrder {
-    /// The next client starts when the client before is over: refused, ended or reset.
+    /// A client starts when the client before it has ended: refused, ended or reset.
     #[default]
     InTurn,
     /// All at once.
@@ -121,7 +121,8 @@ impl Scenario {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or has a [`ScenarioError`]: file, line and expectation.
+    /// The file cannot be read, or is invalid: a [`ScenarioError`] has the file, the line and the
+    /// expectation.
     pub fn load(path: &Path) -> Result<Self, ScenarioError> {
         let text = read(path).map_err(|error| ScenarioError::unreadable(path, &error))?;
         Scenario::parse(path, &text)
@@ -169,7 +170,7 @@ impl Scenario {
         self.primary.iter().flat_map(|rule| &rule.actions)
     }
 
-    /// Every program of a worker in the file: the common program and the programs of single workers.
+    /// The programs of workers in the file: the common program, and the programs of single workers.
     pub(crate) fn worker_programs(&self) -> impl Iterator<Item = &[Rule<WorkerAction>]> {
         std::iter::once(self.worker.as_slice()).chain(self.workers.values().map(Vec::as_slice))
     }
@@ -198,14 +199,14 @@ impl Scenario {
         opened.chain(by_workers.filter_map(bound_server)).map(str::to_owned).collect()
     }
 
-    /// Whether a version of Node, such as `node v20.20.2`, can run the scenario. Every other runtime can.
+    /// Whether a version of Node, such as `node v20.20.2`, can run the scenario. Other runtimes always can.
     pub fn runs_on(&self, runtime: &str) -> bool {
         let version = runtime.strip_prefix("node v").and_then(|version| version.split('.').next());
         let major = version.and_then(|major| major.parse::<u32>().ok());
         major.is_none_or(|major| self.min_node.is_none_or(|least| least <= major))
     }
 
-    /// Whether a process is to run out of descriptors.
+    /// Whether a process of the scenario exhausts its descriptors.
     pub(crate) fn exhausts_fds(&self) -> bool {
         self.primary_actions().any(|action| *action == PrimaryAction::ExhaustFds)
     }
@@ -235,7 +236,7 @@ fn bound_server(action: &WorkerAction) -> Option<&str> {
     Some(bind.server.as_str())
 }
 
-/// A pipe in place of a file could block forever.
+/// Reads a file. Refuses a pipe, which could block forever.
 fn read(path: &Path) -> io::Result<String> {
     if fs::metadata(path)?.is_file() {
         fs::read_to_string(path)

@@ -1,6 +1,6 @@
 //! The suite: the claims about the scenarios, tried on one thread per core.
 //!
-//! Brings the traces of the arms to the [`Checker`] and reports each verdict at once. Prints nothing.
+//! Passes the traces of the arms to the [`Checker`], and reports each verdict at once. Prints nothing.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub struct Suite {
     pub scenarios: Vec<Scenario>,
     /// The directories of recordings, one per runtime.
     pub recordings: Vec<PathBuf>,
-    /// Whether the simulator is an arm. Without the simulator, S ⊆ C and N ⊆ S do not run.
+    /// Whether the simulator is an arm. Without the simulator, the claims S ⊆ C and N ⊆ S do not run.
     pub sim: bool,
     /// The real system, as an arm.
     pub unix: Option<Unix>,
@@ -41,7 +41,7 @@ pub struct Suite {
     pub runs: u32,
 }
 
-/// Claims about the same traces, which run together.
+/// Claims about the same traces. They run together.
 #[derive(Debug, Clone, Copy)]
 struct Job<'a> {
     scenario: &'a Scenario,
@@ -71,13 +71,13 @@ impl Source<'_> {
 }
 
 impl Suite {
-    /// The number of verdicts of [`run`](Suite::run), unless stopped.
+    /// The number of verdicts that [`run`](Suite::run) reports, unless stopped.
     pub fn claims(&self) -> usize {
         self.jobs().iter().map(|job| self.claims_of(*job).len()).sum()
     }
 
-    /// Runs everything and reports each verdict. After `stopped`, no job starts, and verdicts of interrupted
-    /// runs mean nothing.
+    /// Runs everything, and reports each verdict. After `stopped` is set, no further job starts, and the
+    /// verdicts of interrupted runs mean nothing.
     pub fn run(&self, checker: &Checker, stopped: &AtomicBool, tell: impl FnMut(Verdict)) {
         let (jobs, next) = (self.jobs(), AtomicUsize::new(0));
         let (sender, verdicts) = mpsc::channel();
@@ -98,7 +98,7 @@ impl Suite {
         });
     }
 
-    /// The slow jobs first, so that no thread is alone with a slow job at the end.
+    /// The jobs, with the slow jobs first: otherwise a thread could run a slow job alone at the end.
     fn jobs(&self) -> Vec<Job<'_>> {
         let live = self.node.iter().map(Source::Live);
         let mixed = self.mixed.iter().map(Source::Mixed);
@@ -165,7 +165,7 @@ impl Suite {
     }
 }
 
-/// `node v20.20.2` for `.../node-v20.20.2`.
+/// The runtime of a directory: `node v20.20.2` for `.../node-v20.20.2`.
 fn recorded_runtime(directory: &Path) -> String {
     directory.file_name().unwrap_or_default().to_string_lossy().replacen('-', " ", 1)
 }

@@ -1,4 +1,4 @@
-//! Values as text. Files are read by `FromStr`, so that an error has the line of its text.
+//! Values as text. `FromStr` reads them from files, so an error has the line of its text.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use cluster_core::Escaped;
 use serde::Deserializer;
 use serde::de::{Error, Visitor};
 
-/// Reads a value from a text, inside the visitor: the deserializer has the line only there.
+/// Reads a value from a text, within the visitor: only there the deserializer knows the line.
 pub(crate) fn read<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -55,12 +55,13 @@ macro_rules! write_as_text {
 
 pub(crate) use {read_as_text, write_as_text};
 
-/// Whether a text can stand in a line: not empty, no space, no character without a glyph, no `#`.
+/// Whether a text can be in a line: not empty, without a space, without `#`, and without a character that has
+/// no glyph.
 pub(crate) fn is_one_word(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || Escaped::is_escaped(c) || c == '#')
 }
 
-/// Wraps a text at its spaces. Continuation rows begin with the indent.
+/// Wraps a text at spaces. Each further line begins with the indent.
 pub(crate) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     let mut rows = vec![String::new()];
     for word in text.split(' ') {

@@ -1,5 +1,5 @@
-//! A trace: the canonical lines of each observer. Lines of different observers are unordered: observers have
-//! no common clock.
+//! A trace: the canonical lines of each observer. Lines of different observers have no order, because
+//! observers have no common clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,8 +17,8 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// The trace of a run's lines, made canonical and sorted by observer, with the servers of
-    /// `Scenario::datagram_servers`.
+    /// The trace of a run: makes the lines canonical, and sorts them by observer. `datagram_servers` is the
+    /// result of `Scenario::datagram_servers`.
     pub fn of(lines: impl IntoIterator<Item = Line>, datagram_servers: &BTreeSet<String>) -> Self {
         let mut canon = Canon::default();
         let mut trace = Trace::default();
@@ -53,11 +53,11 @@ impl fmt::Display for Trace {
     }
 }
 
-/// Makes lines canonical one by one: the first port of each observer is `p1`, the next different one `p2`.
-/// Ports for datagrams and for connections are different, even with the same number.
+/// Makes lines canonical, one by one: the first port of each observer becomes `p1`, the next different port
+/// `p2`. A port for datagrams and a port for connections are different ports, even with the same number.
 ///
-/// Every observer counts separately, because that needs no common clock; a port shared by two workers shows
-/// in the primary's lines.
+/// Ports are counted separately for each observer, because this needs no common clock. That two workers share
+/// a port is visible in the lines of the primary.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Canon {
     ports: BTreeMap<Observer, Vec<Port>>,
@@ -70,7 +70,7 @@ struct Port {
 }
 
 impl Canon {
-    /// The canonical form of the observer's next line.
+    /// The canonical form of the next line of an observer.
     pub fn make(
         &mut self,
         observer: Observer,
@@ -90,7 +90,7 @@ impl Canon {
     }
 }
 
-/// 0 means that there is no port yet, and -1 that the address is a path.
+/// Whether the text is a port: 0 means that there is no port yet, and -1 that the address is a path.
 fn is_one(port: &str) -> bool {
     port != "0" && port != "-1"
 }

@@ -1,9 +1,10 @@
-//! The claims of the suite: each states that all traces of one set are in another, and a verdict is the
-//! result.
+//! The claims of the suite. Each claim states that one set of traces is part of another set. A verdict is the
+//! result of a claim.
 //!
 //! Each letter is a set of traces. *N*: recorded from Node. *S*: of the simulator. *U*: of the real system.
 //! *L*: of the installed Node. *M*: of mixed clusters. *C*: permitted by the contract, which is [`order`]
-//! with the scenario's own clauses. Traces are input; a [`Failure`] describes a trace outside a set.
+//! together with the clauses of the scenario. Traces are input. A [`Failure`] describes a trace that is not
+//! in a set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,7 +30,7 @@ pub use failure::Failure;
 pub enum Claim {
     /// N ⊆ C: the contract is true of Node.
     RecordedInContract,
-    /// S ⊆ C: no schedule breaks the contract. Sampled.
+    /// S ⊆ C: no schedule breaks the contract. Only a sample of the schedules runs.
     SimulatedInContract,
     /// N ⊆ S: the simulator can produce every recorded trace.
     RecordedInSimulator,
@@ -61,7 +62,7 @@ impl Claim {
         Claim::MixedInSimulator,
     ];
 
-    /// Whether the larger set is the contract; otherwise the simulator's traces.
+    /// Whether the larger set is the contract. Otherwise it is the set of the simulator's traces.
     pub(crate) fn is_in_contract(self) -> bool {
         match self {
             Claim::RecordedInContract
@@ -93,7 +94,7 @@ impl Claim {
         }
     }
 
-    /// The traces of the claim, as the head of a column.
+    /// The source of the traces, as the head of a column.
     pub fn source(self) -> &'static str {
         match self {
             Claim::RecordedInContract | Claim::RecordedInSimulator => "recorded",
@@ -121,7 +122,7 @@ impl fmt::Display for Claim {
     }
 }
 
-/// As printed.
+/// Parses a claim as printed.
 impl FromStr for Claim {
     type Err = String;
 
@@ -146,7 +147,7 @@ pub struct Verdict {
     pub runs: u64,
     /// The number of distinct traces.
     pub traces: usize,
-    /// Whether an exception was needed, so that some lines were not compared.
+    /// Whether an exception was needed. Then some lines were not compared.
     pub excused: bool,
     /// The traces, or runs, that contradict the claim.
     pub failures: Vec<Failure>,
@@ -159,7 +160,7 @@ impl Verdict {
     }
 }
 
-/// Compares traces with the contract and with the simulator.
+/// Compares traces with the contract, and searches for them in the simulator.
 #[derive(Debug)]
 pub struct Checker {
     exceptions: Mutex<Exceptions>,
@@ -228,7 +229,7 @@ impl Checker {
         }
     }
 
-    /// An error for each exception that no trace needed. Meaningful after everything was compared.
+    /// An error for each exception that no trace needed. Only meaningful after everything was compared.
     pub fn stale(&self) -> Vec<String> {
         let stale = |exception: &Exception| {
             let Exception { scenario, runtime, lines, .. } = exception;
@@ -237,7 +238,7 @@ impl Checker {
         self.exceptions().stale().map(stale).collect()
     }
 
-    /// The mismatches of a runtime's trace beyond the excused mismatches, and whether a mismatch is excused.
+    /// The mismatches of a trace that no exception excuses, and whether an exception has excused a mismatch.
     fn misfits(&self, scenario: &Scenario, trace: &Trace, runtime: &str) -> (Vec<Misfit>, bool) {
         let relieved = self.exceptions().relieve(scenario, runtime);
         let mut misfits = order::check(&relieved, trace);

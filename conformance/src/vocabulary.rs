@@ -1,8 +1,8 @@
-//! The words of the observations: one function per word, so that every Rust arm writes the same line for the
-//! same event.
+//! The words of the observations: one function for each word, so that every Rust arm writes the same line for
+//! the same event.
 //!
-//! `recorder/recorder.cjs` writes the same lines in JavaScript, and `scenarios/README.md` explains them.
-//! Ports are numbers here; [`Canon`](crate::trace::Canon) replaces them by symbols.
+//! `recorder/recorder.cjs` writes the same lines in JavaScript, and `scenarios/README.md` explains the lines.
+//! Ports are numbers here, and [`Canon`](crate::trace::Canon) replaces them by symbols.
 
 use crate::observation::{Observation, Observer};
 
@@ -13,7 +13,8 @@ const SETTINGS: [&str; 3] = ["args", "cwd", "silent"];
 
 const LIFE: [&str; 6] = ["worker", "state", "after_disconnect", "connected", "dead", "listed"];
 
-/// The lines of a primary. Every line but `start` and `all_disconnected` ends with the state of the worker.
+/// The lines of a primary. Every line except `start` and `all_disconnected` ends with the state of the
+/// worker.
 pub const PRIMARY: &[Entry] = &[
     ("start", &[]),
     ("fork", &LIFE),
@@ -90,7 +91,7 @@ pub fn of(observer: Observer) -> &'static [Entry] {
 pub struct Life<'a> {
     /// Node: `worker.state`: `none`, `online`, `listening`, `disconnected`, `dead`.
     pub state: &'a str,
-    /// Node: `worker.exitedAfterDisconnect`, `None` for `undefined`.
+    /// Node: `worker.exitedAfterDisconnect`. `None`: `undefined`.
     pub after_disconnect: Option<bool>,
     /// Node: `worker.isConnected()`.
     pub connected: bool,
@@ -100,13 +101,14 @@ pub struct Life<'a> {
     pub listed: bool,
 }
 
-/// Primary: an event without details of its own: `fork`, `online`, `disconnect`, and the action `inspect`.
+/// Primary: a line without other details than the state: `fork`, `online`, `disconnect`, and the action
+/// `inspect`.
 pub fn life(what: &str, worker: u64, life: Life<'_>) -> Observation {
     ending(Observation::new(what).with("worker", worker), life)
 }
 
-/// Primary: `listening`. `address` is the host from the worker, or the name of a path; `kind` is Node's
-/// `addressType`, and a path has the port -1.
+/// Primary: `listening`. `address` is the host that the worker has sent, or the name of a path. `kind` is
+/// Node's `addressType`. A path has the port -1.
 pub(crate) fn worker_listening(
     worker: u64,
     address: Option<&str>,
@@ -140,21 +142,21 @@ pub fn opened(server: &str, address: &ServerAddress) -> Observation {
     address.end(Observation::new("opened").with("server", server))
 }
 
-/// Primary and worker: the action `try_send`. A primary names the receiver.
+/// Primary and worker: the action `try_send`. In a primary, the line names the receiver.
 pub fn tried(worker: Option<u64>, text: &str, sent: bool) -> Observation {
     let seen = Observation::new("tried");
     let seen = worker.into_iter().fold(seen, |seen, worker| seen.with("worker", worker));
     seen.with("text", text).with("sent", sent)
 }
 
-/// Primary: `exit`, with a code or the name of a signal.
+/// Primary: `exit`, with a code or with the name of a signal.
 pub fn exit(worker: u64, code: Option<i32>, signal: Option<&str>, life: Life<'_>) -> Observation {
     let code = code.map_or_else(|| "-".to_owned(), |code| code.to_string());
     let seen = Observation::new("exit").with("worker", worker).with("code", code);
     ending(seen.with("signal", signal.unwrap_or("-")), life)
 }
 
-/// Primary: `error`, with the name of the errno.
+/// Primary: `error`, with the name of the error number.
 pub(crate) fn worker_error(worker: u64, error: &str, life: Life<'_>) -> Observation {
     ending(Observation::new("error").with("worker", worker).with("error", error), life)
 }
@@ -179,7 +181,7 @@ pub fn start() -> Observation {
     Observation::new("start")
 }
 
-/// The address of a server, as an observation contains it.
+/// The address of a server, as written in an observation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ServerAddress {
     /// At a port.
@@ -213,12 +215,12 @@ pub fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Worker: a server serves.
+/// Worker: a server listens.
 pub fn listening(server: &str, address: &ServerAddress) -> Observation {
     address.end(Observation::new("listening").with("server", server))
 }
 
-/// Worker: a server cannot listen at the requested address. `error` is the name of the errno.
+/// Worker: a server cannot listen at the requested address. `error` is the name of the error number.
 pub fn listen_failed(server: &str, error: &str, address: &ServerAddress) -> Observation {
     address.end(Observation::new("listen_failed").with("server", server).with("error", error))
 }
@@ -233,7 +235,7 @@ pub(crate) fn server_data(server: &str, text: &str) -> Observation {
     Observation::new("data").with("server", server).with("text", text)
 }
 
-/// Worker and primary: a datagram. `port` is the sender's.
+/// Worker and primary: a datagram. `port` is the port of the sender.
 pub fn datagram(server: &str, text: &str, port: u16) -> Observation {
     Observation::new("datagram").with("server", server).with("text", text).with("port", port)
 }
@@ -271,7 +273,7 @@ pub fn look(after_disconnect: bool, connected: bool) -> Observation {
     Observation::new("look").with("after_disconnect", after_disconnect).with("connected", connected)
 }
 
-/// A message in the form of Node's internal messages, which Node swallows.
+/// A message like an internal message of Node. Node does not pass such a message on to the program.
 pub fn reserved() -> serde_json::Value {
     serde_json::json!({ "cmd": "NODE_CLUSTER", "ack": 4711 })
 }
@@ -286,7 +288,7 @@ pub fn client(what: &str, server: &str) -> Observation {
     Observation::new(what).with("server", server)
 }
 
-/// Client: the steps `mode` and `backlog`; `-` without a server.
+/// Client: the steps `mode` and `backlog`. The value is `-` if there is no server.
 pub fn outside(what: &str, server: &str, is: Option<&str>) -> Observation {
     Observation::new(what).with("server", server).with("is", is.unwrap_or("-"))
 }

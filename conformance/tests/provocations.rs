@@ -1,7 +1,7 @@
 //! Every fault of the simulator, provoked once on the real system: the kernel behaves as the simulator does.
 //!
-//! A fault without a provocation does not compile. The reactions of the machines are the simulator's subject;
-//! here the fault itself occurs. Every test waits for events, and leaves nothing open.
+//! A fault without a provocation stops the compiler. How the machines react is tested in the simulator; here
+//! only the fault itself is provoked. Every test waits for events, and leaves nothing open.
 
 #[expect(dead_code, reason = "the tests of the cluster use more of it")]
 #[path = "../../cluster/tests/cluster/support.rs"]
@@ -41,7 +41,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 fn main() -> ExitCode {
     match role() {
         Ok(Role::Primary) => {
-            // The first runtime opens descriptors that all runtimes share and no runtime closes.
+            // The first runtime opens descriptors that all runtimes share, and that no runtime closes.
             drop(support::runtime());
             // One test at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
@@ -81,8 +81,8 @@ fn provocation(fault: Fault) -> Trial {
 
 // ---- the provocations
 
-/// The kernel chooses among some 28,000 ports: in a million binds, the absence of one port is practically
-/// impossible.
+/// The kernel chooses among some 28,000 ports. In a million binds, it is practically impossible that a port
+/// is never chosen again.
 fn reused_port() -> TestResult {
     let released = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     for _ in 0..1_000_000 {
@@ -104,7 +104,7 @@ async fn kill() -> TestResult {
     Ok(())
 }
 
-/// This process reaps the worker before the primary asks for the exit.
+/// This process reaps the worker before the primary asks for the exit status.
 async fn lost_status() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
@@ -117,7 +117,7 @@ async fn lost_status() -> TestResult {
     Ok(())
 }
 
-/// EAGAIN: the user may have no more processes.
+/// EAGAIN: the user has reached the limit of processes.
 async fn spawn_failure() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "start one process too many");
@@ -142,7 +142,7 @@ async fn bind_failure() -> TestResult {
     end(primary).await
 }
 
-/// EMFILE. When a descriptor is free again, the client is served.
+/// EMFILE. The client is served when a descriptor is free again.
 async fn accept_failure() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");
@@ -155,8 +155,8 @@ async fn accept_failure() -> TestResult {
     end(primary).await
 }
 
-/// The receiver has no free descriptor: the bytes arrive without it, and another worker receives the
-/// connection.
+/// The receiver has no free descriptor. The bytes arrive without the descriptor, and another worker receives
+/// the connection.
 async fn lost_descriptor() -> TestResult {
     let mut primary = primary()?;
     let poor = fork(&mut primary, "exhaust descriptors, then serve");
@@ -183,7 +183,7 @@ async fn client_reset() -> TestResult {
     end(primary).await
 }
 
-/// The worker has exited, and its channel is open.
+/// The worker has exited, but its channel is open: a child holds it.
 async fn grandchild() -> TestResult {
     let mut primary = primary_of("/bin/sh", &["-c", "(read line <&3) & exit 5"])?;
     let worker = primary.fork()?;
@@ -209,7 +209,7 @@ async fn garbage() -> TestResult {
     Ok(())
 }
 
-/// The kernel takes a part of one write, and nothing of the next write: EAGAIN.
+/// The kernel takes a part of one write, and nothing of the next write (EAGAIN).
 fn short_write() -> TestResult {
     let (mut near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
@@ -228,7 +228,7 @@ fn short_write() -> TestResult {
     Ok(())
 }
 
-/// The second message is read in two pieces, the first piece together with the message before.
+/// The second message is read in two pieces, and the first piece is read together with the first message.
 async fn partial_read() -> TestResult {
     let script = r#"printf '"one"\n"tw' >&3; read line <&3; printf 'o"\n' >&3; read line <&3"#;
     let mut primary = primary_of("/bin/sh", &["-c", script])?;
@@ -239,8 +239,9 @@ async fn partial_read() -> TestResult {
     end(primary).await
 }
 
-/// A client resets before the accept. Linux accepts the connection, and its reader gets an error; other
-/// kernels report ECONNABORTED. In a cluster the worker gets the error, and the next client is served.
+/// A client resets the connection before the accept. Linux accepts the connection, and the reader gets an
+/// error; other kernels report ECONNABORTED. In a cluster the worker gets the error, and the next client is
+/// served.
 async fn aborted() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     reset(connect(listener.local_addr()?.port())?)?;
@@ -264,7 +265,7 @@ async fn aborted() -> TestResult {
     end(primary).await
 }
 
-/// A stopped worker accepts nothing, delays no other worker, and continues after SIGCONT.
+/// A stopped worker accepts nothing and delays no other worker. It continues after SIGCONT.
 async fn stop() -> TestResult {
     let mut primary = primary()?;
     let slow = fork(&mut primary, "serve");
@@ -283,7 +284,7 @@ async fn stop() -> TestResult {
     end(primary).await
 }
 
-/// SIGTERM to a stopped worker stays pending: the process is still stopped afterwards. SIGKILL ends the
+/// A SIGTERM to a stopped worker stays pending, and the process is still stopped afterwards. SIGKILL ends the
 /// process.
 async fn stop_forever() -> TestResult {
     let mut primary = primary()?;
@@ -304,7 +305,7 @@ async fn stop_forever() -> TestResult {
     Ok(())
 }
 
-/// A process that slept past two timers finds both due, in either order.
+/// A process that was stopped past two timers finds both due, and receives them in either order.
 fn time_jump() -> TestResult {
     let timers = [1, 2].map(|after| -> Result<TimerFd, nix::Error> {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
@@ -320,8 +321,8 @@ fn time_jump() -> TestResult {
     Ok(earlier.wait()?)
 }
 
-/// A shell replaces itself by another program: the process, its child, and a timer among its descriptors are
-/// the same.
+/// A shell replaces itself by another program. The process is the same, and so are its child and a timer
+/// among its descriptors.
 fn reexec() -> TestResult {
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::empty())?;
     timer.set(
@@ -340,8 +341,8 @@ fn reexec() -> TestResult {
     Ok(())
 }
 
-/// ETOOMANYREFS: too many descriptors of the primary's user are in flight. Every client is served after they
-/// have arrived.
+/// ETOOMANYREFS: too many descriptors of the primary's user are in flight. After they have arrived, every
+/// client is served.
 async fn write_failure() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "hand off too much");
@@ -411,7 +412,7 @@ async fn exhaust_fds(worker: &Worker) -> Ended {
     serve(worker, listener).await
 }
 
-/// Greets each client, and reports the end of the connection to the primary.
+/// Greets each client, and reports the end of each connection to the primary.
 async fn greet(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     while let Some(mut connection) = listener.accept().await? {
@@ -426,7 +427,7 @@ async fn greet(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// Starts a cluster as a user with the limit of processes at zero; root has no limit.
+/// Starts a cluster as a user with a limit of zero processes. Not as root, which has no limit.
 async fn one_too_many(worker: &Worker) -> Ended {
     if Uid::effective().is_root() {
         setuid(Uid::from_raw(65_534))?;
@@ -442,14 +443,15 @@ async fn one_too_many(worker: &Worker) -> Ended {
     future::pending().await
 }
 
-/// The number of clients that wait while no descriptor can be sent.
+/// The number of clients that wait as long as no descriptor can be sent.
 const CLIENTS: usize = 8;
 
-/// The limit of open descriptors of a process. The kernel also applies the limit to the descriptors that a
+/// The limit of open descriptors of a process. The kernel applies the same limit to the descriptors that a
 /// user has in flight.
 const DESCRIPTORS: rlim_t = 100;
 
-/// Starts a cluster as a user with too many descriptors in flight for a while; root has no limit.
+/// Starts a cluster as a user with too many descriptors in flight for a while. Not as root, which has no
+/// limit.
 async fn too_much(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     for _ in 0..2 {

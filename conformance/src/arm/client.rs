@@ -1,5 +1,5 @@
-//! One client: a connection, or a socket for datagrams, that performs actions and reports observations. The
-//! client decides nothing.
+//! One client: a connection, or a socket for datagrams. The client performs actions and reports observations,
+//! and decides nothing.
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ impl Client {
             ServerAddress::Port(port) => {
                 self.track(&server, TcpStream::connect((loopback, *port)).await, reset).await
             }
-            // A Unix connection can be closed and not reset.
+            // Resets are for TCP alone: a Unix connection can only be closed.
             ServerAddress::Path(name) => {
                 self.track(&server, UnixStream::connect(directory.reach(name)).await, |_| ()).await
             }
@@ -72,8 +72,7 @@ impl Client {
         Ok(())
     }
 
-    /// Runs until the connection is over, and returns how the connection ended: `None` if the client has
-    /// reset the connection.
+    /// Runs until the connection has ended, and returns how. `None`: the client has reset the connection.
     async fn converse<Stream: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         mut connection: Stream,
@@ -92,14 +91,14 @@ impl Client {
                     reset(&connection);
                     return None;
                 } else {
-                    // The next read fails after a failed write.
+                    // A failed write is not reported here, because the next read fails as well.
                     perform(&mut connection, step).await.unwrap_or_default();
                 },
             }
         }
     }
 
-    /// Sends datagrams from one port and receives the answers, until the last action.
+    /// Sends datagrams from one port, and receives the answers, until the last action.
     ///
     /// # Errors
     ///
@@ -122,7 +121,7 @@ impl Client {
                 },
             }
         }
-        // Every process has exited: all answers have arrived.
+        // Every process has exited, so all answers have arrived.
         while let Ok((count, _)) = socket.try_recv_from(&mut bytes) {
             self.on_datagram(&bytes[..count]);
         }
@@ -136,12 +135,12 @@ impl Client {
 
     fn observe(&self, observation: Observation) {
         let line = Line { observer: Observer::Client(self.number), observation };
-        // The receiver is dropped when a run is given up.
+        // Fails if the run was given up.
         self.seen.send(line).unwrap_or_default();
     }
 }
 
-/// Without lingering, closing is resetting.
+/// Resets a connection: without lingering, a close is a reset.
 fn reset(connection: &TcpStream) {
     connection.set_zero_linger().unwrap_or_default();
 }

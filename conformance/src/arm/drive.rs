@@ -1,7 +1,7 @@
 //! Runs real processes: starts a primary, reads the lines of all processes, and plays the clients.
 //!
-//! Every process of a run inherits one pipe as standard output and writes lines there. The end of the pipe is
-//! the end of the run: no process is left. The language of the processes does not matter here.
+//! Every process of a run inherits one pipe as standard output, and writes lines to the pipe. When the pipe
+//! ends, no process is left, and the run is over. The processes may be in any language.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,7 +26,8 @@ use crate::scenario::{Scenario, Step};
 use crate::trace::Trace;
 use crate::vocabulary;
 
-/// Variables that make a process a worker, or change how a process runs. A primary must not inherit them.
+/// Variables that make a process a worker, or change how a process runs. A primary must not inherit these
+/// variables.
 const FOREIGN: [&str; 5] = [
     "NODE_UNIQUE_ID",
     "NODE_CHANNEL_FD",
@@ -35,8 +36,8 @@ const FOREIGN: [&str; 5] = [
     "NODE_OPTIONS",
 ];
 
-/// The limit of descriptors in a scenario that exhausts them: more than a process needs before, and few
-/// enough to exhaust quickly.
+/// The limit of descriptors in a scenario that exhausts descriptors: more than a process needs before, but
+/// few enough to exhaust quickly.
 const FEW: u32 = 256;
 
 /// The start of a primary.
@@ -48,12 +49,12 @@ pub struct Launch {
     pub args: Vec<OsString>,
     /// Variables laid over this process's environment.
     pub env: Vec<(String, String)>,
-    /// Files that are written beside the directory of the run, by name. The argument `BESIDE` with a name
-    /// becomes the path.
+    /// Files that are written beside the directory of the run, by name. An argument of `BESIDE` and a name
+    /// becomes the path of the file.
     pub files: Vec<(&'static str, &'static str)>,
 }
 
-/// The place of the files of a [`Launch`].
+/// The beginning of an argument that stands for a file of a [`Launch`].
 pub(crate) const BESIDE: &str = "{beside}/";
 
 impl Launch {
@@ -74,12 +75,13 @@ impl Launch {
 ///
 /// # Errors
 ///
-/// The processes cannot be started, write a malformed line, or do not end in time. All of them are killed.
+/// The processes cannot be started, write a malformed line, or do not end in time. In each case all processes
+/// are killed.
 pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<Trace, RunError> {
     run_with_stderr(launch, scenario, deadline).map(|(trace, _)| trace)
 }
 
-/// As [`run`], and returns the standard error of the processes, too.
+/// [`run`], which also returns the standard error of the processes.
 ///
 /// # Errors
 ///
@@ -111,7 +113,7 @@ fn text(file: &mut File) -> String {
     read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The reason for stopping a run.
+/// Why a run is stopped.
 enum Stop {
     Late { lines: Vec<Line> },
     Failed(RunError),
@@ -139,7 +141,7 @@ async fn perform(
     let mut run = RealRun::new(scenario, directory);
     let ended = tokio::time::timeout(deadline, run.drive(stdout)).await;
     if !matches!(ended, Ok(Ok(()))) {
-        // The leader has not been waited for, so the number still means the same group.
+        // The leader of the group has not been reaped, so the number still means the same group.
         killpg(group, Signal::SIGKILL).map_err(|errno| RunError::Machine(errno.into()))?;
     }
     primary.wait().await.map_err(RunError::Machine)?;
@@ -202,7 +204,7 @@ impl RealRun {
                     self.on_line(text.parse().map_err(RunError::Garbled)?)?;
                 } else {
                     processes_live = false;
-                    // No process is left to answer a datagram. A connection reports its own end.
+                    // No process is left to answer a datagram. A connection reports its end itself.
                     self.steps.clear();
                 },
                 Some(line) = self.by_clients.recv() => self.on_line(line)?,
@@ -255,21 +257,21 @@ impl RealRun {
         Client { number, seen: self.seen.clone(), steps }
     }
 
-    /// Forwards a step. After its connection, a client ignores steps.
+    /// Forwards a step to a client. After the end of its connection, a client ignores steps.
     fn forward(&self, number: u32, step: Step) {
         if let Some(steps) = self.steps.get(&number) {
             steps.send(step).unwrap_or_default();
         }
     }
 
-    /// Writes a line for a client without a connection.
+    /// Writes a line for a client that may have no connection.
     fn observe(&self, number: u32, observation: Observation) {
         let line = Line { observer: Observer::Client(number), observation };
         self.seen.send(line).expect("the run holds the receiver");
     }
 }
 
-/// The reason why there is no trace.
+/// Why a run has no trace.
 #[derive(Debug)]
 pub enum RunError {
     /// The primary could not be started.
@@ -279,11 +281,11 @@ pub enum RunError {
         /// The error of the start.
         error: io::Error,
     },
-    /// The run did not end in time. Its processes were killed.
+    /// The run did not end in time, and its processes were killed.
     Hang {
         /// The deadline.
         deadline: Duration,
-        /// The lines until then.
+        /// The lines up to the deadline.
         seen: Trace,
         /// Standard error of the processes.
         stderr: String,
@@ -295,7 +297,7 @@ pub enum RunError {
     },
     /// A process wrote a malformed line.
     Garbled(BadLine),
-    /// This machine failed.
+    /// An operation of this process failed.
     Machine(io::Error),
 }
 

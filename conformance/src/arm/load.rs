@@ -1,4 +1,4 @@
-//! A busy machine, for recordings under load: threads that count, or one core for all processes.
+//! A busy machine, for recordings under load: threads that only count, or a single core for all processes.
 
 use std::io;
 use std::num::NonZero;
@@ -36,7 +36,7 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // On failure, later runs are only slower.
+        // Fails rarely; then later runs are only slower.
         sched_setaffinity(Pid::from_raw(0), &self.before).unwrap_or_default();
     }
 }

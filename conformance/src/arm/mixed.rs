@@ -1,6 +1,6 @@
-//! Two runtimes in one cluster, to test each end of the wire against Node's other end: our primary with
-//! workers on live Node, and a primary on live Node with our workers. Each side plays its part as it does
-//! alone; only the executable of the workers is different.
+//! Two runtimes in one cluster, to test each end of a channel against Node: a Rust primary with workers on
+//! live Node, and a primary on live Node with Rust workers. Each side plays its part as without the other
+//! side; only the executable of the workers differs.
 
 use std::time::Duration;
 
@@ -31,13 +31,13 @@ pub enum Side {
 }
 
 impl Mixed {
-    /// A cluster with its primary on the given side and its workers on the other.
+    /// A cluster with the primary on the given side and the workers on the other side.
     pub fn new(primary: Side, unix: Unix, node: Runtime) -> Self {
         Mixed { primary, unix, node }
     }
 
-    /// The name, primary first: `unix with workers on node v20.20.2`. Exceptions for a primary's runtime
-    /// match it, too.
+    /// The name, with the primary first: `unix with workers on node v20.20.2`. Exceptions for the runtime of
+    /// the primary also match this name.
     pub fn name(&self) -> String {
         let node = self.node.name();
         match self.primary {
@@ -60,7 +60,7 @@ impl Mixed {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// Runs a scenario once, and returns the standard error of the processes, too.
+    /// Runs a scenario once. Also returns the standard error of the processes.
     ///
     /// # Errors
     ///
@@ -69,7 +69,8 @@ impl Mixed {
         drive::run_with_stderr(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// The primary starts as it does alone; behind its own arguments follows the command of the workers.
+    /// The primary starts as without a mixed cluster; the command of the workers follows the primary's own
+    /// arguments.
     fn launch(&self, scenario: &Scenario) -> Launch {
         let (unix, node) = (self.unix.launch(scenario), self.node.launch(scenario));
         let (mut primary, workers) = match self.primary {

@@ -1,4 +1,5 @@
-//! Live JavaScript: Node, or any runtime with `cluster` and the same command line. Runs and records.
+//! Live JavaScript: Node, or any runtime with the module `cluster` and the same command line. Runs scenarios
+//! and records them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Asks the executable for its version, within five seconds. A bare name is searched in `PATH`.
+    /// Asks the executable for its version, for at most five seconds. A name without a slash is searched in
+    /// `PATH`.
     ///
     /// # Errors
     ///
@@ -64,7 +66,7 @@ impl Runtime {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// Runs a scenario once, and returns the standard error of the processes, too.
+    /// Runs a scenario once. Also returns the standard error of the processes.
     ///
     /// # Errors
     ///
@@ -80,8 +82,8 @@ impl Runtime {
         Launch { program: self.program.clone().into(), args, env, files: vec![RECORDER] }
     }
 
-    /// Runs a scenario `runs` times under a load and adds the traces to the fixture. `progress` is called
-    /// after each run.
+    /// Runs a scenario `runs` times under a load, and adds the traces to the fixture. Calls `progress` after
+    /// each run.
     ///
     /// # Errors
     ///
@@ -109,7 +111,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// The first run is on this thread.
+    /// Runs a scenario `runs` times at the same time; the first run is on this thread.
     fn run_at_once(&self, scenario: &Scenario, runs: u32) -> Vec<Result<Trace, RunError>> {
         thread::scope(|scope| {
             let others: Vec<_> = (1..runs).map(|_| scope.spawn(|| self.run(scenario))).collect();

@@ -1,8 +1,8 @@
-//! The directory of a run, and observations of its files and servers from outside. Removed at the end of the
-//! run.
+//! The directory of a run, which is removed at the end; and observations of files and servers from outside of
+//! the processes.
 //!
-//! The absolute path of the directory exceeds the longest address of a Unix socket, so every scenario with a
-//! path tests relative addresses: the processes run inside the directory, and clients reach the files by the
+//! The absolute path of the directory is longer than the address of a Unix socket may be, so every scenario
+//! with a path tests relative addresses. Processes run inside the directory. Clients reach the files by the
 //! descriptor of the directory.
 
 use std::fs::{self, File, Permissions};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::vocabulary::ServerAddress;
 
-/// More than the address of a Unix socket holds.
+/// Longer than the address of a Unix socket may be.
 const LONG: usize = 120;
 
 /// The directory of one run.
@@ -23,7 +23,7 @@ const LONG: usize = 120;
 pub(super) struct RunDir {
     opened: Arc<File>,
     path: PathBuf,
-    /// Removed with the last clone.
+    /// Dropping the last clone removes the directory.
     whole: Arc<tempfile::TempDir>,
 }
 
@@ -46,12 +46,12 @@ impl RunDir {
         &self.path
     }
 
-    /// The path of a file beside the directory, outside the scenario.
+    /// The path of a file beside the directory, and so outside of the scenario.
     pub(super) fn beside(&self, name: &str) -> PathBuf {
         self.whole.path().join(name)
     }
 
-    /// Writes a file beside the directory that every user may read.
+    /// Writes a file beside the directory. Every user may read the file.
     ///
     /// # Errors
     ///
@@ -67,8 +67,8 @@ impl RunDir {
         Path::new("/proc/self/fd").join(self.opened.as_raw_fd().to_string()).join(name)
     }
 
-    /// The mode of a server's path, without the bits to execute, which mean nothing for a socket; `None`
-    /// without a path.
+    /// The permissions of a server's path, without the bits to execute, which mean nothing for a socket.
+    /// `None`: the server has no path.
     pub(super) fn mode(&self, at: Option<&ServerAddress>) -> Option<String> {
         let Some(ServerAddress::Path(name)) = at else { return None };
         let metadata = fs::symlink_metadata(self.reach(name)).ok()?;
@@ -76,7 +76,7 @@ impl RunDir {
     }
 }
 
-/// The limit of connections that the kernel queues for the listener at this port; `None` without a listener.
+/// The limit of connections that the kernel queues for the listener at this port. `None`: no socket listens.
 ///
 /// # Errors
 ///
@@ -85,6 +85,6 @@ pub(super) fn backlog(at: Option<&ServerAddress>) -> io::Result<Option<String>> 
     let Some(ServerAddress::Port(port)) = at else { return Ok(None) };
     let output = Command::new("ss").args(["-Hltn", "sport", "=", &format!(":{port}")]).output()?;
     let line = String::from_utf8_lossy(&output.stdout).into_owned();
-    // The third column, `Send-Q`, is the limit of a listening socket.
+    // `ss` prints the limit of a listening socket in the third column, `Send-Q`.
     Ok(line.split_whitespace().nth(2).map(str::to_owned))
 }

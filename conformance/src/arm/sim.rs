@@ -1,8 +1,9 @@
 //! The simulator as an arm: random schedules of a scenario, the search for a schedule with a given trace, and
-//! the replay of a line. Channels, sockets and processes are data: a run takes microseconds, and every
+//! the replay of a line. Channels, sockets and processes are data, so a run takes microseconds, and every
 //! schedule is possible.
 //!
-//! The only faults are a read in pieces and a port that is assigned again, which a healthy machine has, too.
+//! Only two faults are armed: a read in pieces, and a port that is assigned again. Both also happen on a
+//! healthy machine.
 
 use std::sync::Arc;
 
@@ -31,13 +32,13 @@ pub use scenario_program::ScenarioProgram;
 /// The directory of a run.
 const PLACE: &str = "/run";
 
-/// A directory that exists neither here nor on real systems.
+/// A directory that exists neither in the simulator nor on real systems.
 const NOWHERE: &str = "/nowhere";
 
 /// The exit code of Node after an uncaught error.
 const UNCAUGHT: i32 = 1;
 
-/// The simulator, where a runtime is named.
+/// The name of the simulator as a runtime.
 pub const NAME: &str = "sim";
 
 /// A scenario, ready to be simulated.
@@ -51,7 +52,7 @@ pub struct Sim {
 pub struct Run {
     /// The trace.
     pub trace: Trace,
-    /// For `conformance replay`.
+    /// The line for `conformance replay`.
     pub replay: String,
 }
 
@@ -71,11 +72,11 @@ pub enum Reach {
 pub struct Nearest {
     /// The number of lines that are equal.
     pub made: usize,
-    /// The number of lines.
+    /// The number of all lines.
     pub of: usize,
-    /// The first difference; `None` if no line was the reason.
+    /// The first difference. `None`: the search ended for another reason than a line.
     pub misfit: Option<Divergence>,
-    /// The check that the nearest run fails. A search does not continue behind a failed check.
+    /// The check that fails in the nearest run. A search does not continue after a failed check.
     pub failed: Option<Box<Failure>>,
     /// The number of visited worlds.
     pub worlds: usize,
@@ -83,7 +84,7 @@ pub struct Nearest {
     pub replay: String,
 }
 
-/// The first line at which the simulator differs.
+/// The first line in which the simulator and the trace differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Divergence {
     /// The observer of the line.
@@ -109,18 +110,18 @@ impl Sim {
         }
     }
 
-    /// Hides these lines from the traces.
+    /// Removes these lines from the traces.
     #[must_use]
     pub fn hiding(mut self, lines: impl IntoIterator<Item = LinePattern>) -> Self {
         self.context.hidden = lines.into_iter().collect();
         self
     }
 
-    /// Runs the scenario on the schedule of this seed. Under every odd seed, reads return pieces.
+    /// Runs the scenario on the schedule of this seed. With an odd seed, reads return pieces.
     ///
     /// # Errors
     ///
-    /// A check of the simulator fails: a defect that need not show in any line.
+    /// A check of the simulator fails. No line need show such a defect.
     pub fn sample(&self, seed: u64) -> Result<Run, Box<Failure>> {
         let pieces = Faults::only(&[Fault::PartialRead]);
         let faults = if seed.is_multiple_of(2) { Faults::none() } else { pieces };
@@ -138,8 +139,8 @@ impl Sim {
 
     /// Searches for a schedule with this trace, within a budget of worlds.
     ///
-    /// A kernel rarely assigns a released port: only a trace that repeats a port is searched again with that
-    /// choice.
+    /// A kernel rarely assigns a released port again. Only if the trace repeats a port, a second search
+    /// includes this choice.
     pub fn reaches(&self, trace: &Trace, budget: impl Into<Budget>) -> Reach {
         let budget = budget.into();
         let reach = self.reaches_with(Faults::none(), trace, budget);
@@ -150,7 +151,7 @@ impl Sim {
     }
 
     fn reaches_with(&self, faults: Faults, trace: &Trace, budget: Budget) -> Reach {
-        // A hidden line is missing among its counterparts.
+        // If `listening` lines are hidden, some names have no counterpart, so ports are not compared.
         let is_whole = self.context.hidden.iter().all(|lines| lines.pattern.asked.what != "listening");
         let names =
             if is_whole { ports::names(&self.context.scenario, trace) } else { explore::Names::new() };
@@ -162,7 +163,7 @@ impl Sim {
         }
     }
 
-    /// Everything that never ends in a run at rest with this trace, in words; `None` if everything has ended.
+    /// What never ends in a run with this trace, in words. `None`: everything has ended.
     pub fn hang(&self, trace: &Trace) -> Option<String> {
         hang::words(&self.context.scenario, trace)
     }
@@ -180,7 +181,7 @@ impl Sim {
     }
 }
 
-/// A search returns choices. Only a replay of these choices is evidence.
+/// Repeats the choices that a search has found: only a replay is evidence.
 fn found(world: World<ScenarioProgram>, trace: &Trace) -> Run {
     let run = run(world);
     let run = run.unwrap_or_else(|failure| unreachable!("a search takes no step that fails: {failure}"));
@@ -221,7 +222,7 @@ fn wanted(trace: &Trace) -> Observed {
     trace.observers.iter().map(|(observer, lines)| (actor(*observer), texts(lines))).collect()
 }
 
-/// The number of lines that two sequences have in common at the beginning.
+/// The length of the common beginning of two sequences.
 fn common(one: &[Observation], other: &[Observation]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }

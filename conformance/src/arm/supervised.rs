@@ -1,4 +1,5 @@
-//! The events of a supervised primary keep the contract of every scenario: Node's events in Node's order.
+//! The events of a supervised primary obey the contract that every scenario has: Node's events in Node's
+//! order.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +28,7 @@ const SCENARIO: &str = r#"{
   "contract": [{ "because": "Once.", "seen": "primary: fork worker=1", "times": 1 }]
 }"#;
 
-/// The supervised server, which writes the lines of the primary and of its workers.
+/// The supervised server, with lines written for the primary and for its workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct WritingServer(SupervisedServer);
 
@@ -92,7 +93,7 @@ impl Program for WritingServer {
     }
 }
 
-/// The trace of the primary and of the workers, and whether the primary alone runs at the end.
+/// The trace of the primary and of the workers, and whether only the primary runs at the end.
 fn run(command: SupervisorMove, faults: Faults, seed: u64) -> (Trace, bool) {
     let settings = cluster_core::SupervisorSettings::new(2);
     let world = World::supervised(WritingServer(SupervisedServer::new(2, 2, command)), settings);
@@ -108,8 +109,8 @@ fn run(command: SupervisorMove, faults: Faults, seed: u64) -> (Trace, bool) {
     });
     let mut trace = Trace::of(lines, &BTreeSet::new());
     if !faults.is_none() {
-        // A worker may be killed at the first call, the write of `online`: the primary cannot observe the
-        // start.
+        // A worker may be killed at its first call, the write of `online`. Then the primary cannot observe
+        // the start.
         trace.observers.retain(|observer, lines| *observer == Observer::Primary || lines.len() > 1);
     }
     (trace, world.running().eq([Actor::Primary]))
@@ -128,8 +129,8 @@ const COMMANDS: [SupervisorMove; 5] = [
     SupervisorMove::Shutdown,
 ];
 
-/// Every command, with and without faults. Workers that run at the end, or outlive a killed primary, have no
-/// last events: a line may be missing unless the primary alone runs.
+/// Every command, with and without faults. A worker that still runs at the end, or that outlives a killed
+/// primary, lacks its last events. Therefore a missing line counts only if nothing but the primary runs.
 #[test]
 fn supervised_events_keep_the_contract() {
     const FAULTS: [Fault; 6] = [
@@ -153,7 +154,7 @@ fn supervised_events_keep_the_contract() {
     assert!(complete[0] > 80 && complete[1] > 20, "{complete:?} whole runs without and with faults");
 }
 
-/// A swap of `online` and `listening`, and a second `exit`.
+/// The contract rejects a swap of `online` and `listening`, and a second `exit`.
 #[test]
 fn supervised_events_out_of_order_fail() {
     let (trace, _) = run(SupervisorMove::Shutdown, Faults::none(), 0);

@@ -1,5 +1,5 @@
-//! From values of `cluster-core` to observations, and from a scenario to settings. The simulator and the real
-//! system share this translation, so that both write the same line for the same event.
+//! Translates values of `cluster-core` to observations, and a scenario to settings. The simulator and the
+//! real system share this translation, so both write the same line for the same event.
 
 use std::borrow::Cow;
 
@@ -36,7 +36,7 @@ pub(super) fn policy(policy: Policy) -> SchedulingPolicy {
     }
 }
 
-/// A signal of a scenario, as a signal of the core.
+/// A signal of a scenario as a signal of the core.
 pub(super) fn signal(signal: crate::scenario::Signal) -> Signal {
     Signal::from_name(signal.name()).expect("the core knows every signal a scenario can name")
 }
@@ -97,8 +97,8 @@ pub(super) fn setup(setup: &scenario::Setup, own: &[String]) -> SpawnOptions {
     options
 }
 
-/// The line of the event `setup` and of the action `settings`. The first `own` arguments are the arguments
-/// that every run needs.
+/// The line for the event `setup` and for the action `settings`. The first `own` arguments are not written:
+/// every run needs these arguments.
 pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> Observation {
     let given: Vec<String> =
         options.args.as_deref().unwrap_or_default().iter().skip(own).map(ToString::to_string).collect();
@@ -106,7 +106,7 @@ pub(super) fn settings_line(what: &str, options: &SpawnOptions, own: usize) -> O
     vocabulary::settings(what, &given, directory.as_deref(), options.silent.unwrap_or_default())
 }
 
-/// The content of a line that a simulated worker writes to a pipe. The simulator has no pipes: the channel
+/// The content of a line that a simulated worker writes to a pipe. The simulator has no pipes, so the channel
 /// carries the line, in order.
 pub(super) fn piped(fd: u32, text: &str) -> Value {
     serde_json::json!({ "fd": fd, "text": text })
@@ -139,11 +139,11 @@ pub(super) fn asked(address: &ListenAddress) -> ServerAddress {
     }
 }
 
-/// The line of an event in the primary. `known` returns the state of a worker.
+/// The line for an event in the primary. `known` returns the state of a worker.
 ///
-/// `None`: an event that Node does not have. `place` is the directory of the run, and every worker needs the
-/// first `own_args` arguments. `adopt` receives the handle and the text of a message, and returns the
-/// handle's kind.
+/// `None`: Node has no such event. `place` is the directory of the run. The first `own_args` arguments are
+/// those that every worker needs. `adopt` receives the handle and the text of a message, and returns the kind
+/// of the handle.
 pub(super) fn event<'a>(
     event: &Event,
     place: &str,
@@ -186,12 +186,12 @@ pub(super) fn event<'a>(
     })
 }
 
-/// The line of the action `inspect`. `None`: all events of the worker are over, and the worker is forgotten.
+/// The line for the action `inspect`. `None`: the worker is forgotten, because all its events have occurred.
 pub(super) fn look(worker: u64, known: Option<&WorkerInfo>) -> Option<Observation> {
     known.map(|known| vocabulary::life("look", worker, life(known)))
 }
 
-/// The line of a text from a pipe. `None`: the worker is forgotten.
+/// The line for a text from a pipe. `None`: the worker is forgotten.
 pub(super) fn pipe(worker: WorkerId, fd: u32, text: &str, known: Option<&WorkerInfo>) -> Option<Observation> {
     known.map(|known| vocabulary::pipe(worker.0, fd, text, life(known)))
 }
@@ -201,7 +201,7 @@ pub(super) fn json(text: &str) -> Value {
     serde_json::from_str(text).expect("the families of forms are JSON")
 }
 
-/// A message as text: a string unquoted, any other value as JSON.
+/// A message as text: a string without quotes, any other value as JSON.
 pub(super) fn text(message: &Message) -> String {
     let json = || message.json_text().map_or_else(|error| error.to_string(), Cow::into_owned);
     message.to::<String>().unwrap_or_else(|_| json())

@@ -1,4 +1,4 @@
-//! The real operating system as an arm: this executable, started in a hidden role, plays the primary and the
+//! The real operating system as an arm. This executable, started in a hidden role, plays the primary and the
 //! workers with the library `cluster`. [`drive`] starts the primary.
 
 use std::os::fd::RawFd;
@@ -20,7 +20,7 @@ mod program_sockets;
 mod servers;
 mod worker;
 
-/// The name of the role: `conformance play SCENARIO.json`.
+/// The name of the hidden role: `conformance play SCENARIO.json`.
 pub(crate) const PLAY: &str = "play";
 
 /// More than any run takes, even on a busy machine.
@@ -29,10 +29,10 @@ const DEADLINE: Duration = Duration::from_mins(1);
 /// The exit code of Node after an uncaught error.
 const UNCAUGHT: i32 = 1;
 
-/// The name of the role and the scenario.
+/// The name of the role, and the scenario.
 const OWN_ARGS: usize = 2;
 
-/// The executable that plays.
+/// An executable that plays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unix {
     program: PathBuf,
@@ -48,7 +48,7 @@ impl Unix {
         Ok(Unix { program: env::current_exe()? })
     }
 
-    /// The executable at a path, for tests, which are another program.
+    /// The executable at a path. For tests, because the executable of a test is another program.
     pub fn at(program: &Path) -> Self {
         Unix { program: program.to_owned() }
     }
@@ -62,7 +62,7 @@ impl Unix {
         drive::run(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// Runs a scenario once, and returns the standard error of the processes, too.
+    /// Runs a scenario once. Also returns the standard error of the processes.
     ///
     /// # Errors
     ///
@@ -79,10 +79,10 @@ impl Unix {
     }
 }
 
-/// Plays a part of a scenario in this process: the primary's part, or a worker's part if a primary has forked
-/// this process. Call this before any thread starts.
+/// Plays a part of a scenario in this process: the part of a worker if a primary has forked this process,
+/// otherwise the part of the primary. Call this before any thread starts.
 ///
-/// `workers` is the command of the workers; empty for this program.
+/// `workers` is the command of the workers. Empty: this program.
 ///
 /// # Errors
 ///
@@ -103,8 +103,8 @@ pub fn play(scenario: &Path, workers: &[String]) -> Result<(), PlayError> {
     }
 }
 
-/// The channel's descriptor. The library removes the variable before `main`; the kernel still shows the
-/// initial environment.
+/// The channel's descriptor. The library removes the variable before `main`, but the kernel keeps the initial
+/// environment.
 fn channel_at_start() -> Option<RawFd> {
     let environment = fs::read("/proc/self/environ").ok()?;
     let mut variables = environment.split(|byte| *byte == 0);
@@ -112,7 +112,7 @@ fn channel_at_start() -> Option<RawFd> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Drops the privileges of root. Any other user has none to drop.
+/// Drops the privileges of root. Other users have none.
 fn become_nobody() -> io::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -124,7 +124,7 @@ fn become_nobody() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes a line with one write. If the pipe is closed, the run was given up, and this process exits.
+/// Writes a line with a single write. Exits if the pipe is closed, because then the run was given up.
 fn write(observer: Observer, seen: &Observation) {
     let line = Line { observer, observation: seen.clone() };
     let text = format!("{line}\n");
@@ -145,7 +145,7 @@ fn die(signal: Signal) -> ! {
     unreachable!("{signal} has no handler and ends this process: {raised:?}")
 }
 
-/// The reason why a process cannot play its part.
+/// Why a process cannot play its part.
 #[derive(Debug)]
 pub enum PlayError {
     /// The environment of a worker is incomplete.

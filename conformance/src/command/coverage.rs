@@ -1,5 +1,5 @@
-//! `conformance coverage`: the page of covered tests and topics, per arm. Without a report, all claims run
-//! first, and failures are printed as by `run`.
+//! `conformance coverage`: the page of the covered tests and topics, per arm. Without a report, all claims
+//! run first, and failures are printed as in `run`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ fn read(path: &Path) -> Result<Report, CliError> {
     Report::from_json(&text).map_err(no_report)
 }
 
-/// Compares the page in the checkout with the current page, and prints the first difference.
+/// Compares the page in the checkout with the present page, and prints the first difference.
 fn check(path: &Path, page: &str) -> Result<Outcome, CliError> {
     let stored = fs::read_to_string(path).unwrap_or_default();
     if stored == page {

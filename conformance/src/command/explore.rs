@@ -1,7 +1,7 @@
 //! `conformance explore`: searches for failing runs of a scenario, and explains the smallest run.
 //!
-//! Random schedules, or all schedules. Reports the coverage. A failing replay line is kept in the file of
-//! regressions, which runs first the next time.
+//! Tries random schedules, or all schedules, and reports the coverage. Stores a failing replay line in the
+//! file of regressions. A later search runs the lines of this file first.
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -127,7 +127,8 @@ impl Explore {
         }
     }
 
-    /// The smallest run that fails in the same way, among those tried until an interruption or the deadline.
+    /// The smallest run that fails in the same way, among the runs that were tried until an interruption or
+    /// the deadline.
     fn shrink<P: Program>(&self, target: &ExploreTarget<P>, finding: &Finding, run: Run<P>) -> Run<P> {
         let progress = Progress::endless("shrinking");
         let fails = |run: &Run<P>| {
@@ -201,7 +202,7 @@ static ENOUGH: AtomicBool = AtomicBool::new(false);
 /// The interval at which the clock is read.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// Ends shrinking after the deadline, or at an interruption. The simulator itself has no clock.
+/// Ends shrinking at the deadline, or at an interruption. The simulator itself has no clock.
 fn watch(at_most: Duration) {
     let begun = Instant::now();
     thread::spawn(move || {
@@ -212,7 +213,7 @@ fn watch(at_most: Duration) {
     });
 }
 
-/// Whether to search for the nearest passing run, which takes time.
+/// Whether to search for the nearest passing run. This takes time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum NearestSearch {
     Searched,
@@ -226,7 +227,7 @@ enum Found<P: Program> {
     Interrupted,
 }
 
-/// The first regression that fails again.
+/// The first known regression that fails again.
 fn again<P: Program>(
     target: &ExploreTarget<P>,
     regressions: &Regressions,
@@ -247,7 +248,7 @@ fn again<P: Program>(
     Ok(None)
 }
 
-/// Prints the run, the difference to the nearest passing run, and last the replay line.
+/// Prints the run, the difference from the nearest passing run, and the replay line last.
 fn explain<P: Program>(
     target: &ExploreTarget<P>,
     finding: &Finding,

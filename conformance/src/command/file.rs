@@ -1,4 +1,5 @@
-//! Output files: written whole or not at all, unless a file has several names or is no regular file.
+//! Output files. A file is written completely or not at all, unless it has several names or is not a regular
+//! file.
 
 use std::fmt;
 use std::fs::{self, Metadata, Permissions};
@@ -10,19 +11,19 @@ use tempfile::{Builder, NamedTempFile};
 
 use super::CliError;
 
-/// Whether the path can be written. Checked before a long run; the check leaves no file behind.
+/// Checks that the path can be written, before a long run. The check leaves no file behind.
 pub(super) fn writable(path: &Path) -> Result<(), CliError> {
     let asked = match replaced(path) {
         Some(permissions) => beside(path, permissions).map(|_| ()),
-        // Opening a pipe would end the stream of its reader.
+        // Not opened: opening and closing a pipe would end the input of its reader.
         None if fs::metadata(path).is_ok_and(|known| known.file_type().is_fifo()) => Ok(()),
         None => fs::OpenOptions::new().write(true).open(path).map(|_| ()),
     };
     asked.map_err(|error| cli_error(path, &error))
 }
 
-/// Writes the whole file: a reader finds the old or the new content. A file with several names, a pipe or a
-/// device is written in place.
+/// Writes the whole file: a reader finds either the old or the new content. A file with several names, a pipe
+/// and a device are written in place instead.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let written = match replaced(path) {
         Some(permissions) => replace(path, permissions, bytes),
@@ -36,12 +37,12 @@ pub(super) fn cli_error(path: &Path, error: &impl fmt::Display) -> CliError {
     CliError(format!("{}: {error}", path.display()))
 }
 
-/// The permissions of the new file, if a new file replaces the path: the permissions of the old file, or the
-/// default under the mask.
+/// The permissions for a new file that replaces the path: those of the old file, or the default. `None`: the
+/// path is written in place.
 fn replaced(path: &Path) -> Option<Permissions> {
     match fs::metadata(path) {
         Ok(known) => is_alone(&known).then(|| known.permissions()),
-        // A dangling link is not followed.
+        // A link to a missing file is written in place.
         Err(_) => fs::symlink_metadata(path).is_err().then(|| Permissions::from_mode(0o666)),
     }
 }
@@ -51,11 +52,11 @@ fn is_alone(known: &Metadata) -> bool {
 }
 
 fn replace(path: &Path, permissions: Permissions, bytes: &[u8]) -> io::Result<()> {
-    // The target of a link is replaced; the link stays.
+    // Replaces the target of a link, and keeps the link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut file = beside(&path, permissions.clone())?;
     if path.exists() {
-        // Whatever the mask takes from new files.
+        // Set explicitly, because the mask applies to new files.
         file.as_file().set_permissions(permissions)?;
     }
     file.write_all(bytes)?;
@@ -69,7 +70,7 @@ fn beside(path: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(".conformance-").permissions(permissions);
     let directory = directory.unwrap_or(Path::new("."));
-    // The builder's error would name the temporary file.
+    // Fails first if the directory is missing: the error of the builder would name the temporary file.
     fs::metadata(directory)?;
     builder.tempfile_in(directory)
 }

@@ -87,7 +87,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// The outcome of one scenario on one arm.
+/// The result of one scenario on one arm.
 struct Finished {
     number: u64,
     arm: String,
@@ -236,7 +236,7 @@ impl Fuzz {
                 for real in reals {
                     let outcome = self.one(number, real, checker, directory);
                     if interrupt::is_stopped() {
-                        // The processes may have been killed: no outcome.
+                        // A signal may have killed the processes of this run, so the run has no result.
                         return;
                     }
                     let finished = Finished { number, arm: real.name(), outcome };
@@ -264,8 +264,8 @@ impl Fuzz {
         }
     }
 
-    /// Shrinks a diverging scenario, writes its file, and prints the failure: the failure of the shrunk
-    /// scenario, or else the first failure.
+    /// Shrinks a diverging scenario, writes it to a file, and prints the failure of the shrunk scenario. If
+    /// the shrunk scenario does not fail again, prints the first failure.
     fn explain(
         &self,
         number: u64,

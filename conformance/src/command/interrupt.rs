@@ -1,8 +1,9 @@
-//! Ctrl-C and SIGTERM: no new run starts, and the processes of current runs are killed. The second signal
-//! ends this process at once.
+//! Ctrl-C and SIGTERM: no new run starts, and the processes of current runs are killed. A second signal ends
+//! this process at once.
 //!
-//! The processes of each run are one group, so that a terminal does not signal them first. All temporary
-//! files except files beside their destination are in one directory, which is removed even then.
+//! The processes of each run are a group of their own, so a terminal does not send its signals to them.
+//! Temporary files are in one directory, which is removed in each case. Only files beside their destination
+//! are not in this directory.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -31,15 +32,15 @@ pub(super) fn remove_at_the_end(directory: &Path) {
     HOMES.lock().unwrap_or_else(PoisonError::into_inner).push(directory.to_owned());
 }
 
-/// Handles the signals until this process exits. Temporary files are created in the returned directory, which
-/// is removed on drop.
+/// Handles the signals until this process exits. Temporary files are created in the returned directory.
+/// Dropping the value removes the directory.
 pub(super) fn listen() -> io::Result<TempDir> {
     let directory = tempfile::tempdir()?;
     let home = directory.path().to_owned();
     remove_at_the_end(&home);
     // Processes of other users need access.
     fs::set_permissions(&home, Permissions::from_mode(0o755))?;
-    // Fails if a directory is already set; that directory is kept.
+    // Fails if a directory is already set, which is then kept.
     let _ = tempfile::env::override_temp_dir(&home);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
@@ -57,7 +58,7 @@ pub(super) fn listen() -> io::Result<TempDir> {
                 end_runs();
                 if again {
                     for home in HOMES.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                        // A directory that cannot be removed stays.
+                        // Fails if the directory cannot be removed, and remains then.
                         let _ = fs::remove_dir_all(home);
                     }
                     process::exit(Outcome::INTERRUPTED.into());
@@ -73,13 +74,14 @@ pub(super) fn is_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed)
 }
 
-/// Kills the process groups of our children. Where children cannot be listed, the runs end by themselves.
+/// Kills the process groups of the children of this process. Where children cannot be listed, the runs end by
+/// themselves.
 fn end_runs() {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     for task in tasks {
         let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            // A child may have exited, or lead no group.
+            // Fails if the child has exited, or leads no group.
             let _ = killpg(Pid::from_raw(child), Signal::SIGKILL);
         }
     }

@@ -8,7 +8,7 @@ use crate::text::wrapped;
 
 /// The indent of descriptions.
 const INDENT: usize = 4;
-/// Longer lines are hard to read, on a wide terminal, too.
+/// The largest width: longer lines are hard to read, even on a wide terminal.
 const WIDEST: usize = 100;
 
 /// The scenarios to list.

@@ -1,6 +1,6 @@
-//! The paths of scenarios, recordings and exceptions: from the command line, from the checkout around the
-//! working directory, or from a temporary directory with the embedded files. No path depends on where the
-//! program was compiled.
+//! The paths of scenarios, recordings and exceptions. They are set on the command line, or are in the
+//! checkout around the working directory, or in a temporary directory with the embedded files. No path
+//! depends on where the program was compiled.
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -47,10 +47,10 @@ pub(super) struct Paths {
     exceptions: PathBuf,
     /// The crate `conformance` of the checkout.
     checkout: Option<PathBuf>,
-    /// Whether exceptions, scenarios and recordings belong together, so that an unneeded exception is an
+    /// Whether exceptions, scenarios and recordings belong together. Only then an unneeded exception is an
     /// error.
     are_one: bool,
-    /// Removed on drop.
+    /// The temporary directory; dropping the value removes the directory.
     _carried: Option<TempDir>,
 }
 
@@ -84,8 +84,8 @@ fn checkout(directory: &Path) -> Option<PathBuf> {
     crates.into_iter().find(|it| it.join("scenarios").is_dir() && it.join("exceptions.json").is_file())
 }
 
-/// A temporary directory with the embedded files, readable by other users: a scenario may run as another
-/// user.
+/// A temporary directory with the embedded files. Other users can read the files, because a scenario may run
+/// as another user.
 fn carry() -> io::Result<TempDir> {
     let home = tempfile::tempdir()?;
     interrupt::remove_at_the_end(home.path());
@@ -104,7 +104,7 @@ fn carry() -> io::Result<TempDir> {
 }
 
 impl Paths {
-    /// The scenarios that match at least one of these patterns; all without patterns.
+    /// The scenarios that match at least one of these patterns. Without patterns: all scenarios.
     pub(super) fn scenarios(&self, patterns: &[String]) -> Result<Vec<Scenario>, CliError> {
         let mut scenarios = self.all_scenarios()?;
         for pattern in patterns {
@@ -124,7 +124,7 @@ impl Paths {
         found.ok_or_else(|| unknown(name, &scenarios))
     }
 
-    /// All scenarios, at least one: without scenarios, every claim would hold.
+    /// All scenarios. Fails if there are none, because then every claim would hold.
     fn all_scenarios(&self) -> Result<Vec<Scenario>, CliError> {
         let scenarios = Scenario::all(&self.scenarios)?;
         if scenarios.is_empty() {
@@ -153,7 +153,7 @@ impl Paths {
         self.recordings.as_deref()
     }
 
-    /// The directory of recordings, for a command that needs one.
+    /// The directory of recordings, or an error for a command that needs the directory.
     pub(super) fn need_recordings(&self) -> Result<&Path, CliError> {
         self.recordings().ok_or_else(|| CliError(NO_RECORDINGS.to_owned()))
     }
@@ -163,8 +163,8 @@ impl Paths {
         self.checkout.as_ref().map(|checkout| checkout.join(Path::new(name.as_ref())))
     }
 
-    /// Whether every exception must be needed. With user-supplied scenarios or recordings, only user-supplied
-    /// exceptions must.
+    /// Whether every exception must be needed. If the user has named scenarios or recordings, only exceptions
+    /// that the user has named must be needed.
     pub(super) fn need_all_exceptions(&self) -> bool {
         self.are_one
     }

@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, a dozen lines elsewhere.
+//! Progress on standard error: a bar on a terminal, otherwise about ten lines.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -22,17 +22,17 @@ pub(super) enum Progress {
 }
 
 impl Progress {
-    /// A known number of items, each with a line.
+    /// Counts a known number of items, each with a line.
     pub(super) fn new(of: usize) -> Self {
         Progress::with(of as u64, "", "{bar:30} {pos}/{len} {wide_msg}")
     }
 
-    /// A large number of items, without a line each.
+    /// Counts a large number of items, without a line for each.
     pub(super) fn of_many(of: u64, what: &str) -> Self {
         Progress::with(of, what, "{bar:30} {pos}/{len} {msg}, {per_sec}, {eta} left")
     }
 
-    /// An unknown number of items.
+    /// Counts an unknown number of items.
     pub(super) fn endless(what: &str) -> Self {
         if !Term::stderr().is_term() {
             eprintln!("{what} ...");
@@ -71,7 +71,7 @@ impl Progress {
         self.count(what, false);
     }
 
-    /// Counts one item that failed. Without a terminal, too, the line is printed.
+    /// Counts one item that failed. The line is printed even without a terminal.
     pub(super) fn step_failed(&self, what: &str) {
         self.count(what, true);
     }
@@ -106,7 +106,7 @@ impl Progress {
     }
 }
 
-/// Whether an item has a line: the first item, and every item that completes another tenth.
+/// Whether an item gets a line: the first item, and each item that completes another tenth.
 fn is_due(done: u64, of: u64) -> bool {
     let tenths = |done: u64| done * LINES / of.max(1);
     done == 1 || tenths(done) > tenths(done - 1)

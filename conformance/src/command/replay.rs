@@ -1,7 +1,7 @@
 //! `conformance replay`: replays a run of the simulator, and prints every step.
 //!
-//! The replay line is of a scenario of this suite, or of a scenario of the simulator, as a failing
-//! `cargo test` prints.
+//! The replay line belongs to a scenario of this suite, or to a scenario of the simulator, as printed by a
+//! failing `cargo test`.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ struct Run {
     trace: Trace,
     about: About,
     end: Outcome,
-    /// Passed checks and excused mismatches.
+    /// The checks that passed, and the mismatches that are excused.
     fine: Vec<String>,
 }
 
@@ -81,7 +81,7 @@ impl Run {
         self.end = if self.end == Outcome::Left { Outcome::Left } else { Outcome::Fails };
     }
 
-    /// The range of steps in which the run departs from the recorded run.
+    /// The range of steps in which the run first differs from the recorded run.
     fn departure(&self, left: &RangeInclusive<usize>) -> String {
         let (from, to) = (left.start(), left.end());
         let first = self.trace.rows().iter().find(|row| row.step >= *from as u64);
@@ -142,7 +142,7 @@ fn judge(run: &mut Run, seen: &crate::trace::Trace, scenario: &Scenario, excepti
     }
 }
 
-/// Whether the line is of a search that hid the lines of some runtime's exceptions.
+/// Whether the line is from a search that has hidden the lines of a runtime's exceptions.
 fn is_recorded_with_less(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> bool {
     exceptions.runtimes().any(|runtime| {
         let hidden = exceptions.concerning(&scenario.name, runtime).map(|exception| exception.lines.clone());

@@ -17,10 +17,10 @@ use crate::report::{Absent, Printed, Report};
 use crate::suite::Suite;
 use crate::verdict::{Checker, Verdict};
 
-// The defaults, without options.
+// The default numbers without `--all`.
 const SAMPLES: u64 = 100;
 const RUNS: u32 = 1;
-// With `--all`.
+// The default numbers with `--all`.
 const ALL_SAMPLES: u64 = 1000;
 const ALL_RUNS: u32 = 5;
 const WORLDS: usize = 1_000_000;
@@ -64,7 +64,7 @@ pub(super) struct Run {
     junit: Option<PathBuf>,
 }
 
-/// The defaults of clap.
+/// The same defaults as on the command line.
 impl Default for Run {
     fn default() -> Self {
         Run {
@@ -91,7 +91,7 @@ impl Run {
 
     pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         needs_node(&self.arms, self.node.as_deref())?;
-        // Checked now, not after all claims have run.
+        // Checked before the claims run, because they may run for minutes.
         self.junit.as_deref().map_or(Ok(()), file::writable)?;
         let Some(report) = self.report(paths)? else { return Ok(Outcome::Interrupted) };
         self.print(&report)?;
@@ -133,8 +133,8 @@ impl Run {
             eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
             return Ok(None);
         }
-        // Without all scenarios, the exceptions of the others are not needed. Some exceptions are needed only
-        // where the simulator is searched for recordings.
+        // Exceptions of scenarios that do not run are not needed. Some exceptions are needed only when
+        // recordings are searched in the simulator.
         let compares_all = patterns.is_empty() && self.wants(Arm::Sim);
         let all_needed = compares_all && paths.need_all_exceptions();
         let stale = if all_needed { checker.stale() } else { Vec::new() };
@@ -149,7 +149,7 @@ impl Run {
         self.arms.contains(&arm) || self.arms.is_empty() && self.node.is_some() && Arm::LIVE.contains(&arm)
     }
 
-    /// The Node.js for the live arms, if of a recorded major version; otherwise the reason.
+    /// The Node.js for the live arms, if the major version was recorded; otherwise the reason.
     fn node(&self, recordings: Option<&[PathBuf]>) -> (Option<Runtime>, Vec<Absent>) {
         let wanted: Vec<_> = Arm::LIVE.into_iter().filter(|arm| self.wants(*arm)).collect();
         if wanted.is_empty() {
@@ -208,8 +208,8 @@ fn recordings(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     Ok(directories)
 }
 
-/// A Node of a recorded major version: the behaviour of other versions is unknown. Without recordings, every
-/// version fits.
+/// A Node.js of a recorded major version: the behaviour of other versions is unknown. Without recordings,
+/// every version fits.
 fn fitting(node: Runtime, recordings: Option<&[PathBuf]>) -> Result<Runtime, String> {
     let Some(recordings) = recordings else { return Ok(node) };
     let major = |name: &str| name.split('.').next().map(str::to_owned);

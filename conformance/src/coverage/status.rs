@@ -24,7 +24,7 @@ pub enum Column {
 }
 
 impl Column {
-    /// Whether every run gives the same result. A live run may need an exception only sometimes.
+    /// Whether every run gives the same result. On a live arm, an exception may be needed in some runs only.
     fn is_certain(&self) -> bool {
         match self {
             Column::Recorded(_) | Column::Sim => true,
@@ -100,7 +100,7 @@ fn column(verdict: &Verdict) -> Column {
     }
 }
 
-/// 20 for `node v20.20.2`.
+/// The major version: 20 for `node v20.20.2`.
 fn major(runtime: &str) -> u32 {
     let version = runtime.rsplit('v').next().unwrap_or_default();
     version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0)

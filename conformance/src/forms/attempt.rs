@@ -1,5 +1,5 @@
-//! One attempt at a list of forms: a primary, and one Node worker that tries them. A form may kill the
-//! worker: then another worker continues behind the form.
+//! One attempt to try a list of forms: a primary, and a Node worker that tries the forms. If a form ends the
+//! worker, another worker continues with the next form.
 
 use std::fs;
 use std::io;
@@ -22,10 +22,10 @@ pub(super) enum Primary {
     Node,
 }
 
-/// The reason why forms could not be tried.
+/// Why forms could not be tried.
 #[derive(Debug)]
 pub enum FormsError {
-    /// A file, or a process of Node.
+    /// An operation on a file or on a process of Node failed.
     Io(io::Error),
     /// Our primary did not start.
     Primary(String),
@@ -70,13 +70,13 @@ pub(super) struct Attempt<'a> {
     pub(super) node: &'a Runtime,
     pub(super) directory: &'a Path,
     pub(super) primary: Primary,
-    /// Whether `forms.cjs` reports the requests, for [`Families`](crate::families::Families), and not the
-    /// served clients.
+    /// Whether `forms.cjs` reports the requests of the worker, for [`Families`](crate::families::Families),
+    /// instead of the clients that were served.
     pub(super) ends: bool,
 }
 
 impl Attempt<'_> {
-    /// The end of each form; `None` if the primary ended.
+    /// The result of each form. `None`: the form has ended the primary.
     pub(super) fn run(&self, forms: &[Form]) -> Result<Vec<Option<Value>>, FormsError> {
         fs::write(self.script(), SCRIPT)?;
         fs::write(self.file("forms.json"), json!(forms).to_string())?;
@@ -124,7 +124,7 @@ impl Attempt<'_> {
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    /// One worker, from this form until its exit.
+    /// Runs one worker, which tries the forms from number `from` on, until the worker exits.
     fn worker(&self, from: usize) -> Result<End, FormsError> {
         match self.primary {
             Primary::Ours => {
@@ -140,7 +140,7 @@ impl Attempt<'_> {
         command.arg(self.script()).envs(self.env(from));
         command.stdin(process::Stdio::null()).stdout(process::Stdio::null()).stderr(process::Stdio::null());
         let status = command.status()?;
-        // The exit codes of the script for its worker.
+        // The exit codes with which the script reports about its worker.
         Ok(match status.code() {
             Some(0 | 10) => End::Worker(String::from("has died")),
             Some(_) | None => End::Primary,
@@ -156,7 +156,7 @@ impl Attempt<'_> {
         while let Some(event) = primary.next().await {
             match event {
                 Event::Message { worker, message, .. } => {
-                    // The exit event reports a dead worker.
+                    // Fails if the worker is dead, which its exit event reports.
                     let _ = primary.send(worker, message);
                 }
                 Event::Error { error, .. } => how = format!("has died: {error}"),
@@ -177,14 +177,14 @@ impl Attempt<'_> {
     }
 }
 
-/// The process that ended before all forms were tried.
+/// Which process has ended before all forms were tried.
 #[derive(Debug)]
 enum End {
     Worker(String),
     Primary,
 }
 
-/// Adds the printed outcomes. Returns whether another form has begun without an outcome.
+/// Adds the printed results. Returns whether a further form has begun and has no result.
 fn add(outcomes: &mut Vec<Option<Value>>, said: &str) -> Result<bool, FormsError> {
     let mut begun = false;
     for line in said.lines() {

@@ -1,4 +1,4 @@
-//! Known defects of runtimes, after which a random run cannot be compared: `defects.json`.
+//! Known defects of runtimes, after which a random run cannot be compared. `defects.json` lists them.
 //!
 //! Scenarios of the suite use `exceptions.json` instead.
 
@@ -14,17 +14,17 @@ use crate::order::Misfit;
 use crate::pattern::LinePattern;
 use crate::trace::Trace;
 
-/// The limit of lines with two readings: each such line doubles the number of traces to search.
+/// The limit of lines with two readings, because each such line doubles the number of traces to search.
 const MOST: usize = 6;
 
-/// One defect of a runtime. The signs of a defect: a mismatch, or a line that the runtime writes in place of
-/// another line.
+/// A defect of a runtime, with its signs: a mismatch, or a line that the runtime writes instead of another
+/// line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Defect {
     /// The runtimes: a name and version, in which `*` matches any text.
     pub runtime: String,
-    /// The lines that may not fit; empty if a line is missing.
+    /// The lines that do not fit. Empty: a line is missing.
     #[serde(default)]
     pub seen: Vec<LinePattern>,
     /// A part of the expectation at the mismatch.
@@ -33,7 +33,7 @@ pub struct Defect {
     /// A part of the standard error of the processes.
     #[serde(default)]
     pub stderr: String,
-    /// The word that such a line may stand for.
+    /// The word that such a line may stand for, if the runtime writes one word instead of another.
     #[serde(default)]
     pub instead: Option<String>,
     /// The defect, in a sentence.
@@ -72,8 +72,8 @@ impl Defect {
         is_seen && misfit.expected.contains(&self.expected) && stderr.contains(&self.stderr)
     }
 
-    /// The traces that may have been meant, with the lines of a defect replaced: first with a single replaced
-    /// line.
+    /// The traces that the runtime may have meant, with lines of a defect replaced. Traces with only one
+    /// replaced line are first.
     pub(crate) fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
         let Some(word) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
             return Vec::new();
@@ -123,7 +123,8 @@ mod tests {
         assert_eq!(readings, [one, other, [true, false, true, false]]);
     }
 
-    /// Defects of Node's workers are known under our primary, and defects of Node's primary with our workers.
+    /// Defects of Node's workers also count under a Rust primary, and defects of Node's primary also count
+    /// with Rust workers.
     #[test]
     fn defects_hold_for_mixed_clusters() {
         let defects = Defect::parse(include_str!("../../defects.json")).expect("a list of them");

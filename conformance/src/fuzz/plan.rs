@@ -1,10 +1,10 @@
-//! The parts of random scenarios: forks, listens, binds, messages, closes, disconnects, kills, crashes and
+//! Random scenarios as plans: forks, listens, binds, messages, closes, disconnects, kills, crashes and
 //! clients, on one to four workers, in random order. proptest draws and shrinks the plans.
 //!
-//! Workers on Node open their servers and send messages in the forms of [`Families`]; other arms perform the
-//! meaning of the form.
+//! Workers on Node open servers and send messages in one of the forms of [`Families`]. Other arms perform
+//! what the form means.
 //!
-//! A plan contains only actions that are valid in every worker at every time.
+//! A plan contains only actions that are valid in every worker at any time.
 
 use std::collections::BTreeMap;
 
@@ -24,18 +24,18 @@ pub struct Plan {
     admin: bool,
     /// The address of the first server: a family of `listen`.
     address: &'static str,
-    /// The address of the workers' server for datagrams, if any: a family of `bind`.
+    /// The address of the workers' server for datagrams, if the plan has one: a family of `bind`.
     inbox: Option<&'static str>,
     primary: Vec<Rule>,
-    /// The rules of workers with odd ids, and with even ids.
+    /// The rules of the workers with odd ids, and of the workers with even ids.
     workers: [Vec<Rule>; 2],
     clients: Vec<Clients>,
     ending: Rule,
-    /// The forms in which workers with odd ids open their servers on Node, and with even ids.
+    /// The forms in which Node workers with odd ids open their servers, and those with even ids.
     forms: [u32; 2],
 }
 
-/// Actions on the n-th such event, or on every such event if `nth` is 0.
+/// Actions on the `nth` event of a kind, or on every event if `nth` is 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     on: &'static str,
@@ -80,7 +80,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// Plans with one part less, the largest parts first.
+    /// Plans with one part less. The plans that lack the largest parts are first.
     pub(super) fn simpler(&self) -> Vec<Plan> {
         let mut plans = Vec::new();
         let mut add = |change: &dyn Fn(&mut Plan)| {
@@ -144,7 +144,7 @@ impl Plan {
     }
 }
 
-/// The server without a form, the simplest case, or in one of the forms.
+/// A server in one of the forms; 0 is the simplest case, a server without a form.
 fn in_form(mut server: Value, forms: &[String], form: u32) -> Value {
     let form = form as usize % (forms.len() + 1);
     if let Some(form) = form.checked_sub(1) {
@@ -175,7 +175,7 @@ impl Clients {
     }
 }
 
-/// All plans. Every client ends in some way, so that no worker waits for a client.
+/// All plans. Every client ends in some way, so no worker waits for a client forever.
 pub(super) fn plan() -> impl Strategy<Value = Plan> {
     let workers = [vec(worker_rule(), 0..4), vec(worker_rule(), 0..4)];
     let families = Families::ours();

@@ -1,5 +1,5 @@
-//! Recorded runs of random scenarios: one file per run, with the runtime, the scenario and the trace. Two
-//! versions of the search are comparable on the same recordings.
+//! Recorded runs of random scenarios: each file has the runtime, the scenario and the trace of one run. Two
+//! versions of the search can be compared on the same recordings.
 
 use std::fs;
 use std::io;
@@ -18,7 +18,7 @@ pub struct Recording {
     pub runtime: String,
     /// The file name of the scenario, without its extension.
     name: String,
-    /// The text of that file.
+    /// The text of the scenario's file.
     scenario: String,
     /// The lines of all observers.
     pub trace: Trace,
@@ -38,8 +38,8 @@ impl Recording {
         Ok(Recording { runtime, name, scenario: text, trace, stderr })
     }
 
-    /// Writes the recording into a directory. The name of the file has the name of the scenario and the
-    /// runtime.
+    /// Writes the recording into a directory. The name of the scenario and the runtime are in the name of the
+    /// file.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Whether a scenario's own claims are true of a trace.
+//! Compares a trace with the clauses of the scenario itself.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The lines of a client: `connected`, then data and one end; or `refused`. A client without a connection
-//! receives answers to datagrams. Observations from outside are possible at any time.
+//! The lines of a client: `connected`, then data and one end; or `refused`. A client without a connection may
+//! receive answers to datagrams. The steps `mode` and `backlog` may write lines at any time.
 
 use super::{Broken, expect, walk};
 use crate::observation::Observation;

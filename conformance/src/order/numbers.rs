@@ -1,4 +1,4 @@
-//! Rules across observers without a clock: an effect occurs at most as often as its cause.
+//! Rules across observers. They need no common clock: an effect occurs at most as often as its cause.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn online(trace: &Trace, id: u64) -> Option<Misfit> {
     missed.then(|| Misfit::missing(format!("primary: `online` of the started worker {id}")))
 }
 
-/// No worker reports a connection without a client that has connected.
+/// A worker reports a connection only if a client has connected.
 fn connections(trace: &Trace) -> Option<Misfit> {
     let lines = |what: &'static str| trace.lines().filter(move |(_, line)| line.what == what);
     let connected = lines("connected").count();

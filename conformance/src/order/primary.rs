@@ -1,5 +1,5 @@
-//! The lines of a primary about its workers: the events of each worker in order, with the worker's state at
-//! each.
+//! The lines of a primary about its workers: the events of each worker in order, each with the state of the
+//! worker at the event.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ pub(super) fn check(lines: &[Observation], exit_requests: ExitRequests, to_the_e
     })
 }
 
-/// The callback of `cluster.disconnect()` waits for the last worker forked before the call. A separate rule,
-/// because Node breaks it.
+/// The callback of `cluster.disconnect()` waits for the last worker that was forked before the call. A rule
+/// of its own, because Node breaks it.
 pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let is_callback = |line: &Observation| line.what == "all_disconnected";
     let mut callbacks = (0..lines.len()).filter(|&index| is_callback(&lines[index]));
@@ -34,7 +34,7 @@ pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation])
     })
 }
 
-/// The last worker forked before the last `disconnect_all`; 0 without one.
+/// The last worker that was forked before the last `disconnect_all`. 0: there is no such action.
 fn asked_to_disconnect(scenario: &Scenario, lines: &[Observation]) -> u64 {
     let mut rules = Rules::new(&scenario.primary);
     let (mut forked, mut asked) = (0, 0);
@@ -49,10 +49,10 @@ fn asked_to_disconnect(scenario: &Scenario, lines: &[Observation]) -> u64 {
     asked
 }
 
-/// A worker exits with 0, or with a code of its rules. A separate rule, because Node breaks it.
+/// A worker exits with 0, or with a code from its rules. A rule of its own, because Node breaks it.
 pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let actions = || scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
-    // The kernel keeps a byte of an exit code.
+    // The kernel keeps only the lowest byte of an exit code.
     let exits = actions()
         .filter_map(|action| if let WorkerAction::Exit(code) = action { Some(code & 0xff) } else { None });
     let crash = actions().any(|action| *action == WorkerAction::Crash).then_some(1);
@@ -98,9 +98,9 @@ struct WorkerLines {
     once: BTreeSet<String>,
     after_disconnect: Option<bool>,
     unlisted: bool,
-    /// The fork failed: no process exits.
+    /// The fork has failed, so no process exits.
     unborn: bool,
-    /// The channel was closed after a violation.
+    /// The channel was closed because of a violation.
     torn: bool,
 }
 
@@ -131,9 +131,9 @@ impl WorkerLines {
         self.list(line, exit_requests)
     }
 
-    /// The events that are possible now.
+    /// Which events are possible now.
     fn happen(&mut self, what: &str) -> Checked {
-        // The error of a fork precedes the fork.
+        // The error of a fork precedes `fork`.
         self.unborn |= what == "error" && !self.had("fork");
         if ["look", "error"].contains(&what) {
             return Ok(());
@@ -169,11 +169,11 @@ impl WorkerLines {
         expect(states.contains(&state), &format!("state={}", states.join(" or ")))
     }
 
-    /// Connected until `disconnect`, running until `exit`. The two events occur in either order, and the
-    /// second one reports the new state of both. After a failed fork, Node reports `connected` until
-    /// `disconnect`, without a peer. The channel of a worker that violates the protocol is closed at the
-    /// error. A message that waits for the acknowledgement of a socket is lost when the channel closes, and
-    /// the error precedes `disconnect`. Node reports no such loss.
+    /// A worker is connected until `disconnect`, and runs until `exit`. The two events occur in either order,
+    /// and the second event reports the new state of both. After a failed fork, Node reports `connected`
+    /// until `disconnect`, although there is no peer. After a violation of the protocol, the channel is
+    /// closed at the error. A message that waits for the acknowledgement of a socket is lost when the channel
+    /// closes, and this error precedes `disconnect`; Node reports no such loss.
     fn ends(&mut self, line: &Observation) -> Checked {
         let breaks = line.what == "error" && ["EPROTO", "EPIPE"].map(Some).contains(&line.detail("error"));
         self.torn |= breaks && line.detail("connected") == Some("false");
@@ -183,8 +183,8 @@ impl WorkerLines {
         yes_or_no(line, "dead", self.is_dead())
     }
 
-    /// Node: `exitedAfterDisconnect`: decided at the latest by the first of the two events, and unchanged
-    /// afterwards.
+    /// Node: `exitedAfterDisconnect`. The value is decided at the first of the two events at the latest, and
+    /// does not change afterwards.
     fn purpose(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         let now = match line.detail("after_disconnect") {
             Some("undefined") => None,
@@ -204,7 +204,8 @@ impl WorkerLines {
         expect(kept, "after_disconnect unchanged")
     }
 
-    /// Node: `cluster.workers`. A disconnect by the primary removes a worker at once; otherwise both ends do.
+    /// Node: `cluster.workers`. A disconnect by the primary removes a worker from the list at once. Otherwise
+    /// the worker is removed when both `disconnect` and `exit` have occurred.
     fn list(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         let listed = line.detail("listed") == Some("true");
         expect(!(listed && self.unlisted), "listed=false: a removed worker stays off the list")?;

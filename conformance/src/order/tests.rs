@@ -1,4 +1,5 @@
-//! The contract finds every wrong line: each test plants one in a good trace and reads the mismatch.
+//! The contract finds every wrong line: each test plants a wrong line in a good trace, and compares the
+//! mismatch.
 
 use std::path::Path;
 
@@ -57,7 +58,7 @@ fn misfits(lines: &str) -> Vec<String> {
         .collect()
 }
 
-/// The good trace with one line replaced, or removed by `""`.
+/// The good trace with one line replaced. The replacement `""` removes the line.
 #[track_caller]
 fn with(line: &str, other: &str) -> Vec<String> {
     let place = GOOD.lines().position(|one| one.starts_with(line)).expect(line);
@@ -123,8 +124,8 @@ primary: disconnect worker=1 state=disconnected after_disconnect=false connected
     assert_eq!(of_the_primary(&format!("{never}\nprimary: {exits}")).len(), 1);
 }
 
-/// A channel is closed at the error of a violation, and at the error of messages that were never written. Any
-/// other error leaves the channel open.
+/// After the error of a violation, and after the error of messages that were never written, the channel is
+/// closed. After any other error the channel is still open.
 #[test]
 fn errors_may_follow_closed_channel() {
     let error = |errno: &str| {
@@ -144,10 +145,10 @@ fn errors_may_follow_closed_channel() {
     }
 }
 
-/// A line of the good trace, its replacement, and the expected mismatch.
+/// A line of the good trace, its replacement, and the mismatch that follows.
 type Wrong = (&'static str, &'static str, &'static str);
 
-/// In the primary.
+/// Wrong lines of the primary.
 const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     ("primary: fork", "", "expected `fork` first"),
     ("primary: online", "", "expected `online` before other events of the worker's channel"),
@@ -227,7 +228,7 @@ const WRONG_IN_THE_PRIMARY: &[Wrong] = &[
     ),
 ];
 
-/// In a worker or a client.
+/// Wrong lines of a worker or a client.
 const WRONG_ELSEWHERE: &[Wrong] = &[
     (
         "worker 1: disconnect",
@@ -317,7 +318,7 @@ fn exiting_primary_may_miss_ends() {
         &scenario,
         &Trace::of(lines.map(|line| line.parse().expect(&line)), &scenario.datagram_servers()),
     );
-    // The remaining check of the exit is the clause of the scenario.
+    // Only the clause of the scenario still checks the exit.
     assert_eq!(misfits.len(), 1, "{misfits:?}");
     assert!(misfits[0].expected.ends_with("(Either)"), "{misfits:?}");
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Broken, Checked, ExitRequests, expect, walk};
 use crate::observation::Observation;
 
-/// Facts that the lines of a worker do not contain.
+/// Facts that the lines of a worker do not show.
 pub(super) struct Unknown<'a> {
     /// Servers outside the cluster.
     pub(super) servers: BTreeSet<&'a str>,
-    /// Whether connections are sent away, and end elsewhere.
+    /// Whether the worker sends connections away. Such connections end elsewhere.
     pub(super) passes: bool,
 }
 
@@ -32,7 +32,7 @@ struct Worker<'a> {
 #[derive(Default)]
 struct Server {
     serves: bool,
-    /// A server closed in the tick in which it begins to listen emits no `listening`.
+    /// Closed in the same tick in which the server begins to listen: then there is no `listening`.
     closed: bool,
     connections: usize,
 }

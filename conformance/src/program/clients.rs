@@ -1,6 +1,6 @@
-//! The clients of a scenario: the script receives every line and returns the next actions of each client.
+//! The clients of a scenario. The script receives every line, and returns the next actions of each client.
 //!
-//! Clients name servers, and find the port in the workers' `listening` lines.
+//! Clients name servers. The script finds the ports of servers in the workers' `listening` lines.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -32,14 +32,14 @@ struct Client {
     number: u32,
     steps: Arc<[Step]>,
     next: usize,
-    /// For each step, the number of matching lines so far.
+    /// For each step, how many matching lines there were so far.
     met: Vec<u32>,
-    /// The client to wait for before the start.
+    /// The client for which this client waits before it starts.
     after: Option<u32>,
     phase: Phase,
 }
 
-/// Only the changing fields: the number and the steps are constant.
+/// Hashes only the fields that change: the number and the steps are constant.
 impl Hash for Client {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.next, &self.met, self.phase).hash(state);
@@ -138,7 +138,7 @@ impl Client {
     }
 }
 
-/// The step with the address of its server; `None` before the address is known.
+/// The step with the address of its server. `None`: the address is not known yet.
 fn with_address(step: &Step, addresses: &BTreeMap<String, ServerAddress>) -> Option<Step> {
     let (mut step, mut is_known) = (step.clone(), true);
     step.complete(&mut |part| {

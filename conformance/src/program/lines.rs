@@ -1,4 +1,4 @@
-//! The bytes of a connection as lines of text, however split.
+//! The bytes of a connection as lines of text. The bytes may be split anywhere.
 
 /// The bytes of an incomplete line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -7,7 +7,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// The lines that these bytes complete, without their ends. Invalid UTF-8 is replaced.
+    /// The lines that these bytes complete, without line endings. Invalid UTF-8 is replaced.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         self.partial.extend_from_slice(bytes);
         let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };

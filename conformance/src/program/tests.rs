@@ -1,4 +1,4 @@
-//! The interpreter as a table: observation, actions.
+//! The interpreter as a table of observations and the actions that follow.
 
 use std::path::Path;
 

@@ -1,11 +1,12 @@
-//! A trace as a table, one column per observer. Rows have no meaning: observers have no common clock.
+//! A trace as a table with one column per observer. Lines in the same row are unrelated, because observers
+//! have no common clock.
 
 use std::fmt::Write as _;
 
 use crate::text::wrapped;
 use crate::trace::Trace;
 
-/// The limit of a column; longer lines wrap.
+/// The largest width of a column. Longer lines wrap.
 const WIDEST: usize = 44;
 const BETWEEN: &str = "  ";
 

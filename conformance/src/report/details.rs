@@ -1,4 +1,4 @@
-//! The table with details: a column per claim, in which a cell has the numbers of runs and of distinct
+//! The table with details: a column per claim. A cell has the number of runs and the number of distinct
 //! traces.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +8,12 @@ use console::style;
 
 use crate::verdict::{Claim, Verdict};
 
-/// The verdicts with their numbers, behind a legend.
+/// The verdicts with their numbers, after a legend.
 pub(super) struct Details<'a>(pub(super) &'a [Verdict]);
 
 type Which = fn(&Verdict) -> bool;
 
-/// The meaning of the cells, and the verdicts that need the explanation.
+/// The meaning of the cells, each with the verdicts for which the legend needs the explanation.
 const CELLS: [(&str, &str, Which); 5] = [
     ("60 (1)", "60 runs with one distinct trace, which is in the set", |_| true),
     (
@@ -57,7 +57,7 @@ impl fmt::Display for Details<'_> {
     }
 }
 
-/// The runtimes of a letter that stands for several.
+/// The runtimes that a letter stands for, if there are several.
 fn names(letter: char, runtimes: &BTreeSet<&str>) -> String {
     if !['N', 'L', 'M'].contains(&letter) {
         return String::new();
@@ -65,7 +65,7 @@ fn names(letter: char, runtimes: &BTreeSet<&str>) -> String {
     format!(" ({})", runtimes.iter().copied().collect::<Vec<_>>().join(", "))
 }
 
-/// One cell; several runtimes are added.
+/// One cell. The numbers of several runtimes are added.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cell {
     runs: u64,
@@ -100,7 +100,7 @@ struct Table<'a> {
     rows: BTreeMap<&'a str, BTreeMap<Claim, Cell>>,
 }
 
-/// The width of a column, and whether a mark needs room behind the cells.
+/// The width of a column, and whether some cell has a mark after its number.
 #[derive(Debug, Clone, Copy, Default)]
 struct Column {
     width: usize,
@@ -113,7 +113,7 @@ impl Column {
         self.marked |= text.ends_with('*');
     }
 
-    /// The mark is outside the width, so that digits are aligned.
+    /// A mark extends beyond the width, so that digits are aligned.
     fn pad(self, text: &str) -> String {
         let Column { width, marked } = self;
         let (text, mark) = text.strip_suffix('*').map_or((text, " "), |text| (text, "*"));

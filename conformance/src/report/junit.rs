@@ -1,4 +1,4 @@
-//! The report for CI systems: `JUnit` XML, a suite a claim and a test a scenario.
+//! The report for CI systems, as `JUnit` XML: a suite per claim, and a test per scenario.
 
 use std::collections::BTreeMap;
 

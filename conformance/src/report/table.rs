@@ -1,7 +1,7 @@
 //! The report for people: the failures, the legend, the table, and the summary.
 //!
-//! The table has a row per scenario and a column per source of traces; with details, a column per claim with
-//! the numbers of runs.
+//! The table has a row per scenario and a column per source of traces. With details, it has a column per
+//! claim, with the numbers of runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::verdict::Verdict;
 /// The limit of printed failures per claim.
 const SHOWN: usize = 3;
 
-/// The width without a terminal: no name is cut.
+/// The width if there is no terminal: no name is cut.
 const UNLIMITED: usize = usize::MAX;
 
 impl fmt::Display for Report {
@@ -24,7 +24,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// A report for a terminal of some width, with or without the numbers of each claim.
+/// A report for a terminal of a given width, with or without the numbers of each claim.
 #[derive(Debug)]
 pub struct Printed<'a> {
     /// The report.
@@ -74,7 +74,7 @@ const LEGEND: [&str; 3] = [
     "live Node: the installed Node.js; mixed: our primary with Node workers, and the reverse; `--details` prints the numbers",
 ];
 
-/// The state of one cell; the worst of its claims counts.
+/// The state of a cell: the worst state of its claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mark {
     Holds,
@@ -126,7 +126,7 @@ impl<'a> Table<'a> {
         table
     }
 
-    /// Names of scenarios are cut where the terminal is too narrow.
+    /// Prints the table. The names of scenarios are cut if the terminal is too narrow.
     fn print(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         let longest = self.rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
         let cells: usize = self.columns.iter().map(|column| BETWEEN.len() + column.len()).sum();

@@ -1,4 +1,4 @@
-//! A clause: one sentence of a scenario's contract. [`crate::order`] checks it.
+//! A clause: one condition of a scenario's contract. [`crate::order`] checks clauses.
 
 use serde::Deserialize;
 
@@ -16,14 +16,15 @@ pub struct Clause {
 /// The kinds of conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClauseKind {
-    /// The number of such lines, of all matching observers together.
+    /// The number of matching lines, of all matching observers together.
     Seen {
         /// The lines.
         line: LinePattern,
         /// The permitted numbers.
         times: Vec<u32>,
     },
-    /// In the sequence of one observer, every line of one pattern precedes every line of another.
+    /// Within the sequence of one observer, every line of the first pattern precedes every line of the second
+    /// pattern.
     Before {
         /// The earlier lines.
         first: LinePattern,

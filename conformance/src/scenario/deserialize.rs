@@ -1,5 +1,5 @@
-//! Fields with more than one notation. Written by hand, because serde's `untagged` loses the line of an
-//! error.
+//! Fields with more than one notation. Written by hand, because with serde's `untagged` the position of an
+//! error is lost.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::clause::{Clause, Times, Written};
 use super::{MOST, Target};
 
-/// A number of workers or of clients.
+/// A number of workers or of clients, within the limit.
 pub(super) fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     deserializer.deserialize_u32(Few)
 }

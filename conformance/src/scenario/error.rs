@@ -1,17 +1,17 @@
-//! An error in a scenario file: the position and the expectation.
+//! An error in a scenario file, with the position and the expectation.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A file that cannot be read, or an error in a file. Printed as `file:line: expectation`.
+/// A file that cannot be read, or an error in a file. Prints as `file:line: expectation`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScenarioError {
     /// The file.
     pub path: PathBuf,
     /// The line, from 1; `None` if the file could not be read.
     pub line: Option<usize>,
-    /// The error and the expectation.
+    /// What is wrong, and what is expected.
     pub what: String,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for ScenarioError {
 
 impl std::error::Error for ScenarioError {}
 
-/// Well-formed, but invalid: `at` is a piece of the file that marks the line.
+/// An error in a file that is valid JSON. `at` is a piece of the file, and marks the line.
 #[derive(Debug)]
 pub(crate) struct ValidationError {
     pub(super) at: String,
@@ -49,7 +49,7 @@ impl ValidationError {
         ValidationError { at: at.into(), what: what.into() }
     }
 
-    /// Every occurrence of a wrong name is wrong, so the first one is reported.
+    /// The error with the first line that contains the piece: every occurrence of a wrong name is wrong.
     pub(super) fn in_file(self, path: &Path, text: &str) -> ScenarioError {
         let line = text.lines().position(|line| line.contains(&self.at)).map_or(1, |index| index + 1);
         ScenarioError { path: path.to_owned(), line: Some(line), what: self.what }

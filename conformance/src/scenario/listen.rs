@@ -1,5 +1,5 @@
-//! The servers of a scenario and their addresses: a worker's for connections, a worker's for datagrams, a
-//! primary's own.
+//! The servers of a scenario and their addresses: servers of workers for connections and for datagrams, and
+//! servers that the primary itself owns.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,13 +17,14 @@ use crate::families::Families;
 pub struct Listen {
     /// The name in the scenario.
     pub server: Token,
-    /// The address; without, every address.
+    /// The address. Without it: every address.
     #[serde(default)]
     pub host: Option<IpAddr>,
-    /// The port; by default the kernel chooses.
+    /// The port. Without it, the kernel chooses.
     #[serde(default)]
     pub port: Option<u16>,
-    /// Use the port of this server, of the same worker or named in the worker's environment.
+    /// Use the port of this server. The server is of the same worker, or its port is in the worker's
+    /// environment.
     #[serde(default)]
     pub port_of: Option<ServerName>,
     /// A path in the directory of the run, instead of a port.
@@ -35,33 +36,33 @@ pub struct Listen {
     /// Every user may write to the path. Node: `writableAll`.
     #[serde(default)]
     pub writable_all: bool,
-    /// In place of an address, use the descriptor of a server opened by the primary.
+    /// Use the descriptor of this server instead of an address. The primary has opened the server.
     #[serde(default)]
     pub fd_of: Option<ServerName>,
     /// Only IPv6, without IPv4. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
-    /// Do not share the server.
+    /// Do not share the server with other workers.
     #[serde(default)]
     pub exclusive: bool,
-    /// Other sockets may have the same address, and the kernel spreads the clients. Node: `reusePort`.
+    /// Other sockets may have the same address, and the kernel distributes the clients. Node: `reusePort`.
     #[serde(default)]
     pub reuse_port: bool,
-    /// The limit of connections that the kernel queues.
+    /// The limit of connections that the kernel queues for the server.
     #[serde(default)]
     pub backlog: Option<u32>,
     /// The limit of open connections of the worker. Node: `server.maxConnections`.
     #[serde(default)]
     pub max_connections: Option<u32>,
-    /// The form in which a worker on Node creates the server and calls `listen`, of the
-    /// [family](Listen::family). Other workers ignore the form.
+    /// The form in which a worker on Node creates the server and calls `listen`. The form is of the
+    /// [family](Listen::family); other workers ignore it.
     #[serde(default)]
     pub form: Option<String>,
 }
 
 impl Listen {
-    /// The family of the forms that open this server: a key of [`Families::listen`]. `None`: no form has
-    /// these options.
+    /// The family of the forms that open a server with these options: a key of [`Families::listen`]. `None`:
+    /// no form has these options.
     pub fn family(&self) -> Option<String> {
         let Listen { port, port_of, path, fd_of, backlog, host, .. } = self;
         let Listen { readable_all, writable_all, ipv6_only, exclusive, reuse_port, .. } = *self;
@@ -74,15 +75,15 @@ impl Listen {
         })
     }
 
-    /// A worker opens the server that the scenario names, in any form.
+    /// Checks that the form opens the server that the options describe.
     pub(super) fn check_form(&self) -> Result<(), ValidationError> {
         check_form(self.form.as_deref(), self.family().as_deref(), &Families::ours().listen)
     }
 }
 
 impl Bind {
-    /// The family of the forms that open this server: a key of [`Families::bind`]. `None`: no form has these
-    /// options.
+    /// The family of the forms that open a socket with these options: a key of [`Families::bind`]. `None`: no
+    /// form has these options.
     pub fn family(&self) -> Option<String> {
         let Bind { v6, host, port_of, fd_of, .. } = self;
         let options = [self.ipv6_only, self.reuse_address, self.reuse_port, self.exclusive];
@@ -91,7 +92,7 @@ impl Bind {
         is_plain.then(|| host.map_or_else(|| kind.to_owned(), |host| format!("{kind} {host}")))
     }
 
-    /// As [`Listen::check_form`].
+    /// Checks the form, like [`Listen::check_form`].
     pub(super) fn check_form(&self) -> Result<(), ValidationError> {
         check_form(self.form.as_deref(), self.family().as_deref(), &Families::ours().bind)
     }
@@ -107,7 +108,7 @@ fn check_form(
     is_form(form, forms.is_some_and(|forms| forms.iter().any(|known| known == form)))
 }
 
-/// The error of a form that does not suit its action.
+/// The error if a form does not suit its action.
 pub(super) fn is_form(form: &str, suits: bool) -> Result<(), ValidationError> {
     if suits {
         return Ok(());
@@ -126,33 +127,33 @@ pub struct Bind {
     /// Whether the socket is for IPv6. Node: `udp6`.
     #[serde(default)]
     pub v6: bool,
-    /// The address; without, every address.
+    /// The address. Without it: every address.
     #[serde(default)]
     pub host: Option<IpAddr>,
-    /// Use the port of this server, as in [`Listen::port_of`].
+    /// Use the port of this server, like [`Listen::port_of`].
     #[serde(default)]
     pub port_of: Option<ServerName>,
-    /// Use the descriptor of this server of the primary's own, in place of an address.
+    /// Use the descriptor of this server of the primary, instead of an address.
     #[serde(default)]
     pub fd_of: Option<ServerName>,
-    /// Leave IPv4 alone. Node: `ipv6Only`.
+    /// Do not include IPv4. Node: `ipv6Only`.
     #[serde(default)]
     pub ipv6_only: bool,
     /// Bind even if another socket has the same address. Node: `reuseAddr`.
     #[serde(default)]
     pub reuse_address: bool,
-    /// As in [`Listen::reuse_port`].
+    /// Other sockets may have the same address, like [`Listen::reuse_port`].
     #[serde(default)]
     pub reuse_port: bool,
-    /// Do not share the server.
+    /// Do not share the server with other workers.
     #[serde(default)]
     pub exclusive: bool,
-    /// The form in which a worker on Node creates the socket and calls `bind`, as in [`Listen::form`].
+    /// The form in which a worker on Node creates the socket and calls `bind`, like [`Listen::form`].
     #[serde(default)]
     pub form: Option<String>,
 }
 
-/// A server of the primary's own, outside the cluster.
+/// A server that the primary itself owns, outside the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Open {
@@ -164,7 +165,7 @@ pub struct Open {
     /// Whether the server is for datagrams.
     #[serde(default)]
     pub udp: bool,
-    /// Whether the server is only bound, for workers that listen on its descriptor.
+    /// Whether the server is only bound. Workers then listen on its descriptor.
     #[serde(default)]
     pub bound: bool,
 }

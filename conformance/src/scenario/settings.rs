@@ -13,17 +13,17 @@ pub struct Settings {
     /// The scheduling policy.
     #[serde(default)]
     pub policy: Policy,
-    /// The source of the policy.
+    /// Where the policy is set.
     #[serde(default)]
     pub policy_from: PolicyFrom,
     /// The serialization of messages on channels.
     #[serde(default)]
     pub serialization: Serialization,
-    /// Whether a primary on Node survives an uncaught error in Node's own code. Our primary always survives.
-    /// Node: a listener of `uncaughtException`.
+    /// Whether a primary on Node survives an uncaught error in Node's own code. A Rust primary always
+    /// survives. Node: a listener of `uncaughtException`.
     #[serde(default)]
     pub catches: bool,
-    /// The user of the cluster; by default the user of this process.
+    /// The user of the cluster. Without it, the user of this process.
     #[serde(default, rename = "as")]
     pub user: Option<User>,
 }
@@ -47,14 +47,14 @@ pub enum Policy {
     Shared,
 }
 
-/// The source of the scheduling policy.
+/// Where the scheduling policy is set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PolicyFrom {
-    /// The program of the primary.
+    /// In the program of the primary.
     #[default]
     Program,
-    /// The variable `NODE_CLUSTER_SCHED_POLICY`.
+    /// In the variable `NODE_CLUSTER_SCHED_POLICY`.
     Environment,
 }
 
@@ -70,7 +70,7 @@ pub enum Serialization {
 }
 
 impl Settings {
-    /// The variable of the scheduling policy, if that is its source.
+    /// The variable with the scheduling policy, if the policy is set in the environment.
     pub fn policy_variable(&self) -> Option<(String, String)> {
         let policy = match self.policy {
             Policy::RoundRobin => "rr",
@@ -85,7 +85,7 @@ impl Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
-    /// The arguments of workers, beyond those that every run needs.
+    /// The arguments of workers, after the arguments that every run needs.
     #[serde(default)]
     pub args: Option<Vec<Token>>,
     /// The options of Node's executable, before the script.
@@ -109,7 +109,7 @@ pub struct Setup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stdio {
-    /// The primary's descriptor of the same number.
+    /// The descriptor of the primary with the same number.
     Inherit,
     /// No descriptor of the parent: `/dev/null`.
     Ignore,
@@ -120,8 +120,8 @@ pub enum Stdio {
 }
 
 impl Setup {
-    /// Node throws at the fork: `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with
-    /// two.
+    /// Checks that there is exactly one channel. Otherwise Node throws at the fork:
+    /// `ERR_CHILD_PROCESS_IPC_REQUIRED` without a channel, `ERR_IPC_ONE_PIPE` with two.
     pub(super) fn check_channel(&self) -> Result<(), ValidationError> {
         let Some(stdio) = &self.stdio else { return Ok(()) };
         let channels = stdio.iter().filter(|stdio| **stdio == Stdio::Ipc).count();

@@ -1,4 +1,4 @@
-//! The errors of invalid scenarios: the file, the line, and the expectation.
+//! The errors of invalid scenarios: the file, the line and the expectation.
 
 use std::path::Path;
 
@@ -62,8 +62,8 @@ fn manual_explains_every_word() {
     }
 }
 
-/// The rows of the manual for the verbs of one observer, from the declaration. Every example has the notation
-/// of its verb.
+/// The rows of the manual for the verbs of one observer, from the declaration. Each example must be the
+/// notation of its verb.
 #[track_caller]
 fn rows<Action: ScenarioVerb + DeserializeOwned>() -> String {
     let rows = Action::MANUAL.iter().enumerate().map(|(number, lines)| {
@@ -77,7 +77,7 @@ fn rows<Action: ScenarioVerb + DeserializeOwned>() -> String {
     rows.collect()
 }
 
-/// The name in the notation of a row.
+/// The name of the verb in a row.
 fn verb(row: &str) -> &str {
     row.split('"').nth(1).expect("a row has its verb in quotes")
 }
@@ -105,7 +105,7 @@ fn manual_has_the_declared_verbs() {
     }
 }
 
-/// The recorder has an implementation of each verb of primaries and of workers.
+/// The recorder implements each verb of primaries and of workers.
 #[test]
 fn recorder_has_the_declared_verbs() {
     let recorder = include_str!("../../recorder/recorder.cjs");
@@ -119,7 +119,7 @@ fn recorder_has_the_declared_verbs() {
     }
 }
 
-/// The error after replacing `from` by `to` in the good scenario.
+/// The error of the good scenario after `from` is replaced by `to`.
 #[track_caller]
 fn mistake(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "the example has no `{from}`");
@@ -127,7 +127,7 @@ fn mistake(from: &str, to: &str) -> String {
     Scenario::parse(Path::new("dir/good.json"), &text).expect_err("this is a mistake").to_string()
 }
 
-/// Each of these mistakes is found, with an error that starts with this text.
+/// Each of these mistakes leads to an error that begins with the given text.
 #[track_caller]
 fn all_found(mistakes: &[(&str, &str, &str)]) {
     for (from, to, expected) in mistakes {

@@ -1,4 +1,5 @@
-//! The small values of a scenario: words of a line, names, workers and signals. Each is validated when read.
+//! The small values of a scenario: words of a line, names, workers and signals. Each value is validated when
+//! it is read.
 
 use std::fmt;
 use std::ops::Deref;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use crate::text::{is_one_word, read_as_text};
 use crate::vocabulary::ServerAddress;
 
-/// A text that can stand in an observation: not empty, no space, no `#`.
+/// A text that can be in an observation: not empty, without a space and without `#`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(String);
 
@@ -19,7 +20,7 @@ impl Token {
         &self.0
     }
 
-    /// Replaces a variable by a value, a single word.
+    /// Replaces a variable by a value, which must be a single word.
     pub(crate) fn fill(&mut self, variable: &str, value: &str) {
         self.0 = self.0.replace(variable, value);
     }
@@ -64,19 +65,19 @@ impl Deref for Text {
     }
 }
 
-/// A server opened by another action, and what the process has observed about the server.
+/// A server that another action opens, and what the process has observed of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(from = "Token")]
 pub struct ServerName {
     name: Token,
-    /// The address of the server, once known.
+    /// The address of the server. `None`: not known yet.
     pub address: Option<ServerAddress>,
     /// The descriptor of the server in the primary, if the primary has opened the server.
     pub fd: Option<u32>,
 }
 
 impl ServerName {
-    /// The port; 0 before the port is known.
+    /// The port. 0: the port is not known yet.
     pub fn port(&self) -> u16 {
         if let Some(ServerAddress::Port(port)) = self.address { port } else { 0 }
     }
@@ -110,13 +111,13 @@ impl Target {
     ///
     /// # Panics
     ///
-    /// For `"same"`: [`crate::program`] replaces `"same"` by an id.
+    /// For `"same"`: [`crate::program`] must have replaced `"same"` by an id.
     pub fn id(self) -> u64 {
         if let Target::Id(id) = self { Some(id) } else { None }.expect("`same` is replaced by an id")
     }
 }
 
-/// A signal that kills a process without a handler.
+/// A signal. A process without a handler is killed by the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub enum Signal {
     /// Hang up.

@@ -1,6 +1,6 @@
 //! Errors in well-formed scenarios: undefined names, unknown words, misplaced actions.
 //!
-//! Only properties of the file are checked; whether a scenario ends shows when it runs.
+//! Only properties of the file are checked. Whether a scenario ends is seen when it runs.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ fn rule<Action: ScenarioVerb>(
     Ok(())
 }
 
-/// Checks an argument: alone, its servers, and its other parts.
+/// Checks an argument: by itself, its servers, and its other parts.
 fn check_argument<Action: ScenarioVerb>(
     action: &Action,
     servers: &BTreeSet<String>,
@@ -119,7 +119,7 @@ fn names_a_worker(on: &Pattern, words: &[Entry]) -> Valid {
     Err(ValidationError::new("\"same\"", what))
 }
 
-/// A rule that answers needs a connection.
+/// Checks that a rule with an answer reacts to an observation of a connection.
 fn has_connection(on: &Pattern) -> Valid {
     let by_message = on.asked.what == "message" && on.asked.details.iter().any(|(key, _)| key == "with");
     if by_message || ["connection", "data", "datagram"].contains(&on.asked.what.as_str()) {
@@ -198,12 +198,12 @@ fn clause(clause: &Clause, clients: u32) -> Valid {
     }
 }
 
-/// A clause that is always true, or never, is an error.
+/// Checks that a clause is neither always true nor never true.
 fn some(claims: bool, at: &impl ToString, expected: &str) -> Valid {
     if claims { Ok(()) } else { Err(ValidationError::new(at.to_string(), format!("expected {expected}"))) }
 }
 
-/// Checks the detail like a detail of the pattern.
+/// Checks that the lines can have the detail, like a detail of the pattern.
 fn has_detail(line: &LinePattern, detail: &str, clients: u32) -> Valid {
     let mut asked = line.clone();
     asked.pattern.asked.details.push((detail.to_owned(), String::new()));
@@ -240,7 +240,7 @@ fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Valid {
     pattern(&line.pattern, &line.observers.to_string(), words)
 }
 
-/// A pattern without possible lines would make a clause always true.
+/// Checks that the pattern can match a line. Otherwise a clause about it would always be true.
 fn pattern(pattern: &Pattern, observer: &str, words: &[Entry]) -> Valid {
     let Some(keys) = keys(&pattern.asked.what, words) else {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("`, `");

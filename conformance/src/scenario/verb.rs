@@ -1,6 +1,6 @@
-//! The declaration of verbs: an enum with one variant per verb. The notation in files, validation, the
-//! resolution of arguments and the tables of the manual follow from the declaration; each arm performs the
-//! verbs in one `match`.
+//! The declaration of verbs: an enum with one variant for each verb. The notation in files, the validation,
+//! the resolution of arguments and the tables of the manual follow from the declaration. Each arm performs
+//! the verbs in one `match`.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::token::{ServerName, Signal, Target, Text, Token};
 use super::{Policy, Setup};
 use crate::pattern::LinePattern;
 
-/// A property of a verb, beyond the properties of its argument.
+/// A property of a verb itself, rather than of its argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Property {
-    /// No action follows.
+    /// No action follows, because the process ends.
     Ends,
     /// The verb needs the connection of the observation or of the client.
     OnConnection,
@@ -21,12 +21,12 @@ pub(crate) enum Property {
     Connects,
 }
 
-/// A piece of an argument, dependent on other places of the file or on the run.
+/// A part of an argument that depends on other places of the file, or on the run.
 #[derive(Debug)]
 pub(crate) enum Part<'a> {
-    /// The name of the opened server.
+    /// The name of a server that the verb opens.
     Opens(&'a Token),
-    /// A server opened by another action.
+    /// A server that another action opens.
     Server(&'a mut ServerName),
     /// The connection of the observation.
     Connection,
@@ -51,7 +51,7 @@ pub(crate) trait Argument {
 
 /// A verb with its argument.
 pub(crate) trait ScenarioVerb: Clone {
-    /// For each verb the lines of its documentation: an example, a colon, and the effect.
+    /// For each verb, the lines of its documentation: an example, a colon, and the effect.
     #[cfg(test)]
     const MANUAL: &[&[&str]];
 
@@ -72,7 +72,7 @@ pub(crate) trait ScenarioVerb: Clone {
         }
     }
 
-    /// Reads the parts of the argument, from a copy: a single visitor of arguments serves readers, too.
+    /// Reads the parts of the argument. Works on a copy, so that the visitor for changes also serves readers.
     fn read(&self, visitor: &mut dyn FnMut(Part<'_>)) {
         self.clone().complete(visitor);
     }
@@ -132,7 +132,7 @@ macro_rules! verbs {
     };
 }
 
-/// Declares an argument; the fields are arguments, too.
+/// Declares an argument. The fields must be arguments as well.
 macro_rules! arguments {
     ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$attr:meta])* pub $field:ident: $kind:ty,)+ })+) => { $(
         $(#[$meta])*
@@ -150,7 +150,7 @@ macro_rules! arguments {
 
 pub(super) use {arguments, verbs};
 
-/// Arguments without parts.
+/// Declares arguments without parts.
 macro_rules! plain {
     ($($type:ty),+) => { $(impl Argument for $type {})+ };
 }
@@ -197,7 +197,7 @@ impl Argument for Open {
     }
 }
 
-/// The servers of workers.
+/// Declares the servers of workers as arguments.
 macro_rules! worker_servers {
     ($($type:ty),+) => { $(
         impl Argument for $type {

@@ -1,4 +1,5 @@
-//! A contradiction of a claim, in words: the first line that does not fit, both sides, and how to repeat it.
+//! A contradiction of a claim, in words: the first line that does not fit, both sides, and how to repeat the
+//! run.
 
 use std::fmt;
 use std::path::Path;
@@ -12,10 +13,10 @@ use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
 use crate::verdict::Claim;
 
-/// A trace outside a set, or a run without a trace. Printed in several lines.
+/// A trace that is not in a set, or a run without a trace. Prints several lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The error, the position, and the expectation.
+    /// What is wrong, where, and what is expected.
     pub text: String,
     /// The number of runs with this failure, and the number of all runs.
     pub seen: Option<(u64, u64)>,
@@ -32,7 +33,7 @@ impl Failure {
         Failure { seen: Some((seen, runs)), ..self }
     }
 
-    /// A trace outside the contract.
+    /// A trace that breaks the contract.
     pub(crate) fn breaks(misfits: &[order::Misfit], trace: &Trace, replay: Option<&String>) -> Self {
         let places: Vec<_> = misfits.iter().map(|misfit| place(misfit, trace)).collect();
         let text = format!("a trace does not keep the contract:\n{}", places.join("\n"));
@@ -51,7 +52,7 @@ impl Failure {
         Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
     }
 
-    /// A trace that was neither found nor excluded.
+    /// A trace that the search neither found nor excluded.
     pub(crate) fn undecided(nearest: &Nearest) -> Self {
         let worlds = nearest.worlds;
         let text = format!(
@@ -73,7 +74,7 @@ impl Failure {
         Failure::new(error.to_string().trim_end().to_owned())
     }
 
-    /// A claim without traces; another claim about them has the reason.
+    /// A claim without traces. Another claim about the same traces has the reason.
     pub(crate) fn untried(other: Claim) -> Self {
         Failure::new(format!("no trace to compare; the reason is at: {}", other.words()))
     }

@@ -1,4 +1,5 @@
-//! The coverage page: rows of claims that hold, need an exception, fail, or did not run, and missing tests.
+//! The coverage page: rows for claims that hold, that need an exception, that fail, or that did not run; and
+//! missing tests.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The driver of real processes, with small shell scripts as primaries.
+//! The driver of real processes, with small shell scripts in the place of primaries.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -33,7 +33,7 @@ const ENOUGH: Duration = Duration::from_mins(1);
 
 #[test]
 fn run_ends_with_last_process() {
-    // No process listens at port 1; a grandchild that outlives the primary writes the last line.
+    // No process listens at port 1. A grandchild that outlives the primary writes the last line.
     let script = "echo primary: start; (sleep 0.1; echo worker 1: listening server=web port=1) & exit 0";
     let trace = run(script, ENOUGH).expect("an end");
     let expected = "primary\n  start\nworker 1\n  listening server=web port=p1\n\

@@ -1,5 +1,6 @@
-//! Programs written by a test. Another process writes the file: a file that this process has open for writing
-//! is open in every child that another thread starts at that moment, and executing it fails with `ETXTBSY`.
+//! Programs that a test writes. Another process writes the file, for this reason: a child that another thread
+//! starts at that moment inherits every descriptor for writing, and then the file cannot be executed
+//! (`ETXTBSY`).
 
 use std::io::Write as _;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The two interpreters agree: for recorded traces, the Rust interpreter returns the actions that the
-//! JavaScript interpreter performed.
+//! The two interpreters agree: for a recorded trace, the Rust interpreter returns the actions that the
+//! JavaScript interpreter has performed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use cluster_conformance::program::{Primary, Worker};
 use cluster_conformance::scenario::{self, PrimaryAction, Scenario, WorkerAction};
 use cluster_conformance::trace::Trace;
 
-/// Texts by worker.
+/// Texts of messages, by worker.
 type Texts = BTreeMap<u64, Vec<String>>;
 
-/// The actions of the Rust interpreter in a recorded run.
+/// The actions that the Rust interpreter returns for a recorded run.
 #[derive(Debug, Default)]
 struct Asked {
     forks: usize,
@@ -108,7 +108,7 @@ fn agree(scenario: &Scenario, trace: &Trace) {
         let unsent = texts(trace.seen_by(Observer::Worker(id)).iter().filter(unsent));
         let mut asked_of_worker = asked.to_primary.get(&id).cloned().unwrap_or_default();
         asked_of_worker.retain(|text| !unsent.contains(text));
-        // Messages of a worker that is killed, or outlives the primary, may be lost.
+        // Messages of a worker may be lost if the worker is killed or outlives the primary.
         if scenario.primary_may_die() || is_killed(trace, id) {
             assert!(
                 asked_of_worker.starts_with(&received),
@@ -119,7 +119,7 @@ fn agree(scenario: &Scenario, trace: &Trace) {
         }
         let received =
             texts(trace.seen_by(Observer::Worker(id)).iter().filter(|line| line.what == "message"));
-        // Messages to an exited worker are lost.
+        // Messages to a worker that has exited are lost.
         let sent = asked.to_workers.get(&id).cloned().unwrap_or_default();
         assert!(sent.starts_with(&received), "messages to worker {id}: {received:?} of {sent:?}");
     }

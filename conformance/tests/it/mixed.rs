@@ -1,6 +1,6 @@
-//! Mixed clusters: each side starts the other, and every scenario holds.
+//! Mixed clusters: each side starts the workers of the other side, and every scenario holds.
 //!
-//! The command of the workers is tested with stubs named `node`; the scenarios need Node itself.
+//! Stubs named `node` test the command of the workers. The scenarios need Node itself.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -86,15 +86,15 @@ fn node_primary_starts_our_workers() {
     assert_eq!(seen, format!("primary\n  {expected}\n"));
 }
 
-/// The installed Node, if of version 20.
+/// The installed Node, if its version is 20.
 fn node_20() -> Option<Runtime> {
     Runtime::find(Path::new("node")).ok().filter(|node| node.name().starts_with("node v20."))
 }
 
-/// The number of tried forms per family.
+/// The number of forms tried in each family.
 const FORMS_OF_A_FAMILY: usize = 6;
 
-/// A Node worker that calls `listen` in this form and serves a client.
+/// A scenario with a Node worker that calls `listen` in this form, and serves a client.
 fn listening(form: &str, policy: &str, address: &str, directory: &Path) -> Scenario {
     let mut listen = json!({ "server": "web", "form": form });
     match address {
@@ -124,7 +124,7 @@ fn listening(form: &str, policy: &str, address: &str, directory: &Path) -> Scena
     Scenario::load(&path).expect("a valid scenario")
 }
 
-/// Forms of every family open the same server under our primary.
+/// The forms of a family open the same server under the Rust primary.
 #[test]
 fn forms_serve_under_our_primary() {
     let Some(node) = node_20() else {
@@ -142,7 +142,7 @@ fn forms_serve_under_our_primary() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let real = Real::Mixed(Mixed::new(Side::Unix, Unix::at(Path::new(CONFORMANCE)), node));
     for (address, forms) in &Families::ours().listen {
-        // `conformance forms` tries each form alone; here a few forms of each family serve a client in a
+        // `conformance forms` tries every form alone. Here, a few forms of each family serve a client in a
         // scenario.
         for form in forms.iter().step_by(forms.len().div_ceil(FORMS_OF_A_FAMILY)) {
             for policy in ["round_robin", "shared"] {
@@ -156,7 +156,7 @@ fn forms_serve_under_our_primary() {
 #[test]
 fn mixed_claims_hold() {
     let Some(node) = node_20() else {
-        // The test harness captures the macros.
+        // The test harness captures the output of the print macros.
         writeln!(io::stderr(), "NOT RUN: the mixed arms, because there is no `node` 20 in PATH")
             .expect("standard error is open");
         return;

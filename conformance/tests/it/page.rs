@@ -1,4 +1,4 @@
-//! The content of the page and the reactions to a reader.
+//! The content of the page, and how the page reacts to a reader.
 
 use std::fs;
 use std::process::Command;
@@ -40,7 +40,7 @@ async fn shown() -> Browser {
     browser
 }
 
-/// Clicks on the first row of this kind with this text.
+/// Clicks on the first row of this kind that has this text.
 async fn pick(browser: &Browser, kind: &str, text: &str) {
     let script = format!(
         "[...document.querySelectorAll('.row.{kind}')].find((row) => row.innerText.includes({text:?}))?.dataset.row ?? ''"
@@ -55,7 +55,7 @@ async fn heading(browser: &Browser) -> String {
     browser.text("#side h2").await
 }
 
-/// Whether the selected row is on the screen, and not covered.
+/// Whether the selected row is within the window and not covered.
 const READABLE: &str = "(() => {
     const box = document.querySelector('.row.picked .label').getBoundingClientRect();
     const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
@@ -163,7 +163,7 @@ async fn filters_hide_rows() {
     browser.close().await;
 }
 
-/// The contrast of text and background; small text needs 4.5.
+/// The contrast between text and background. Small text needs at least 4.5.
 const CONTRAST: &str = "(() => {
     const light = (colour) => {
         const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255);

@@ -1,4 +1,4 @@
-//! The recordings against the contract: every recorded trace is allowed, and every exception is needed.
+//! The recordings and the contract: every recorded trace is permitted, and every exception is needed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use cluster_conformance::fixture::{self, Fixture, Load};
 use cluster_conformance::order;
 use cluster_conformance::scenario::{self, Scenario};
 
-/// Runs of a scenario under each load, and altogether.
+/// The least number of runs of a scenario: under each load, and in total.
 const ENOUGH: (u32, u32) = (20, 60);
 
 fn scenarios() -> Vec<Scenario> {
@@ -64,7 +64,7 @@ fn recordings_keep_the_contract() {
     let mut exceptions = exceptions.expect("no error");
     for (scenario, fixture) in recordings() {
         for recorded in &fixture.traces {
-            // Lines that a search does not compare count as needed, too.
+            // Marks the exceptions for lines that a search does not compare as needed.
             let _ = exceptions.apply(&scenario.name, &fixture.runtime, &recorded.trace);
             let relieved = exceptions.relieve(&scenario, &fixture.runtime);
             let mut misfits = order::check(&relieved, &recorded.trace);

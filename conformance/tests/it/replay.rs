@@ -1,4 +1,4 @@
-//! A replay line determines a run, in this process and in another process, and an edited line is detected.
+//! A replay line determines a run, in this process and in another process. An edited line is detected.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -24,7 +24,7 @@ fn ours() -> Scenario {
 
 fn line<P: Program>(world: World<P>, seed: u64) -> String {
     let mut world = world.with_faults(Faults::swarm(seed)).on(Schedule::seed(seed));
-    // The outcome does not matter here.
+    // The result does not matter here.
     let _ = world.run();
     world.replay_line()
 }
@@ -40,8 +40,8 @@ fn random(seed: u64) -> String {
     }
 }
 
-/// The steps of a line's run, and whether the run is the recorded run. `None`: the line is malformed or
-/// unknown.
+/// The steps of a line's run, and whether the run is the recorded run. `None`: the line is malformed, or its
+/// scenario is unknown.
 fn replay(text: &str) -> Option<(Trace, bool)> {
     let line: Line = text.parse().ok()?;
     if line.scenario() == SCENARIO {
@@ -57,7 +57,7 @@ fn fresh(line: &str) -> Output {
     command.expect("the program starts")
 }
 
-/// Random lines replay equally twice here and once in a fresh process.
+/// Random lines give the same run twice in this process, and once in a new process.
 #[test]
 fn line_replays_everywhere() {
     let config = ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() };
@@ -134,8 +134,8 @@ fn runner(cases: u32) -> TestRunner {
     })
 }
 
-/// An edited line is malformed, or not the recorded run, or the same run: never another run, and never a
-/// panic.
+/// An edited line is malformed, or is detected as different, or has the same run. It never passes with
+/// another run, and never causes a panic.
 #[test]
 fn edited_line_is_never_another_run() {
     let honest = |(seed, text): (u64, String)| {
@@ -148,7 +148,7 @@ fn edited_line_is_never_another_run() {
     runner(1500).run(&slips(), honest).expect("no failure");
 }
 
-/// The exit code and the output report a difference from the recorded run.
+/// With an edited line, the exit code and the output report a difference from the recorded run.
 #[test]
 fn command_survives_edited_lines() {
     let survives = |(_, text): (u64, String)| {
@@ -182,7 +182,7 @@ fn wrong_hash_is_detected() {
     assert!(said.contains("The run departs from the recording between steps"), "{said}");
 }
 
-/// Any change of a choice that changes the run changes the hash.
+/// Every change of a choice that changes the run also changes the hash.
 #[test]
 fn different_runs_have_different_hashes() {
     let world = OWN[0].parse::<scenarios::Scenario<ReplyServer>>().expect("a name").world();

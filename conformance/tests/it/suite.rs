@@ -1,6 +1,6 @@
 //! The claims: every scenario on the simulator and on this system, compared with the recordings.
 //!
-//! A failure is printed as by the command, with the replay line. Live Node does not run here.
+//! A failure is printed as the command prints it, with the replay line. Live Node does not run here.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +42,7 @@ fn holds(suite: &Suite) {
     let mut verdicts = Vec::new();
     suite.run(&checker, &AtomicBool::new(false), |verdict| verdicts.push(verdict));
     assert_eq!(verdicts.len(), suite.claims(), "every claim has a verdict");
-    // Some exceptions are needed only where the simulator is searched for recordings.
+    // Some exceptions are needed only when recordings are searched in the simulator.
     let stale = if suite.sim { checker.stale() } else { Vec::new() };
     let report = Report::new(verdicts, Vec::new(), stale, Duration::ZERO);
     assert!(report.holds(), "\n{report}");
@@ -53,14 +53,14 @@ fn simulator_claims_hold() {
     holds(&Suite { sim: true, samples: 300, ..suite() });
 }
 
-/// With all faults, the contract does not apply; but no check of the simulator fails. In `max_connections` a
-/// full worker rejects forever, and the run never rests.
+/// With all faults the contract does not apply, but no check of the simulator fails. `max_connections` is
+/// left out: a full worker rejects connections forever, so the run never ends.
 #[test]
 fn no_fault_breaks_a_check() {
     let scenarios = suite().scenarios.into_iter().filter(|scenario| scenario.name != "max_connections");
     for scenario in scenarios {
         let world = Sim::new(&scenario).world().with_faults(Faults::all().limit(3));
-        // The last seed has failed once, in a way in which no other seed fails.
+        // The last seed once failed in a way in which no other seed fails.
         for seed in (0..400).chain([6296]) {
             let mut world = world.clone().on(Schedule::seed(seed));
             world.run().expect("no failure");

@@ -1,4 +1,4 @@
-//! Asks an executable for its version. An executable that never answers, or never stops answering, is killed.
+//! Asks an executable for its version. Kills an executable that never answers, or never stops answering.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
-/// Even a busy machine starts a runtime in less.
+/// Even a busy machine starts a runtime in less time.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// More bytes than any version has.
@@ -20,12 +20,12 @@ const LONGEST: u64 = 4096;
 ///
 /// # Errors
 ///
-/// The executable cannot be started, fails, prints too much, or does not end in time, and is then killed.
+/// The executable cannot be started, fails, or prints too much; or it does not end in time, and is killed.
 pub(super) fn ask(program: &Path) -> io::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut command = Command::new(program);
-        // A separate group, so that all children of the executable end with the group.
+        // A separate group, so that all children of the executable end with it.
         command
             .arg("--version")
             .stdin(Stdio::null())
@@ -37,7 +37,7 @@ pub(super) fn ask(program: &Path) -> io::Result<String> {
         let group = group.expect("a child before its wait has a process id");
         let answer = tokio::time::timeout(DEADLINE, answer(&mut asked)).await;
         if !matches!(answer, Ok(Ok(_))) {
-            // The child has not been waited for, so the number still means the same group.
+            // The child has not been reaped, so the number still means the same group.
             killpg(group, Signal::SIGKILL)?;
             asked.wait().await?;
         }

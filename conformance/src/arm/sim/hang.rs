@@ -1,8 +1,8 @@
-//! The processes and clients that never end: the simulator is at rest where real processes would wait
-//! forever.
+//! The processes and clients that never end: no step is enabled in the simulator, where real processes would
+//! wait forever.
 //!
-//! Only the lines count. A worker that remains after a disconnect fails the simulator's own checks, and no
-//! line shows a worker that outlives its primary.
+//! Only the lines decide. Other hangs need no rule here: a worker that remains after a disconnect fails a
+//! check of the simulator, and no line shows a worker that outlives its primary.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::program::Primary;
 use crate::scenario::{Open, PrimaryAction, Property, Scenario, ScenarioVerb as _, Step};
 use crate::trace::Trace;
 
-/// `hangs: ...`, if something does.
+/// `hangs: ...` with the names, if a process or a client hangs.
 pub(super) fn words(scenario: &Scenario, trace: &Trace) -> Option<String> {
     let mut hanging = Vec::new();
     if !scenario.primary_may_die() {
@@ -29,13 +29,13 @@ fn workers(trace: &Trace) -> BTreeSet<u64> {
     let primary = trace.seen_by(Observer::Primary);
     let exits = primary.iter().filter(|line| line.what == "exit");
     let exited: BTreeSet<_> = exits.filter_map(Observation::worker).collect();
-    // After a failed fork a worker is dead from the beginning, and does not exit.
+    // After a failed fork, a worker is dead from the beginning and does not exit.
     let began = primary.iter().filter(|line| line.what == "fork" && line.detail("dead") != Some("true"));
     began.filter_map(Observation::worker).filter(|id| !exited.contains(id)).collect()
 }
 
-/// The primary's own servers that are still open. No line reports the close of such a server, so the rules
-/// are applied again.
+/// The servers of the primary itself that are still open. No line reports the close of such a server, so this
+/// function applies the rules again.
 fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
     let (mut script, mut open) = (Primary::new(scenario), BTreeSet::new());
     for seen in trace.seen_by(Observer::Primary) {
@@ -53,7 +53,7 @@ fn own_servers(scenario: &Scenario, trace: &Trace) -> BTreeSet<String> {
     open
 }
 
-/// A server received with a message is named by the text of the message.
+/// The name of a server that was received with a message: the text of the message.
 fn received_server(seen: &Observation) -> Option<String> {
     let is_server = matches!(seen.detail("with"), Some("server" | "datagrams"));
     seen.detail("text").filter(|_| is_server).map(str::to_owned)
@@ -62,7 +62,7 @@ fn received_server(seen: &Observation) -> Option<String> {
 fn clients(scenario: &Scenario, trace: &Trace) -> impl Iterator<Item = u32> {
     let resets = |steps: &[Step]| steps.contains(&Step::Reset);
     let all = scenario.clients.iter().flat_map(|group| (0..group.count).map(|_| group.steps.as_slice()));
-    // A client that resets its connection observes nothing more.
+    // A client that has reset its connection observes nothing further.
     let waiting = (1..).zip(all).filter(move |(number, steps)| {
         let has = |what: &str| trace.seen_by(Observer::Client(*number)).iter().any(|line| line.what == what);
         has("connected") && !has("end") && !has("reset") && !resets(steps)

@@ -1,5 +1,5 @@
-//! The writer of a simulated process. A line is canonical for comparisons, and unchanged for the driver,
-//! which needs real ports.
+//! Writes the lines of a simulated process. A line is canonical where lines are compared, and unchanged for
+//! the driver, which needs real ports.
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
@@ -12,7 +12,7 @@ use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Canon;
 
-/// The scenario, and the lines that are hidden.
+/// The scenario, and the lines to hide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScenarioContext {
     pub(super) scenario: Arc<Scenario>,
@@ -21,7 +21,7 @@ pub(super) struct ScenarioContext {
     pub(super) hidden: Arc<[LinePattern]>,
 }
 
-/// A scenario never changes, so its hash is left out; a search hashes often.
+/// The scenario never changes, so its hash is left out. A search hashes often.
 impl Hash for ScenarioContext {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
@@ -63,14 +63,15 @@ impl ObservationWriter {
     }
 }
 
-/// The number of the port of a `listening` line; ports of datagrams are numbered apart.
+/// The number that stands for the port of a `listening` line. Ports for datagrams have other numbers than
+/// ports for connections.
 fn object_of(seen: &Observation, datagram_servers: &BTreeSet<String>) -> Option<u64> {
     let port = if seen.what == "listening" { seen.port()? } else { return None };
     let of_datagrams = crate::trace::is_of_datagrams(seen, datagram_servers);
     Some(u64::from(port) | u64::from(of_datagrams) << 16)
 }
 
-/// Whether the driver reads this line in a note, with its port, and not as an observation.
+/// Whether the driver receives this line as a notice with the real port, instead of as an observation.
 pub(super) fn has_port(seen: &Observation) -> bool {
     seen.detail("port").is_some()
 }

@@ -1,7 +1,8 @@
-//! The ports of a trace: which `listening` line of a worker and which of the primary concern the same port.
+//! The ports of a trace: which `listening` lines of a worker and of the primary concern the same port.
 //!
-//! Symbols are numbered per observer, so the lines alone do not decide whether two workers share a port. A
-//! worker reports its servers in the order of its own lines, and the channel keeps the order.
+//! Symbols of ports are numbered separately for each observer, so the lines alone do not decide whether two
+//! workers share a port. What decides is the order: a worker reports servers in the order of its lines, and
+//! the channel keeps the order.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,7 @@ use crate::observation::{Observation, Observer};
 use crate::scenario::{Scenario, WorkerAction};
 use crate::trace::Trace;
 
-/// The names of the ports in the `listening` lines. A line has no name if its counterpart is unknown.
+/// The names of the ports in the `listening` lines. A line without a known counterpart has no name.
 pub(super) fn names(scenario: &Scenario, trace: &Trace) -> Names {
     let reports = trace.seen_by(Observer::Primary);
     let mut names = Names::new();
@@ -52,8 +53,8 @@ fn names_of_worker<'a>(
     names
 }
 
-/// Whether the worker reports every server to the primary, unless its channel closes first: a server outside
-/// the cluster, or a closed server, is not reported.
+/// Whether the worker reports every server to the primary. A server outside the cluster and a closed server
+/// are not reported, nor is any server after the channel has closed.
 fn reports_every_server(scenario: &Scenario, worker: u64) -> bool {
     let mut actions = scenario.worker_rules(worker).iter().flat_map(|rule| &rule.actions);
     !actions.any(|action| {
@@ -68,7 +69,7 @@ fn reports_every_server(scenario: &Scenario, worker: u64) -> bool {
     })
 }
 
-/// Whether two `listening` lines of an observer have the same port.
+/// Whether two `listening` lines of one observer have the same port.
 pub(super) fn repeats_one(trace: &Trace) -> bool {
     trace.observers.values().any(|lines| {
         let mut seen = BTreeSet::new();

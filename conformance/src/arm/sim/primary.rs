@@ -1,4 +1,4 @@
-//! The primary's part of a scenario in the simulator: events in, commands to the machine out.
+//! The primary's part of a scenario in the simulator: receives events, and commands the machine.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ pub(super) struct SimPrimary {
     script: program::Primary,
     writer: ObservationWriter,
     sockets: Sockets,
-    /// The ports and descriptors of the primary's own servers, for every worker.
+    /// The ports and descriptors of the primary's own servers, for the environment of every worker.
     env: Vec<(String, String)>,
-    /// Whether the scenario is about settings, so that `setup` events are observed.
+    /// Whether the scenario is about settings. Only then `setup` events are observed.
     writes_setup: bool,
 }
 
@@ -104,7 +104,7 @@ impl SimPrimary {
                 self.writer.write(process, &seen);
             }
             PrimaryAction::Policy(policy) => {
-                // Node ignores a policy after the first fork.
+                // Fails after the first fork. Node ignores such an assignment.
                 let _ = primary.set_policy(translate::policy(policy));
             }
             PrimaryAction::Open(open) => self.open(primary, process, &open),
@@ -118,7 +118,7 @@ impl SimPrimary {
             PrimaryAction::Reply(text) => self.sockets.reply(process, target, text.as_str()),
             PrimaryAction::End => sockets::end(process, target),
             PrimaryAction::Send(message) => {
-                // A message to a worker without a channel is dropped, as the manual defines.
+                // Fails if the worker has no channel: the manual states that the message is dropped.
                 let _ = primary.send(WorkerId(message.to.id()), Value::from(message.text.as_str()));
             }
             PrimaryAction::TrySend(message) => {
@@ -126,7 +126,7 @@ impl SimPrimary {
                 let sent = primary.send(WorkerId(worker), Value::from(text)).is_ok();
                 self.writer.write(process, &vocabulary::tried(Some(worker), text, sent));
             }
-            // The schedule decides when the worker exits, and may decide for now.
+            // Nothing to do: the schedule decides when the worker exits, and it may exit now.
             PrimaryAction::BlockUntilExit(_) => {}
             PrimaryAction::Disconnect(worker) => primary.disconnect_worker(WorkerId(worker.id())),
             PrimaryAction::DisconnectAll => primary.disconnect_all(),

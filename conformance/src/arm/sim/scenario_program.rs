@@ -1,7 +1,7 @@
-//! A scenario as a program of the simulator: every process and the driver interpret their part.
+//! A scenario as a program of the simulator: every process, and the driver, interprets its own part.
 //!
-//! Observations are canonical at once, because searches compare them; the driver receives real ports in
-//! notes. Nothing is judged here.
+//! Observations are canonical when written, because searches compare them. The driver receives real ports in
+//! notices. Nothing is judged here.
 
 use cluster_core::{Errno, Event, Primary, Worker, WorkerEvent};
 use cluster_sim::{Actor, ClientEvent, ClientId, Driver, Process, Program, SocketEvent};
@@ -13,7 +13,7 @@ use super::sim_clients::SimClients;
 use super::worker::SimWorker;
 use crate::scenario::User;
 
-/// One executable, which takes its role when it starts.
+/// One executable for all roles. A process learns its role at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ScenarioProgram {
     context: ScenarioContext,

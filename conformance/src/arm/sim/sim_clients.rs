@@ -1,5 +1,5 @@
-//! The clients of a scenario in the simulator: the driver reads the log, passes it to the script, and moves
-//! the clients.
+//! The clients of a scenario in the simulator: the driver reads the log, passes each line to the script, and
+//! lets the clients act.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::program::lines::Lines;
 use crate::scenario::{ServerName, Step};
 use crate::vocabulary::{self, ServerAddress};
 
-/// The script, and for each connected client the client of the simulator.
+/// The script, and for each connected client of the scenario the client of the simulator.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SimClients {
     context: ScenarioContext,
@@ -35,7 +35,8 @@ impl SimClients {
         SimClients { script: ClientScript::new(&context.scenario), context, clients: BTreeMap::new() }
     }
 
-    /// A line of any observer. A line with a port is read in the note that follows.
+    /// Receives a line of any observer. Ignores a line with a port, which the notice after it repeats with
+    /// the real port.
     pub(super) fn observed(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
         let observation = parse(text);
         if !has_port(&observation) {
@@ -43,7 +44,7 @@ impl SimClients {
         }
     }
 
-    /// A line with its real port.
+    /// Receives a line with its real port.
     pub(super) fn notified(&mut self, driver: &mut Driver<'_>, observer: Observer, text: &str) {
         self.forward(driver, &Line { observer, observation: parse(text) });
     }
@@ -82,7 +83,7 @@ impl SimClients {
 
     fn perform(&mut self, driver: &mut Driver<'_>, number: u32, step: &Step) {
         match step {
-            // The script waits.
+            // The script waits by itself.
             Step::Await(_) => {}
             Step::Connect(server) | Step::ConnectV6(server) => {
                 let id = driver.connect_to(address(server, step));
@@ -113,7 +114,7 @@ impl SimClients {
         }
     }
 
-    /// Writes a line for a client that need not be connected.
+    /// Writes a line for a client that may have no connection.
     fn observe_as(&mut self, driver: &mut Driver<'_>, number: u32, seen: &Observation) {
         let id = self.client(number).unwrap_or_else(|| driver.client());
         let client = Client { number, server: String::new(), lines: Lines::default() };
@@ -121,7 +122,7 @@ impl SimClients {
         driver.observe(ClientId(number), seen.to_string());
     }
 
-    /// The scenario's number of a client of the simulator.
+    /// The number that the scenario gives to a client of the simulator.
     pub(super) fn number(&self, id: ClientId) -> ClientId {
         self.clients.get(&id).map_or(id, |client| ClientId(client.number))
     }

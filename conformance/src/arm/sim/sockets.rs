@@ -1,5 +1,5 @@
-//! The sockets of a simulated process outside its machine: connections, its own servers, and received
-//! handles. Events become lines here; the process's program reacts to them.
+//! The sockets of a simulated process that its machine does not own: connections, servers of the program, and
+//! received handles. Their events become lines here, and the program of the process reacts to the lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,13 +19,13 @@ const BACKLOG: u32 = 511;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Sockets {
     connections: BTreeMap<SocketId, Connection>,
-    /// Listeners and sockets for datagrams.
+    /// The listeners, and the sockets for datagrams.
     servers: BTreeMap<SocketId, Server>,
-    /// Connections with a failed write.
+    /// The connections on which a write has failed.
     failed: BTreeSet<SocketId>,
 }
 
-/// A server of either kind: its name, and its type as a handle.
+/// A server of either kind: its name, and its type when sent as a handle.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     pub(super) name: String,
@@ -51,7 +51,7 @@ struct Connection {
     lines: Lines,
 }
 
-/// The peer of a line, for actions that answer.
+/// The peer of a line. Actions that answer send to this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReplyTarget {
     Connection(SocketId),
@@ -76,7 +76,8 @@ impl Sockets {
         self.servers.remove(&socket);
     }
 
-    /// Adds the handle of a message, under the text of the message; returns its kind for the line.
+    /// Adds the handle of a message, with the text of the message as its name. Returns the kind of the
+    /// handle, for the line.
     pub(super) fn adopt(
         &mut self,
         process: &mut Process<'_>,
@@ -90,7 +91,7 @@ impl Sockets {
             }
             HandleType::Server | HandleType::Native => {
                 self.serve(passed.socket, Server::of_connections(text));
-                // The sender has called `listen`; this process must, to accept.
+                // Already done by the sender, but this process must also call `listen` to accept.
                 let _ = process.listen(passed.socket, BACKLOG);
                 "server"
             }
@@ -107,7 +108,7 @@ impl Sockets {
         self.servers.iter().rev().find(|(_, server)| server.name == name).map(|(socket, _)| *socket)
     }
 
-    /// The lines of an event, in order, with their peers.
+    /// The lines for an event in order, each with its peer.
     pub(super) fn on_event(&mut self, event: SocketEvent) -> Vec<(Observation, ReplyTarget)> {
         match event {
             SocketEvent::Accepted { listener, connection } => {
@@ -160,7 +161,8 @@ impl Sockets {
         }
     }
 
-    /// The line of the next connection with a failed write. The connection is over, even if bytes are unread.
+    /// The line for the next connection with a failed write, if any. The connection has then ended, even if
+    /// bytes are unread.
     pub(super) fn next_failed(&mut self) -> Option<(Observation, SocketId)> {
         let failed = std::iter::from_fn(|| self.failed.pop_first());
         let mut open = failed.filter_map(|failed| Some((self.connections.get(&failed)?, failed)));
@@ -172,7 +174,7 @@ impl Sockets {
         self.connections.keys().copied()
     }
 
-    /// The handle to send: a server by name, or the peer of the line. `None` if the handle is closed.
+    /// The handle to send: a server by name, or the peer of the line. `None`: the handle is closed.
     pub(super) fn passing(
         &self,
         what: Option<&ServerName>,
@@ -206,7 +208,7 @@ pub(super) fn end(process: &mut Process<'_>, target: Option<ReplyTarget>) {
     }
 }
 
-/// Sends a datagram to a port of 127.0.0.1, from a given socket or from a new socket.
+/// Sends a datagram to a port of 127.0.0.1, from the given socket or from a new socket.
 pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, port: u16, text: &str) {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let (host, unset) = (Ipv4Addr::UNSPECIFIED.into(), false);
@@ -223,7 +225,7 @@ pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, p
     }
 }
 
-/// Opens a server of the program's own; returns the socket and the line.
+/// Opens a server that the program itself owns. Returns the socket and the line.
 pub(super) fn open(
     sockets: &mut Sockets,
     process: &mut Process<'_>,

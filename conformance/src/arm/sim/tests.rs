@@ -1,4 +1,4 @@
-//! The arm on the scenarios of the suite: runs and searches agree, and impossible traces are not found.
+//! The arm on scenarios of the suite: searches find the traces of runs, and find no impossible trace.
 
 use std::path::Path;
 
@@ -17,13 +17,13 @@ fn quiet(sim: &Sim) -> Run {
     sim.quiet().expect("no failure")
 }
 
-/// The run that a search has found.
+/// The run that a search has found. Fails if there is none.
 #[track_caller]
 fn found(reach: Reach) -> Run {
     if let Reach::Yes(run) = reach { Some(run) } else { None }.expect("the trace of a run")
 }
 
-/// The nearest run, because no schedule has the trace.
+/// The nearest run. Fails unless no schedule has the trace.
 #[track_caller]
 fn excluded(reach: Reach) -> Nearest {
     if let Reach::No(nearest) = reach { Some(nearest) } else { None }.expect("an impossible trace")
@@ -93,7 +93,7 @@ fn search_without_budget_is_unknown() {
     assert_eq!((nearest.made, nearest.misfit), (0, None));
 }
 
-/// The primary closes its server when the second client has ended.
+/// The primary closes its server after the second client has ended.
 const OPEN: &str = r#"{
   "name": "open",
   "description": "The primary has a server of its own.",
@@ -120,7 +120,7 @@ fn open_server_keeps_primary_running() {
     assert_eq!(hang(&OPEN.replace("\"close\": \"mine\"", "\"exit\": 0")), None);
 }
 
-/// A worker greets its connections; the client has reset the connection.
+/// A worker greets each connection. The client has already reset the connection.
 const GREETING: &str = r#"{
   "name": "greeting",
   "description": "A worker writes to a connection that the client may have reset.",
@@ -134,7 +134,7 @@ const GREETING: &str = r#"{
   "contract": [{ "because": "The worker exits.", "seen": "primary: exit code=0", "times": 1 }]
 }"#;
 
-/// A failed write is the end of the connection, before bytes that are unread.
+/// A failed write ends the connection, even before unread bytes.
 #[test]
 fn failed_write_resets_connection() {
     let scenario = Scenario::parse(Path::new("greeting.json"), GREETING);
@@ -149,7 +149,7 @@ fn failed_write_resets_connection() {
     assert_eq!(seen, all.map(|lines| lines.into_iter().map(str::to_owned).collect()).into());
 }
 
-/// The kernel may assign a port again after its socket is closed.
+/// The kernel may assign a port again after the socket of the port is closed.
 #[test]
 fn reused_port_is_found() {
     let sim = Sim::new(&scenario("child_index_dgram"));
@@ -164,7 +164,7 @@ fn reused_port_is_found() {
     assert_eq!(seen(&sim.replay(&line).world), trace);
 }
 
-/// The primary disconnects four workers at once, each of which has two servers.
+/// The primary disconnects four workers at once. Each worker has two servers.
 const FOUR: &str = r#"{
   "name": "four",
   "description": "Four workers disconnect at once.",
@@ -181,7 +181,8 @@ fn four() -> Sim {
     Sim::new(&scenario.expect("a valid scenario"))
 }
 
-/// A search finds the trace of a random run well within the budget of the random scenarios in CI.
+/// A search finds the trace of a random run, and needs far less than the budget that CI gives for random
+/// scenarios.
 #[test]
 fn four_disconnects_at_once_are_found() {
     let sim = four();

@@ -1,5 +1,4 @@
-//! A worker's part of a scenario in the simulator: events and bytes in, commands to the machine and effects
-//! out.
+//! A worker's part of a scenario in the simulator: receives events and bytes, and commands the machine.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -32,7 +31,7 @@ pub(super) struct SimWorker {
 /// The descriptor number of the channel: 3 unless the settings have other descriptors, as on real systems.
 const CHANNEL: u32 = 3;
 
-/// `Break`: the process exits or blocks, and performs nothing more.
+/// `Break`: the process exits or blocks, and performs nothing further.
 type Going = ControlFlow<()>;
 
 impl SimWorker {
@@ -63,7 +62,7 @@ impl SimWorker {
                 let seen = vocabulary::server("connection", self.name(listener));
                 self.serve(worker, process, &seen, listener, Some(ReplyTarget::Connection(connection)));
             }
-            // A disconnect before the primary's reply: Node reports nothing.
+            // The worker was disconnected before the primary's reply. Node does not report this.
             WorkerEvent::ListenFailed { error, .. } if error.errno == Errno::ENOTCONN => {}
             WorkerEvent::ListenFailed { listener, error } => {
                 let error_name = translate::errno(error.errno);
@@ -89,17 +88,17 @@ impl SimWorker {
                 let _ = self.observe(worker, process, &seen, None);
             }
             // The messages are lost, and the end of the channel follows. Scenarios on Node pass a callback to
-            // `send` and ignore its error.
+            // `send`, and ignore its error.
             WorkerEvent::LameDuck
             | WorkerEvent::Error { error: ChannelError::Write { .. } | ChannelError::Delayed(_) } => {}
-            // No rule handles this error.
+            // No rule can handle this error.
             WorkerEvent::Error { error: ChannelError::NotReceived | ChannelError::Protocol(_) } => {
                 process.exit(UNCAUGHT);
             }
         }
     }
 
-    /// Handles an event of one of the program's own sockets.
+    /// Handles an event of a socket that the program itself owns.
     pub(super) fn socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
         let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
         for (seen, target) in self.sockets.on_event(event) {
@@ -114,7 +113,7 @@ impl SimWorker {
         let _ = self.end_failed(worker, process);
     }
 
-    /// Observes a line. The rules of the line may write to the peer.
+    /// Observes a line. The rules for the line may write to its peer.
     fn converse(
         &mut self,
         worker: &mut Worker,
@@ -157,8 +156,7 @@ impl SimWorker {
         &self.servers[&listener].name
     }
 
-    /// Observes an event of a server that continues to serve. Unless the process ends, the server accepts the
-    /// next connection.
+    /// Observes an event of a server. Unless the process ends, the server then accepts the next connection.
     fn serve(
         &mut self,
         worker: &mut Worker,
@@ -209,15 +207,15 @@ impl SimWorker {
             WorkerAction::SendHandle(send) => self.pass(worker, process, &send, target),
             WorkerAction::Write(line) => write_line(worker, process, &line),
             WorkerAction::Close(server) => self.close(worker, &server),
-            // A message on a closed channel is dropped, as the manual defines.
+            // Fails if the channel is closed: the manual states that the message is dropped.
             WorkerAction::Send(text) => drop(worker.send(Value::from(text.as_str()))),
             WorkerAction::SendForm(form) => drop(worker.send(translate::json(form.json()))),
             WorkerAction::TrySend(text) => self.try_send(worker, process, text.as_str()),
-            // The reserved message is rejected here; Node swallows it.
+            // Here the reserved message is rejected. Node swallows the message.
             WorkerAction::SendReserved => drop(worker.send(vocabulary::reserved())),
             WorkerAction::Disconnect => worker.disconnect(),
             WorkerAction::Kill => worker.kill(),
-            // The process exits with its channel, and the primary observes the exit.
+            // In the simulator a process exits together with its channel, and the primary observes the exit.
             WorkerAction::DisconnectChannel => {
                 worker.handle(OsEvent::ChannelClosed { channel: ChannelId::PRIMARY });
             }
@@ -270,7 +268,7 @@ impl SimWorker {
     ) {
         let text = Value::from(send.text.as_str());
         let Some(passing) = self.sockets.passing(send.what.as_ref(), target, send.keep_open) else {
-            // The handle is closed: the message is sent alone.
+            // The handle is closed, so the message is sent alone.
             let _ = worker.send(&text);
             return;
         };
@@ -279,7 +277,7 @@ impl SimWorker {
         }
     }
 
-    /// The newest server of this name.
+    /// Closes the newest server of this name.
     fn close(&self, worker: &mut Worker, name: &ServerName) {
         let mut servers = self.servers.iter().rev();
         if let Some((listener, _)) = servers.find(|(_, server)| server.name == name.as_str()) {
@@ -300,7 +298,7 @@ fn write_line(worker: &mut Worker, process: &mut Process<'_>, line: &WriteLine) 
     if line.fd == CHANNEL {
         process.write_raw(format!("{}\n", *line.text).as_bytes());
     } else {
-        // A line on a closed channel is dropped.
+        // Fails if the channel is closed: the line is dropped.
         let _ = worker.send(translate::piped(line.fd, line.text.as_str()));
     }
 }
@@ -317,7 +315,7 @@ fn texts(args: Option<&Vec<OsBytes>>) -> Vec<String> {
 }
 
 fn variable(process: &Process<'_>, name: &str) -> Option<String> {
-    // The library removes the variables of a worker before the program starts.
+    // The library removes these variables of a worker before the program starts.
     if ["NODE_UNIQUE_ID", "NODE_CHANNEL_FD"].contains(&name) {
         return None;
     }

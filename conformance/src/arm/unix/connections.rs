@@ -1,5 +1,5 @@
 //! Sockets of a real process: connections, datagrams, and their events. Every event is passed on at once and
-//! in order; nothing is decided here.
+//! in order. Nothing is decided here.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::observation::Observation;
 use crate::program::lines::Lines;
 use crate::vocabulary;
 
-/// The peer of a line, for actions that answer.
+/// The peer of a line. Actions that answer send to this peer.
 #[derive(Debug, Clone)]
 pub(super) enum ReplyTarget {
     Connection(Arc<Connection>),
@@ -26,7 +26,7 @@ pub(super) enum ReplyTarget {
 }
 
 impl ReplyTarget {
-    /// Writes a line, or sends a datagram, without waiting: the process may exit first.
+    /// Writes a line, or sends a datagram, without an await: the process may exit right afterwards.
     pub(super) fn write(&self, text: &str) {
         match self {
             ReplyTarget::Connection(connection) => connection.write(text),
@@ -57,7 +57,7 @@ pub(super) struct Connection {
     socket: socket2::Socket,
     /// A third descriptor, for reading.
     reader: Wire,
-    /// The original socket: the sender's count ends when the original is dropped.
+    /// Keeps the original socket: the sender counts the connection as open until the original is dropped.
     _lent: Box<dyn Any + Send + Sync>,
     /// Notified when the connection is sent to another process.
     passed: Notify,
@@ -76,7 +76,7 @@ impl Connection {
         Connection::with(server, lent, ())
     }
 
-    /// A connection received with a message: the sender counts the connection until the close here.
+    /// A connection received with a message. The sender counts the connection as open until its close here.
     pub(super) fn counted<T: AsFd + Any + Send + Sync>(
         server: &str,
         stream: T,
@@ -95,15 +95,15 @@ impl Connection {
             reader,
             server: server.to_owned(),
             socket,
-            // Tuple fields drop in order.
+            // The order matters: the fields of a tuple drop in order.
             _lent: Box::new((lent, with)),
             passed: Notify::new(),
             failed: Notify::new(),
         }))
     }
 
-    /// Writes a line. As in Node, a failed write is the end of the connection; the kernel reports the error
-    /// once, so that a later read reports an end.
+    /// Writes a line. As in Node, a failed write is the end of the connection. The kernel reports the error
+    /// only once, so a later read reports an end.
     fn write(&self, text: &str) {
         let written = (&self.socket).write(format!("{text}\n").as_bytes());
         let is_over =
@@ -113,7 +113,7 @@ impl Connection {
         }
     }
 
-    /// Reads until the peer's side is over; returns how. `None`: the connection was sent away.
+    /// Reads until the peer's side has ended, and returns how. `None`: the connection was sent away.
     async fn listen(self: &Arc<Self>, observe: &Observe) -> Option<&'static str> {
         let (mut lines, mut buffer) = (Lines::default(), [0; 4096]);
         loop {
@@ -139,7 +139,7 @@ impl Connection {
     }
 }
 
-/// A stream of either kind, only read.
+/// A stream of either kind, used only for reading.
 enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -211,7 +211,7 @@ impl OpenSockets {
         this
     }
 
-    /// The task that reads from a connection until it is over.
+    /// The task that reads from a connection until the connection has ended.
     pub(super) fn follow(
         &self,
         observe: &Observe,
@@ -234,7 +234,7 @@ impl OpenSockets {
             }
             drop(connection);
             let connection = open.connections().connections.remove(&number);
-            // Closing may close a server, which must not happen under the lock.
+            // Dropping the connection may close a server, which must not happen under the lock.
             drop(connection);
         }
     }
@@ -247,7 +247,7 @@ impl OpenSockets {
         }
     }
 
-    /// The socket of a peer, to send to another process. `None`: already sent.
+    /// The socket of a peer, for sending to another process. `None`: the socket was already sent.
     pub(super) fn pass(&self, target: Option<&ReplyTarget>, keep_open: bool) -> Option<Socket> {
         let Some(ReplyTarget::Connection(connection)) = target else { return None };
         let mut connections = self.connections();
@@ -276,7 +276,7 @@ impl OpenSockets {
     pub(super) fn send_datagram(&self, from: Option<&str>, port: u16, text: &str) {
         let to = SocketAddr::from(([127, 0, 0, 1], port));
         let known = from.and_then(|name| self.connections().datagrams.get(name).cloned());
-        // UDP reports no loss.
+        // Failures are ignored, because UDP reports no loss.
         let _ = match known {
             Some(socket) => socket.send_to(text.as_bytes(), &to.into()),
             None => std::net::UdpSocket::bind("0.0.0.0:0").and_then(|new| new.send_to(text.as_bytes(), to)),
@@ -322,7 +322,7 @@ pub(super) fn kind(socket: &Socket) -> &'static str {
 mod tests {
     use super::*;
 
-    /// The kernel reports the reset to the write, so that a read would report an end.
+    /// The kernel reports the reset to the failed write, so a read would report only an end.
     #[tokio::test]
     async fn failed_write_ends_connection() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -1,7 +1,7 @@
-//! The primary's part of a scenario on the real system: events in, commands out.
+//! The primary's part of a scenario on the real system: receives events, and commands the primary.
 //!
-//! Events of the primary's own sockets and of pipes arrive in one inbox, so that no event falls between
-//! another event and the reaction.
+//! Events of the primary's own sockets and of pipes arrive in one inbox. So no event can occur between
+//! another event and the reaction to it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,8 +24,7 @@ use crate::program::lines::Lines;
 use crate::scenario::{self, PolicyFrom, PrimaryAction, Scenario, SendHandleTo, Token};
 use crate::vocabulary;
 
-/// Plays until no worker and no task is left. `workers` is the command of the workers; empty for this
-/// program.
+/// Plays until no worker and no task is left. `workers` is the command of the workers. Empty: this program.
 pub(super) async fn play(scenario: &Scenario, workers: &[String]) -> Result<(), PlayError> {
     let mut settings = translate::settings(scenario, command(workers));
     if scenario.settings.policy_from == PolicyFrom::Environment {
@@ -65,11 +64,11 @@ struct UnixPrimary {
     writes_setup: bool,
     open: OpenSockets,
     servers: Servers,
-    /// The ports and descriptors of the primary's own servers, for every worker.
+    /// The ports and descriptors of the primary's own servers, for the environment of every worker.
     env: BTreeMap<String, String>,
     tasks: UnboundedSender<TaskEvent>,
     running: usize,
-    /// Files that use up the descriptors.
+    /// Files that occupy the free descriptors.
     exhausting_files: Vec<File>,
 }
 
@@ -108,7 +107,7 @@ impl UnixPrimary {
         match event {
             Some(event) => self.event(&event),
             None if self.running == 0 => return false,
-            // No worker remains, but a task remains.
+            // No worker is left, but a task is.
             None => {
                 let task_event = inbox.recv().await;
                 if let Some(task_event) = task_event {
@@ -150,7 +149,7 @@ impl UnixPrimary {
         }
     }
 
-    /// Adopts the handle of a message, under the text of the message.
+    /// Adopts the handle of a message, with the text of the message as its name.
     fn adopt(&mut self, event: &Event, received: Received) -> Option<ReplyTarget> {
         let Event::Message { message, .. } = event else { return None };
         let name = translate::text(message);
@@ -162,7 +161,7 @@ impl UnixPrimary {
 
     fn observer(&self) -> Observe {
         let tasks = self.tasks.clone();
-        // The inbox outlives every task.
+        // The send cannot fail: the inbox outlives every task.
         Arc::new(move |seen, target| tasks.send(TaskEvent::Seen(seen, target)).unwrap_or_default())
     }
 
@@ -193,7 +192,7 @@ impl UnixPrimary {
                 super::write(Observer::Primary, &seen);
             }
             PrimaryAction::Policy(policy) => {
-                // Node ignores a policy after the first fork.
+                // Fails after the first fork. Node ignores such an assignment.
                 let _ = self.primary.set_policy(translate::policy(policy));
             }
             PrimaryAction::Open(open) => self.open(&open),
@@ -206,7 +205,7 @@ impl UnixPrimary {
             }
             PrimaryAction::End => target.into_iter().for_each(ReplyTarget::end),
             PrimaryAction::Send(message) => {
-                // A message to a worker without a channel is dropped, as the manual defines.
+                // Fails if the worker has no channel: the manual states that the message is dropped.
                 let _ = self.primary.send(WorkerId(message.to.id()), Value::from(message.text.as_str()));
             }
             PrimaryAction::TrySend(message) => {
@@ -270,7 +269,7 @@ impl UnixPrimary {
         let (worker, text) = (WorkerId(send.to), Value::from(send.text.as_str()));
         let own = program_sockets::named(&self.servers, send.what.as_ref());
         let socket = own.or_else(|| self.open.pass(target.filter(|_| send.what.is_none()), send.keep_open));
-        // A closed handle cannot be sent: the message is sent alone.
+        // A closed handle cannot be sent, so the message is sent alone.
         let _ = match socket {
             Some(socket) => self.primary.send_with(worker, &text, socket).is_ok(),
             None => self.primary.send(worker, &text).is_ok(),
@@ -278,8 +277,8 @@ impl UnixPrimary {
     }
 }
 
-/// Waits until a process has exited and all its descriptors are closed, which is when its last thread is
-/// over. Nothing reaps the process meanwhile.
+/// Waits until the last thread of a process has ended: then the process has exited, and all its descriptors
+/// are closed. Nothing reaps the process meanwhile.
 fn outlive(pid: u32) {
     let ended = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -292,7 +291,8 @@ fn outlive(pid: u32) {
     }
 }
 
-/// Forwards a worker's standard output, which carries its lines, to ours.
+/// Forwards a worker's standard output, which carries the worker's lines, to the standard output of this
+/// process.
 async fn forward(mut pipe: Pipe) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {

@@ -1,4 +1,5 @@
-//! Servers outside the cluster: the process's own, and those received with a message. One task each.
+//! Servers outside the cluster, each with a task: servers that the process itself opens, and servers received
+//! with a message.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -18,13 +19,13 @@ use super::connections::{self, Connection, Observe, OpenSockets, ReplyTarget, du
 use crate::scenario::{self, ServerName};
 use crate::vocabulary::ServerAddress;
 
-/// The pause after a failed accept. The cluster pauses as long: nothing reports a free descriptor.
+/// The pause after a failed accept, as long as the pause of the library. No event reports a free descriptor.
 const STARVED: Duration = Duration::from_millis(100);
 
 /// Servers by name.
 pub(super) type Servers = BTreeMap<String, OpenServer>;
 
-/// The socket of a server, to be sent.
+/// The socket of a server, for sending.
 pub(super) fn named(servers: &Servers, name: Option<&ServerName>) -> Option<Socket> {
     servers.get(name?.as_str()).and_then(OpenServer::socket)
 }
@@ -37,7 +38,7 @@ pub(super) struct OpenServer {
 }
 
 impl OpenServer {
-    /// A duplicate of the socket, to send.
+    /// A duplicate of the socket, for sending.
     fn socket(&self) -> Option<Socket> {
         Socket::duplicate(&self.socket).ok()
     }
@@ -58,11 +59,11 @@ pub(super) struct Adopted {
     pub(super) target: Option<ReplyTarget>,
 }
 
-/// Adopts the handle of a message, under the text of the message.
+/// Adopts the handle of a message, with the text of the message as its name.
 ///
 /// # Errors
 ///
-/// No descriptor is left.
+/// No descriptor is free.
 pub(super) fn adopt(
     observe: &Observe,
     open: &OpenSockets,
@@ -97,7 +98,7 @@ fn connection(observe: &Observe, open: &OpenSockets, with: Arc<Connection>) -> A
     Adopted { task, closing: None, target: Some(ReplyTarget::Connection(with)) }
 }
 
-/// Opens a server of the process's own.
+/// Opens a server that the process itself owns.
 ///
 /// # Errors
 ///
@@ -137,7 +138,7 @@ fn unheard() -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// A bound socket without a task: workers use its descriptor.
+/// A bound socket without a task, because only workers use the descriptor.
 fn bound(socket: &impl AsFd) -> io::Result<(Task, OpenServer)> {
     let (closing, _) = closing(socket)?;
     Ok((Box::pin(std::future::ready(())), closing))
@@ -169,7 +170,7 @@ fn unix(
 /// The accept function of a listener of either kind.
 type Accept<L, T, A> = fn(&L, &mut Context<'_>) -> Poll<io::Result<(T, A)>>;
 
-/// Accepts until closed.
+/// Accepts connections until the server is closed.
 fn listening<L, T, A>(
     observe: &Observe,
     open: &OpenSockets,
@@ -201,7 +202,7 @@ where
     Ok((Box::pin(task), closing))
 }
 
-/// The next connection. After a failure, waits before it returns.
+/// The next connection. After a failure, returns only after a pause.
 async fn next<L, T, A>(listener: &L, accept: Accept<L, T, A>) -> io::Result<(T, A)> {
     let accepted = poll_fn(|cx| accept(listener, cx)).await;
     if accepted.is_err() {
@@ -244,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    /// Reports every accept, up to the capacity of the channel.
+    /// Reports every accept, until the channel of reports is full.
     struct Starved {
         listener: TcpListener,
         tried: Sender<Instant>,

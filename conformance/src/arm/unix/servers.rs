@@ -1,4 +1,4 @@
-//! The servers of a worker on the real system: one task each. The tasks report observations and decide
+//! The servers of a worker on the real system, each with a task. The tasks report observations, and decide
 //! nothing.
 
 use std::any::Any;
@@ -15,21 +15,21 @@ use super::connections::{self, Connection, Observe, OpenSockets};
 use crate::observation::Observation;
 use crate::vocabulary::{self, ServerAddress};
 
-/// A server that is being opened. Dropping the sender closes the server.
+/// A server that is opening or open. Dropping the sender closes the server.
 struct Server {
     worker: ServerWorker,
     name: String,
     closed: oneshot::Receiver<()>,
 }
 
-/// The worker of a server.
+/// What a server needs of its worker.
 pub(super) struct ServerWorker {
     pub(super) worker: Worker,
     pub(super) open: OpenSockets,
     pub(super) observe: Observe,
-    /// Keeps the process running, if the server is outside the cluster and outlives the channel.
+    /// Keeps the process running. Present if the server is outside the cluster, and so outlives the channel.
     pub(super) alive: Option<mpsc::Sender<()>>,
-    /// Servers for datagrams close in the order in which they opened, as in Node.
+    /// Servers for datagrams close in the order in which they have opened, as in Node.
     pub(super) turn: Option<Turn>,
 }
 
@@ -38,14 +38,14 @@ pub(super) fn is_exclusive(options: &ListenOptions) -> bool {
     options.exclusive || options.reuse_port
 }
 
-/// A position in the order of closing: reached when the position before is dropped.
+/// A position in the order of closing. The turn of a position begins when the position before it is dropped.
 pub(super) struct Turn {
     before: Option<oneshot::Receiver<()>>,
     _after: oneshot::Sender<()>,
 }
 
 impl Turn {
-    /// The position behind another, and the end of the new position.
+    /// The position after another position, and the end of the new position.
     pub(super) fn behind(before: Option<oneshot::Receiver<()>>) -> (Self, oneshot::Receiver<()>) {
         let (sender, after) = oneshot::channel();
         (Turn { before, _after: sender }, after)
@@ -53,7 +53,7 @@ impl Turn {
 
     async fn wait(&mut self) {
         if let Some(before) = self.before.take() {
-            // The sender is only dropped, never used.
+            // The sender is only dropped, and never sends.
             before.await.unwrap_or_default();
         }
     }
@@ -93,7 +93,8 @@ fn server(worker: ServerWorker, name: String) -> (Server, oneshot::Sender<()>) {
 
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T, ListenError>> + Send>>;
 
-/// A future does nothing before its first poll, but a command takes effect at once.
+/// Polls a future once, because a command must take effect at once, and a future does nothing before the
+/// first poll.
 fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
     mut server: Server,
     opening: impl Future<Output = Result<T, ListenError>> + Send + 'static,
@@ -115,8 +116,8 @@ fn begin<T: Send + 'static, Serving: Future<Output = ()> + Send + 'static>(
                 server.observe(seen);
             }
             Err(ListenError::Closed) => server.is_closed(),
-            // A disconnect before the server listened: nothing is reported. The addresses of a scenario are
-            // numbers and absolute paths.
+            // The server was disconnected before it listened: nothing is reported. Other errors cannot occur,
+            // because the addresses of a scenario are numbers and absolute paths.
             Err(
                 ListenError::Disconnected
                 | ListenError::Resolve { .. }
@@ -141,15 +142,15 @@ async fn serve<T: Transport + AsFd + Sync>(mut server: Server, mut listener: Lis
             accepted = listener.accept() => match accepted {
                 Ok(Some(connection)) => track(&server.worker, &name, Lent { connection, _held: held.clone() }),
                 Ok(None) => break true,
-                // No descriptor is left for the connection.
+                // No descriptor was free for the connection.
                 Err(_) => {}
             },
         }
     };
     drop((listener, held));
     if !leaving {
-        // The library does not report when the last connection of a dropped listener is over; the last clone
-        // of `held` does.
+        // Waits for the last clone of `held`: the library does not report when the last connection of a
+        // dropped listener has ended.
         released.recv().await;
     }
     server.is_closed();
@@ -175,7 +176,7 @@ async fn receive(mut server: Server, socket: UdpSocket) {
                     }
                     break;
                 }
-                // An ICMP error of an earlier datagram.
+                // An ICMP error, caused by an earlier datagram.
                 Err(_) => {}
             },
         }
@@ -186,7 +187,8 @@ async fn receive(mut server: Server, socket: UdpSocket) {
 }
 
 impl Server {
-    /// A worker that disconnects closes its servers before its channel; a lost channel does not close them.
+    /// Reports the close of a server. A worker that disconnects closes all servers before the channel; the
+    /// loss of a channel closes no server.
     fn is_closed(&self) {
         if self.worker.worker.is_connected() {
             self.observe(vocabulary::server("closed", &self.name));
@@ -198,7 +200,7 @@ impl Server {
     }
 }
 
-/// A connection, and the proof that it is open.
+/// A connection, and a value that is dropped with the connection.
 struct Lent<T: Transport> {
     connection: cluster::Connection<T>,
     _held: mpsc::Sender<()>,
@@ -211,7 +213,7 @@ impl<T: Transport + AsFd> AsFd for Lent<T> {
 }
 
 fn track(worker: &ServerWorker, name: &str, connection: impl AsFd + Any + Send + Sync) {
-    // Without a free descriptor the connection cannot be read.
+    // Fails if no descriptor is free: then the connection cannot be read.
     let Ok(connection) = Connection::new(name, connection) else { return };
     tokio::spawn(worker.open.connection(&worker.observe, connection));
 }

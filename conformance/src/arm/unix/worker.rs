@@ -1,7 +1,7 @@
-//! A worker's part of a scenario on the real system: observations, and immediate reactions.
+//! A worker's part of a scenario on the real system: observes, and reacts at once.
 //!
-//! Tasks call [`UnixWorker::observe`] themselves, without an await in between, so that a reaction precedes
-//! the next event, as in Node's listeners. Servers are in `servers`, connections in `connections`.
+//! Tasks call [`UnixWorker::observe`] themselves, without an await before it, so a reaction precedes the next
+//! event, as in Node's listeners. `servers` has the servers, and `connections` has the connections.
 
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -31,11 +31,11 @@ use crate::vocabulary;
 /// The interval at which a blocked worker checks its path.
 const A_LITTLE: Duration = Duration::from_millis(1);
 
-/// Plays until no event can follow. As in Node, a worker exits then, unless it has servers outside the
+/// Plays until no event can follow. Then the worker exits, as in Node, unless it has servers outside the
 /// cluster.
 pub(super) async fn play(scenario: &Scenario, channel: Option<RawFd>) -> Result<(), JoinError> {
     let worker = Worker::join_as_node()?;
-    // Observes the close of every server.
+    // Needed to observe the close of every server.
     worker.keep_running();
     let (alive, mut idle) = mpsc::channel(1);
     let part = Arc::new(UnixWorker::new(worker.clone(), scenario, channel, alive));
@@ -64,13 +64,13 @@ struct UnixWorker {
 
 struct State {
     script: program::Worker,
-    /// Dropping or using a sender closes its server.
+    /// Dropping a sender, or sending, closes the server.
     servers: BTreeMap<String, oneshot::Sender<()>>,
     /// Servers received with messages.
     own: Servers,
-    /// Every clone keeps the process running.
+    /// The process runs as long as a clone of this sender exists.
     alive: Option<mpsc::Sender<()>>,
-    /// The end of the last server for datagrams in the order of closing.
+    /// The end of the last position in the order in which servers for datagrams close.
     last_turn: Option<oneshot::Receiver<()>>,
 }
 
@@ -91,7 +91,7 @@ impl UnixWorker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the process running without its channel until dropped.
+    /// A value that keeps the process running without its channel, until it is dropped.
     fn alive(&self) -> Option<mpsc::Sender<()>> {
         self.state().alive.clone()
     }
@@ -127,12 +127,12 @@ impl UnixWorker {
             WorkerEvent::Disconnect => {
                 let (meant, connected) = (self.worker.exited_after_disconnect(), self.worker.is_connected());
                 self.observe(&vocabulary::disconnect(meant, connected), None);
-                // As in Node: a worker that lost its channel without a disconnect exits at once.
+                // As in Node: a worker that loses the channel without a disconnect exits at once.
                 if !meant {
                     self.worker.exit(0);
                 }
             }
-            // Node's worker adds a listener for failed sends: the messages are lost, and the end of the
+            // In Node, a worker has a listener for failed sends: the messages are lost, and the end of the
             // channel follows.
             WorkerEvent::Error(error) => match error {
                 ChannelError::Write { .. } | ChannelError::Delayed(_) => {}
@@ -141,12 +141,12 @@ impl UnixWorker {
                     process::exit(UNCAUGHT);
                 }
             },
-            // Scenarios have no words for later events of the library.
+            // Scenarios have no words for further events of the library.
             WorkerEvent::LameDuck | _ => {}
         }
     }
 
-    /// Observes the end of the channel before its consequences: the task of a consequence may have been woken
+    /// Observes the end of the channel before the consequences: the task of a consequence may have been woken
     /// first.
     fn catch_up(self: &Arc<Self>) {
         while !self.worker.is_connected() {
@@ -156,7 +156,7 @@ impl UnixWorker {
         }
     }
 
-    /// Writes a line and performs the actions of the rules. `target` is the line's peer.
+    /// Writes a line, and performs the actions of its rules. `target` is the peer of the line.
     fn observe(self: &Arc<Self>, seen: &Observation, target: Option<&ReplyTarget>) {
         if target.is_some() {
             self.catch_up();
@@ -168,7 +168,7 @@ impl UnixWorker {
         }
     }
 
-    /// Adopts the handle of a message, under the text of the message.
+    /// Adopts the handle of a message, with the text of the message as its name.
     fn message(self: &Arc<Self>, text: &str, socket: Option<Received>) {
         let with = socket.as_deref().map(connections::kind);
         let alive = self.alive();
@@ -191,7 +191,7 @@ impl UnixWorker {
 
     fn disconnect_channel(&self) {
         let channel = self.channel.filter(|_| self.worker.is_connected());
-        // A closed channel stays closed.
+        // Without a channel there is nothing to keep open.
         if let Some(channel) = channel {
             shutdown(channel, Shutdown::Both).unwrap_or_default();
         }
@@ -215,11 +215,11 @@ impl UnixWorker {
             }
             WorkerAction::SendHandle(send) => self.pass(&send, target),
             WorkerAction::Close(server) => self.close(server.as_str()),
-            // A message on a closed channel is dropped, as the manual defines.
+            // Fails if the channel is closed: the manual states that the message is dropped.
             WorkerAction::Send(text) => drop(self.worker.send(Value::from(text.as_str()))),
             WorkerAction::SendForm(form) => drop(self.worker.send(translate::json(form.json()))),
             WorkerAction::TrySend(text) => self.try_send(text.as_str()),
-            // The reserved message is rejected here; Node swallows it.
+            // Here the reserved message is rejected. Node swallows the message.
             WorkerAction::SendReserved => drop(self.worker.send(vocabulary::reserved())),
             WorkerAction::Disconnect => self.worker.disconnect(),
             WorkerAction::Kill => self.worker.kill(),
@@ -287,7 +287,7 @@ impl UnixWorker {
         let text = Value::from(send.text.as_str());
         let own = program_sockets::named(&self.state().own, send.what.as_ref());
         let socket = own.or_else(|| self.open.pass(target.filter(|_| send.what.is_none()), send.keep_open));
-        // A closed handle cannot be sent: the message is sent alone.
+        // A closed handle cannot be sent, so the message is sent alone.
         let _ = match socket {
             Some(socket) => self.worker.send_with(&text, socket).is_ok(),
             None => self.worker.send(&text).is_ok(),
@@ -297,6 +297,6 @@ impl UnixWorker {
 
 fn write_line(line: &WriteLine) {
     let fd = RawFd::try_from(line.fd).expect("a scenario names small numbers");
-    // Pipes of our workers are sockets. A closed reader does not matter.
+    // The pipes of these workers are sockets. Fails if the reader is closed, which does not matter.
     let _ = send(fd, format!("{}\n", *line.text).as_bytes(), MsgFlags::MSG_NOSIGNAL);
 }

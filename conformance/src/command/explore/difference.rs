@@ -1,8 +1,8 @@
-//! The difference between a failing run and a passing run: the nearest passing run, and the step at which
-//! both part.
+//! The difference between a failing run and a passing run: finds the nearest passing run, and the step at
+//! which the two runs part.
 //!
-//! The nearest run shares the longest prefix of choices: one choice differs, as late as possible, and the
-//! rest is quiet.
+//! The nearest run shares the longest beginning of choices: one choice differs, as late as possible, and the
+//! later choices are those of a quiet machine.
 
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ const EFFORT: u64 = 2_000_000;
 /// The limit of printed rows of each side.
 const SHOWN: usize = 4;
 
-/// The passing run with the longest common prefix of choices.
+/// The passing run that shares the longest beginning of choices.
 pub(super) fn nearest<P: Program>(target: &ExploreTarget<P>, run: &Run<P>) -> Option<Run<P>> {
     let schedule = run.world().schedule();
     let taken = schedule.taken();
@@ -42,7 +42,7 @@ pub(super) fn nearest<P: Program>(target: &ExploreTarget<P>, run: &Run<P>) -> Op
     runs.find(|run| target.finding(run.world(), &run.outcome()).is_none())
 }
 
-/// The step at which two runs part, and the continuation of both.
+/// The step at which two runs part, and how each run continues.
 pub(super) fn between(fails: &Trace, passes: &Trace) -> String {
     let [fails, passes] = [fails, passes].map(crossings);
     let common = fails.iter().zip(&passes).take_while(|(one, other)| one == other).count();

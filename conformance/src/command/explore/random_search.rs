@@ -1,4 +1,4 @@
-//! Random schedules on several threads. The smallest failing number is reported, whichever thread finds a
+//! Random schedules on several threads. The result is the smallest failing number, whichever thread finds a
 //! failure first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ pub(super) struct SearchResult {
     pub(super) runs: u64,
     /// The steps of the passing runs.
     pub(super) steps: u64,
-    /// The passing runs with a fault.
+    /// The number of passing runs in which a fault struck.
     pub(super) struck: u64,
 }
 
@@ -35,7 +35,7 @@ struct Shared {
     struck: AtomicU64,
 }
 
-/// Runs the schedules `0..seeds`, until one fails or the user interrupts.
+/// Runs the schedules `0..seeds` until one fails, or the user interrupts the search.
 pub(super) fn search<P: Program + Send + Sync>(
     target: &ExploreTarget<P>,
     seeds: u64,
@@ -57,7 +57,7 @@ pub(super) fn search<P: Program + Send + Sync>(
 fn work<P: Program>(target: &ExploreTarget<P>, shared: &Shared, reached: &(dyn Fn(u64) + Sync)) {
     while !interrupt::is_stopped() {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
-        // A failure of another thread has a smaller number than all that are left.
+        // Another thread has found a failure with a number below all further numbers of this thread.
         if seed >= shared.found.load(Ordering::Relaxed) {
             break;
         }

@@ -1,6 +1,6 @@
-//! The file of failing replay lines: one per line; lines with `#` are comments.
+//! The file of failing replay lines, one per line. Lines that begin with `#` are comments.
 //!
-//! Several processes may append to the file at once, under a lock.
+//! Several processes may append to the file at once; a lock protects the file.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -16,7 +16,7 @@ pub(super) const FILE: &str = "regressions.txt";
 
 const HEAD: &str = "# Failing runs of the simulator: `conformance explore` runs them first.\n";
 
-/// A larger file is no file of replay lines.
+/// A file with more bytes cannot be a file of replay lines.
 const MOST_BYTES: u64 = 16 << 20;
 
 /// The known regressions.
@@ -27,7 +27,8 @@ pub(super) struct Regressions {
 }
 
 impl Regressions {
-    /// Reads the file; a missing file is empty. A file without write permission is an error at once.
+    /// Reads the file. A missing file counts as empty. A file without write permission is an error here, and
+    /// not only after the search.
     pub(super) fn load(path: &Path) -> Result<Self, CliError> {
         let text = contents(path)?;
         let mut lines: Vec<Line> = Vec::new();
@@ -45,7 +46,7 @@ impl Regressions {
         of_it.filter(|line| seen.insert(line.to_string())).collect()
     }
 
-    /// Appends a line. False: the line is present already.
+    /// Appends a line. Returns false if the file already has the line.
     pub(super) fn add(&self, line: &str) -> Result<bool, CliError> {
         add(&self.path, line).map_err(|error| file::cli_error(&self.path, &error))
     }
@@ -82,7 +83,7 @@ fn add(path: &Path, line: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Holds the lock until closed. Every write appends.
+/// Opens the file, and holds the lock until the file is closed. Every write appends.
 fn open(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     file.lock()?;

@@ -1,4 +1,4 @@
-//! The target of `explore`: a named world, and a judgement of its runs. The search is elsewhere.
+//! The target of `explore`: a named world, and the judgement of its runs. The search itself is elsewhere.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::exceptions::Exceptions;
 use crate::order;
 use crate::scenario::Scenario;
 
-/// Faults of a healthy machine. A short write is no such fault: a worker that exits at once loses the rest,
-/// and the lines show it.
+/// Faults that also happen on a healthy machine. A short write is not among them: a worker that exits right
+/// afterwards loses the rest, which changes the lines.
 const HEALTHY: [Fault; 2] = [Fault::PartialRead, Fault::Reexec];
 
 const KEPT: &str = "Every check of the simulator passes, and every run keeps the contract.";
 const UNJUDGED: &str =
     "Every check of the simulator passes; the scenario's contract does not cover such faults.";
 
-/// The number of preemptions in a run of priorities.
+/// The number of preemptions in a run by priorities.
 const SURPRISES: u8 = 3;
 
 /// Judges a complete run.
@@ -31,14 +31,14 @@ pub(super) struct ExploreTarget<P> {
     world: World<P>,
     strikes: u8,
     judge: Option<Judge<P>>,
-    /// The statement that holds if no run fails.
+    /// The statement that is proven or supported if no run fails.
     promise: &'static str,
 }
 
 /// A failure of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// Two failures of one kind count as the same.
+    /// Two failures of the same kind count as the same failure.
     pub(super) kind: String,
     /// The failure in words.
     pub(super) text: String,
@@ -70,7 +70,7 @@ impl ExploreTarget<ScenarioProgram> {
 }
 
 impl<P: Program> ExploreTarget<P> {
-    /// One of the simulator's own scenarios, without a contract.
+    /// A scenario of the simulator itself, which has no contract.
     pub(super) fn own(scenario: &scenarios::Scenario<P>, faults: Faults, strikes: u8) -> Self
     where
         P: fmt::Display,
@@ -89,8 +89,8 @@ impl<P: Program> ExploreTarget<P> {
         &self.world
     }
 
-    /// The faults of the random run with this number. Every odd run arms only about half of them: some
-    /// failures need the absence of another kind.
+    /// The faults of the random run with this number. An odd run arms only about half of the faults: some
+    /// failures occur only without a certain other fault.
     pub(super) fn armed(&self, seed: u64) -> Faults {
         let armed = self.world.schedule().armed();
         let swarm = Faults::swarm(seed);
@@ -112,14 +112,14 @@ impl<P: Program> ExploreTarget<P> {
         }
     }
 
-    /// The statement that holds if no run fails.
+    /// The statement that is proven or supported if no run fails.
     pub(super) fn promise(&self) -> &'static str {
         self.promise
     }
 }
 
-/// The schedule of the random run with this number. One of four uses priorities, which find failures that
-/// need few preemptions far apart.
+/// The schedule of the random run with this number. A quarter of the runs uses priorities, which find
+/// failures that need few preemptions far apart.
 pub(super) fn schedule(seed: u64) -> Schedule {
     if seed / 2 % 4 == 3 { Schedule::pct(seed, SURPRISES) } else { Schedule::seed(seed) }
 }

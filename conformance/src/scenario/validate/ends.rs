@@ -1,11 +1,11 @@
-//! Scenarios that never end, and actions that never run: an own server of the primary without a `close`; a
-//! worker's actions behind `block_until_path`, and its second child.
+//! Finds scenarios that never end, and actions that never run: a server of the primary without a `close`; an
+//! action of a worker after `block_until_path`; a second child of a worker.
 
 use super::super::{Open, PrimaryAction, Rule, Scenario, Token, WorkerAction};
 use super::{Valid, ValidationError};
 use crate::pattern::Pattern;
 
-/// With this number of clients.
+/// Checks a scenario with this number of clients.
 pub(super) fn check(scenario: &Scenario, clients: u32) -> Valid {
     own_servers(scenario)?;
     for program in scenario.worker_programs() {
@@ -29,7 +29,7 @@ fn own_servers(scenario: &Scenario) -> Valid {
     })
 }
 
-/// A bound server does not keep the primary running.
+/// The server that keeps the primary running, if the action opens one. A server that is only bound does not.
 fn served(action: &PrimaryAction) -> Option<&Token> {
     if let PrimaryAction::Open(Open { server, bound: false, .. }) = action { Some(server) } else { None }
 }
@@ -50,7 +50,7 @@ fn nothing_behind_a_block(rule: &Rule<WorkerAction>) -> Valid {
     Ok(())
 }
 
-/// The simulator supports one child per worker.
+/// Checks that a worker starts at most one child, because the simulator supports only one.
 fn one_child(program: &[Rule<WorkerAction>], clients: u32) -> Valid {
     let mut leaving = program.iter().flat_map(|rule| {
         rule.actions.iter().filter(|action| **action == WorkerAction::LeaveChildWithChannel).map(|_| &rule.on)

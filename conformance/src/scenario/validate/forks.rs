@@ -1,7 +1,7 @@
-//! Too many workers, and workers that are named and never forked.
+//! Finds too many workers, and workers that are named but never forked.
 //!
-//! A named worker that is never forked is an error only where the file bounds the forks: with one unbounded
-//! forking rule, there is no error.
+//! A worker that is named but never forked is an error only if the file limits the number of forks. With a
+//! rule that forks without a limit, there is no error.
 
 use super::super::{
     Clause, ClauseKind, MOST, Part, PrimaryAction, Rule, Scenario, ScenarioVerb as _, Step, Target,
@@ -31,7 +31,7 @@ fn not_too_many(scenario: &Scenario) -> Valid {
     Ok(())
 }
 
-/// The number of workers, if the file determines it.
+/// The largest number of workers, if the file determines it.
 fn at_most(scenario: &Scenario) -> Option<u32> {
     let forking = scenario.primary.iter().map(|rule| (rule, forks(rule))).filter(|(_, forks)| *forks > 0);
     forking.map(|(rule, forks)| acts_once(&rule.on).then_some(forks)).sum()
@@ -49,7 +49,7 @@ fn acts_once(on: &Pattern) -> bool {
     on.nth.is_some() || what == "start" || (ONCE.contains(&what) && on.asked.worker().is_some())
 }
 
-/// Every named worker, with a piece of the file that marks the line.
+/// Every worker that the file names, with a piece of the file that marks the line.
 fn named(scenario: &Scenario) -> Vec<(u64, String)> {
     let mut named: Vec<_> = scenario.workers.keys().map(|id| (*id, format!("\"{id}\""))).collect();
     for rule in &scenario.primary {

@@ -1,4 +1,4 @@
-//! The program outside its checkout: in an empty directory, and in another checkout.
+//! The program outside of its checkout: in an empty directory, and in another checkout.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// A copy of the program in a directory without other files.
+/// A copy of the program, in a directory without other files.
 struct Away {
     directory: TempDir,
 }
@@ -15,8 +15,8 @@ struct Away {
 impl Away {
     fn new() -> Self {
         let away = Away { directory: tempfile::tempdir().expect("a temporary directory") };
-        // Another process writes the copy: a child of another test that inherits a descriptor for writing
-        // would prevent the start of the program (ETXTBSY).
+        // `cp` writes the copy, not this process: a child of another test could inherit a descriptor for
+        // writing, and then the copy could not be executed (ETXTBSY).
         let mut copy = Command::new("cp");
         copy.arg(env!("CARGO_BIN_EXE_conformance")).arg(away.path("program"));
         assert!(copy.status().expect("cp starts").success());
@@ -43,7 +43,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Every command without recordings works, with real processes, too, and leaves no file.
+/// Every command that needs no recordings works, also with real processes, and leaves no file behind.
 #[test]
 fn program_works_in_empty_directory() {
     let away = Away::new();
@@ -74,7 +74,7 @@ fn program_works_in_empty_directory() {
     assert_eq!(fs::read_dir(away.path("here")).expect("an existing path").count(), 0, "nothing is left");
 }
 
-/// The checkout is hidden behind an empty file system, where the machine permits a mount.
+/// An empty file system hides the checkout, where the machine permits a mount.
 #[test]
 fn program_works_without_its_checkout() {
     let away = Away::new();
@@ -86,7 +86,7 @@ fn program_works_without_its_checkout() {
         command.args(args).current_dir(away.path("here")).output()
     };
     if !hidden(&["true"]).is_ok_and(|output| output.status.success()) {
-        // The test harness captures the macros.
+        // The test harness captures the output of the print macros.
         writeln!(
             io::stderr(),
             "NOT RUN: the program without its checkout, because nothing can be mounted here"
@@ -104,7 +104,7 @@ fn program_works_without_its_checkout() {
     }
 }
 
-/// A command that needs recordings names the option.
+/// A command that needs recordings names the option for them.
 #[test]
 fn missing_recordings_name_their_option() {
     let away = Away::new();
@@ -117,7 +117,7 @@ fn missing_recordings_name_their_option() {
     assert!(text(&output).contains("Not run: recordings: "), "{}", text(&output));
 }
 
-/// Inside another checkout the scenarios of that checkout are used, from any directory.
+/// Within another checkout, the scenarios of that checkout are used, from any directory.
 #[test]
 fn other_checkout_has_its_own_scenarios() {
     let away = Away::new();

@@ -1,4 +1,4 @@
-//! Errors name the mistake and the remedy; the exit code is 2.
+//! An error names the mistake and the remedy, and the exit code is 2.
 
 use std::fs;
 
@@ -150,7 +150,7 @@ fn unwritable_report_fails_first() {
     assert!(printed.err.starts_with("error: nowhere/report.xml: No such file"), "{printed}");
 }
 
-/// An interrupted run leaves an old report unchanged, and no new file.
+/// An interrupted run leaves an old report unchanged, and leaves no new file.
 #[test]
 fn report_is_whole_or_absent() {
     let cli = CliFixture::new();
@@ -191,7 +191,7 @@ fn report_passes_through_a_pipe() {
     assert!(reader.join().expect("no panic").ends_with("</testsuites>\n"));
 }
 
-/// The error for a `node` with this behaviour.
+/// The error for a `node` that runs this script.
 fn answered(script: &str) -> CliOutput {
     let cli = CliFixture::new();
     let node = cli.node(script);

@@ -31,7 +31,7 @@ fn named_scenarios_run_alone() {
     assert!(printed.out.contains("3 claims about 1 scenario, "), "{printed}");
 }
 
-/// Without a terminal, each tenth of a long run prints one line, and each failure one more.
+/// Without a terminal, a long run prints a line for each tenth, and a line for each failure.
 #[test]
 fn long_run_prints_few_lines() {
     let cli = wrong();
@@ -52,7 +52,7 @@ fn failures_print_position_and_sides() {
     snapshot("fails", &wrong().run(&["run", "--arm", "sim", "--samples", "1"]));
 }
 
-/// The numbers of each claim are printed by option.
+/// With `--details`, the numbers of each claim are printed.
 #[test]
 fn details_print_numbers_per_claim() {
     snapshot("details", &wrong().run(&["run", "--arm", "sim", "--samples", "1", "--details"]));
@@ -187,7 +187,7 @@ fn excused_claims_are_marked() {
 #[test]
 fn repository_exceptions_are_optional_elsewhere() {
     let cli = CliFixture::new();
-    // The scenario that needs the exception.
+    // Without the scenario that needs the exception.
     fs::remove_file(cli.path("scenarios/hello.json")).expect("a file");
     let all = ["run", "--arm", "sim", "--exceptions", cluster_conformance::exceptions::FILE];
     let printed = cli.run(&all);

@@ -9,7 +9,7 @@ fn explore(cli: &CliFixture, scenario: &str, more: &[&str]) -> CliOutput {
     cli.run(&[&["explore", scenario, "--regressions", &file.to_string_lossy()], more].concat())
 }
 
-/// The schedule decides which of two workers receives the connection; the contract ignores that.
+/// The schedule decides which of two workers receives the connection. The contract does not.
 fn luck() -> CliFixture {
     let cli = CliFixture::new();
     cli.scenario("luck", &fs::read_to_string(cli.path("scenarios/hello.json")).expect("a scenario"));
@@ -119,7 +119,7 @@ fn unknown_fault_lists_faults() {
     }
 }
 
-/// The worker refuses the only connection, again and again.
+/// The worker refuses the only connection again and again.
 const REFUSE: &str = r#"{
   "name": "refuse",
   "description": "A worker refuses every connection.",
@@ -130,7 +130,7 @@ const REFUSE: &str = r#"{
 }
 "#;
 
-/// An endless run is recognised, its steps are named, and shrinking ends.
+/// An endless run is found, the report names its steps, and shrinking ends.
 #[test]
 fn endless_run_names_its_circle() {
     for faults in ["none", "all"] {

@@ -1,4 +1,5 @@
-//! A directory with two small scenarios, their recordings and an empty `PATH`, and the command run there.
+//! A directory with two small scenarios, their recordings and an empty `PATH`; and the command, run in this
+//! directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -78,7 +79,7 @@ impl CliFixture {
         self.write(name, &text.replace(from, to));
     }
 
-    /// Records a quiet run of the simulator as if of Node.
+    /// Records a quiet run of the simulator in the place of a run of Node.
     pub(crate) fn record(&self, name: &str) {
         let path = self.path("scenarios").join(name).with_extension("json");
         let scenario = Scenario::load(&path).expect("a scenario of this file");
@@ -87,7 +88,7 @@ impl CliFixture {
         fixture.save(&self.path("recordings").join(RUNTIME.replace(' ', "-"))).expect("a recording");
     }
 
-    /// A program with the name of Node and this script.
+    /// A script in the place of Node.
     pub(crate) fn node(&self, script: &str) -> PathBuf {
         let path = self.path("bin/node");
         fs::create_dir_all(self.path("bin")).expect("our own directory");
@@ -95,7 +96,7 @@ impl CliFixture {
         path
     }
 
-    /// The command, in this directory, with an empty `PATH`.
+    /// The command in this directory, with an empty `PATH`.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_conformance"));
         command.args(args).env("PATH", self.path("empty")).current_dir(&self.directory);
@@ -119,7 +120,7 @@ impl CliFixture {
     }
 }
 
-/// The output of the command, without parts that differ from run to run.
+/// The output of the command, without the parts that differ from run to run.
 #[derive(Debug)]
 pub(crate) struct CliOutput {
     pub(crate) code: Option<i32>,
@@ -146,7 +147,7 @@ impl std::fmt::Display for CliOutput {
     }
 }
 
-/// A replay line changes with every change of the simulator.
+/// The line without a replay line, which changes with every change of the simulator.
 fn without_replay(line: &str) -> String {
     let Some((head, tail)) = line.split_once("sim:v1:") else { return line.to_owned() };
     let end = tail.find(['\'', '"', ' ']).unwrap_or(tail.len());
@@ -161,7 +162,7 @@ fn without_seconds(line: &str) -> String {
     }
 }
 
-/// Compares with a snapshot, without the lines of progress, which have no fixed order.
+/// Compares with a snapshot. Lines of progress are left out, because they have no fixed order.
 #[track_caller]
 pub(crate) fn snapshot(name: &str, printed: &CliOutput) {
     insta::with_settings!({ snapshot_path => "../../../snapshots", prepend_module_to_snapshot => false, omit_expression => true }, {

@@ -6,7 +6,7 @@ use cluster_conformance::arm::node::Runtime;
 
 use super::fixture::CliFixture;
 
-/// Every form of a call ends under our primary as under Node's.
+/// Every form of a call has the same result under the Rust primary as under Node's primary.
 #[test]
 fn forms_end_as_under_node() {
     if let Err(none) = Runtime::find(Path::new("node")) {
@@ -35,7 +35,7 @@ fn forms_refuse_unknown_setting() {
     assert!(printed.err.contains("round robin; shared; advanced;"), "{printed}");
 }
 
-/// A runtime that tries no form is an error.
+/// A runtime with which no form can be tried is an error.
 #[test]
 fn forms_refuse_runtime_that_tries_nothing() {
     let cli = CliFixture::new();

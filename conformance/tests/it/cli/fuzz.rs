@@ -10,7 +10,7 @@ fn fuzz_counts_fitting_scenarios() {
     assert!(printed.out.starts_with("unix: 6 scenarios\n"), "{printed}");
 }
 
-/// Recorded runs are compared again, without processes.
+/// Recorded runs are compared again, without real processes.
 #[test]
 fn fuzz_compares_recorded_runs() {
     let cli = CliFixture::new();
@@ -27,7 +27,7 @@ fn fuzz_compares_recorded_runs() {
     assert!(other.err.contains("missing field `runtime`"), "{other}");
 }
 
-/// A silent runtime diverges in every scenario.
+/// A runtime that writes nothing diverges in every scenario.
 #[test]
 fn fuzz_writes_shrunk_scenario() {
     let cli = CliFixture::new();

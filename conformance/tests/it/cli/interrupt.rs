@@ -1,4 +1,4 @@
-//! Ctrl-C in the middle of a run: nothing is left.
+//! Ctrl-C in the middle of a run: no process and no file remains.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -11,7 +11,7 @@ use nix::unistd::{Pid, mkfifo};
 
 use super::fixture::CliFixture;
 
-/// A stub of Node that runs until killed, and writes its process id to a pipe when it starts.
+/// A stub of Node that runs until it is killed. At the start it writes its process id to a pipe.
 fn endless_node(cli: &CliFixture) -> (PathBuf, String) {
     let pipe = cli.path("pipe");
     mkfifo(&pipe, Mode::S_IRWXU).expect("a new pipe");
@@ -56,7 +56,7 @@ fn interrupted_fuzz_prints_counts() {
     );
 }
 
-/// The process has left its group: after the first signal, the command continues to wait.
+/// The process has left its group, so the command continues to wait after the first signal.
 #[test]
 fn second_signal_ends_at_once() {
     let cli = CliFixture::new();
@@ -89,7 +89,7 @@ fn second_signal_ends_at_once() {
     kill(Pid::from_raw(asked.trim().parse().expect("a number")), Signal::SIGKILL).expect("permission");
 }
 
-/// Sends a command a signal after a line with this text on standard error, and waits for the exit.
+/// Sends a signal to a command, after a line with this text on standard error. Waits for the exit.
 fn end_by(signal: Signal, command: &mut Command, begun: &str) -> (Option<i32>, String) {
     let mut command =
         command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program starts");
@@ -123,7 +123,7 @@ fn long_commands_end_at_a_signal() {
     }
 }
 
-/// An interrupted recording ends, with its Node.
+/// An interrupted recording ends, and Node with it.
 #[test]
 fn record_ends_at_a_signal() {
     for signal in SIGNALS {
@@ -140,7 +140,7 @@ fn record_ends_at_a_signal() {
     }
 }
 
-/// The coverage page runs all claims first: a signal ends them.
+/// The coverage page first runs all claims. A signal ends them.
 #[test]
 fn coverage_ends_at_a_signal() {
     for signal in SIGNALS {

@@ -13,7 +13,7 @@ use super::fixture::CliFixture;
 /// More runs than any machine finishes.
 const MANY: &str = "1000000000000";
 
-/// Returns once the process handles SIGINT and SIGTERM. `SigCgt` is the set of handled signals, a bit for
+/// Waits until the process handles SIGINT and SIGTERM. `SigCgt` is the set of handled signals, with a bit for
 /// each.
 fn wait_for_handlers(pid: u32) {
     let bits = [Signal::SIGINT, Signal::SIGTERM].map(|signal| 1_u64 << (signal as i32 - 1));
@@ -28,7 +28,7 @@ fn wait_for_handlers(pid: u32) {
     }
 }
 
-/// The exit code and the standard error of a command that gets this signal while it runs.
+/// Sends this signal to a running command. Returns the exit code and the standard error.
 fn end_by(signal: Signal, command: &mut Command) -> (Option<i32>, String) {
     let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
     let command = command.spawn().expect("the command starts");

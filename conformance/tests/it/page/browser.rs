@@ -1,4 +1,4 @@
-//! A headless Chromium, and questions to its page.
+//! A headless Chromium, and how a test asks about its page.
 
 use std::io::{BufRead as _, BufReader, Lines};
 use std::os::unix::process::CommandExt as _;
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// The driver of Chromium. In Debian, a package of its own.
+/// The driver of Chromium. Debian has it in a package of its own.
 const DRIVER: &str = "chromedriver";
 /// The remedy for a browser that does not start.
 const INSTALL: &str = "install the Debian packages chromium and chromium-driver";
@@ -30,7 +30,7 @@ impl Browser {
         let (driver, port) = Driver::start();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
-        // Without a sandbox, because tests may run as root; pages have no access to the network.
+        // Without a sandbox, because tests may run as root. The pages need no network.
         let args = [
             "--headless=new",
             "--no-sandbox",
@@ -72,14 +72,15 @@ impl Browser {
         self.texts(selector).await.join("\n")
     }
 
-    /// Clicks with the mouse on the first match: an element on top would receive the click.
+    /// Clicks with the mouse on the first match. If another element covers the match, the other element
+    /// receives the click.
     pub(crate) async fn click(&self, selector: &str) {
         let found = self.client.find(Locator::Css(selector)).await;
         let clicked = found.expect(selector).click().await;
         clicked.expect(selector);
     }
 
-    /// Types into whatever has the focus.
+    /// Types keys. The element with the focus receives them.
     pub(crate) async fn type_in(&self, keys: &str) {
         let focused = self.client.active_element().await.expect("there always is one");
         focused.send_keys(keys).await.expect("keys");
@@ -94,7 +95,7 @@ impl Browser {
     }
 }
 
-/// Leads a process group with all its browsers.
+/// The driver. Its process leads a group with all its browsers.
 struct Driver {
     child: Child,
     _out: Option<Lines<BufReader<ChildStdout>>>,
@@ -110,12 +111,12 @@ impl Driver {
         let mut ports = lines.iter_mut().flatten().map_while(Result::ok);
         let port = ports.find_map(|line| port(&line));
         drop(ports);
-        // The driver may write to the pipe until its exit.
+        // The pipe stays open, because the driver may write until its exit.
         (Driver { child, _out: lines }, port.expect("a line with the port"))
     }
 }
 
-/// `ChromeDriver was started successfully on port 41521.`
+/// The port in the line `ChromeDriver was started successfully on port 41521.`
 fn port(line: &str) -> Option<u16> {
     line.split_once(" successfully on port ")?.1.trim_end_matches('.').parse().ok()
 }

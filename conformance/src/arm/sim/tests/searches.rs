@@ -1,14 +1,15 @@
-//! Traces of random scenarios on the real system: the search must find their runs within its budget.
+//! Traces of random scenarios on the real system. The search must find runs with these traces within its
+//! budget.
 
 use std::fs;
 
 use super::*;
 
-/// Traces that older searches left undecided at 100,000 worlds.
+/// Traces that older searches did not decide within 100,000 worlds.
 const TRACES: [&str; 4] =
     ["kill_while_clients_connect", "four_workers", "reply_before_disconnect", "disconnect_before_reply"];
 
-/// The budget of the gate for random scenarios, in worlds.
+/// The budget of the random scenarios in CI, in worlds.
 const WORLDS: usize = 100_000;
 
 #[test]
