@@ -1,4 +1,5 @@
-//! For benches and measurements: a primary and workers in memory, a load generator, and figures of processes.
+//! Shared parts of benches and measurements: a primary and workers in memory, a load generator, and figures
+//! of processes.
 
 pub mod load;
 pub mod processes;
@@ -6,7 +7,8 @@ pub mod processes;
 use cluster_core::testing::TestCluster;
 use cluster_core::{ListenOptions, Settings, SocketId, WorkerEvent, WorkerId};
 
-/// A primary and workers that serve one port, without an operating system. A written message is read at once.
+/// A primary and workers that serve one port, without an operating system. A message is read as soon as it is
+/// written.
 #[derive(Debug)]
 pub struct InMemoryCluster {
     cluster: TestCluster,
@@ -29,7 +31,8 @@ impl InMemoryCluster {
         InMemoryCluster { cluster, workers: workers.into(), listening, served: 0 }
     }
 
-    /// Serves one client: accepted by the primary, handed off, acknowledged, owned, closed.
+    /// Serves one client: the connection is accepted by the primary, handed off, acknowledged, owned and
+    /// closed.
     ///
     /// # Panics
     ///

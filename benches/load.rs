@@ -1,4 +1,4 @@
-//! The load generator `wrk`, and its counts of the requests without an answer.
+//! The load generator `wrk`, and how many requests it counts without an answer.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -8,18 +8,18 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, bail};
 use tokio::process::Command;
 
-/// The amount of load of a measurement, which ends when both numbers are reached.
+/// The amount of load of a measurement. The measurement ends when both numbers are reached.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Amount {
-    /// Requests at least.
+    /// The least number of requests.
     #[arg(long, default_value_t = 1_000_000)]
     pub requests: u64,
-    /// Reloads, or kills, at least.
+    /// The least number of reloads or kills.
     #[arg(long, default_value_t = 40)]
     pub times: u64,
 }
 
-/// Clients that send one request after the other.
+/// Clients. Each client sends one request after the other.
 #[derive(Debug, Clone, Copy)]
 pub struct Clients {
     /// The number of clients.
@@ -74,7 +74,7 @@ impl Counts {
         self.refused + self.broken + self.late + self.status
     }
 
-    /// Prints the counts. More broken requests than `allowed` are a failure.
+    /// Prints the counts. The result is a failure if more than `allowed` requests are broken.
     pub fn verdict(self, name: &str, times: u64, allowed: u64) -> ExitCode {
         let Counts { answered, refused, broken, late, status } = self;
         println!(
@@ -87,7 +87,7 @@ impl Counts {
         if self.failed() == broken && broken <= allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    /// Reads the report of `wrk`. A report without errors has no line for errors.
+    /// Reads the report of `wrk`. In a report without errors, the line for errors is missing.
     fn parse(report: &str) -> anyhow::Result<Self> {
         let mut counts = Counts::default();
         let mut answered = None;
@@ -120,9 +120,9 @@ impl AddAssign for Counts {
     }
 }
 
-/// Loads a server in rounds of 10 seconds until both numbers of `amount` are reached: answered requests, and
-/// `times`, which `disturbance` counts. 64 clients have a lasting connection each, and 16 clients a
-/// connection per request.
+/// Loads a server in rounds of 10 seconds until both numbers of `amount` are reached: the answered requests,
+/// and the `times` that `disturbance` counts. 64 clients have a lasting connection each, and 16 clients open
+/// a connection for each request.
 ///
 /// # Errors
 /// The load or the disturbance has failed.

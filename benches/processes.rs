@@ -8,9 +8,9 @@ use procfs::process::Process;
 /// The memory of one process, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
-    /// Every resident page (RSS).
+    /// All resident pages (RSS).
     pub resident: u64,
-    /// A page in several processes counts in equal parts (PSS).
+    /// All resident pages, where a page in several processes counts only in part (PSS).
     pub proportional: u64,
 }
 
@@ -59,7 +59,7 @@ pub fn own_processor_time() -> f64 {
     Duration::from(clock).as_secs_f64()
 }
 
-/// The middle of the values in ascending order.
+/// The median: the middle value in ascending order.
 ///
 /// # Panics
 /// If there is no value.

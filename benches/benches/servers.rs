@@ -1,9 +1,9 @@
 //! This library beside Node's cluster: connections per second, CPU time per connection of the primary and of
-//! the workers under both policies, and the resident memory of a primary.
+//! the workers (each under both policies), and the resident memory of a primary.
 //!
 //! `cargo bench -p cluster-benches --bench servers -- --help`. Needs `wrk` and `node` in the `PATH`. Both
-//! sides run the same server on loopback: read, answer, close. The rounds are interleaved and medians are
-//! printed, because the speed of a shared machine drifts.
+//! sides run the same server on loopback, which reads, answers and closes. The rounds of both sides are
+//! interleaved, and the results are medians, because the speed of a shared machine drifts.
 #![allow(clippy::cast_precision_loss, reason = "the counts of a few seconds are far below 2^52")]
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ struct Options {
     /// Serve with this policy instead of measuring.
     #[arg(long, hide = true)]
     serve: Option<String>,
-    /// Given by cargo to every bench.
+    /// Passed by cargo to every bench.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -53,7 +53,7 @@ fn main() -> Outcome<()> {
     }
 }
 
-// ---- our server
+// ---- the server of this library
 
 #[tokio::main(flavor = "current_thread")]
 async fn serve(policy: &str, workers: u32) -> Outcome<()> {
@@ -98,7 +98,7 @@ async fn work() -> Outcome<()> {
     Ok(())
 }
 
-/// Serves one client. Errors of the connection are the client's.
+/// Serves one client. Ignores the errors of the connection.
 async fn answer(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) {
     let mut request = [0; 1024];
     if stream.read(&mut request).await.is_ok_and(|read| read > 0) {
@@ -139,7 +139,7 @@ impl Server {
         Ok(Server { primary, port })
     }
 
-    /// The process ids of the primary and, after it, of the workers.
+    /// The process id of the primary, and the process ids of the workers.
     fn processes(&self) -> Outcome<(i32, Vec<i32>)> {
         let primary = self.primary.id().cast_signed();
         Ok((primary, processes::children(primary)?))
@@ -148,7 +148,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both calls fail only for a process that has ended already.
+        // Fails only if the process has already ended.
         let _ = self.primary.kill();
         let _ = self.primary.wait();
     }

@@ -1,7 +1,7 @@
-//! The figures of the simulator on one core, without traces: runs per second (standard: a primary, 2 workers,
-//! 2 connections, a graceful disconnect; and a primary, 2 workers, 10 messages, a disconnect) and steps per
-//! second under random schedules, with and without faults; the cost of a step by number of workers; states
-//! per second of an exhaustive search.
+//! The figures of the simulator on one core, without traces. Runs per second, for two programs: the standard
+//! run (a primary, 2 workers, 2 connections, a graceful disconnect), and a primary with 2 workers, 10
+//! messages and a disconnect. Steps per second under random schedules, with and without faults. The cost of a
+//! step by the number of workers. States per second of an exhaustive search.
 #![allow(missing_docs, reason = "criterion's macros expand to undocumented items")]
 
 use std::time::{Duration, Instant};
@@ -13,12 +13,11 @@ use cluster_sim::{Failure, Schedule, World};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use mimalloc::MiMalloc;
 
-/// The allocator of the command `conformance`.
+/// The same allocator as in the command `conformance`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// Runs one seed after the other until `steps` steps are done. Returns the time for exactly this number of
-/// steps.
+/// Runs one seed after the other until `steps` steps are done. Returns the time for exactly `steps` steps.
 fn timed_steps(steps: u64, mut run: impl FnMut(u64) -> Result<u64, Box<Failure>>) -> Duration {
     let (mut done, mut seed) = (0, 0);
     let started = Instant::now();
@@ -81,7 +80,7 @@ fn serve(workers: u32, seed: u64) -> Result<u64, Box<Failure>> {
     world.run().map(|()| world.steps())
 }
 
-/// The cost of a step by number of workers: medians of the ratios of interleaved measurements.
+/// The cost of a step by the number of workers: medians of ratios, measured in turn.
 fn flatness(_: &mut Criterion) {
     const STEPS: u64 = 200_000;
     let time = |workers| timed_steps(STEPS, |seed| serve(workers, seed)).as_secs_f64();
@@ -93,7 +92,7 @@ fn flatness(_: &mut Criterion) {
     }
 }
 
-/// The coverage of an exhaustive search, and the speed.
+/// The coverage and the speed of an exhaustive search.
 fn exhaustive(_: &mut Criterion) {
     for (name, budget) in [("serve-1-1", 1_000_000), ("serve-2-0", 1_000_000), ("standard", 300_000)] {
         let scenario: Scenario<ReplyServer> = name.parse().expect("the name is valid");

@@ -1,5 +1,5 @@
-//! The rates of the core and the simulator on one core, as a table in Markdown: medians of rounds in turn, by
-//! processor time, which other programs on the machine disturb least.
+//! The rates of the core and the simulator on one core, as a table in Markdown. The rates are medians of
+//! rounds in turn, by processor time, because other programs on the machine disturb processor time least.
 //!
 //! `cargo run --profile bench -p cluster-benches --example rates`
 
@@ -11,7 +11,7 @@ use cluster_sim::scenarios::{self, PingPong, ReplyServer, Scenario};
 use cluster_sim::{Schedule, World, explore};
 use mimalloc::MiMalloc;
 
-/// The allocator of the command `conformance`.
+/// The same allocator as in the command `conformance`.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
@@ -23,7 +23,7 @@ struct Arguments {
     rounds: usize,
 }
 
-/// Works, and returns the number of units.
+/// Does the work, and returns the number of units done.
 type Work = fn() -> u64;
 
 const WORKS: [(&str, Work); 7] = [

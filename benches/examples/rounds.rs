@@ -1,10 +1,10 @@
-//! Runs one workload of the benches a number of times, for a counter of instructions. Unlike time,
-//! instructions do not depend on other programs on the machine:
+//! Runs one workload of the benches a number of times, to count instructions. Unlike time, the number of
+//! instructions does not depend on other programs on the machine:
 //!
 //! `valgrind --tool=callgrind target/release/examples/rounds hand-off 5000`
 //!
-//! Count with two numbers of rounds: the difference of the counts, divided by the difference of the numbers,
-//! is the cost of one round.
+//! Count with two numbers of rounds. The difference of the counts, divided by the difference of the numbers
+//! of rounds, is the cost of one round.
 
 use clap::{Parser, ValueEnum};
 use cluster_benches::InMemoryCluster;

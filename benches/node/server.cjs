@@ -1,5 +1,5 @@
 // The server of benches/servers.rs on Node's own cluster: `node server.cjs POLICY WORKERS`, where POLICY is
-// `round-robin`, `shared` or `single` (no cluster). Prints the port once all workers listen, and runs until
+// `round-robin`, `shared` or `single` (no cluster). Prints the port when all workers listen, and runs until
 // killed.
 'use strict';
 

@@ -1,4 +1,4 @@
-//! The work on this simulator.
+//! The work on the simulator of this project.
 
 use cluster_core::Settings;
 use cluster_sim::scenarios::PingPong;

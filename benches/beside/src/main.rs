@@ -1,11 +1,12 @@
-//! The same work on this simulator and on others, in one run: `cargo run --release` in this folder.
+//! The same work on the simulator of this project and on other simulators, in one run: `cargo run --release`
+//! in this folder.
 //!
-//! Messages: two processes send messages of 8 bytes to each other in turn, one window at a time. Here as
-//! `kernel only` (kernel, channel and schedule) and as `cluster` (with the machines, JSON and every check).
-//! Runs: start, 10 messages and end of a whole world.
+//! Messages: two processes send messages of 8 bytes to each other in turn, one window at a time. The
+//! simulator of this project runs twice: as `kernel only` (kernel, channel and schedule), and as `cluster`
+//! (with the machines, JSON and every check). Runs: start, 10 messages and end of a whole world.
 //!
-//! The simulators take turns. The program prints a table of medians. Time is CPU time, because a longer
-//! measurement would be interrupted more often.
+//! The simulators take turns, and the program prints a table of medians. The time is CPU time: other programs
+//! interrupt a measurement, and the interruptions do not count.
 
 mod cluster;
 mod other;

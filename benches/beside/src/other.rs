@@ -1,5 +1,5 @@
-//! The work on other simulators: two hosts, and one packet for each message. Latency is the smallest that
-//! each simulator allows.
+//! The work on other simulators: two hosts, and one packet for each message. The latency is the smallest
+//! latency that each simulator allows.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use turmoil::net::UdpSocket;
 const MESSAGE: [u8; 8] = *b"12345678";
 const PORT: u16 = 8000;
 
-/// Each side sends half of the messages, one window at a time, and waits for a window of the other side.
+/// Each side sends half of the messages, one window at a time, and waits for a window of the other side after
+/// each.
 pub fn madsim_messages(messages: u64, window: u64) {
     let mut config = madsim::Config::default();
     config.net.send_latency = Duration::ZERO..Duration::from_nanos(1);

@@ -1,11 +1,10 @@
 //! The figures of the command `cluster` with an unmodified Node.js server: requests lost in reloads, memory,
-//! time to start, and throughput; beside PM2, beside Node's own cluster, or beside the program alone, in the
-//! same run.
+//! time to start, and throughput. The same run also measures PM2, Node's own cluster, or the program alone.
 //!
 //! `cargo build --release -p cluster-cli`, then
-//! `cargo run --release -p cluster-benches --example command -- --help`. Needs `node`, for load `wrk`
-//! (Debian: `apt-get install wrk`), and for PM2 `npm`. Each case prints a table in Markdown, and progress on
-//! standard error.
+//! `cargo run --release -p cluster-benches --example command -- --help`. Needs `node`; for load `wrk`
+//! (Debian: `apt-get install wrk`); and for PM2 `npm`. Each case prints a table in Markdown on standard
+//! output, and progress on standard error.
 
 mod memory;
 mod pm2;

@@ -8,7 +8,7 @@ use cluster_benches::processes;
 use crate::Programs;
 use crate::server::{Policy, Runner, Server, version};
 
-/// The most memory of the command, in bytes.
+/// The largest memory allowed for the command, in bytes.
 const LIMIT: u64 = 10 << 20;
 
 /// Prints the memory of the command, of Node's own cluster and of PM2's daemon, after a load on all workers.

@@ -14,7 +14,7 @@ use tokio::process::Command;
 /// The name of the measured service.
 const NAME: &str = "measured";
 
-/// A daemon of PM2 with one service. Dropping kills the daemon, and the workers exit.
+/// A daemon of PM2 with one service. Dropping the value kills the daemon, and the workers exit.
 pub(crate) struct Pm2 {
     node: PathBuf,
     binary: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Pm2 {
 }
 
 impl Pm2 {
-    /// Starts a daemon with the workers of a script, which writes to `report`.
+    /// Starts a daemon with workers of a script. The script writes to `report`.
     pub(crate) async fn start(
         node: &Path,
         script: &Path,
@@ -76,7 +76,7 @@ impl Drop for Pm2 {
     }
 }
 
-/// Installs the package unless done before, in `target/pm2`, and returns the path of the binary.
+/// Installs the package in `target/pm2`, unless installed before, and returns the path of the binary.
 async fn install() -> anyhow::Result<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = own.join("../target/pm2");

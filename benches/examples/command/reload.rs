@@ -12,7 +12,7 @@ use crate::server::{Policy, Runner, Server, version};
 /// The workers of a service.
 const WORKERS: u32 = 2;
 
-/// Reloads all the time, the command and then PM2. No request may fail under the command.
+/// Reloads all the time: the command first, then PM2. No request may fail under the command.
 pub(crate) async fn reload(amount: &Amount, programs: &Programs) -> anyhow::Result<ExitCode> {
     let cluster = programs.cluster.as_path();
     let command = Runner::Command { cluster, policy: Policy::RoundRobin, has_preload: true };

@@ -19,7 +19,7 @@ use crate::pm2::Pm2;
 /// The longest wait for a listening worker.
 const START: Duration = Duration::from_secs(30);
 
-/// The runner of the program.
+/// What runs the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Runner<'a> {
     /// Node.js, without a cluster.
@@ -51,7 +51,7 @@ impl Policy {
     }
 }
 
-/// A running server. Dropping kills the processes.
+/// A running server. Dropping the value kills the processes.
 pub(crate) struct Server {
     parent: Parent,
     reports: Reports,
@@ -114,12 +114,12 @@ impl Server {
         Ok(format!("http://127.0.0.1:{port}/"))
     }
 
-    /// Replaces every worker, by `pm2 reload`, or by `reload` of this executable of the command.
+    /// Replaces every worker: with `pm2 reload`, or with the command `reload` of this executable.
     pub(crate) async fn reload(&self, cluster: &Path) -> anyhow::Result<()> {
         self.order(cluster, "reload").await
     }
 
-    /// Carries out a command of this executable; PM2 reloads.
+    /// Runs a command of this executable. For PM2, only a reload is possible.
     pub(crate) async fn order(&self, cluster: &Path, name: &str) -> anyhow::Result<()> {
         let status = match &self.parent {
             Parent::Pm2(pm2) => pm2.reload().await?,
@@ -141,7 +141,7 @@ impl Server {
         }
     }
 
-    /// The workers. A server alone has none.
+    /// The workers. A server without a cluster has none.
     pub(crate) fn workers(&self) -> anyhow::Result<Vec<i32>> {
         processes::children(self.pid()?)
     }
@@ -167,7 +167,7 @@ impl Reports {
         let directory = tempfile::tempdir()?;
         let path = directory.path().join(Reports::NAME);
         mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-        // Also a writer: the pipe does not end with the last worker.
+        // Also opened for writing, so the pipe does not end with the last worker.
         let receiver = OpenOptions::new().read_write(true).open_receiver(path)?;
         Ok(Reports { directory, lines: BufReader::new(receiver).lines() })
     }

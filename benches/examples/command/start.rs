@@ -10,10 +10,10 @@ use tokio::time::sleep;
 use crate::Programs;
 use crate::server::{Policy, Runner, Server, version};
 
-/// The pause after each start: the processes of the last start have ended.
+/// The pause after each start, until the processes of the last start have ended.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Compares starts with the program alone, in turn.
+/// Compares the start with the start of the program alone, in turn.
 pub(crate) async fn start(rounds: usize, programs: &Programs) -> anyhow::Result<ExitCode> {
     let cluster = programs.cluster.as_path();
     let command = |has_preload| Runner::Command { cluster, policy: Policy::RoundRobin, has_preload };

@@ -35,7 +35,7 @@ struct Sample {
     workers: f64,
 }
 
-/// Both runners of one kind of load, by rounds.
+/// The figures of both runners under one kind of load, by round.
 type Pairs = Vec<[Sample; 2]>;
 
 /// Compares the command with Node's own cluster, in turn.
@@ -53,7 +53,8 @@ pub(crate) async fn throughput(amount: &Amount, programs: &Programs) -> anyhow::
             let mut kinds: [Pairs; 2] = Default::default();
             for round in 1..=amount.rounds {
                 eprintln!("round {round} of {} with Node.js {version}, {}", amount.rounds, policy.name());
-                // The first runner of a round has a machine in another state: take turns.
+                // The order alternates, because the first runner of a round finds the machine in another
+                // state than the second.
                 let mut samples = Vec::new();
                 for turn in [round % 2, (round + 1) % 2] {
                     samples.push((turn, sample(runners[turn], node, amount).await?));
@@ -71,7 +72,8 @@ pub(crate) async fn throughput(amount: &Amount, programs: &Programs) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts a server, and loads it with lasting connections, then with a connection per request.
+/// Starts a server, and loads the server first with lasting connections, then with a connection for each
+/// request.
 async fn sample(runner: Runner<'_>, node: &Path, amount: &Amount) -> anyhow::Result<[Sample; 2]> {
     let mut server = Server::start(runner, node, amount.workers).await?;
     let url = server.url(amount.workers).await?;

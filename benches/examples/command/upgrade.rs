@@ -8,7 +8,7 @@ use cluster_benches::load::{Amount, under_load};
 use crate::Programs;
 use crate::server::{Policy, Runner, Server, version};
 
-/// The workers of a service.
+/// The number of workers of a service.
 const WORKERS: u32 = 2;
 
 /// Upgrades all the time. No request may fail.

@@ -1,4 +1,4 @@
-//! The cases.
+//! The cases to measure.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use crate::server;
 
-/// A cluster with a worker per core, driven by a task.
+/// A cluster with a worker for each core. A task drives the cluster.
 struct Cluster {
     handle: SupervisorHandle,
     events: mpsc::UnboundedReceiver<(Instant, SupervisorEvent)>,
@@ -45,7 +45,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The next event, after its entry in the tables.
+    /// The next event, after an update of the tables.
     async fn next(&mut self) -> anyhow::Result<(Instant, SupervisorEvent)> {
         let (time, event) = self.events.recv().await.context("the supervisor has ended")?;
         self.note(&event);
@@ -74,7 +74,7 @@ impl Cluster {
         }
     }
 
-    /// The process of a random ready worker.
+    /// A random ready worker, by process.
     async fn random(&mut self) -> anyhow::Result<Option<Pid>> {
         let slots = self.handle.status().await?;
         while let Ok((_, event)) = self.events.try_recv() {
@@ -129,7 +129,8 @@ pub(crate) async fn abandoned(amount: Amount) -> anyhow::Result<ExitCode> {
     Ok(counts.verdict("abandoned reloads", reloads.get(), 0))
 }
 
-/// Kills a random worker every 200 ms. Only requests on accepted connections of killed workers may fail.
+/// Kills a random worker every 200 ms. Only requests on connections that a killed worker had accepted may
+/// fail.
 pub(crate) async fn kill(amount: Amount) -> anyhow::Result<ExitCode> {
     let mut cluster = Cluster::start(impatient(cluster::cores()), cluster::cores()).await?;
     let url = cluster.url()?;
@@ -149,7 +150,7 @@ pub(crate) async fn kill(amount: Amount) -> anyhow::Result<ExitCode> {
     Ok(counts.verdict("kills", kills.get(), accepted.get()))
 }
 
-/// Starts the next worker at once, and never gives up.
+/// Settings with which the next worker starts at once, and the supervisor never gives up.
 fn impatient(workers: u32) -> SupervisorSettings {
     let instant = Duration::from_millis(1);
     SupervisorSettings::new(workers)
@@ -158,7 +159,7 @@ fn impatient(workers: u32) -> SupervisorSettings {
         .intensity(u32::MAX, Duration::from_secs(1))
 }
 
-/// Stops a worker, counts the accepted connections, and kills the worker.
+/// Stops a worker, counts the connections that the worker has accepted, and kills the worker.
 async fn kill_and_count(worker: Pid, port: u16) -> anyhow::Result<u64> {
     send_signal(worker, Signal::SIGSTOP)?;
     let process = Process::new(worker.as_raw())?;
@@ -193,7 +194,7 @@ pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
         let (mut alone, mut pauses) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             alone.push(start_alone(server).await?);
-            // The worker lives longer than the shortest uptime.
+            // Longer than `min_uptime`, so that the next restart is immediate.
             sleep(Duration::from_millis(20)).await;
             pauses.push(crash(&mut cluster).await?);
         }
@@ -213,7 +214,7 @@ async fn crash(cluster: &mut Cluster) -> anyhow::Result<Duration> {
     Ok(cluster.next_ready().await? - begin)
 }
 
-/// The time from the start of a server to its listening: this program, or a script of Node.js.
+/// The time from the start of a server until the server listens: of this program, or of a script of Node.js.
 async fn start_alone(script: Option<&str>) -> anyhow::Result<Duration> {
     let begin = Instant::now();
     let mut command = match script {

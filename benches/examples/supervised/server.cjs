@@ -1,4 +1,4 @@
-// The same server for Node.js: a worker sends the number of its process, a program without a cluster prints a
+// The same server for Node.js. As a worker, it sends the id of its process. Without a cluster, it prints a
 // line.
 const server = require('node:http').createServer((request, response) => response.end('hello'));
 process.send?.(process.pid);

@@ -7,10 +7,10 @@ use axum::{Router, routing::get};
 use cluster::Worker;
 use tokio::net::TcpListener;
 
-/// The variable of a server without a cluster.
+/// The variable that makes this program a server without a cluster.
 pub(crate) const ALONE: &str = "SUPERVISED_ALONE";
 
-/// The argument before a path. While there is a file, a worker exits at its start.
+/// The argument before a path. As long as a file exists at the path, a worker exits at its start.
 pub(crate) const CRASH: &str = "--crash";
 
 /// Whether this process is a server without a cluster.
@@ -18,7 +18,7 @@ pub(crate) fn runs_alone() -> bool {
     env::var_os(ALONE).is_some()
 }
 
-/// Serves without a cluster, and prints a line once the server listens.
+/// Serves without a cluster. Prints a line when the server listens.
 pub(crate) async fn alone() -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
@@ -26,7 +26,7 @@ pub(crate) async fn alone() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves as a worker. The first message is the number of the process.
+/// Serves as a worker. The first message is the id of the process.
 pub(crate) async fn worker() -> anyhow::Result<ExitCode> {
     let mut arguments = env::args_os();
     if arguments.any(|argument| argument == CRASH)
