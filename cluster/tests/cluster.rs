@@ -1,5 +1,5 @@
-//! Real processes: a primary in this process, and workers that run the same program (`programs`) or another.
-//! Every test leaves the descriptors and the children as before. Schedules are tested in the simulator.
+//! Real processes: a primary in this process, and workers of the same program (`programs`) or of another
+//! program. Every test leaves the descriptors and the children as before. The simulator tests the schedules.
 
 mod cluster {
     pub(crate) mod bad_programs;
@@ -48,14 +48,14 @@ use crate::cluster::{
 };
 
 fn main() -> ExitCode {
-    // As under `#[tokio::main]`: threads exist before the call of `role`.
+    // Threads exist before the call of `role`, as with `#[tokio::main]`.
     let _threads = std::env::var_os("EARLY").map(|_| Builder::new_multi_thread().worker_threads(4).build());
     match role() {
         Ok(Role::Primary) => {
             if let Ok(program) = std::env::var("STANDALONE") {
                 return programs::standalone::run(&program);
             }
-            // The first runtime opens descriptors shared by all runtimes.
+            // The first runtime opens descriptors that all runtimes share.
             drop(support::runtime());
             // One test at a time, because descriptors and children are counted.
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };

@@ -1,5 +1,5 @@
-//! Runs every service through a reload, with the command at the head of the program. The workers inherit the
-//! standard output, so the end of the output shows that no process remains.
+//! Runs every service through a reload, with the command in the head of its program. The workers inherit the
+//! standard output, so no process remains when the output ends.
 
 use std::fs;
 use std::process::Stdio;
@@ -200,10 +200,10 @@ async fn tls_drains_at_reload() -> anyhow::Result<()> {
         clients.spawn(until_close(client));
     }
     let mut stream = OpenStream::begin(tls_client(certificate, &service.address, "h2").await?).await?;
-    // A client without TLS does not disturb the other clients.
+    // A client without TLS must not disturb the other clients.
     TcpStream::connect(&service.address).await?.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
     service.signal(Signal::SIGHUP)?;
-    // The reload waits for the open stream of an old worker.
+    // The reload waits for the open stream to an old worker.
     stream.receives_goaway().await?;
     assert_eq!(stream.end("late").await?, "late");
     service.all_serve().await?;
@@ -231,7 +231,7 @@ impl OpenStream {
         Ok(OpenStream { answer, body, requests })
     }
 
-    /// The connection takes no further request, and has not failed.
+    /// Checks that the connection takes no further request, and has not failed.
     async fn receives_goaway(&mut self) -> anyhow::Result<()> {
         while let Ok(requests) = self.requests.clone().ready().await {
             drop(requests);

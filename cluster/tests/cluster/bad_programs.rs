@@ -1,4 +1,4 @@
-//! Programs that are no servers, under a supervisor: each has a stated behaviour, an event and an end.
+//! Programs that are not servers, under a supervisor. Each has a stated behaviour, an event and an end.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 const LATE: Duration = Duration::from_millis(100);
 const KILLED: ExitStatus = ExitStatus::Signal(Signal::SIGKILL);
 
-/// One shell with this script and short times; there is no restart after a failure.
+/// Settings for one shell with this script. The times are short, and no restart follows a failure.
 fn settings(script: &str) -> SupervisorSettings {
     let spawn = SpawnOptions::new().exec("/bin/sh").args(["-c", script]).process_group(ProcessGroup::Own);
     let short = Duration::from_millis(20);
@@ -37,7 +37,7 @@ fn settings(script: &str) -> SupervisorSettings {
         .intensity(0, Duration::from_mins(1))
 }
 
-/// The reports of a supervisor about the only worker, until the last.
+/// What a supervisor reports about the only worker, up to the last report.
 struct Report {
     failure: StartFailure,
     /// `None`: no process was started.
@@ -64,7 +64,7 @@ async fn report(settings: SupervisorSettings) -> Result<Report, Failed> {
     Ok(Report { failure: failure.ok_or("no failure")?, status, has_retained_channel })
 }
 
-/// The program also ignores SIGTERM, and gets SIGKILL.
+/// The program also ignores SIGTERM, so SIGKILL follows.
 async fn never_listens() -> TestResult {
     let report = report(settings("trap '' TERM; sleep 1000; sleep 1000")).await?;
     assert_eq!(
@@ -74,7 +74,7 @@ async fn never_listens() -> TestResult {
     Ok(())
 }
 
-/// The code 0 is a failure before the worker is ready.
+/// An exit before readiness is a failure, even with code 0.
 async fn exits() -> TestResult {
     let report = report(settings("exit 0")).await?;
     let code = ExitStatus::Code(0);
@@ -85,7 +85,7 @@ async fn exits() -> TestResult {
     Ok(())
 }
 
-/// The child holds the channel.
+/// The child of the program holds the channel.
 async fn forks() -> TestResult {
     let report = report(settings("sleep 1000 & exit 0")).await?;
     let code = ExitStatus::Code(0);
@@ -96,7 +96,7 @@ async fn forks() -> TestResult {
     Ok(())
 }
 
-/// The program continues without its channel, and gets the time between SIGTERM and SIGKILL twice.
+/// The program continues without the channel. The time between SIGTERM and SIGKILL passes twice.
 async fn closes_channel() -> TestResult {
     let late = settings("exec 3>&-; sleep 1000; sleep 1000").ready_timeout(Duration::from_mins(1));
     let report = report(late).await?;
@@ -107,7 +107,7 @@ async fn closes_channel() -> TestResult {
     Ok(())
 }
 
-/// The failure names the path; there is no exit.
+/// The failure names the path. No process has started, so there is no exit.
 async fn removed() -> TestResult {
     let report =
         report(settings("").map_primary(|primary| Settings {
@@ -123,7 +123,7 @@ async fn removed() -> TestResult {
     Ok(())
 }
 
-/// A program that is missing or not executable ends `run` at the first try, with one line in the log and the
+/// If the program is missing or not executable, `run` ends at the first try, with one line in the log and the
 /// path in the error.
 async fn missing() -> TestResult {
     let directory = tempfile::tempdir()?;

@@ -33,7 +33,7 @@ async fn disconnected() -> TestResult {
     Ok(task.await??)
 }
 
-/// A remote returns the primary's counts, and a signal from the remote ends the worker.
+/// A remote returns the counts of the primary, and sends a signal that ends the worker.
 async fn killed() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve");

@@ -1,6 +1,6 @@
-//! Passed connections. The server of a Node.js process counts a connection until the Rust process has closed
-//! the socket: Node workers under a Rust primary, and a Rust worker under a Node primary. Ignored without
-//! `node`.
+//! Counts of passed connections. The server of a Node.js process counts a connection as open until the Rust
+//! process has closed the socket. Tested with Node workers under a Rust primary, and with a Rust worker under
+//! a Node primary. Ignored without `node`.
 
 use std::io::{self, Write};
 
@@ -13,9 +13,9 @@ use serde_json::json;
 use super::node::{is_absent, leading, lines, script};
 use super::support::{TestResult, asynchronous, connect, message, port, rest, trial, until};
 
-/// Passes each connection of the server to the primary, and reports the server's counts. The answer to
-/// `close` is the count after `server.close`: by then the primary has read the question of the close, too.
-/// Until the server has closed, Node counts one connection more.
+/// Passes each connection of the server to the primary, and reports the count of the server. After `close`,
+/// the primary has also read Node's question about the close when the report arrives. Until the server has
+/// closed, Node counts one connection too many.
 const WORKER: &str = "
     const server = require('net').createServer((connection) => process.send('passed', connection));
     const count = (of) => server.getConnections((error, count) => process.send({ of, count }));
@@ -26,9 +26,9 @@ const WORKER: &str = "
     server.listen(0, '127.0.0.1');
 ";
 
-/// Passes three connections to the worker. The worker releases one connection after another, and after each
-/// release the server counts. The server closes while two connections are open: afterwards Node counts one
-/// connection more.
+/// Passes three connections to the worker. The worker releases the connections one after the other, and the
+/// server counts after each release. The server closes while two connections are open; from then on Node
+/// counts one connection too many.
 const PRIMARY: &str = "
     setTimeout(() => { console.log('no end in time'); process.exit(9); }, 20000).unref();
     const [cluster, net] = [require('cluster'), require('net')];
@@ -56,7 +56,7 @@ const PRIMARY: &str = "
     worker.on('online', () => server.listen(0, '127.0.0.1', connect));
 ";
 
-/// A Node worker with the behaviour of the program `hold sockets`: the output of the primary must be the
+/// A Node worker that behaves like the program `hold sockets`. With either worker, the primary must print the
 /// same.
 const HOLDING: &str = "
     const held = [];
@@ -98,7 +98,7 @@ impl Passing {
         Ok(Passing { primary, port, _script: script })
     }
 
-    /// A client, and the connection as received by the primary.
+    /// A client, and the connection that the primary has received.
     async fn connection(&mut self) -> Result<(std::net::TcpStream, Received), Failed> {
         let client = connect(self.port)?;
         let received =
@@ -109,7 +109,7 @@ impl Passing {
         Ok((client, received.ok_or("the connection was not taken before")?))
     }
 
-    /// Sends the worker a command, and checks the server's count afterwards.
+    /// Sends a command to the worker, and compares the count that follows.
     async fn count(&mut self, command: &str, count: u32) -> TestResult {
         let worker = self.primary.workers().next().ok_or("the worker is connected")?;
         self.primary.send(worker, json!(command))?;
@@ -117,7 +117,7 @@ impl Passing {
         Ok(())
     }
 
-    /// The callback of `server.close` follows, as the next message.
+    /// Waits for the next message: the callback of `server.close` has run.
     async fn closed(mut self) -> TestResult {
         assert_eq!(message(&mut self.primary).await?, json!("closed"));
         for worker in self.primary.workers().collect::<Vec<_>>() {
@@ -139,14 +139,14 @@ async fn counted(serialization: Serialization) -> TestResult {
     passing.count("one", 1).await?;
     passing.count("close", 2).await?;
     passing.count("still one", 2).await?;
-    // While the primary waits: the drop wakes the primary.
+    // In another task, while the primary waits: the drop must wake the primary.
     tokio::spawn(async move { drop(second_received) });
     passing.closed().await?;
     assert_eq!(io::read_to_string(second)?, String::new());
     Ok(())
 }
 
-/// The guard keeps the count after every use of the socket, in any thread.
+/// The guard keeps a connection counted, in any thread and after every use of the socket.
 async fn guarded() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let (client, received) = passing.connection().await?;
@@ -161,7 +161,7 @@ async fn guarded() -> TestResult {
     passing.closed().await
 }
 
-/// An untaken connection is closed, and no longer counted.
+/// A connection that the program does not take is closed, and no longer counted.
 async fn untaken() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let client = connect(passing.port)?;
@@ -172,7 +172,7 @@ async fn untaken() -> TestResult {
     rest(&mut passing.primary).await.map(drop)
 }
 
-/// A connection sent on by the program is no longer counted by the first worker.
+/// After the program sends a connection on, the first worker no longer counts the connection.
 async fn passed_on() -> TestResult {
     let mut passing = Passing::new(Serialization::Json).await?;
     let (_client, received) = passing.connection().await?;

@@ -1,4 +1,4 @@
-//! The end of a worker's process after the end of the channel.
+//! How the process of a worker ends after the end of the channel.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -31,7 +31,7 @@ async fn ends_at_once() -> TestResult {
     let mut client = connect(port(&mut primary).await?)?;
     let mut rest = Vec::new();
     abandon(primary, || {
-        // The connection was not accepted: the exit closes or resets the connection.
+        // No worker has accepted the connection, so the exit closes or resets the connection.
         let _ = client.read_to_end(&mut rest);
     })
     .await?;
@@ -69,7 +69,8 @@ async fn serves_on() -> TestResult {
     let mut client = connect(port(&mut primary).await?)?;
     client.write_all(b"hello")?;
     greeted(&mut primary, &mut client).await?;
-    // After the answer the primary has the acknowledgement of the connection, and no message waits for it.
+    // After the answer, the primary has read the acknowledgement of the connection, and no message waits
+    // behind the connection.
     primary.send(worker, json!("there?"))?;
     assert_eq!(message(&mut primary).await?, json!("there?"));
     primary.disconnect_worker(worker);
@@ -84,7 +85,7 @@ async fn serves_on() -> TestResult {
 
 async fn asked_to_disconnect() -> TestResult {
     let mut primary = primary()?;
-    // Workers that never ask for events, that ask, and that wait for the end.
+    // Three kinds of workers: never asking for events, asking for events, and waiting for the end.
     let workers =
         [fork(&mut primary, "never accept"), fork(&mut primary, "echo"), fork(&mut primary, "serve")];
     for _ in workers {
@@ -99,7 +100,7 @@ async fn asked_to_disconnect() -> TestResult {
     Ok(())
 }
 
-/// As in Node, after an exit in the reaction to `listen` the server is not announced.
+/// If a worker exits in the reaction to `listen`, the server is not announced, as in Node.
 async fn exits_when_listening() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit when listening");
@@ -113,7 +114,7 @@ async fn exits_when_listening() -> TestResult {
     Ok(())
 }
 
-/// Drops a primary, acts, and waits until the runtime has reaped the workers.
+/// Drops a primary, calls `act`, and waits until the runtime has reaped the workers.
 pub(crate) async fn abandon<T>(primary: Primary, act: impl FnOnce() -> T) -> io::Result<T> {
     let mut child_ended = signal(SignalKind::child())?;
     drop(primary);

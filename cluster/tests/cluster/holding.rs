@@ -1,5 +1,5 @@
-//! Every accepted message arrives, for each way of holding the worker when `main` returns, on either kind of
-//! runtime.
+//! Every accepted message arrives, in whatever way the worker is held when `main` returns, and on either kind
+//! of runtime.
 
 use std::io;
 use std::net::TcpListener;
@@ -11,11 +11,11 @@ use libtest_mimic::Trial;
 use super::node::script;
 use super::support::{TestResult, asynchronous, output, port, primary, rest};
 
-/// The ways to hold a worker: see `programs/holding.rs`.
+/// The ways to hold a worker, as in `programs/holding.rs`.
 const WAYS: [&str; 8] =
     ["return", "static", "static_listener", "forget", "cycle", "task", "thread", "disconnect"];
 
-/// The variable THREADS of each kind of runtime: a current-thread runtime has none.
+/// Each kind of runtime, with the variable THREADS. A current-thread runtime has no variable.
 const RUNTIMES: [(&str, Option<&str>); 2] = [("current_thread", None), ("multi_thread", Some("2"))];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -42,7 +42,7 @@ async fn all_arrive(way: &'static str, threads: Option<&'static str>) -> TestRes
         port(&mut primary).await?;
         primary.send(worker, "listening")?;
     }
-    // Nothing is read until the worker is about to return.
+    // The primary reads nothing until the worker is about to return.
     listener.accept()?;
     let accepted = tokio::task::spawn_blocking(move || io::read_to_string(listener.accept()?.0));
     let events = rest(&mut primary).await?;

@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// A connection of a client.
 struct Client {
     requests: SendRequest<Bytes>,
-    /// The reason why the connection takes no more requests.
+    /// Why the connection takes no further requests.
     refused: oneshot::Receiver<Error>,
 }
 
@@ -77,8 +77,8 @@ async fn complete(
     Ok(String::from_utf8(text)?)
 }
 
-/// The connection receives GOAWAY at the start of the lame duck, an open stream is answered by the old
-/// worker, and a new connection is answered. Idle connections of these workers are not closed: the reload and
+/// At the start of the lame duck, the connection receives GOAWAY. The old worker still answers an open
+/// stream, and a new worker answers a new connection. Idle connections are not closed here: the reload and
 /// the shutdown end by GOAWAY alone.
 async fn reload() -> TestResult {
     let running = start(settings(&["serve streams"])).await?;
@@ -99,7 +99,7 @@ async fn reload() -> TestResult {
     running.end().await
 }
 
-/// A loop of the program sends GOAWAY at the start of a lame duck of one hour, and the open stream completes.
+/// A hand-written loop sends GOAWAY at the start of a lame duck of one hour, and the open stream completes.
 async fn by_hand() -> TestResult {
     let long = Duration::from_hours(1);
     let settings = settings(&["serve streams by hand"]).shutdown(2 * long).hurry_after(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The inheritance of a worker, and resources that must not be inherited: descriptors, users and groups.
+//! What a worker inherits, and what a worker must not inherit: descriptors, users and groups.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -15,8 +15,8 @@ use tokio::io::AsyncReadExt;
 use super::node::is_absent;
 use super::support::{TestResult, asynchronous, fork, message, output, primary, primary_of, rest, until};
 
-/// A user, a group, and supplementary groups of the primary. No worker with another user or group may have
-/// the supplementary groups.
+/// A user, a group and supplementary groups of the primary. Workers with another user or group must not have
+/// these supplementary groups.
 const NOBODY_USER: u32 = 65_534;
 const OTHER_USER: u32 = 1_234;
 const PRIVILEGED: u32 = 4_242;
@@ -41,7 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Descriptors without close-on-exec, as from the program that has started this process.
+/// Descriptors without close-on-exec, as if inherited from the program that has started this process.
 struct Leak {
     descriptors: Vec<OwnedFd>,
 }
@@ -61,7 +61,7 @@ impl Leak {
         links.collect()
     }
 
-    /// Opened descriptors among the descriptors of a worker.
+    /// The leaked descriptors among the descriptors of a worker.
     fn among(&self, found: &Value) -> Result<Vec<String>, Failed> {
         let found = found.as_array().ok_or("a list")?;
         let mut links = self.links()?;
@@ -70,7 +70,7 @@ impl Leak {
     }
 }
 
-/// Workers do not inherit the descriptors; other children of the program do.
+/// Workers do not inherit the descriptors. Other children of the program do.
 async fn descriptors() -> TestResult {
     let leak = Leak::new()?;
     let mut primary = primary()?;
@@ -100,7 +100,7 @@ async fn node_descriptors() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The standard descriptors, the channel, and a descriptor by number, inheritable in the primary.
+/// A worker inherits exactly the standard descriptors, the channel, and a descriptor passed by number.
 async fn exact_descriptors() -> TestResult {
     let leak = Leak::new()?;
     let given = u32::try_from(leak.descriptors[1].as_raw_fd())?;
@@ -117,12 +117,12 @@ async fn exact_descriptors() -> TestResult {
     let output = script("echo /proc/$$/fd/*; readlink /proc/$$/fd/5", SpawnOptions::new().stdio(stdio));
     let output = output.await?;
     let numbers: Vec<&str> = output.split_whitespace().filter_map(|path| path.rsplit('/').next()).collect();
-    // The shell lists the directory through 4, the first free number.
+    // The shell reads the directory through descriptor 4, the first free number.
     assert_eq!(numbers, vec!["0", "1", "2", "3", "4", "5", "7", "zero"]);
     Ok(())
 }
 
-/// The standard output of a shell script.
+/// Runs a shell script as a worker, and returns the standard output.
 async fn script(script: &str, command: SpawnOptions) -> Result<String, Failed> {
     let silent = command.stdio.as_deref().unwrap_or_default().is_empty();
     let command = command.exec("/bin/sh").exec_argv(["-c"]).args([script]).silent(silent);
@@ -135,7 +135,7 @@ async fn script(script: &str, command: SpawnOptions) -> Result<String, Failed> {
     Ok(text)
 }
 
-/// A supplementary group of this process, until the drop.
+/// A supplementary group of this process. Dropping the value removes the group.
 struct Privileged(Vec<Gid>);
 
 impl Privileged {
@@ -180,7 +180,7 @@ async fn groups() -> TestResult {
     Ok(())
 }
 
-/// The four combinations of a user and a group.
+/// All four combinations: with and without a user, with and without a group.
 async fn groups_of_node() -> TestResult {
     const SPAWN: &str = "
         const [, script, uid, gid] = process.argv;
@@ -202,12 +202,13 @@ async fn groups_of_node() -> TestResult {
     Ok(())
 }
 
-/// Requested groups must be set; dropped groups may remain, as in libuv.
+/// A group that the settings request must be set. A group that the worker should lose may remain, as in
+/// libuv.
 async fn forbidden_groups() -> TestResult {
     for (command, expected) in [
         (identity(None, None, Some(&[7])), Some(Errno::EPERM)),
         (identity(None, None, Some(&[])), Some(Errno::EPERM)),
-        // The real user is root and may be restored.
+        // The real user is root, so the process may become root again.
         (identity(Some(0), None, None), None),
     ] {
         let command = command.exec("/bin/true");
@@ -228,7 +229,7 @@ async fn forbidden_groups() -> TestResult {
     Ok(())
 }
 
-/// As in libuv: the primary's rights enter the directory.
+/// The directory is entered with the rights of the primary, as in libuv.
 async fn directory() -> TestResult {
     let directory = tempfile::tempdir()?;
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700))?;

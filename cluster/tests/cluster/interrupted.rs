@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 
 use super::support::{TestResult, trial};
 
-/// Runs a test again, with interrupted calls in every process.
+/// The test to run again, with interrupted calls in every process.
 const SERVED: &str = "connections_alternate_between_workers";
 const PASSED: &str = "many_sockets_arrive_in_order";
 
@@ -26,8 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect()
 }
 
-/// Every second call fails with EINTR, in the primary and in the workers. The inner test has a bound for each
-/// wait.
+/// Every second call fails with EINTR, in the primary and in the workers. The inner test limits each wait.
 fn interrupted(calls: &str, inner: &str) -> TestResult {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);

@@ -1,4 +1,5 @@
-//! Processes that a worker leaves behind: process groups, and channels that another process holds open.
+//! Processes that a worker leaves behind: in the process group of the worker, or with the channel of the
+//! worker open.
 
 use std::time::Duration;
 
@@ -25,11 +26,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A shell reports the number of its child, which holds the channel; both run until they get a signal.
+/// A shell that reports the process id of a child. The child holds the channel, and both run until a signal.
 const WRAPPER: &str = "sleep 1000 & echo $! >&3; wait";
-/// As `WRAPPER`, and the shell exits.
+/// `WRAPPER`, but the shell exits.
 const LEAVING: &str = "sleep 1000 & echo $! >&3; exit 5";
-/// As `LEAVING`, without the channel in the child.
+/// `LEAVING`, but the child does not hold the channel.
 const DETACHED: &str = "sleep 1000 3>&- & echo $! >&3; exit 5";
 
 fn shell(script: &str, group: ProcessGroup) -> Settings {
@@ -41,7 +42,7 @@ fn limited(settings: Settings) -> Settings {
     Settings { retained_channel_timeout: Some(Duration::from_secs(10)), ..settings }
 }
 
-/// Starts a shell, and returns the number of its child.
+/// Starts a shell as a worker, and returns the process id of the child.
 async fn start(settings: Settings) -> Result<(Primary, WorkerId, Pid), Failed> {
     let mut primary = Primary::new(settings)?;
     let worker = primary.fork()?;
@@ -54,8 +55,8 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
     Ok(Pid::from_raw(i32::try_from(pid)?))
 }
 
-/// Waits for the end of a process that is no child. The kernel ends a killed process soon, without an event
-/// for this process.
+/// Waits for the end of a process that is not a child of this process: this process receives no event, but
+/// the kernel ends a killed process soon.
 pub(crate) async fn gone(process: Pid) -> TestResult {
     let ended = async {
         while is_running(process) {
@@ -65,7 +66,7 @@ pub(crate) async fn gone(process: Pid) -> TestResult {
     Ok(timeout(TIMEOUT, ended).await?)
 }
 
-/// Where no process reaps orphans, the process remains as a zombie.
+/// Whether a process runs. A zombie does not: where no process reaps orphans, an orphan remains as a zombie.
 pub(crate) fn is_running(process: Pid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{process}/stat"));
     kill(process, None) != Err(Errno::ESRCH)
@@ -90,7 +91,7 @@ async fn groups() -> TestResult {
     Ok(())
 }
 
-/// The shell would exit by the signal and leave its child behind.
+/// Without the group, the signal would end the shell alone, and leave the child behind.
 async fn signalled() -> TestResult {
     for group in [ProcessGroup::Own, ProcessGroup::Session] {
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -106,7 +107,7 @@ async fn signalled() -> TestResult {
     Ok(())
 }
 
-/// The rest of a group is killed after the exit of its worker. Without a group it runs on.
+/// The rest of a group is killed after the exit of the worker. Without a group, the rest continues.
 async fn ended() -> TestResult {
     for group in [ProcessGroup::Own, ProcessGroup::Inherited] {
         let (mut primary, worker, child) = start(shell(DETACHED, group)).await?;
@@ -121,7 +122,7 @@ async fn ended() -> TestResult {
     Ok(())
 }
 
-/// Waits for the exit, then for the events until the worker is forgotten, while the clock advances
+/// Waits for the exit, and then for the events until the worker is forgotten. The clock advances
 /// automatically.
 async fn events_of_retained_channel(primary: &mut Primary, worker: WorkerId) -> TestResult {
     let exit = Event::Exit { worker, status: ExitStatus::Code(5), exited_after_disconnect: false };
@@ -150,8 +151,8 @@ async fn group_given_up() -> TestResult {
     gone(child).await
 }
 
-/// A subreaper, as a process with the id 1, gets the child of a worker that has exited. The statuses of the
-/// worker and of a child of the program are not taken.
+/// A subreaper, like the process with the id 1, becomes the parent of a child that an exited worker leaves.
+/// The primary reaps this orphan, and takes the status of neither a worker nor a child of the program.
 #[cfg(target_os = "linux")]
 async fn reaped() -> TestResult {
     nix::sys::prctl::set_child_subreaper(true)?;

@@ -1,4 +1,4 @@
-//! The lives of workers: fork, online, messages, exit; unsuitable programs; remotes.
+//! The lives of workers: fork, online, messages and exit; unsuitable programs; remotes.
 
 use ::cluster::{
     Errno, Event, ExitStatus, Limits, Primary, RemoteError, SendError, Sent, Settings, Signal, SpawnOptions,
@@ -115,7 +115,7 @@ async fn killed() -> TestResult {
     assert_eq!(primary.worker(worker).map(WorkerInfo::is_dead), Some(true));
     assert_eq!(primary.next().await, None);
     assert!(primary.worker(worker).is_none());
-    // A kill of an exited process is no failure.
+    // To kill a process that has exited is not an error.
     primary.kill(worker, Signal::SIGKILL);
     assert_eq!(primary.next().await, None);
     Ok(())
@@ -130,7 +130,7 @@ async fn kills_itself() -> TestResult {
     Ok(())
 }
 
-/// Node: a worker that is no longer connected exits within `worker.kill()`.
+/// Node: without a channel, a worker exits within `worker.kill()`.
 async fn kills_itself_disconnected() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "kill yourself when disconnected");
@@ -144,7 +144,7 @@ async fn kills_itself_full() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "take one message, then kill yourself");
     assert_eq!(message(&mut primary).await?, json!("ready"));
-    // More than the inbox and the kernel hold.
+    // More than the inbox and the kernel hold together.
     let line = json!("x".repeat(1000));
     for _ in 0..4000 {
         primary.send(worker, &line)?;
@@ -191,7 +191,7 @@ async fn forbidden_program() -> TestResult {
     Ok(())
 }
 
-/// As with Node: the C library passes the file to the shell, and the shell fails.
+/// As with Node: the C library passes the file to the shell, where the file fails.
 async fn no_program() -> TestResult {
     let file = tempfile::NamedTempFile::new()?.into_temp_path();
     fs::write(&file, [0x7f, 0, 0, 0])?;
@@ -224,7 +224,7 @@ async fn grandchild() -> TestResult {
     Ok(())
 }
 
-/// More bytes are sent than the queue holds, so the primary does not read; the grandchild holds the channel.
+/// More bytes are sent than the queue holds, so the primary stops reading. The grandchild holds the channel.
 async fn grandchild_not_read() -> TestResult {
     let script = "sleep 1000 & echo $! >&3; exit 5";
     let command = SpawnOptions::new().exec("/bin/sh").args(["-c", script]);
@@ -274,7 +274,8 @@ async fn remote() -> TestResult {
     Ok(())
 }
 
-/// Neither messages, short or in parts, nor variables appear, in any form.
+/// Up to the level `debug`, the log shows neither messages, short or long, nor values of variables, in any
+/// form.
 async fn secrets() -> TestResult {
     for (level, is_shown) in [(tracing::Level::DEBUG, false), (tracing::Level::TRACE, true)] {
         let log = Log::default();
@@ -297,14 +298,14 @@ async fn secrets() -> TestResult {
             let found = log.contains(secret) || log.contains(as_numbers.trim_matches(['[', ']']));
             assert_eq!((secret, found), (secret, is_shown));
         }
-        // The log is still enough to follow a run.
+        // The log must still be enough to follow a run.
         assert!(log.contains("PASSWORD") && log.contains("Read") && log.contains("Write"));
     }
     Ok(())
 }
 
-/// A process that runs on after the close of the channel, with or without a violation, is reported and can be
-/// replaced. After the close, the clock advances automatically.
+/// A process that continues after the close of the channel is reported and can be replaced, whether the
+/// channel was closed for a violation or not. After the close, the clock advances automatically.
 async fn lingers() -> TestResult {
     for script in ["exec 3>&-; exec sleep 100", "echo nonsense >&3; exec sleep 100 3>&-"] {
         let mut primary = primary_of("/bin/sh", &["-c", script])?;

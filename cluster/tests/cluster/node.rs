@@ -43,7 +43,7 @@ const PRIMARY: &str = "
     });
 ";
 
-/// Forks one worker after another, and disconnects each at `listening`.
+/// Forks one worker after the other, and disconnects each worker at `listening`.
 const LIVES_PRIMARY: &str = "
     const cluster = require('cluster');
     process.execPath = process.argv[2];
@@ -56,7 +56,7 @@ const LIVES_PRIMARY: &str = "
     fork();
 ";
 
-/// Uses each received socket and sends a socket of the same kind back.
+/// Uses each received socket, and sends a socket of the same kind back.
 const PASSING_WORKER: &str = "
     const [net, dgram] = [require('net'), require('dgram')];
     process.on('message', (message, handle) => {
@@ -99,7 +99,7 @@ const PASSING_PRIMARY: &str = "
     const server = (path) => {
         const listening = net.createServer(() => console.log('not here')).listen(path, () => {
             let to = listening.address().port;
-            // A close in the primary would remove the path.
+            // Renamed, because a close in the primary would remove the path.
             if (!to) fs.renameSync(path, to = path + '2');
             worker.send('server', listening, () => listening.close(() => {
                 net.connect(to).on('data', (data) => console.log(String(data)));
@@ -129,7 +129,7 @@ const PASSING_PRIMARY: &str = "
     worker.on('online', next);
 ";
 
-/// Serves a path and datagrams.
+/// Serves a path, and datagrams.
 const PLACES: &str = "
     const [net, dgram] = [require('net'), require('dgram')];
     net.createServer((connection) => connection.end('node')).listen({ path: process.argv[2], readableAll: true });
@@ -138,7 +138,7 @@ const PLACES: &str = "
     socket.bind(0, '127.0.0.1');
 ";
 
-/// Has a worker serve a path and datagrams, and a client of each.
+/// Lets a worker serve a path and datagrams. A client uses each.
 const PLACES_PRIMARY: &str = "
     const [cluster, net, dgram, fs] = [require('cluster'), require('net'), require('dgram'), require('fs')];
     process.execPath = process.argv[2];
@@ -200,7 +200,7 @@ pub(crate) fn is_absent() -> bool {
     Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err()
 }
 
-/// Ends a Node process that waits forever.
+/// Ends a Node process that would wait forever.
 const DEADLINE: &str = "setTimeout(() => process.exit(9), 60000).unref();";
 
 /// A script in a temporary file.
@@ -210,14 +210,14 @@ pub(crate) fn script(text: &str) -> io::Result<tempfile::TempPath> {
     Ok(file)
 }
 
-/// A primary of Node workers that run a script.
+/// A primary with Node workers that run a script.
 pub(crate) fn leading(script: &Path, args: &[&Path], policy: SchedulingPolicy) -> Result<Primary, Failed> {
     let args = [script].into_iter().chain(args.iter().copied());
     let command = ::cluster::SpawnOptions::new().exec("node").args(args);
     Ok(Primary::new(Settings { spawn: command, policy, ..Settings::default() })?)
 }
 
-/// The output of a Node primary of a Rust worker.
+/// The output of a Node primary with a Rust worker.
 pub(crate) fn lines(script: &str, args: &[&OsStr]) -> Result<Vec<String>, Failed> {
     let script = self::script(script)?;
     let mut command = Command::new("node");
@@ -250,8 +250,8 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
     Ok(())
 }
 
-/// A worker that listens and disconnects in the same tick exits. On Node 26 the worker does not exit if the
-/// answer to the query precedes the answer to the disconnect.
+/// A worker that listens and disconnects in the same tick exits. On Node 26, the worker would not exit if the
+/// answer to the query preceded the answer to the disconnect.
 async fn listen_and_disconnect() -> TestResult {
     const WORKER: &str = "
         require('net').createServer().listen(0, '127.0.0.1');
@@ -268,7 +268,8 @@ async fn listen_and_disconnect() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The ports of the inspectors of two workers, for each form of the option without a wait.
+/// The ports for the inspectors of two workers, for each form of the option that does not wait for a
+/// debugger.
 async fn inspectors() -> TestResult {
     const WORKER: &str = "process.send(process.debugPort)";
     const PRIMARY: &str = "
@@ -303,16 +304,16 @@ async fn inspectors() -> TestResult {
     Ok(())
 }
 
-/// A primary with the same settings, and with the options for Node.js in the inherited environment.
+/// A primary with the same settings. The inherited environment has the options for Node.js.
 fn with_options(primary: &Primary, options: &str) -> Result<Primary, Failed> {
     let mut primary =
         Primary::new(Settings { node_options: Some(options.into()), ..primary.settings().clone() })?;
-    // An inspector prints the address.
+    // Silent, because an inspector prints the address.
     primary.setup(SpawnOptions::new().silent(true));
     Ok(primary)
 }
 
-/// Programs started by a worker with many threads under a Node primary are no workers.
+/// The programs that a worker starts are not workers. The worker has many threads and a Node primary.
 fn our_variables() -> TestResult {
     const PRIMARY: &str = "
         const cluster = require('cluster');
@@ -331,7 +332,8 @@ fn our_worker(policy: &str, serialization: &str) -> TestResult {
     if lines == expected { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
 }
 
-/// Node drops unread messages after an exit, so a worker exits only after the primary has read all.
+/// Node drops unread messages after an exit, so the worker exits only after the primary has read all
+/// messages.
 fn our_lives() -> TestResult {
     let lines = lines(LIVES_PRIMARY, &["40".as_ref()])?;
     if lines == ["disconnect", "exit"].repeat(40) { Ok(()) } else { Err(Failed::from(format!("{lines:?}"))) }
@@ -415,7 +417,7 @@ async fn node_sockets() -> TestResult {
     }
     assert_eq!(io::read_to_string(client)?, "node");
 
-    // Without a Unix server: a Node worker takes the descriptor for a descriptor of the primary.
+    // Without a Unix server: a Node worker takes its descriptor for a descriptor of the primary.
     let (client, stream) = UnixStream::pair()?;
     primary.send_with(worker, json!("socket"), stream)?;
     message(&mut primary).await?;

@@ -1,4 +1,4 @@
-//! Node.js programs under a Rust primary: TLS sessions resumed by any worker, and texts for `node -e`.
+//! Node.js programs under a Rust primary: any worker resumes a TLS session, and `node -e` runs a text.
 //! Ignored without `node`.
 
 use std::fs;
@@ -19,7 +19,7 @@ const TLS_SERVER: &str = "
     require('tls').createServer({ key, cert }, (client) => client.end('hello')).listen(0, '127.0.0.1');
 ";
 
-/// Connects repeatedly, each time with the previous session, and prints the number of resumed sessions.
+/// Connects repeatedly, each time with the previous session. Prints the number of resumed sessions.
 const TLS_CLIENT: &str = "
     const tls = require('tls');
     let [session, resumed, left] = [undefined, 0, 20];

@@ -1,4 +1,4 @@
-//! Sockets of every kind in messages, in both directions, and lost sockets.
+//! Sockets of every kind in messages, in both directions; and lost sockets.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -56,7 +56,7 @@ async fn to_worker() -> TestResult {
     let (client, server) = connection()?;
     assert_eq!(primary.send_with(worker, json!("a"), server)?, Sent::Buffered);
     assert_eq!(message(&mut primary).await?, json!(["a", "TcpStream"]));
-    // The client reads the end when no copy is open.
+    // The client reads the end only when no copy of the socket is open.
     assert_eq!(read_answer(&mut primary, client).await?, "used");
 
     let (client, server) = UnixStream::pair()?;
@@ -100,7 +100,7 @@ async fn to_primary() -> TestResult {
         assert!(primary.take_socket(passed).is_none());
         assert_eq!(message, used(socket.into(), passed.kind)?);
     }
-    // The bytes read by the worker from the connections.
+    // The bytes that the worker has read from the connections.
     assert_eq!(message(&mut primary).await?, json!(["tcp", "unix"]));
     over(primary).await
 }
@@ -176,7 +176,7 @@ async fn not_sent() -> TestResult {
     over(primary).await
 }
 
-/// The worker is stopped before the answer, and killed.
+/// The worker is stopped before the answer, and then killed.
 async fn dead_worker() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "use sockets");
@@ -191,7 +191,7 @@ async fn dead_worker() -> TestResult {
     primary.kill(worker, Signal::SIGKILL);
     rest(&mut primary).await?;
     for mut client in clients {
-        // The connection is closed or reset, and not left open.
+        // The connection is closed or reset. It must not stay open.
         let mut nothing = Vec::new();
         let _ = client.read_to_end(&mut nothing);
         assert!(nothing.is_empty(), "{nothing:?}");

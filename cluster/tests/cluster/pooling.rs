@@ -57,7 +57,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     .collect()
 }
 
-/// The settings for workers that run this program of `programs/tasks.rs`.
+/// The settings for workers that run a program of `programs/tasks.rs`.
 fn settings(workers: u32, program: &str) -> PoolSettings {
     let spawn = SpawnOptions::new().args([SUPERVISED, program]);
     let primary = Settings { spawn, ..Settings::default() };
@@ -76,7 +76,7 @@ async fn end(pool: Pool) -> TestResult {
     Ok(timeout(TIMEOUT, pool.shutdown(ClosePolicy::Drain)).await?)
 }
 
-/// Tasks that run until the test lets them end.
+/// Tasks that run until the test ends them.
 struct HoldingTasks {
     listener: TcpListener,
     port: u64,
@@ -95,7 +95,7 @@ impl HoldingTasks {
         Ok(HoldingTasks { listener, port })
     }
 
-    /// The next task that starts.
+    /// Waits for the next task that starts.
     async fn started(&self) -> Result<RunningTask, Failed> {
         let (mut connection, _) = timeout(TIMEOUT, self.listener.accept()).await??;
         let process = Pid::from_raw(i32::try_from(connection.read_u32().await?)?);
@@ -110,12 +110,12 @@ impl HoldingTasks {
 }
 
 impl RunningTask {
-    /// The task ends with this result.
+    /// Ends the task with this result.
     async fn end(mut self, result: &str) -> TestResult {
         Ok(self.connection.write_all(result.as_bytes()).await?)
     }
 
-    /// The process or the task has ended without a result.
+    /// Waits for the end of the connection: the process or the task has ended without a result.
     async fn lost(mut self) -> TestResult {
         // A killed process resets the connection, or ends it.
         let _ = timeout(TIMEOUT, self.connection.read(&mut [0])).await?;
@@ -133,7 +133,7 @@ async fn results() -> TestResult {
     end(pool).await
 }
 
-/// The error of a task, its panic, and values that do not fit are errors of this task only.
+/// The error of a task, a panic of a task, and an unsuitable value are errors of this task alone.
 async fn failures() -> TestResult {
     let pool = Pool::new(blocking(1))?;
     let failed = |text: &str| Err(PoolError::Task(TaskError::Failed(text.to_owned())));
@@ -153,7 +153,7 @@ async fn failures() -> TestResult {
     end(pool).await
 }
 
-/// At most once: the caller receives the exit status, and the task is not repeated.
+/// At most once: the caller receives the exit status, and the task does not run again.
 async fn at_most_once() -> TestResult {
     let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
     let (task, running) = holding.start(&pool).await?;
@@ -195,8 +195,8 @@ async fn fatal_task() -> TestResult {
     end(pool).await
 }
 
-/// A cancelled task in the queue never starts; the worker of a cancelled running task receives the next task
-/// after the reply.
+/// A queued task that is cancelled never starts. After the cancellation of a running task, the worker first
+/// completes the task, and then receives the next task.
 async fn cancelled() -> TestResult {
     let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
     let (first, running) = holding.start(&pool).await?;
@@ -212,8 +212,7 @@ async fn cancelled() -> TestResult {
     end(pool).await
 }
 
-/// The killed worker is replaced at once, and the exit does not count as a restart: here no restart is
-/// permitted.
+/// The killed worker is replaced at once. The exit does not count as a restart: none is permitted here.
 async fn cancelled_by_kill() -> TestResult {
     let settings = blocking(1)
         .cancel(CancelRunning::Kill)
@@ -226,7 +225,7 @@ async fn cancelled_by_kill() -> TestResult {
     end(pool).await
 }
 
-/// A task of the worker's runtime is aborted, and the worker receives the next.
+/// A task in the runtime of the worker is aborted, and the worker receives the next task.
 async fn aborted() -> TestResult {
     let (pool, holding) = (Pool::new(settings(1, "serve tasks"))?, HoldingTasks::new().await?);
     let (task, running) = holding.start(&pool).await?;
@@ -242,9 +241,9 @@ async fn aborted() -> TestResult {
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The worker of a task that exceeds its time is killed and replaced.
+/// If a task exceeds the time limit, the worker is killed and replaced.
 async fn late() -> TestResult {
-    // No restart is permitted: the exit does not count.
+    // No restart is permitted, because this exit does not count as a restart.
     let settings = blocking(1)
         .time_limit(LIMIT)
         .map_supervisor(|settings| settings.intensity(0, Duration::from_mins(1)));
@@ -256,13 +255,13 @@ async fn late() -> TestResult {
     running.lost().await?;
     let (task, running) = holding.start(&pool).await?;
     assert_ne!(running.process, process);
-    // The limit ends a cancelled task as well.
+    // The time limit also ends a cancelled task.
     drop(task);
     running.lost().await?;
     end(pool).await
 }
 
-/// At least once: as after any exit, with a limit of workers.
+/// At least once: another worker receives the task, as after any exit, up to the limit of workers.
 async fn late_again() -> TestResult {
     let settings = blocking(1).time_limit(LIMIT).delivery(Delivery::AtLeastOnce { attempts: 2 });
     let (pool, holding) = (Pool::new(settings)?, HoldingTasks::new().await?);
@@ -274,7 +273,7 @@ async fn late_again() -> TestResult {
     end(pool).await
 }
 
-/// The announcement and the results carry sockets, which are closed.
+/// Sockets beside the announcement and beside results are closed.
 async fn with_sockets() -> TestResult {
     let pool = Pool::new(settings(1, "serve tasks with sockets"))?;
     for n in 0..3 {
@@ -283,7 +282,7 @@ async fn with_sockets() -> TestResult {
     end(pool).await
 }
 
-/// 100,000 tasks at a time, of which most are cancelled.
+/// 100,000 tasks at the same time, most of them cancelled.
 async fn thousands() -> TestResult {
     const TASKS: u64 = 100_000;
     let (pool, holding) =
@@ -301,9 +300,8 @@ async fn thousands() -> TestResult {
     end(pool).await
 }
 
-/// A task longer than the limit is not sent, a result longer than the limit of the worker is an error of the
-/// worker, and a result longer than the limit of the primary ends the worker. Every other task has its
-/// result.
+/// A task beyond the limit is not sent. A result beyond the limit of the worker is an error of the task, and
+/// a result beyond the limit of the primary ends the worker. Every other task has a result.
 async fn oversized() -> TestResult {
     const LIMIT: usize = 1 << 20;
     let spawn = SpawnOptions::new().args([SUPERVISED, "serve blocking tasks"]);
@@ -331,7 +329,7 @@ async fn oversized() -> TestResult {
     end(pool).await
 }
 
-/// A full queue returns the task of `try_run`, and delays `run`.
+/// With a full queue, `try_run` returns the task, and `run` waits.
 async fn back_pressure() -> TestResult {
     let (pool, holding) = (Pool::new(blocking(1).queue(1))?, HoldingTasks::new().await?);
     let (first, running) = holding.start(&pool).await?;
@@ -350,7 +348,7 @@ async fn back_pressure() -> TestResult {
     end(pool).await
 }
 
-/// Tasks of more bytes than a channel accepts, and a result of more bytes than a socket holds.
+/// The tasks have more bytes than a channel accepts, and a result has more bytes than a socket holds.
 async fn large_tasks() -> TestResult {
     let spawn = SpawnOptions::new().args([SUPERVISED, "serve blocking tasks"]);
     let mut primary = Settings { spawn, ..Settings::default() };
@@ -369,7 +367,7 @@ async fn large_tasks() -> TestResult {
     end(pool).await
 }
 
-/// The old worker completes its task, and the new worker receives the next.
+/// The old worker completes the task, and the new worker receives the next task.
 async fn reload() -> TestResult {
     let (pool, holding) = (Pool::new(blocking(1))?, HoldingTasks::new().await?);
     let (first, running) = holding.start(&pool).await?;
@@ -426,7 +424,7 @@ async fn dropped() -> TestResult {
     let supervisor = pool.supervisor().clone();
     drop((pool, task));
     running.end("ignored").await?;
-    // The last command is rejected once the supervisor has ended.
+    // The last command is rejected when the supervisor has ended.
     while timeout(TIMEOUT, supervisor.status()).await?.is_ok() {}
     Ok(())
 }

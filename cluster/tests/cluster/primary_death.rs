@@ -1,4 +1,4 @@
-//! The death of a primary, seen by its workers.
+//! The death of a primary, as its workers observe it.
 
 use std::thread;
 
@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A worker is the primary of a program without a channel, and is killed. Without the signal the program
-/// continues.
+/// A worker is killed while it is the primary of a program without a channel. The setting ends the program by
+/// a signal; without the setting, the program continues.
 async fn death() -> TestResult {
     for program in ["lead a program with a death signal", "lead a program"] {
         let mut primary = primary()?;
@@ -42,7 +42,8 @@ async fn death() -> TestResult {
     Ok(())
 }
 
-/// The kernel would send the signal at the end of the thread.
+/// The worker survives the end of the thread that has called `fork`. If this thread were the parent, the
+/// kernel would send the signal at its end.
 fn thread_ends() -> TestResult {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let handle = runtime.handle().clone();

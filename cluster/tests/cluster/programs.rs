@@ -1,4 +1,4 @@
-//! The programs of the workers, by the variable PROGRAM.
+//! The programs of the workers. The variable PROGRAM selects the program.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -134,7 +134,8 @@ async fn echo(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// The kernel has room for all messages; messages in the process are lost at the exit.
+/// Sends 100 messages and exits at once. The kernel has room for all messages; messages still in the process
+/// would be lost.
 fn count(worker: &Worker) -> Ended {
     for number in 0..100 {
         worker.send(json!(number))?;
@@ -147,7 +148,7 @@ async fn kill_yourself(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// The program does not take the disconnect event.
+/// Never asks for the event `Disconnect`.
 async fn kill_yourself_disconnected(worker: &Worker) -> Ended {
     worker.keep_running();
     worker.send(json!("ready"))?;
@@ -158,7 +159,7 @@ async fn kill_yourself_disconnected(worker: &Worker) -> Ended {
     process::exit(3)
 }
 
-/// Takes only the first message; a signal arrives when the inbox is full.
+/// Takes only the first message. A signal arrives when the inbox is full.
 async fn kill_yourself_full(worker: &Worker) -> Ended {
     let mut enough = signal(SignalKind::user_defined1())?;
     worker.send(json!("ready"))?;
@@ -189,7 +190,7 @@ pub(crate) async fn accept<T: Transport>(
     listener.accept().await?.ok_or_else(|| "the listener is closed".into())
 }
 
-/// Writes the id of the worker to each connection and closes the connection.
+/// Writes the id of the worker to each connection, and closes the connection.
 async fn serve(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
     serve_at(&worker, listener).await
@@ -202,7 +203,7 @@ async fn serve_at(worker: &Worker, mut listener: Listener) -> Ended {
     }
 }
 
-/// As `axum::serve` accepts.
+/// Accepts in the way of `axum::serve`.
 async fn serve_with_axum(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     loop {
@@ -225,7 +226,7 @@ async fn serve_application(worker: &Worker) -> Ended {
     Ok(serving.await?)
 }
 
-/// The first address is reserved for documentation and fails.
+/// The first address fails: it is reserved for documentation.
 async fn listen_at_one_of(worker: &Worker) -> Ended {
     let taken: std::net::SocketAddr = env::var("ADDRESS")?.parse()?;
     let nowhere = "192.0.2.1:0".parse()?;
@@ -239,7 +240,7 @@ async fn listen_at_one_of(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Sends the input of each client, and the error at the end, to the primary.
+/// Sends the input of each client to the primary, and finally the error.
 async fn report_input(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     loop {
@@ -259,7 +260,7 @@ async fn never_accept(worker: Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Drops a pending `accept` and accepts no more.
+/// Drops a pending `accept`, and accepts nothing further.
 async fn stop_accepting(worker: &Worker) -> Ended {
     let mut listener = listen(worker).await?;
     tokio::select! {
@@ -287,14 +288,14 @@ async fn write_id(worker: &Worker, mut connection: Connection) -> Ended {
     Ok(connection.write_all(worker.id().to_string().as_bytes()).await?)
 }
 
-/// Holds a connection, and writes an answer at the event `Disconnect`.
+/// Holds a connection, and writes an answer after the event `Disconnect`.
 async fn answer_disconnect(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let mut connection = accept(&mut listener).await?;
     connection.write_all(b"hello").await?;
     while let Some(event) = worker.next().await {
         if matches!(event, WorkerEvent::Disconnect) {
-            // Longer than a turn of the runtime: the process must not end in between.
+            // Takes longer than a turn of the runtime: the process must not end meanwhile.
             for part in [", ", "good", "bye"] {
                 tokio::task::yield_now().await;
                 connection.write_all(part.as_bytes()).await?;
@@ -366,7 +367,7 @@ async fn leave_when_listening(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Cannot accept until a message arrives.
+/// Has no free descriptor, and so cannot accept, until a message arrives.
 async fn exhaust_fds(worker: Worker) -> Ended {
     let listener = listen(&worker).await?;
     let exhaustion = FdExhaustion::new()?;
@@ -383,7 +384,7 @@ async fn exhaust_fds(worker: Worker) -> Ended {
     tokio::try_join!(serve_at(&worker, listener), give_up).map(drop)
 }
 
-/// Accepts while a connection is open, with a descriptor for a single connection.
+/// Accepts while a connection is open, although only one descriptor is free.
 async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     let mut listener = listen(&worker).await?;
     let _exhaustion = FdExhaustion::except(1)?;
@@ -391,7 +392,7 @@ async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     loop {
         let (worker, connection) = (worker.clone(), accept(&mut listener).await?);
         tokio::spawn(async move {
-            // Enough turns for a failed `accept`.
+            // Enough turns of the runtime for a failed `accept`.
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
@@ -400,7 +401,7 @@ async fn serve_with_one_descriptor(worker: Worker) -> Ended {
     }
 }
 
-/// Reports the inheritance of a started program.
+/// Reports what a started program inherits.
 async fn environment(worker: &Worker) -> Ended {
     worker.send(&inherited()?)?;
     std::future::pending().await

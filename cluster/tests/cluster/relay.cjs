@@ -1,6 +1,6 @@
-// The values of the relay tests. As a worker named by ROLE: `a` sends every value, `b` reports the received
-// values. As a primary with the argument `relay`: forwards the values of `a`, as Node does; with `echo`:
-// sends every value to a worker in Rust.
+// The values of the relay tests. The worker with the ROLE `a` sends every value, and the worker with the ROLE
+// `b` reports the received values. The primary with the argument `relay` forwards the values of `a`, as Node
+// does; with `echo`, the primary sends every value to a Rust worker.
 'use strict';
 const cluster = require('cluster');
 const { inspect } = require('util');
@@ -12,7 +12,7 @@ const depth = (value) => {
     for (; typeof value === 'object'; levels++) value = Array.isArray(value) ? value[0] : value.a;
     return `${levels} levels`;
 };
-// Finite doubles of random bits, the same in each run.
+// Finite doubles with random bits. The doubles are the same in each run.
 const doubles = (count) => {
     let state = 88172645463325252n;
     const next = () => {
@@ -69,7 +69,7 @@ const show = (value, name) => {
     if (name.startsWith('deep')) return depth(value);
     if (value instanceof DataView) return `DataView ${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')}`;
     const options = { depth: null, showHidden: true, maxArrayLength: null, maxStringLength: null, breakLength: Infinity };
-    // The position of a view in the received buffer does not matter.
+    // Without the position of a view in the received buffer, which does not matter.
     const text = inspect(value, options).replace(/\[byteOffset\]: \d+|\[buffer\]: ArrayBuffer \{[^}]*\}/g, '');
     if (name === 'resizable') return `${text}, at most ${value.maxByteLength}`;
     return text.length < 1000 ? text : require('crypto').createHash('md5').update(text).digest('hex');
@@ -112,7 +112,7 @@ if (cluster.isWorker && process.env.ROLE === 'a') {
     worker.on('message', ([name, value]) => {
         const [expected, text] = sent.shift();
         if (name !== expected) console.log(name, 'instead of', expected);
-        // Node sends these as plain objects.
+        // Node itself sends these values as plain objects.
         const plain = ['own', 'without prototype', 'of node'].includes(name);
         if (show(value, name) !== text && !plain) {
             console.log(name, 'changed:', show(value, name), text);

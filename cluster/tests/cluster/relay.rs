@@ -1,6 +1,6 @@
-//! Forwarded messages, in both serializations: from Node worker to Node worker our primary delivers the same
-//! values as Node's primary, and our worker under Node's primary returns equal values. The values are in
-//! `relay.cjs`. Ignored without `node`.
+//! Forwarded messages, in both serializations. Between two Node workers, a Rust primary delivers the same
+//! values as a Node primary. Under a Node primary, a Rust worker returns equal values. `relay.cjs` has the
+//! values. Ignored without `node`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::support::{TestResult, asynchronous, rest, trial};
 
 const SCRIPT: &str = include_str!("relay.cjs");
 
-/// A hundred thousand doubles and three megabytes take long in a debug build.
+/// The values include a hundred thousand doubles and three megabytes, which take long in a debug build.
 const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(is_absent())).collect()
 }
 
-/// A worker sends every value, the primary forwards the messages to a second worker, and the second worker
+/// A worker sends every value, and the primary forwards the messages to a second worker. The second worker
 /// reports the values.
 async fn relay(serialization: Serialization, name: &str) -> TestResult {
     let ours = reported(serialization).await?;
@@ -73,14 +73,14 @@ async fn next(primary: &mut Primary) -> Result<Event, Failed> {
     Ok(event.ok_or("no worker is left")?)
 }
 
-/// Our worker returns every value.
+/// A Rust worker returns every value.
 fn echo(serialization: &str) -> TestResult {
     let lines = lines(SCRIPT, &["echo".as_ref(), serialization.as_ref()])?;
     assert_eq!(lines, vec!["exit 0".to_owned()]);
     Ok(())
 }
 
-/// Long binary values arrive in 'advanced' serialization, and the worker continues.
+/// Long binary values arrive with the serialization 'advanced', and the worker continues.
 async fn large() -> TestResult {
     const WORKER: &str = "
         process.on('message', () => {

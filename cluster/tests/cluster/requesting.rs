@@ -16,7 +16,7 @@ use super::node::is_absent;
 use super::programs::supervised::SUPERVISED;
 use super::support::{TIMEOUT, TestResult, asynchronous, fork, message, primary, primary_of, rest, until};
 
-/// Answers in plain code.
+/// Answers requests in plain JavaScript.
 const NODE: &str = "
     process.on('message', ({ cmd, id, body }) => {
         if (cmd === 'CLUSTER_REQUEST') process.send({ cmd: 'CLUSTER_REPLY', id, body: body === 'big' ? 2n ** 100n : body.map(n => 2 * n) });
@@ -36,7 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The result of a future that needs a driven primary.
+/// The result of a future. The primary must be driven meanwhile.
 async fn driven<T>(primary: &mut Primary, future: impl Future<Output = T>) -> Result<T, Failed> {
     tokio::pin!(future);
     loop {
@@ -69,7 +69,7 @@ async fn concurrent() -> TestResult {
     ended(primary).await
 }
 
-/// A refusal, a timeout, a reply of another type, an unknown worker, and a death.
+/// The failures of a request: a refusal, a timeout, a reply of another type, an unknown worker, and a death.
 async fn failures() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "answer requests");
@@ -87,7 +87,8 @@ async fn failures() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The caller does not wait for the end of its time, and the program receives the message with the socket.
+/// A reply with a socket: the request fails at once, not at its timeout, and the program receives the message
+/// with the socket.
 async fn reply_with_socket() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "answer requests");
@@ -121,7 +122,7 @@ async fn node() -> TestResult {
     assert_eq!(message(&mut primary).await?, json!("ready"));
     assert_eq!(primary.request::<_, Vec<u64>>(worker, &[1, 2], TIMEOUT).await?, [2, 4]);
     ended(primary).await?;
-    // A big integer has no JSON form.
+    // The reply is a big integer, which has no JSON form.
     let mut primary = primary_of("node", &[&script.to_string_lossy()])?;
     primary.setup(SpawnOptions::new().serialization(Serialization::Advanced));
     let worker = primary.fork()?;
@@ -163,7 +164,7 @@ async fn supervised() -> TestResult {
     assert_eq!((first?.as_str(), second?.as_str()), ("re: one", "re: two"));
     assert!(handle.broadcast("all").await?.iter().all(|(_, sent)| sent.is_ok()));
     handle.send_when_room(ready[0], "room").await?;
-    // The worker writes to the socket, and closes it.
+    // The worker writes to the socket, and then closes the socket.
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     handle.send_with(ready[1], "socket", theirs).await?;
     let text = tokio::task::spawn_blocking(move || {

@@ -1,5 +1,5 @@
 //! A worker ends when `main` returns: destructors run, the rest of a disconnect happens, and a deadline ends
-//! a process without a primary.
+//! a process that has lost its primary.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Forks a worker, and returns the listener for the destructor's text.
+/// Forks a worker. Returns the listener to which the destructor writes.
 fn start(primary: &mut Primary, program: &str) -> io::Result<(WorkerId, TcpListener)> {
     let witness = TcpListener::bind("127.0.0.1:0")?;
     let (program, address) = (format!("until main returns: {program}"), witness.local_addr()?.to_string());
@@ -41,14 +41,14 @@ fn start(primary: &mut Primary, program: &str) -> io::Result<(WorkerId, TcpListe
     Ok((worker, witness))
 }
 
-/// The text of the destructor, once the process has exited.
+/// The text that the destructor has written, after the process has exited.
 fn last_words(witness: &TcpListener) -> io::Result<String> {
     let connection = witness.accept()?.0;
     connection.set_read_timeout(Some(TIMEOUT))?;
     io::read_to_string(connection)
 }
 
-/// Asserts an exit with 0 after a disconnect, and returns the messages of the worker.
+/// Asserts an exit with code 0 after a disconnect. Returns the messages of the worker.
 async fn exits(primary: &mut Primary, worker: WorkerId) -> Result<Vec<Message>, libtest_mimic::Failed> {
     let seen = rest(primary).await?;
     let is_clean = |event: &Event| matches!(event, Event::Exit { worker: it, status: ExitStatus::Code(0), .. } if *it == worker);
@@ -119,7 +119,7 @@ async fn datagrams() -> TestResult {
     Ok(())
 }
 
-/// Without the guard the channel closes with the last listener, and the report fails.
+/// Without the guard, the channel closes with the last listener, and the report fails.
 async fn report() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "serve and report")?;
@@ -130,7 +130,7 @@ async fn report() -> TestResult {
     Ok(())
 }
 
-/// The channel is closed as requested, and `main` does not return. After the close, the clock advances
+/// The channel is closed as requested, but `main` does not return. After the close, the clock advances
 /// automatically.
 async fn stays() -> TestResult {
     let mut primary = primary()?;
@@ -147,7 +147,7 @@ async fn stays() -> TestResult {
     Ok(())
 }
 
-/// The process ends, and the destructors have not run.
+/// The deadline ends the process, so no destructor runs.
 async fn never_returns() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "never return")?;
@@ -157,7 +157,7 @@ async fn never_returns() -> TestResult {
     Ok(())
 }
 
-/// The deadline holds though the program blocks the thread of the runtime.
+/// The deadline also holds for a program that blocks the thread of the runtime.
 async fn blocked() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "block the runtime")?;
@@ -167,7 +167,7 @@ async fn blocked() -> TestResult {
     Ok(())
 }
 
-/// The program blocks the thread of the runtime before the loss of the primary.
+/// The program blocks the thread of the runtime already before the loss of the primary.
 async fn blocked_before() -> TestResult {
     let mut primary = primary()?;
     let (_, witness) = start(&mut primary, "block the runtime at once")?;
@@ -186,7 +186,7 @@ async fn keeps_running() -> TestResult {
     Ok(())
 }
 
-/// `axum::serve` with our listener: `ConnectInfo` works, and the server ends gracefully.
+/// `axum::serve` with the listener of this library: `ConnectInfo` works, and the server ends gracefully.
 async fn application() -> TestResult {
     let mut primary = primary()?;
     let (worker, witness) = start(&mut primary, "serve an application")?;
@@ -207,8 +207,8 @@ async fn application() -> TestResult {
     Ok(())
 }
 
-/// An idle connection is closed after the first time, and an unanswered request is cut off after both. The
-/// clock of the worker advances automatically.
+/// After the first time, an idle connection is closed. After both times, an unanswered request is cut off.
+/// The clock of the worker advances automatically.
 async fn times_of_drain() -> TestResult {
     for (path, seconds) in [("/", 5), ("/pending", 12)] {
         let mut primary = primary()?;

@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The id, the channel and the serialization in the variables, and the expected error.
+/// Broken variables: the id, the channel, the serialization, and the expected error.
 const BROKEN: [(&str, Option<&str>, Option<&str>, &str); 9] = [
     ("", Some("3"), None, "NODE_UNIQUE_ID is \"\", expected an integer from 1"),
     ("0", Some("3"), None, "NODE_UNIQUE_ID is \"0\", expected an integer from 1"),
@@ -76,13 +76,13 @@ fn no_channel() -> TestResult {
 async fn grandchildren() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "environment");
-    // The three standard descriptors and the directory of `ls`, as for any child of this process.
+    // The three standard descriptors and the directory that `ls` reads, as in any child of this process.
     assert_eq!(message(&mut primary).await?, json!({ "variables": [], "descriptors": 4 }));
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }
 
-/// Programs started by a worker are no workers, with any number of threads before the call of `role`.
+/// The programs that a worker starts are not workers, with any number of threads before the call of `role`.
 async fn no_trace() -> TestResult {
     let node: &[&str] = if is_absent() { &[] } else { &["true undefined\n", "1\n"] };
     let expected: Vec<&str> = node.iter().copied().chain(["true\n"]).collect();

@@ -1,5 +1,5 @@
-//! Accepted messages arrive: both sides send more than fits, and a process ends in every way while the peer
-//! is busy.
+//! Accepted messages arrive. Both sides send more than fits, and a process ends, each time in another way,
+//! while the peer is busy.
 
 use std::io;
 use std::net::TcpListener;
@@ -20,7 +20,7 @@ use super::support::{
     TestResult, asynchronous, connect, fork, message, output, port, primary, primary_of, rest, until,
 };
 
-/// The number of runs of each case: a loss does not happen in every run.
+/// The number of runs of each case, because a loss would not happen in every run.
 const TIMES: usize = 5;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -50,7 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ends.chain(floods).chain(others).collect()
 }
 
-/// Forks a worker and waits without reading until the worker is about to end.
+/// Forks a worker, and waits until the worker is about to end. The primary reads nothing meanwhile.
 fn fork_and_wait(
     primary: &mut Primary,
     program: &str,
@@ -78,7 +78,7 @@ async fn worker_ends(how: &'static str, what: &'static str) -> TestResult {
     Ok(())
 }
 
-/// A long message, then many short messages.
+/// Sends a long message, and then many short messages.
 fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     primary.send(worker, "x".repeat(PIECE))?;
     for number in 0..4999 {
@@ -87,7 +87,7 @@ fn send_all(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     Ok(())
 }
 
-/// A worker that counts messages, and the listener for the report of the count.
+/// A worker that counts messages, and a listener to which the worker reports the count.
 fn sent_to_a_counting_worker() -> Result<(TcpListener, Primary, ::cluster::WorkerId), libtest_mimic::Failed> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;
@@ -144,7 +144,7 @@ async fn exit_under_node() -> TestResult {
     Ok(())
 }
 
-/// A primary in another process. The `main` of the process returns.
+/// The primary is another process, and its `main` returns.
 async fn primary_returns() -> TestResult {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let mut primary = primary()?;
@@ -156,7 +156,7 @@ async fn primary_returns() -> TestResult {
     Ok(())
 }
 
-/// The process is dead though nothing was read.
+/// The process exits although the primary has read nothing.
 async fn exit_in_vain() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "exit in vain");
@@ -174,7 +174,7 @@ fn speaking(serialization: Serialization) -> Result<Primary, libtest_mimic::Fail
     Ok(primary)
 }
 
-/// Sends more than fits, takes nothing before, and disconnects in the middle.
+/// Sends more than fits before it takes any message, and disconnects in the middle.
 async fn flood_of(primary: &mut Primary, worker: ::cluster::WorkerId) -> TestResult {
     let piece = Message::from("x".repeat(PIECE));
     for _ in 0..PIECES {
@@ -318,7 +318,7 @@ async fn lost() -> TestResult {
     Ok(())
 }
 
-/// Messages of the cluster are not counted.
+/// Compares the messages, except those of the cluster itself.
 async fn no_loss() -> TestResult {
     for _ in 0..TIMES {
         let mut primary = primary()?;

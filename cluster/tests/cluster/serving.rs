@@ -64,7 +64,7 @@ async fn redistributed(program: &str) -> TestResult {
     let idle = fork(&mut primary, program);
     let port_number = port(&mut primary).await?;
     let client = connect(port_number)?;
-    // The worker has the connection and does not accept; the next connection waits for another worker.
+    // The worker has a connection that it does not accept. The next connection waits for another worker.
     let other = fork(&mut primary, "serve");
     assert_eq!(port(&mut primary).await?, port_number);
     let second = read_answer(&mut primary, connect(port_number)?).await?;
@@ -98,7 +98,7 @@ async fn broken_off() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// A reset connection has no client address for axum, and no client to answer.
+/// A reset connection has no address for axum, and no client to answer. The server skips the connection.
 async fn passed_over() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "serve with axum");
@@ -111,7 +111,7 @@ async fn passed_over() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Resets a client before the accept: the primary does not run meanwhile.
+/// Resets a connection before the accept: the primary does not run meanwhile.
 fn break_off(client: TcpStream) -> io::Result<()> {
     (&client).write_all(b"a request")?;
     SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
@@ -137,7 +137,7 @@ async fn port_in_use() -> TestResult {
         Some(&Event::Message { worker: unlucky, message: json!({ "listen": text }).into(), handle: None })
     );
     assert!(!(seen.iter().any(|event| matches!(event, Event::Listening { .. }))));
-    // No worker is harmed.
+    // The workers are unharmed.
     let lucky = fork(&mut primary, "serve");
     let port = port(&mut primary).await?;
     assert_eq!(read_answer(&mut primary, connect(port)?).await?, lucky.to_string());
@@ -145,7 +145,8 @@ async fn port_in_use() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// As tokio's `bind`: a failed address is skipped, and the last error is returned.
+/// As in tokio's `bind`: after a failed address the next address is tried, and the error is that of the last
+/// address.
 async fn tries_each_address() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();
@@ -168,7 +169,7 @@ async fn client_address() -> TestResult {
     let mut seen = until(&mut primary, |event| matches!(event, Event::Listening { .. })).await?;
     let Some(Event::Listening { address, .. }) = seen.pop() else { return Err("no address".into()) };
     let port = u16::try_from(address.port)?;
-    // The message of the program may precede the event.
+    // The message of the program may arrive before the event.
     let text =
         |event: &Event| if let Event::Message { message, .. } = event { message.json().ok() } else { None };
     let debug = seen.iter().find_map(text);
@@ -229,7 +230,7 @@ async fn every_address() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// `close` waits for the end of the last connection.
+/// `close` waits until the last connection has ended.
 async fn closes() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "close");
@@ -247,7 +248,7 @@ async fn drains() -> TestResult {
     let worker = fork(&mut primary, "leave");
     let client = connect(port(&mut primary).await?)?;
     assert_eq!(message(&mut primary).await?, json!({ "leaving": true }));
-    // The worker waits for the end of the connection.
+    // The worker still waits for the end of the connection.
     assert_eq!(primary.worker(worker).map(WorkerInfo::is_connected), Some(true));
     client.shutdown(Shutdown::Write)?;
     assert_eq!(message(&mut primary).await?, json!({ "accept": "None" }));
@@ -257,8 +258,8 @@ async fn drains() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// With and without `keep_listening`, while a worker still has a connection: no worker would serve later
-/// clients.
+/// While the last worker still has a connection, later clients are refused, with and without
+/// `keep_listening`: no worker would serve them.
 async fn refuses_later_clients() -> TestResult {
     for keep_listening in [false, true] {
         let mut primary = Primary::new(Settings { keep_listening, ..Settings::default() })?;
@@ -283,8 +284,8 @@ async fn refuses_later_clients() -> TestResult {
     Ok(())
 }
 
-/// As in the callback of Node's `listen`: a command of the program at once precedes the report of the
-/// listener.
+/// A command that the program gives right away precedes the report of the listener, as in the callback of
+/// Node's `listen`.
 async fn leaves_at_once() -> TestResult {
     let mut primary = primary()?;
     let worker = fork(&mut primary, "leave when listening");
@@ -330,7 +331,8 @@ async fn starved() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// A timer never fires early, so ten failures take at least the ten pauses: 1, 2, 4, 8, 16, 32 and 3 x 64 ms.
+/// A timer never fires early, so ten failures take at least as long as the nine pauses between them: 1, 2, 4,
+/// 8, 16, 32 and 3 x 64 ms.
 async fn starving_does_not_spin() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "serve");
@@ -348,8 +350,8 @@ async fn starving_does_not_spin() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Each connection is closed while the next cannot be accepted: the worker tries again at each close. If each
-/// failure cost a tenth of a second, the clients would take longer than the deadline.
+/// Each connection is closed while the worker cannot accept the next, and the worker tries again at each
+/// close. If each failure cost a tenth of a second, the clients would exceed the deadline.
 async fn one_descriptor() -> TestResult {
     const CLIENTS: usize = 40;
     const DEADLINE: Duration = Duration::from_secs(3);
@@ -369,7 +371,8 @@ async fn one_descriptor() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The worker accepts from an exclusive socket, has no free descriptor, and frees descriptors at a message.
+/// The worker accepts from an exclusive socket, has no free descriptor, and frees descriptors after a
+/// message.
 async fn starved_worker() -> TestResult {
     let mut primary = sharing()?;
     let worker = fork(&mut primary, "exhaust descriptors, then serve");

@@ -1,4 +1,4 @@
-//! The start of a worker: arguments, descriptors, a user; and failed starts.
+//! How a worker is started: arguments, descriptors and a user; and starts that fail.
 
 use std::io::{Read, Seek};
 use std::os::fd::AsRawFd;
@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{FdExhaustion, TestResult, asynchronous, fork, message, primary, rest, until};
 
-/// The user `nobody`, and an arbitrary user.
+/// The user `nobody`, and some other user.
 const NOBODY_USER: u32 = 65_534;
 const OTHER_USER: u32 = 1_234;
 
@@ -43,7 +43,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A primary with scripts as workers.
+/// A primary with shell scripts as workers.
 fn shell(script: &str, command: SpawnOptions) -> Result<Primary, Failed> {
     let command = command.exec("/bin/sh").exec_argv(["-c"]).args([script]);
     Ok(Primary::new(Settings { spawn: command, ..Settings::default() })?)
@@ -78,8 +78,8 @@ async fn silent() -> TestResult {
     Ok(())
 }
 
-/// A worker that writes five thousand lines to an unread pipe exits, and every line can be read afterwards.
-/// With a smaller bound the worker exits when the pipe is read.
+/// A worker writes five thousand lines to a pipe that is not read, and exits. Every line can be read
+/// afterwards. With a smaller bound, the worker can only exit when the pipe is read.
 async fn unread_output() -> TestResult {
     const LINES: usize = 5_000;
     let script = format!("i=0; while [ $i -lt {LINES} ]; do echo $i; i=$((i+1)); done; exit 3");
@@ -118,7 +118,8 @@ async fn extra_pipe() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// Output can be read after the exit; an untaken pipe is closed when the worker is forgotten.
+/// Output can be read after the exit. A pipe that the program does not take is closed when the worker is
+/// forgotten.
 async fn untaken_pipes() -> TestResult {
     let mut primary = shell("echo hello; exit 3", SpawnOptions::new().silent(true))?;
     let worker = primary.fork()?;
@@ -170,7 +171,7 @@ async fn missing_descriptor() -> TestResult {
     not_started(&mut primary, worker, Errno::EBADF).await
 }
 
-/// A failed start has an error and no worker.
+/// Asserts that a failed start leads to an error and leaves no worker.
 async fn not_started(primary: &mut Primary, worker: WorkerId, errno: Errno) -> TestResult {
     let program = primary.settings().spawn.exec.clone();
     let seen = rest(primary).await?;
@@ -218,7 +219,7 @@ async fn arguments() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// A variable of one fork replaces the variable of the options; the worker also has the variables of the
+/// A variable of a fork replaces the same variable of the options. The worker also has the variables of the
 /// primary.
 async fn variables() -> TestResult {
     let options = SpawnOptions::new().env([("ONE", "1"), ("TWO", "2")]).silent(true);
@@ -255,7 +256,7 @@ async fn forbidden_user() -> TestResult {
     Ok(())
 }
 
-/// For any number of the channel: the new process reports the failure through a separate descriptor.
+/// The channel may have any number: the new process reports the failure through a separate descriptor.
 async fn missing_program() -> TestResult {
     for number in 3..40 {
         let mut stdio = vec![Stdio::Ignore; number];
@@ -268,7 +269,7 @@ async fn missing_program() -> TestResult {
     Ok(())
 }
 
-/// Forks with every insufficient number of free descriptors.
+/// Forks with each number of free descriptors that is too small.
 async fn no_descriptors() -> TestResult {
     for free in 0.. {
         let mut primary = shell("exit 5", SpawnOptions::new().silent(true))?;
@@ -343,7 +344,7 @@ async fn policy_variable() -> TestResult {
     Ok(())
 }
 
-/// The options in the primary's environment, without options in the settings.
+/// The primary's environment has options for Node.js, and the settings have none.
 async fn node_options() -> TestResult {
     let mut primary = primary()?;
     primary.fork_with_env([("PROGRAM", "lead with options"), ("NODE_OPTIONS", "--no-warnings")])?;
@@ -352,7 +353,7 @@ async fn node_options() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// The text has the failed call, the value, the name of the error and advice.
+/// The text has the failed call, the value, the name of the error, and advice.
 async fn start_errors() -> TestResult {
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("file");

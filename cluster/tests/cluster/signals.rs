@@ -1,4 +1,5 @@
-//! Signals of a terminal or a service manager to every process: by a setting, only the primary reacts.
+//! Signals that a terminal or a service manager sends to every process: with a setting, only the primary
+//! reacts.
 
 use ::cluster::{Event, ExitStatus, Primary, Signal, SpawnOptions, WorkerId, WorkerInfo};
 use libtest_mimic::{Failed, Trial};
@@ -11,10 +12,10 @@ use super::support::{TIMEOUT, TestResult, asynchronous, fork, message, primary, 
 
 const GROUP: [signal::Signal; 3] = [signal::Signal::SIGHUP, signal::Signal::SIGINT, signal::Signal::SIGTERM];
 
-/// Signals that stop a process by default, and command a supervisor.
+/// Signals that stop a process by default. A supervisor takes them as commands.
 const STOPPING: [signal::Signal; 2] = [signal::Signal::SIGTTIN, signal::Signal::SIGTTOU];
 
-/// Answers each message with the options in the environment and with the signals ignored by a child.
+/// Answers each message with the options in the environment, and with the signals that a child ignores.
 const NODE: &str = "
     const ignored = () => require('child_process').execFileSync('grep', ['SigIgn', '/proc/self/status']);
     process.on('message', () => process.send([process.env.NODE_OPTIONS ?? null, String(ignored())]));
@@ -43,7 +44,7 @@ fn pid(primary: &Primary, worker: WorkerId) -> Result<Pid, Failed> {
     Ok(Pid::from_raw(pid.try_into()?))
 }
 
-/// Sends the five signals and a message, and returns the answer. The kernel delivers a signal before the
+/// Sends the five signals and a message, and returns the answer. The kernel delivers the signals before the
 /// process runs again.
 async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed> {
     for signal in GROUP.into_iter().chain(STOPPING) {
@@ -53,7 +54,7 @@ async fn answer(primary: &mut Primary, worker: WorkerId) -> Result<Value, Failed
     message(primary).await
 }
 
-/// The worker is disconnected as without signals.
+/// Asserts that the worker can be disconnected, as without signals.
 async fn disconnected(primary: &mut Primary, worker: WorkerId) -> TestResult {
     primary.disconnect_all();
     let exit = Event::Exit { worker, status: ExitStatus::Code(0), exited_after_disconnect: true };
@@ -61,7 +62,7 @@ async fn disconnected(primary: &mut Primary, worker: WorkerId) -> TestResult {
     Ok(())
 }
 
-/// The mask of a process that does not ignore the three signals.
+/// Asserts that the mask has none of the three signals.
 fn ignores_none(mask: &str) -> TestResult {
     let mask = mask.trim_start_matches("SigIgn:").trim();
     let mask = u64::from_str_radix(mask, 16)?;
@@ -72,7 +73,7 @@ fn ignores_none(mask: &str) -> TestResult {
 async fn by_setting() -> TestResult {
     let mut primary = primary()?;
     primary.setup(ignoring());
-    // Sent before the program runs: the signals are ignored from the first instruction.
+    // The signals arrive before the program runs, and are ignored from the first instruction on.
     let worker = fork(&mut primary, "echo");
     assert_eq!(answer(&mut primary, worker).await?, json!("still there?"));
     primary.kill(worker, Signal::SIGTERM);
@@ -80,7 +81,7 @@ async fn by_setting() -> TestResult {
     disconnected(&mut primary, worker).await
 }
 
-/// A child of the worker does not inherit the action.
+/// A child of the worker does not inherit the setting.
 async fn by_worker() -> TestResult {
     for setup in [SpawnOptions::new(), ignoring()] {
         let mut primary = primary()?;
@@ -113,7 +114,7 @@ async fn any_program() -> TestResult {
     Ok(())
 }
 
-/// The environment of a Node worker is unchanged: children are unaffected.
+/// The environment of a Node worker is unchanged, so its children are unaffected.
 async fn node() -> TestResult {
     let script = super::node::script(NODE)?;
     let path = script.to_string_lossy().into_owned();

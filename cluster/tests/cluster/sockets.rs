@@ -1,4 +1,5 @@
-//! Listening without a TCP address: paths, datagrams, descriptors of the primary, exclusive sockets.
+//! Listening other than at a TCP address: at paths, for datagrams, on descriptors of the primary, on
+//! exclusive sockets.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -62,7 +63,7 @@ fn fork(primary: &mut Primary, listen: &Value) -> Result<WorkerId, Failed> {
     Ok(primary.fork_with_env([("PROGRAM", "serve the script".to_owned()), ("LISTEN", listen.to_string())])?)
 }
 
-/// The address or the error of the next worker.
+/// The address or the error that the next worker reports.
 async fn listen_result(primary: &mut Primary) -> Result<String, Failed> {
     let result = message(primary).await?;
     Ok(result.as_str().ok_or("an address")?.to_owned())
@@ -74,7 +75,7 @@ async fn port(primary: &mut Primary) -> Result<u16, Failed> {
     Ok(port.parse()?)
 }
 
-/// Asserts a failure of `listen` with an error that begins with `why`.
+/// Asserts that `listen` fails, with an error that begins with `why`.
 async fn refused(primary: &mut Primary, listen: Value, why: &str) -> TestResult {
     fork(primary, &listen)?;
     let text = listen_result(primary).await?;
@@ -117,7 +118,7 @@ async fn serves_a_path(policy: SchedulingPolicy) -> TestResult {
     }
     primary.disconnect_all();
     rest(&mut primary).await?;
-    // The path is removed with the last worker, not with the primary.
+    // The last worker removes the path, and not the primary.
     assert!(!path.exists());
     fork(&mut primary, &json!({ "path": path }))?;
     listen_result(&mut primary).await?;
@@ -145,7 +146,7 @@ async fn long_path() -> TestResult {
         for _ in 0..2 {
             assert_eq!(Some(listen_result(&mut primary).await?.as_str()), deep.join("s").to_str());
         }
-        // A client cannot use the long path either.
+        // A client cannot use the long path either, so the client uses the directory.
         let there = File::open(&deep)?;
         let short = format!("/proc/self/fd/{}/s", there.as_raw_fd());
         let who = answer_at(&mut primary, Path::new(&short)).await?;
@@ -156,7 +157,7 @@ async fn long_path() -> TestResult {
     Ok(())
 }
 
-/// A Unix socket with a name and without a file, under both policies.
+/// A Unix socket that has a name but no file, under both policies.
 async fn abstract_name() -> TestResult {
     let name = format!("cluster-{}", std::process::id());
     let address = net::SocketAddr::from_abstract_name(&name)?;
@@ -206,7 +207,7 @@ async fn bad_paths() -> TestResult {
     Ok(())
 }
 
-/// A client with a bound for reads.
+/// A client with a time limit for reads.
 fn datagram_client(host: &str) -> io::Result<UdpSocket> {
     let client = UdpSocket::bind((host, 0))?;
     client.set_read_timeout(Some(TIMEOUT))?;
@@ -248,7 +249,7 @@ async fn last_datagram() -> TestResult {
     port(&mut primary).await?;
     primary.disconnect_all();
     let seen = rest(&mut primary).await?;
-    // The worker receives an error instead of a datagram, and exits with a code for the error.
+    // The worker receives an error instead of a datagram, and exits with a special code.
     assert!(seen.contains(&Event::Exit {
         worker: WorkerId(1),
         status: ExitStatus::Code(NOT_CONNECTED),
@@ -257,7 +258,7 @@ async fn last_datagram() -> TestResult {
     Ok(())
 }
 
-/// The exit code of a worker after an error in place of a datagram.
+/// The exit code of a worker that has received an error instead of a datagram.
 pub(crate) const NOT_CONNECTED: i32 = 9;
 
 async fn busy_udp_port() -> TestResult {
@@ -285,7 +286,7 @@ async fn exclusive() -> TestResult {
     ];
     who.sort();
     assert_eq!(who, ["1".to_owned(), "2".to_owned()]);
-    // A signal ends the workers; the primary neither kills nor disconnects.
+    // A signal ends the workers: the primary itself neither kills nor disconnects.
     primary.disconnect_all();
     let both =
         |seen: &[Event]| seen.iter().filter(|event| matches!(event, Event::Disconnect { .. })).count() == 2;
@@ -361,7 +362,7 @@ async fn descriptor(policy: SchedulingPolicy) -> TestResult {
     listen_result(&mut primary).await?;
     assert_eq!(answer_at(&mut primary, &path).await?, "3");
     over(primary).await?;
-    // Both are still the primary's own.
+    // The primary still owns both.
     assert_eq!((listener.local_addr()?.port(), path.exists()), (port, true));
     TcpStream::connect(("127.0.0.1", port)).map(drop)?;
     Ok(())
@@ -398,7 +399,7 @@ async fn bad_descriptors() -> TestResult {
     Ok(())
 }
 
-/// A relative path in a removed directory has a fitting error.
+/// In a removed directory, a relative path leads to a fitting error.
 async fn removed_directory() -> TestResult {
     let directory = tempfile::tempdir()?;
     let inner = directory.path().join("inner");
@@ -414,7 +415,7 @@ async fn removed_directory() -> TestResult {
     over(primary).await
 }
 
-/// An empty path is no failure of the working directory.
+/// The error of an empty path does not blame the working directory.
 async fn empty_path() -> TestResult {
     let mut primary = primary()?;
     refused(&mut primary, json!({ "path": "" }), "unsuitable address: the path is empty").await?;
@@ -439,7 +440,7 @@ async fn ipv6_only() -> TestResult {
     over(primary).await
 }
 
-/// An IPv6 address in a zone, by the name and by the number of the interface.
+/// An IPv6 address in a zone, given by the name and by the number of the interface.
 async fn zone() -> TestResult {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
         for zone in ["lo", "1"] {
@@ -484,7 +485,7 @@ async fn full_worker() -> TestResult {
     let mut first = connect(port)?;
     assert_eq!(message(&mut primary).await?, json!("held"));
     let mut second = connect(port)?;
-    // The connection waits while there is no other worker.
+    // The connection waits as long as there is no other worker.
     fork(&mut primary, &listen(1))?;
     listen_result(&mut primary).await?;
     assert_eq!(message(&mut primary).await?, json!("held"));

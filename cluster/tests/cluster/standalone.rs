@@ -1,5 +1,5 @@
-//! A primary as a separate process: with the process id 1, killed, or with a replaced program. And a stopped
-//! worker.
+//! A primary as a separate process: with the process id 1, killed, or with a replaced program; and with a
+//! stopped worker.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -36,7 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The command to start a program with the process id 1. `None`: the system permits no PID namespace.
+/// The command that starts a program with the process id 1. `None`: the system permits no PID namespace.
 fn namespace() -> Option<Command> {
     let variants: [&[&str]; 2] = [&[], &["--user", "--map-root-user"]];
     let command = |variant: &[&str]| {
@@ -51,14 +51,14 @@ fn namespace() -> Option<Command> {
     variants.iter().find(is_possible).map(|variant| command(variant))
 }
 
-/// A primary as a separate process. A drop kills the process.
+/// A primary as a separate process. Dropping the value kills the process.
 struct Standalone {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
 impl Standalone {
-    /// Starts a program of `programs/standalone.rs`, with workers of a program of `programs/supervised.rs`.
+    /// Starts a primary of `programs/standalone.rs`, with workers of `programs/supervised.rs`.
     fn start(mut command: Command, program: &str, worker: &str) -> Result<Self, Failed> {
         command.env("STANDALONE", program).env("WORKER", worker);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
@@ -66,14 +66,14 @@ impl Standalone {
         Ok(Standalone { child, lines })
     }
 
-    /// As the process with the id 1.
+    /// Starts the primary as the process with the id 1.
     fn start_init(program: &str, worker: &str) -> Result<Self, Failed> {
         let mut command = namespace().ok_or("no namespace")?;
         command.arg(env::current_exe()?);
         Standalone::start(command, program, worker)
     }
 
-    /// The process with the id 1, by the id outside the namespace.
+    /// The process id that the first process of the namespace has outside of the namespace.
     fn init(&self) -> Result<Pid, Failed> {
         let init = children(self.pid()?)?.pop().ok_or("no process")?;
         let status = fs::read_to_string(format!("/proc/{init}/status"))?;
@@ -81,7 +81,7 @@ impl Standalone {
         Ok(init)
     }
 
-    /// Waits for a line with a part.
+    /// Waits for a line that contains `part`.
     fn line(&mut self, part: &str) -> Result<String, Failed> {
         let mut seen = String::new();
         loop {
@@ -113,7 +113,7 @@ impl Standalone {
         pid(self.child.id())
     }
 
-    /// Waits for the exit. Returns the remaining lines.
+    /// Waits for the exit. Returns the status and the remaining lines.
     fn wait(&mut self) -> Result<(ExitStatus, String), Failed> {
         let status = self.child.wait()?;
         let mut rest = String::new();
@@ -124,7 +124,7 @@ impl Standalone {
 
 impl Drop for Standalone {
     fn drop(&mut self) {
-        // After the exit there is nothing to kill.
+        // Fails if the process has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -138,12 +138,12 @@ fn children(process: Pid) -> Result<Vec<Pid>, Failed> {
     children_of(u32::try_from(process.as_raw())?).into_iter().map(pid).collect()
 }
 
-/// The text of a worker for a client.
+/// The answer of a worker to a client.
 fn answer(port: u16) -> Result<String, Failed> {
     Ok(io::read_to_string(connect(port)?)?)
 }
 
-/// Waits for a state without an event for the test.
+/// Waits for a state that the test learns from no event.
 fn eventually(what: &str, is_so: impl Fn() -> Result<bool, Failed>) -> TestResult {
     let start = Instant::now();
     while !is_so()? {
@@ -164,7 +164,8 @@ fn name(process: Pid) -> String {
     fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim().to_owned()
 }
 
-/// Orphans are reaped, signals command, and with the exit nothing of the namespace remains.
+/// Orphans are reaped, signals command the supervisor, and no process of the namespace remains after the
+/// exit.
 fn leads_namespace() -> TestResult {
     let mut init = Standalone::start_init("supervise", "serve with an orphan")?;
     let port = init.ready()?;
@@ -185,7 +186,7 @@ fn leads_namespace() -> TestResult {
     inside.into_iter().try_for_each(gone)
 }
 
-/// A supervisor without workers gives up, and the exit code is the exit code of the namespace.
+/// A supervisor without workers gives up. The namespace ends with the same exit code.
 fn failed_init() -> TestResult {
     let mut init = Standalone::start_init("supervise", "exit")?;
     let (status, rest) = init.wait()?;
@@ -193,7 +194,8 @@ fn failed_init() -> TestResult {
     Ok(())
 }
 
-/// The kernel drops a signal to the process with the id 1 without a handler. SIGKILL ends the namespace.
+/// The kernel drops a signal to the process with the id 1 if the process has no handler. SIGKILL ends the
+/// namespace.
 fn unhandled() -> TestResult {
     let mut init = Standalone::start_init("lead", "")?;
     let port = init.port()?;
@@ -206,13 +208,13 @@ fn unhandled() -> TestResult {
     inside.into_iter().try_for_each(gone)
 }
 
-/// A reload starts the new program at the path. Without a file the reload is abandoned with the path in the
-/// error, and the old workers serve.
+/// A reload starts the new program at the path. If there is no file, the reload is abandoned, the error has
+/// the path, and the old workers serve.
 fn replaced() -> TestResult {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let [program, next] = ["program", "next"].map(|name| directory.path().join(name));
     let own = env::current_exe()?;
-    // A link to the own file is a program with a path of its own.
+    // A link to the file of this program acts as a program with a path of its own.
     fs::hard_link(&own, &program).or_else(|_| fs::copy(&own, &program).map(drop))?;
     let mut supervisor = Standalone::start(Command::new(&program), "supervise", "serve the name")?;
     let port = supervisor.ready()?;
@@ -242,14 +244,14 @@ fn write_script(path: &Path, text: &str) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// The port is free at once. The workers end: by the signal at the death of the parent, or because the
-/// channel is closed. The signal reaches direct children alone: the child of a worker continues.
+/// The port is free at once. The workers end, either by the signal at the death of the parent, or because the
+/// channel is closed. The signal reaches only direct children: the child of a worker continues.
 fn killed() -> TestResult {
     for program in ["supervise groups", "supervise"] {
         let mut supervisor =
             Standalone::start(Command::new(env::current_exe()?), program, "serve with an orphan")?;
         let port = supervisor.ready()?;
-        // Each worker answers once.
+        // A worker answers only once, so the two answers are of two workers.
         let orphans = [answer(port)?, answer(port)?].map(|text| text.trim().parse().map(Pid::from_raw));
         let workers = children(supervisor.pid()?)?;
         assert_eq!(workers.len(), 2);
@@ -267,7 +269,7 @@ fn killed() -> TestResult {
     Ok(())
 }
 
-/// The worker of a running task ends, and the output has whole results only.
+/// The worker with the running task ends. The output contains only whole results.
 fn killed_with_task() -> TestResult {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let mut command = Command::new(env::current_exe()?);
@@ -282,13 +284,13 @@ fn killed_with_task() -> TestResult {
     let (_, rest) = primary.wait()?;
     assert_eq!(rest, "");
     gone(worker)?;
-    // The connection of the task has ended with the worker.
+    // The connection of the task has ended together with the worker.
     assert!(matches!(task.read(&mut number), Ok(0) | Err(_)));
     Ok(())
 }
 
-/// The old worker is stopped when the successor is ready: SIGTERM has no effect, and SIGKILL ends the worker
-/// and the reload.
+/// The old worker is stopped when the successor is ready. SIGTERM has no effect, and SIGKILL ends the worker
+/// and completes the reload.
 async fn stopped() -> TestResult {
     let short = Duration::from_millis(50);
     let mut supervisor =

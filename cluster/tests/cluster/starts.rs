@@ -1,4 +1,4 @@
-//! The path of a worker's program, and the exit status, independent of the program that has started the
+//! The path of a worker's program, and the exit status. Neither depends on the program that has started the
 //! primary.
 
 use std::fs;
@@ -39,7 +39,7 @@ fn copy() -> io::Result<(TempDir, PathBuf)> {
     Ok((directory, path))
 }
 
-/// Replaces the program at the path, as a deployment does.
+/// Replaces the program at the path, like a deployment.
 fn replace(path: &Path) -> io::Result<()> {
     let new = path.with_extension("new");
     write(&new)?;
@@ -51,7 +51,7 @@ fn write(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// The exit of another worker of the worker, or the error of the start.
+/// The worker forks a worker of its own: returns the exit of that worker, or the error of the start.
 async fn again(primary: &mut Primary) -> Result<String, Failed> {
     let worker = primary.workers().next().ok_or("there is one")?;
     primary.send(worker, json!("again"))?;
@@ -89,7 +89,7 @@ async fn replaced() -> TestResult {
     over(primary).await
 }
 
-/// A name without a slash, as in a shell.
+/// A name without a slash is searched as in a shell.
 async fn named() -> TestResult {
     let (directory, path) = copy()?;
     let mut primary = primary_of("program", &[])?;
@@ -101,7 +101,7 @@ async fn named() -> TestResult {
     over(primary).await
 }
 
-/// A release is a directory, and a link names the present release.
+/// Each release is a directory, and a link leads to the present release.
 async fn linked() -> TestResult {
     let (directory, path) = copy()?;
     let (current, next) = (directory.path().join("current"), directory.path().join("next"));
@@ -121,7 +121,7 @@ async fn from_removed_directory() -> TestResult {
     let (directory, path) = copy()?;
     let inner = directory.path().join("inner");
     fs::create_dir(&inner)?;
-    // A relative name is resolved at the start, too.
+    // A relative name is resolved at the start as well.
     for program in [path.to_string_lossy().into_owned(), "../program".into()] {
         let _ = fs::create_dir(&inner);
         let mut primary = primary_of(&program, &[])?;
@@ -143,7 +143,7 @@ fn has_namespaces() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The variables are removed here, too: children are no workers.
+/// Children are not workers, because the variables are also removed without `/proc`.
 async fn without_proc() -> TestResult {
     let (_directory, path) = copy()?;
     let mut primary = primary_of("unshare", &["--mount", "sh", "-c", WITHOUT_PROC, &path.to_string_lossy()])?;
@@ -155,7 +155,7 @@ async fn without_proc() -> TestResult {
     over(primary).await
 }
 
-/// Starts a program with SIGCHLD ignored.
+/// Starts a program while SIGCHLD is ignored.
 async fn ignored_sigchld() -> TestResult {
     let own = env::current_exe()?;
     let mut primary = primary_of("/bin/sh", &["-c", "trap '' CHLD; exec \"$0\"", &own.to_string_lossy()])?;

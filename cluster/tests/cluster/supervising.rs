@@ -39,14 +39,15 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A running supervisor of two workers. A worker writes the slot to each connection.
+/// A running supervisor with two workers. A worker writes the number of the slot to each connection.
 pub(crate) struct Running {
     pub(crate) handle: SupervisorHandle,
     pub(crate) port: u16,
     end: JoinHandle<Result<(), RunError>>,
 }
 
-/// The settings for two workers with the arguments: a program of `programs/supervised.rs`.
+/// The settings for two workers with these arguments. The first argument selects a program of
+/// `programs/supervised.rs`.
 pub(crate) fn settings(arguments: &[&str]) -> SupervisorSettings {
     let spawn = SpawnOptions::new().args([SUPERVISED].into_iter().chain(arguments.iter().copied()));
     SupervisorSettings::new(2).primary(Settings { spawn, ..Settings::default() })
@@ -68,7 +69,7 @@ pub(crate) async fn start(settings: SupervisorSettings) -> Result<Running, Faile
 }
 
 impl Running {
-    /// The text written by a worker.
+    /// The text that a worker writes to a new connection.
     async fn answer(&self) -> Result<String, Failed> {
         let client: TcpStream = connect(self.port)?;
         Ok(tokio::task::spawn_blocking(move || io::read_to_string(client)).await??)
@@ -96,7 +97,8 @@ async fn reload() -> TestResult {
     running.end().await
 }
 
-/// The successor does not become ready: the reload fails with the reason, and the old workers keep serving.
+/// The successor does not become ready. The reload fails with the reason, and the old workers continue to
+/// serve.
 async fn failed_reload() -> TestResult {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("broken");
@@ -131,7 +133,7 @@ async fn scale() -> TestResult {
     running.end().await
 }
 
-/// A worker kills itself; the replacement has the same slot.
+/// A worker kills itself, and the replacement has the same slot.
 async fn restart() -> TestResult {
     let mut supervisor = Supervisor::new(settings(&["serve the slot"]))?;
     let (mut ready, mut died) = (Vec::new(), None);
@@ -155,7 +157,7 @@ async fn restart() -> TestResult {
     Ok(())
 }
 
-/// The log has the status of a worker that was killed, although the replacement may start before the exit.
+/// The log has the status of a killed worker, although the replacement may start before the exit is reported.
 async fn killed() -> TestResult {
     let log = Log::default();
     let writer = log.clone();
@@ -166,7 +168,7 @@ async fn killed() -> TestResult {
     let (ready, mut workers) = mpsc::unbounded_channel();
     let run = supervisor.run_with(move |_, event| {
         if let SupervisorEvent::SlotReady { worker, .. } = event {
-            // The receiver may have ended.
+            // Fails if the receiver has ended.
             let _ = ready.send(*worker);
         }
     });
@@ -188,7 +190,7 @@ async fn killed() -> TestResult {
     Ok(())
 }
 
-/// An open connection delays the end of the drain; two further requests kill the worker.
+/// An open connection delays the end of the drain. Two further requests to shut down kill the worker.
 async fn shutdown() -> TestResult {
     let running = start(settings(&["hold connections"]).hurry_after(Duration::ZERO)).await?;
     let mut client = connect(running.port)?;
@@ -212,8 +214,8 @@ async fn shutdown() -> TestResult {
     Ok(())
 }
 
-/// SIGTERM and SIGINT right after the first SIGTERM, as of `timeout(1)`, signal no worker: the open
-/// connection keeps the worker.
+/// Right after the first SIGTERM, a second SIGTERM and a SIGINT, as from `timeout(1)`, send no signal to a
+/// worker: the open connection keeps the worker.
 async fn repeated_signal() -> TestResult {
     let log = Log::default();
     let writer = log.clone();
@@ -225,7 +227,7 @@ async fn repeated_signal() -> TestResult {
     let (listens, mut ports) = mpsc::unbounded_channel();
     let run = supervisor.run_with(move |_, event| {
         if let SupervisorEvent::Primary(Event::Listening { address, .. }) = event {
-            // The receiver may have ended.
+            // Fails if the receiver has ended.
             let _ = listens.send(address.port);
         }
     });
@@ -243,7 +245,7 @@ async fn repeated_signal() -> TestResult {
         }
         let status = handle.status().await?;
         assert!(status.iter().all(|slot| slot.state != SlotState::Terminating), "{status:?}");
-        // A worker with an open connection does not exit by itself; the other worker may have exited.
+        // The worker with the open connection does not exit by itself. The other worker may have exited.
         for pid in status.iter().filter_map(|slot| slot.pid) {
             let _ = kill(Pid::from_raw(pid.try_into()?), Signal::SIGKILL);
         }
@@ -256,7 +258,7 @@ async fn repeated_signal() -> TestResult {
     Ok(end?)
 }
 
-/// The counts of the slots are the numbers of answered connections, by the slot that has answered. A
+/// The counts of the slots are the numbers of answered connections, by answering slot. The count of a
 /// successor begins at zero.
 async fn owned() -> TestResult {
     let running = start(settings(&["serve the slot"])).await?;
@@ -265,7 +267,7 @@ async fn owned() -> TestResult {
         answers.push(running.answer().await?);
     }
     let owned = |slot: SlotId| answers.iter().filter(|answer| **answer == slot.to_string()).count() as u64;
-    // The primary may read the last acknowledgement after the client has read the answer.
+    // The client may read the answer before the primary reads the last acknowledgement.
     let mut status = running.status().await?;
     while status.iter().filter_map(|slot| slot.acknowledged_connections).sum::<u64>() < 5 {
         status = running.status().await?;
@@ -284,7 +286,7 @@ async fn owned() -> TestResult {
     running.end().await
 }
 
-/// No worker can start: `run` fails instead of holding empty slots.
+/// No worker can start: `run` fails, instead of keeping empty slots.
 async fn give_up() -> TestResult {
     let settings = settings(&["exit"]).intensity(2, Duration::from_mins(1));
     let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("no error")?;
@@ -294,10 +296,10 @@ async fn give_up() -> TestResult {
     Ok(())
 }
 
-/// A program that never listens: the first failed start beyond the intensity ends `run`, with the cause.
+/// A program never listens. When more starts have failed than the settings allow, `run` fails with the cause.
 async fn never_listens() -> TestResult {
     let timeouts = settings(&["never listen"]).ready_timeout(Duration::from_millis(50)).failed_starts(2);
-    // The program does not return after a disconnect, either.
+    // The program does not return after a disconnect either.
     let hurried = timeouts.term(Duration::from_millis(1)).lame_duck(Duration::ZERO).shutdown(Duration::ZERO);
     let settings = hurried.backoff(Duration::ZERO, Duration::ZERO);
     let error = timeout(TIMEOUT, Supervisor::new(settings)?.run()).await?.err().ok_or("no error")?;
@@ -307,8 +309,8 @@ async fn never_listens() -> TestResult {
     Ok(())
 }
 
-/// No slot gets a worker again: `run` ends. The last slot is suspended after the supervisor has given up, or
-/// by the restart policy.
+/// `run` ends when no slot can get a worker again. The last slot is suspended because the supervisor has
+/// given up, or by the restart policy.
 async fn suspended() -> TestResult {
     let failing = settings(&["exit when ready"]).intensity(2, Duration::from_mins(1));
     let error = timeout(TIMEOUT, Supervisor::new(failing)?.run()).await?.err().ok_or("no error")?;
@@ -319,7 +321,7 @@ async fn suspended() -> TestResult {
 
 async fn signals() -> TestResult {
     let running = start(settings(&["serve the slot"])).await?;
-    // `run` handles signals from the first poll on.
+    // `run` handles signals from its first poll on, which precedes this answer.
     let before = running.status().await?;
     kill(Pid::this(), Signal::SIGTTIN)?;
     while running.status().await?.len() < 3 {}
@@ -332,9 +334,9 @@ async fn signals() -> TestResult {
     Ok(())
 }
 
-/// A worker dies, a reload replaces both, and a shutdown ends them: of each worker one `fork`, `online`,
-/// `listening`, and then one `disconnect` and one `exit`, in either order. The ids ascend, and the end of all
-/// channels is last.
+/// A worker dies, a reload replaces both workers, and a shutdown ends them. Each worker has one `fork`,
+/// `online` and `listening`, and then one `disconnect` and one `exit`, in either order. The ids ascend, and
+/// `AllDisconnected` is last.
 async fn order_of_events() -> TestResult {
     let settings = settings(&["serve the slot"]).lame_duck(Duration::from_millis(10));
     let mut supervisor = Supervisor::new(settings)?;

@@ -15,15 +15,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// The bound of each wait.
+/// The limit of each wait.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The bound of a test, many times the duration of the longest.
+/// The limit of a test: many times the duration of the longest test.
 const TEST_BOUND: Duration = Duration::from_mins(3);
 
 pub(crate) type TestResult = Result<(), Failed>;
 
-/// A test that also fails if descriptors or children remain, or if the test runs longer than [`TEST_BOUND`].
+/// A test that also fails if descriptors or children remain, or after [`TEST_BOUND`].
 pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'static) -> Trial {
     Trial::test(name, move || {
         let before = open();
@@ -37,8 +37,7 @@ pub(crate) fn trial(name: &str, test: impl FnOnce() -> TestResult + Send + 'stat
     })
 }
 
-/// Ends this program after the bound of the test: a test without an end is a failure, not a wait of the
-/// reader.
+/// Runs a test. After the limit, ends this program, because a test without an end would make the reader wait.
 fn bounded(test: impl FnOnce() -> TestResult) -> TestResult {
     let (ended, end) = mpsc::channel::<()>();
     let watch = thread::spawn(move || {
@@ -70,7 +69,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// The descriptors of the process by name, and the children.
+/// The open descriptors of this process by name, and the children.
 fn open() -> (Vec<String>, Vec<u32>) {
     let links = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let mut descriptors: Vec<String> = links
@@ -92,16 +91,16 @@ pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     processes.filter_map(|entry| child_of(&parent, &entry.file_name().to_string_lossy())).collect()
 }
 
-/// The process id, if `parent` is the parent.
+/// The process id of `process`, if `parent` is its parent.
 fn child_of(parent: &str, process: &str) -> Option<u32> {
     let number = process.parse().ok()?;
     let status = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // After the name (any text): the state and the parent.
+    // The name may contain any text, so the state and the parent are read after it.
     let (_, rest) = status.rsplit_once(") ")?;
     (rest.split(' ').nth(1) == Some(parent)).then_some(number)
 }
 
-/// The inheritance of a child: the variables of a role, and the number of descriptors.
+/// What a child has inherited: the variables of a role, and the number of descriptors.
 pub(crate) fn inherited() -> io::Result<Value> {
     let role = ["NODE_UNIQUE_ID=", "NODE_CHANNEL_FD=", "NODE_CHANNEL_SERIALIZATION_MODE="];
     let variables = output(&mut process::Command::new("env"))?;
@@ -136,7 +135,7 @@ pub(crate) fn fork_at(primary: &mut Primary, program: &str, address: &str) -> Wo
     primary.fork_with_env([("PROGRAM", program), ("ADDRESS", address)]).expect("what can be")
 }
 
-/// The events up to the first wanted event.
+/// The events up to and including the first wanted event.
 pub(crate) async fn until(
     primary: &mut Primary,
     mut wanted: impl FnMut(&Event) -> bool,
@@ -154,7 +153,7 @@ pub(crate) async fn until(
     }
 }
 
-/// The port of the next `Listening`.
+/// The port in the next `Listening`.
 pub(crate) async fn port(primary: &mut Primary) -> Result<u16, Failed> {
     match until(primary, |event| matches!(event, Event::Listening { .. })).await?.pop() {
         Some(Event::Listening { address, .. }) => Ok(u16::try_from(address.port)?),
@@ -170,8 +169,8 @@ pub(crate) async fn message(primary: &mut Primary) -> Result<Value, Failed> {
     }
 }
 
-/// Runs the primary until a task with a remote has ended, and returns the events as well. A test that awaits
-/// the task alone may hang, because the task waits for the primary.
+/// Runs the primary until a task with a remote has ended. Also returns the events. Without this, a test that
+/// awaits only the task may hang, because the task waits for the primary.
 pub(crate) async fn drive<T>(
     primary: &mut Primary,
     mut task: JoinHandle<T>,
@@ -199,14 +198,14 @@ pub(crate) async fn rest(primary: &mut Primary) -> Result<Vec<Event>, Failed> {
     Ok(seen)
 }
 
-/// A client with a bound for reads.
+/// A client with a time limit for reads.
 pub(crate) fn connect(port: u16) -> io::Result<TcpStream> {
     let client = TcpStream::connect(("127.0.0.1", port))?;
     client.set_read_timeout(Some(TIMEOUT))?;
     Ok(client)
 }
 
-/// The answer of a server until the close, while the primary runs.
+/// Reads the answer of a server to the end, while the primary runs.
 pub(crate) async fn read_answer(
     primary: &mut Primary,
     client: impl io::Read + Send + 'static,
@@ -234,10 +233,10 @@ impl FdExhaustion {
         FdExhaustion::except(0)
     }
 
-    /// Leaves `free` descriptors.
+    /// Takes all free descriptors except `free`.
     pub(crate) fn except(free: usize) -> io::Result<Self> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // More than the open descriptors, and few enough to open all.
+        // The limit is above the number of open descriptors, and low enough to open all the rest.
         setrlimit(Resource::RLIMIT_NOFILE, 100, limit.1)?;
         let mut descriptors: Vec<_> = iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
         descriptors.truncate(descriptors.len().saturating_sub(free));
@@ -252,7 +251,7 @@ impl Drop for FdExhaustion {
     }
 }
 
-/// The output of a subscriber.
+/// Collects the output of a subscriber.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 

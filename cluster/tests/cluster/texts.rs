@@ -1,4 +1,4 @@
-//! The texts of errors for the user of a program.
+//! The texts of errors, for the user of a program.
 
 use std::collections::BTreeSet;
 use std::error::Error;

@@ -1,5 +1,5 @@
-//! Link-local addresses (in a zone), at an interface in a new network namespace. Ignored where no namespace
-//! can be made.
+//! Link-local addresses in a zone, on an interface in a new network namespace. Ignored where no namespace can
+//! be made.
 
 use std::ffi::OsStr;
 use std::net::{Ipv6Addr, SocketAddrV6, TcpStream};
@@ -29,7 +29,7 @@ const NODE_WORKER: &str = "
     server.listen({ port: 0, host: process.argv[2] }, () => process.send(server.address().address));
 ";
 
-/// A Node primary of a worker with a script, or of a Rust worker with the address in the variable LISTEN.
+/// A Node primary. The worker runs a script, or is a Rust worker with the address in the variable LISTEN.
 const NODE_PRIMARY: &str = "
     const cluster = require('cluster');
     if (process.argv[5]) {
@@ -70,7 +70,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Runs a test in a thread with a new network.
+/// Runs a test in a thread with a new network of its own.
 fn in_namespace(test: fn() -> TestResult) -> TestResult {
     let thread = thread::spawn(move || {
         unshare(CloneFlags::CLONE_NEWNET)?;
@@ -79,7 +79,7 @@ fn in_namespace(test: fn() -> TestResult) -> TestResult {
             "link add veth-a type veth peer name veth-b",
             "link set veth-a up",
             "link set veth-b up",
-            // `nodad`: no wait for other hosts with the address.
+            // `nodad`: the kernel does not wait for other hosts with the same address.
             "address add fe80::1/64 dev veth-a nodad",
         ] {
             let output = Command::new("ip").args(arguments.split(' ')).output()?;
@@ -98,7 +98,7 @@ fn serving(policy: SchedulingPolicy, listen: &Value) -> Result<Primary, Failed> 
     Ok(primary)
 }
 
-/// The address in a Rust worker has the number of the zone; the primary reports the name.
+/// A Rust worker reports the address with the number of the zone. The primary reports the name of the zone.
 async fn our_worker() -> TestResult {
     for policy in POLICIES {
         for zone in [ZONE.to_owned(), if_nametoindex(ZONE)?.to_string()] {
@@ -115,7 +115,8 @@ async fn our_worker() -> TestResult {
     Ok(())
 }
 
-/// The host and the port in `Listening`, and the address in the message of the worker, in either order.
+/// The host and the port in `Listening`, and the address in the worker's message. The two arrive in either
+/// order.
 async fn addresses(primary: &mut Primary) -> Result<(Option<String>, u16, Value), Failed> {
     let (mut reported, mut own) = (None, None);
     loop {
@@ -145,7 +146,7 @@ async fn our_datagrams() -> TestResult {
     Ok(())
 }
 
-/// `server.address()` in a worker is the same under our primary and under a Node primary.
+/// In a worker, `server.address()` is the same under a Rust primary and under a Node primary.
 async fn node_worker() -> TestResult {
     let script = script(NODE_WORKER)?;
     for (policy, name) in POLICIES.into_iter().zip(["round-robin", "shared"]) {
@@ -162,7 +163,7 @@ async fn node_worker() -> TestResult {
     Ok(())
 }
 
-/// A Rust worker under a Node primary has the number of the zone.
+/// Under a Node primary, a Rust worker has the number of the zone.
 fn node_primary() -> TestResult {
     let listen = json!({ "host": HOST, "zone": ZONE, "port": 0 }).to_string();
     for policy in ["round-robin", "shared"] {

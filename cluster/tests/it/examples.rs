@@ -1,5 +1,6 @@
-//! Runs every example as documented in the head of the file, and checks that no process remains: the workers
-//! inherit the standard output, and the output ends with the last worker. The library is tested elsewhere.
+//! Runs every example as described in the head of its file, and checks that no process remains: the workers
+//! inherit the standard output, so the output ends with the last worker. The library itself is tested
+//! elsewhere.
 
 mod load;
 mod tasks;
@@ -25,11 +26,11 @@ struct Example {
     lines: io::Lines<BufReader<ChildStdout>>,
 }
 
-/// After a failed test few processes remain: the workers end with the primary, except disconnecting workers
-/// that still serve.
+/// Few processes remain after a failed test: workers end with the primary, except disconnecting workers that
+/// still serve.
 impl Drop for Example {
     fn drop(&mut self) {
-        // Usually the example has ended.
+        // Fails if the example has ended, which is usual.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -40,7 +41,7 @@ impl Example {
         Example::start_with(name, arguments, &[])
     }
 
-    /// In a new process group, as a terminal and a service manager start a program.
+    /// Starts a program in a new process group, like a terminal or a service manager.
     fn start_with(
         name: &str,
         arguments: &[&str],
@@ -57,14 +58,15 @@ impl Example {
         Ok(self.lines.next().ok_or("a line before the end")??)
     }
 
-    /// The port in the line printed when all workers listen.
+    /// Waits for the line that is printed when all workers listen, and returns the port.
     fn port(&mut self) -> Result<u16, Box<dyn Error>> {
         let line = self.line()?;
         let (_, address) = line.split_once("workers serve ").ok_or_else(|| line.clone())?;
         port_of(address).ok_or_else(|| line.clone().into())
     }
 
-    /// The ports, ascending, once a worker for each core has announced the number of addresses.
+    /// Waits until a worker for each core has announced `addresses` addresses. Returns the ports in ascending
+    /// order.
     fn served_by_all(&mut self, addresses: usize) -> Result<Vec<u16>, Box<dyn Error>> {
         let workers = std::thread::available_parallelism()?.get();
         let ports: BTreeSet<u16> =
@@ -72,13 +74,13 @@ impl Example {
         Ok(ports.into_iter().collect())
     }
 
-    /// Waits for a line with the words.
+    /// Waits for a line with these words.
     fn line_with(&mut self, words: &str) -> TestResult {
         while !self.line()?.contains(words) {}
         Ok(())
     }
 
-    /// The port in the next line about a listening worker.
+    /// Waits for the next line about a listening worker, and returns the port.
     fn served(&mut self) -> Result<u16, Box<dyn Error>> {
         loop {
             let line = self.line()?;
@@ -108,7 +110,7 @@ impl Example {
         Ok(kill(Pid::from_raw(i32::try_from(self.process.id())?), signal)?)
     }
 
-    /// The output until all processes have ended, after a successful exit.
+    /// The output until all processes have ended. The example must exit successfully.
     fn rest(mut self) -> Result<Vec<String>, Box<dyn Error>> {
         let rest = self.lines.by_ref().collect::<Result<_, _>>()?;
         let status = self.process.wait()?;
@@ -120,7 +122,7 @@ fn port_of(address: &str) -> Option<u16> {
     address.trim_end_matches('/').rsplit_once(':')?.1.parse().ok()
 }
 
-/// The executable, built by `cargo test`; a test run alone builds the executable.
+/// The path of the executable. `cargo test` has built the executable; for a single test, this function does.
 fn build(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let test = env::current_exe()?;
     let profile = test.ancestors().nth(2).ok_or("a test is in its profile's directory")?;
@@ -145,7 +147,7 @@ fn http_replaces_dead_workers() -> TestResult {
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     let victim: i32 = answer.trim_end().rsplit(' ').next().ok_or("no number")?.parse()?;
-    // A connection that is kept alive does not delay the end of the worker.
+    // An idle keep-alive connection does not delay the end of the worker.
     let mut idle = TcpStream::connect(("127.0.0.1", port))?;
     idle.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     idle.read_exact(&mut [0; 15])?;
@@ -157,15 +159,15 @@ fn http_replaces_dead_workers() -> TestResult {
     example.rest().map(drop)
 }
 
-/// The id of the answering process.
+/// The id of the process that answers.
 fn answering_process(port: u16) -> Result<String, Box<dyn Error>> {
     let answer = request(port)?;
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     Ok(answer.trim_end().rsplit(' ').next().ok_or("no number")?.to_owned())
 }
 
-/// No request fails during a reload, and the number of workers is unchanged afterwards. Each client sends a
-/// request at once: a reload closes connections after an idle second.
+/// No request fails during a reload, and afterwards the number of workers is the same. Each client sends a
+/// request at once, because a reload closes connections that are idle for a second.
 #[test]
 fn http_reload_replaces_all_workers() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;
@@ -192,7 +194,8 @@ fn http_reload_replaces_all_workers() -> TestResult {
     Ok(())
 }
 
-/// A request without an answer keeps the worker; further signals do not wait for the request.
+/// A request without an answer keeps the worker running. Further signals end the worker without waiting for
+/// the request.
 #[test]
 fn further_signals_end_http_at_once() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;
@@ -227,7 +230,7 @@ fn graceful_waits_for_connections() -> TestResult {
     let mut client = TcpStream::connect(("127.0.0.1", port))?;
     client.write_all(b"hello")?;
     client.read_exact(&mut [0; 5])?;
-    // As a service manager does: to every process of the group.
+    // A service manager sends the signal to every process of the group.
     nix::sys::signal::killpg(example.group()?, Signal::SIGTERM)?;
     assert_eq!(example.line()?, "disconnecting the workers");
     let first = example.line()?;
@@ -290,7 +293,7 @@ fn http_fails_without_workers() -> TestResult {
     Ok(())
 }
 
-/// The first program prints the text of the error, with advice, and fails.
+/// The first program prints the text of the error with advice, and exits with a failure.
 #[test]
 fn hello_reports_address_in_use() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;

@@ -1,5 +1,6 @@
-//! Every interleaving of the driver and the takers of a worker's inbox, tried by loom on the same file as in
-//! the library. The contents of the inbox are tested in the driver.
+//! Every interleaving of the driver and of the tasks that take events from a worker's inbox. loom tries all
+//! interleavings, on the same file as in the library. The tests of the driver cover the contents of the
+//! inbox.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -67,14 +68,15 @@ fn dropped_taker_takes_no_event() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         let dropping = spawn(&inbox, |inbox| {
-            // A task that ends with an unreturned event puts the event back.
+            // Drops the received event like a task that ends before it returns the event: the event returns
+            // to the inbox.
             if let Poll::Ready(Some(event)) = ask_once(inbox, None) {
                 inbox.put(event);
             }
         });
         let waiting = spawn(&inbox, |inbox| block_on(inbox.next()));
         inbox.put(0);
-        // Nothing else wakes the waiting task.
+        // No other step wakes the waiting task.
         assert_eq!(waiting.join().expect("no panic"), Some(0));
         dropping.join().expect("no panic");
     });
@@ -131,7 +133,7 @@ fn events_precede_the_end() {
     });
 }
 
-/// A thread that waits for a future. Only a wake wakes the thread: loom reports a forgotten wake as a
+/// A thread that waits for a future. Only a wake continues the thread, so loom reports a forgotten wake as a
 /// deadlock.
 struct Sleeper(Thread);
 
@@ -152,7 +154,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A task without a need for a wake.
+/// A task that needs no wake.
 struct Nobody;
 
 impl Wake for Nobody {
@@ -164,7 +166,7 @@ fn spawn<T: 'static>(inbox: &Arc<Inbox<u32>>, act: impl FnOnce(&Inbox<u32>) -> T
     thread::spawn(move || act(&inbox))
 }
 
-/// Delivers an event as the driver does, when there is room.
+/// Delivers an event if there is room, as the driver does.
 fn deliver(inbox: &Inbox<u32>, event: u32) {
     block_on(poll_fn(|cx| inbox.poll_room(cx)));
     inbox.put(event);

@@ -1,5 +1,5 @@
-//! Sessions in Redis, so that every worker can serve every session. An answer has the count of requests of
-//! the session. The count survives reloads and crashes of workers.
+//! Sessions in Redis: every worker can serve every session. An answer has the number of requests of the
+//! session. The number survives reloads and crashes of workers.
 //!
 //! `cargo run -p cluster-services --bin sessions -- 127.0.0.1:8000 redis://127.0.0.1/`, and then twice:
 //! `curl --cookie jar --cookie-jar jar http://127.0.0.1:8000/`
@@ -39,7 +39,7 @@ async fn worker() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Counts the requests of the session in the cookie, or of a new session.
+/// Counts a request for the session in the cookie; without a cookie, for a new session.
 async fn count(
     State(mut sessions): State<ConnectionManager>,
     cookies: CookieJar,

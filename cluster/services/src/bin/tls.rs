@@ -1,9 +1,11 @@
-//! HTTPS on every core. The workers have the key; the primary hands off connections without reading a byte. A
-//! hand-written loop replaces `cluster::serve`.
+//! HTTPS on every core. Only the workers have the key: the primary hands off connections without reading a
+//! byte. A hand-written loop replaces `cluster::serve`.
 //!
 //! `cargo run -p cluster-services --bin tls -- 127.0.0.1:8443 certificate.pem key.pem`, and then: `curl
-//! --cacert certificate.pem https://localhost:8443/`. To make both files: `openssl req -x509 -newkey ed25519
-//! -nodes -keyout key.pem -out certificate.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost`
+//! --cacert certificate.pem https://localhost:8443/`.
+//!
+//! To make both files: `openssl req -x509 -newkey ed25519 -nodes -keyout key.pem -out certificate.pem -subj
+//! /CN=localhost -addext subjectAltName=DNS:localhost`
 
 use std::env;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
-/// The longest TLS handshake of a client.
+/// The longest time for the TLS handshake of a client.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
 #[tokio::main(flavor = "current_thread")]
@@ -64,8 +66,8 @@ fn app(worker: &Worker) -> Router {
         .layer(middleware::map_response_with_state(worker.clone(), close_connection))
 }
 
-/// A lame duck asks clients to reconnect. HTTP/2 has no header for the request, and hyper removes the header
-/// from HTTP/2 answers.
+/// Asks clients to reconnect while the worker is a lame duck. HTTP/2 has no header for the request, and hyper
+/// removes the header from HTTP/2 answers.
 async fn close_connection(State(worker): State<Worker>, mut response: Response) -> Response {
     if worker.is_lame_duck() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -73,8 +75,8 @@ async fn close_connection(State(worker): State<Worker>, mut response: Response) 
     response
 }
 
-/// Serves one connection. At the start of the lame duck an HTTP/2 client receives GOAWAY, and open streams
-/// are answered; idle HTTP/1 connections are closed later.
+/// Serves one connection. When the lame duck starts, an HTTP/2 client receives GOAWAY, and open streams are
+/// still answered. Idle HTTP/1 connections are closed later.
 async fn serve(worker: Worker, acceptor: TlsAcceptor, connection: Connection, app: Router) {
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(connection)).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -33,7 +33,7 @@ async fn worker() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns each message, and closes when the worker becomes a lame duck.
+/// Returns each message. Closes the connection when the worker becomes a lame duck.
 async fn echo(mut socket: WebSocket, worker: Worker) {
     let going_away = CloseFrame { code: close_code::AWAY, reason: "the server restarts".into() };
     loop {
@@ -50,7 +50,7 @@ async fn echo(mut socket: WebSocket, worker: Worker) {
             () = worker.became_lame_duck() => break,
         }
     }
-    // The client answers with a close frame. Messages before this frame are read and returned.
+    // The client answers with a close frame. Messages before the close frame are still returned.
     if socket.send(Message::Close(Some(going_away))).await.is_ok() {
         while let Some(Ok(message)) = socket.recv().await {
             if matches!(message, Message::Close(_)) {

@@ -12,8 +12,8 @@ pub(super) async fn run(worker: &Worker, program: &str) -> Ended {
     if program == "ask the primary" { ask(worker).await } else { answer(worker).await }
 }
 
-/// Answers each request, and echoes other messages. Of two requests that begin with "pair", the second is
-/// answered first.
+/// Answers each request, and returns other messages. Answers the second of two requests that begin with
+/// "pair" before the first.
 pub(super) async fn answer(worker: &Worker) -> Ended {
     let mut postponed: Option<IncomingRequest> = None;
     while let Some(event) = worker.next().await {

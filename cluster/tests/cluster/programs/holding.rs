@@ -1,5 +1,5 @@
-//! Workers with clones that remain when the runtime ends, in every way. Each sends more than the kernel
-//! takes, and finally reports the number of accepted messages over a separate connection.
+//! Workers with clones that still exist when the runtime ends, each in another way. Each worker sends more
+//! than the kernel takes, and finally reports the number of accepted messages over a separate connection.
 
 use std::error::Error;
 use std::io::Write;
@@ -18,7 +18,7 @@ use super::Ended;
 /// More than a channel holds.
 const MESSAGES: u64 = 2001;
 
-/// Sent after the runtime has ended.
+/// The number of messages sent after the end of the runtime.
 const LATE: u64 = 501;
 
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
@@ -33,19 +33,19 @@ enum Holder {
     Thread(Mutex<Option<Late>>),
 }
 
-/// A cycle of a single node.
+/// A node that refers to itself.
 struct Cycle {
     _worker: Worker,
     own: OnceLock<Arc<Cycle>>,
 }
 
-/// A thread that sends after the end of the runtime.
+/// A thread that sends after the runtime has ended.
 struct Late {
     ended: std::sync::mpsc::Sender<()>,
     thread: JoinHandle<Result<(), SendError>>,
 }
 
-/// Sends in the drop.
+/// Sends when dropped.
 struct LastSender(Worker);
 
 impl Drop for LastSender {
@@ -57,7 +57,7 @@ impl Drop for LastSender {
 pub(super) async fn run(worker: Worker, way: &str) -> Ended {
     if way == "static_listener" {
         keep(Holder::Listener(worker.listen("127.0.0.1:0").await?));
-        // The primary sends a message when the worker listens.
+        // The primary sends a message as soon as the worker listens.
         worker.next().await;
     }
     send(&worker, MESSAGES)?;
@@ -85,7 +85,7 @@ pub(super) async fn run(worker: Worker, way: &str) -> Ended {
         }
         other => return Err(format!("nothing holds a worker by {other:?}").into()),
     }
-    // Returns when the primary has accepted the connection. The primary does not read meanwhile.
+    // Returns only when the primary has accepted the connection. Until then the primary reads nothing.
     TcpStream::connect(env::var("ADDRESS")?)?;
     Ok(())
 }
@@ -111,7 +111,7 @@ fn late_sender(worker: Worker) -> Late {
     Late { ended, thread }
 }
 
-/// Ends `main` after the runtime.
+/// Ends `main`, after the end of the runtime.
 pub(super) fn report() -> Result<(), Box<dyn Error>> {
     if let Some(Holder::Thread(late)) = HOLDER.get()
         && let Some(late) = late.lock().map_err(|error| error.to_string())?.take()

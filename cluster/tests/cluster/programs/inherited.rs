@@ -1,4 +1,4 @@
-//! Workers that report inherited resources.
+//! Workers that report what they have inherited.
 
 use std::process::{self, Stdio};
 use std::{env, fs, io};
@@ -10,7 +10,7 @@ use super::Ended;
 use crate::cluster::node::is_absent;
 use crate::cluster::support::output;
 
-/// A primary that writes the worker's script.
+/// A primary that writes the script of its worker.
 const CLUSTER: &str = "
     const [cluster, fs] = [require('cluster'), require('fs')];
     const path = `${require('os').tmpdir()}/${process.pid}.cjs`;
@@ -28,8 +28,8 @@ pub(super) async fn descriptors(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Starts three programs, and sends the role that each prints: Node.js, a cluster of Node.js, and this
-/// program.
+/// Starts three programs, and sends the role that each program prints: a Node.js program, a cluster in
+/// Node.js, and this program.
 pub(super) async fn others(worker: &Worker) -> Ended {
     let mut printed = Vec::new();
     if !is_absent() {
@@ -43,7 +43,7 @@ pub(super) async fn others(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Answers each message with the signals ignored by a started program.
+/// Answers each message with the signals that a started program ignores.
 pub(super) async fn echo_ignoring(worker: Worker) -> Ended {
     worker.ignore_terminal_signals();
     worker.send(json!("ready"))?;
@@ -55,7 +55,7 @@ pub(super) async fn echo_ignoring(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// The mask, as printed by the kernel.
+/// The mask of ignored signals, as the kernel prints masks.
 pub(super) fn ignored_by_children() -> io::Result<String> {
     let mut command = process::Command::new("grep");
     let output = command.args(["SigIgn", "/proc/self/status"]).stderr(Stdio::inherit()).output()?;

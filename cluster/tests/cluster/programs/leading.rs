@@ -1,4 +1,4 @@
-//! Workers that are the primary of another cluster, and report the starts and exits of its workers.
+//! Workers that are also the primary of another cluster, and report the starts and exits in that cluster.
 
 use std::sync::mpsc;
 use std::thread;
@@ -28,7 +28,7 @@ pub(super) async fn run(worker: &Worker, name: &str) -> Ended {
     }
 }
 
-/// For each message, forks this program with exit code 3, and reports the exit or the error.
+/// For each message, forks this program, which exits with code 3. Reports the exit or the error.
 async fn again(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     worker.send(json!("ready"))?;
@@ -41,7 +41,7 @@ async fn again(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// The exit of the only worker, or the error of the start.
+/// Waits for the exit of the only worker, or for the error of the start.
 async fn end(primary: &mut Primary) -> String {
     let mut end = String::new();
     while let Some(event) = primary.next().await {
@@ -54,7 +54,7 @@ async fn end(primary: &mut Primary) -> String {
     end
 }
 
-/// Lets another thread reap every child before the primary asks for the exit.
+/// Another thread reaps every child before the primary asks for the exit status.
 async fn reaped(worker: &Worker) -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     primary.fork_with_env([("PROGRAM", "exit")])?;
@@ -77,7 +77,7 @@ async fn with_options(worker: &Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Starts a program that does not use a channel, and reports the process id.
+/// Starts a program without a channel, and reports the process id.
 async fn program(worker: &Worker, name: &str) -> Ended {
     let mut options = SpawnOptions::new();
     if name.ends_with("with a death signal") {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Ended, accept, listen};
 use crate::cluster::support::FdExhaustion;
 
-/// Uses every received socket once and reports the kind; echoes all other messages.
+/// Uses every received socket once, and reports the kind. Returns all other messages.
 pub(super) async fn use_all(worker: &Worker) -> Ended {
     while let Some(event) = worker.next().await {
         let WorkerEvent::Message { message, socket } = event else { continue };
@@ -76,7 +76,7 @@ async fn used(socket: Socket) -> io::Result<&'static str> {
     })
 }
 
-/// Sends a socket of every kind, then the input of the connections.
+/// Sends a socket of every kind, and then the input of the connections.
 pub(super) async fn send_all(worker: &Worker) -> Ended {
     let tcp = TcpListener::bind("127.0.0.1:0")?;
     let mut ours = tokio::net::TcpStream::connect(tcp.local_addr()?).await?;
@@ -105,7 +105,7 @@ pub(super) async fn give_away(worker: &Worker) -> Ended {
     }
 }
 
-/// Holds every received socket, and releases a socket for each command.
+/// Holds every received socket. Each command releases a socket.
 pub(super) async fn hold(worker: &Worker) -> Ended {
     let (mut held, mut guard) = (Vec::new(), None);
     while let Some(event) = worker.next().await {

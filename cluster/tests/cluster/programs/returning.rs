@@ -1,4 +1,5 @@
-//! Workers that end when `main` returns. Each connects to ADDRESS first, and a destructor writes there.
+//! Workers that end when `main` returns. Each worker first connects to ADDRESS. A destructor writes to this
+//! connection.
 
 use std::env;
 use std::future::{pending, ready};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use super::Ended;
 
-/// Writes `dropped` in the destructor.
+/// The destructor writes `dropped`.
 struct Witness(TcpStream);
 
 impl Drop for Witness {
@@ -79,7 +80,7 @@ pub(super) async fn run(worker: Worker, program: &str) -> Ended {
             worker.keep_running();
             worker.send(json!("ready"))?;
             worker.disconnected().await;
-            // Long enough for a wrong exit to happen.
+            // Gives a wrong exit enough time to happen.
             thread::sleep(Duration::from_millis(50));
             Ok(())
         }
@@ -111,7 +112,7 @@ async fn stream(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// Answers with the address of the client, under axum's own `serve`.
+/// Answers with the address of the client, with `axum::serve` itself.
 async fn serve_application(worker: &Worker) -> Ended {
     let client = |ConnectInfo(ClientAddr(client)): ConnectInfo<ClientAddr>| async move { client.to_string() };
     let app = Router::new().route("/", get(client)).into_make_service_with_connect_info::<ClientAddr>();
@@ -119,8 +120,8 @@ async fn serve_application(worker: &Worker) -> Ended {
     Ok(axum::serve(listener, app).with_graceful_shutdown(worker.disconnecting()).await?)
 }
 
-/// Serves with a clock that advances automatically, and reports the seconds from the start of the lame duck
-/// to the end.
+/// Serves with a clock that advances automatically. Reports the seconds from the start of the lame duck to
+/// the end.
 async fn serve_with_times(worker: &Worker) -> Ended {
     let _hold = worker.hold();
     let reporting = worker.clone();

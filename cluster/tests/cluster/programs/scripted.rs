@@ -1,4 +1,4 @@
-//! A worker that serves the address in the variable LISTEN, as JSON.
+//! A worker that serves the address in the variable LISTEN. The address is written as JSON.
 
 use std::env;
 use std::net::IpAddr;
@@ -43,7 +43,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
     }
 }
 
-/// Serves the path in LISTEN, and datagrams.
+/// Serves the path in LISTEN, and also datagrams.
 pub(super) async fn both(worker: &Worker) -> Ended {
     let listener = worker.listen_path(env::var("LISTEN")?).await?;
     let socket = worker.bind_udp("127.0.0.1:0").await?;
@@ -80,7 +80,7 @@ fn options(script: &Value) -> Result<ListenOptions, Box<dyn std::error::Error>> 
     })
 }
 
-/// Reports a failed `listen` and waits.
+/// Returns an open server. After a failed `listen`, reports the error and waits.
 async fn opened<T>(worker: &Worker, opened: Result<T, ListenError>) -> Result<T, Box<dyn std::error::Error>> {
     match opened {
         Ok(opened) => Ok(opened),
@@ -109,9 +109,9 @@ async fn serve<T: Transport>(worker: &Worker, script: &Value, mut listener: List
     }
 }
 
-/// Holds a connection until the client closes.
+/// Holds a connection until the client closes the connection.
 async fn hold<T: Transport>(mut connection: Connection<T>) {
-    // The end may be an error.
+    // The connection may also end with an error.
     let _ = connection.read(&mut [0]).await;
 }
 

@@ -1,4 +1,4 @@
-//! Workers that send many bytes, and then end in every way.
+//! Workers that send many bytes and then end, each in another way.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -9,18 +9,18 @@ use serde_json::json;
 
 use super::{Ended, accept};
 
-/// More than a channel and a queue hold.
+/// The number of pieces: more than a channel and a queue hold.
 pub(crate) const PIECES: usize = 18;
 
 /// A piece, in bytes.
 pub(crate) const PIECE: usize = 1 << 20;
 
-/// Waits, without reading, until the primary accepts the connection.
+/// Waits until the primary accepts the connection. The worker reads nothing meanwhile.
 fn wait_for_primary() -> io::Result<TcpStream> {
     TcpStream::connect(env::var("ADDRESS").map_err(io::Error::other)?)
 }
 
-/// Sends more than the kernel takes, and ends while the primary does not read.
+/// Sends more than the kernel takes, and ends while the primary reads nothing.
 pub(super) async fn and_end(worker: Worker) -> Ended {
     if env::var("WHAT")? == "one" {
         worker.send("x".repeat(PIECE))?;
@@ -47,7 +47,7 @@ pub(super) async fn and_end(worker: Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Counts the messages until the exit of the primary, and sends the count over another connection.
+/// Counts the messages until the primary has exited, and sends the count over another connection.
 pub(super) async fn counted(worker: Worker) -> Ended {
     let mut count = 0;
     while let Some(event) = worker.next().await {
@@ -63,7 +63,7 @@ pub(super) async fn counted(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// Starts a worker, sends many bytes to the worker, and returns.
+/// Starts a worker, sends many bytes to it, and returns.
 pub(super) fn lead() -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     let worker = primary.fork_with_env([("PROGRAM", "count all")])?;
@@ -74,7 +74,7 @@ pub(super) fn lead() -> Ended {
     Ok(())
 }
 
-/// Sends more than fits while the primary does the same, and only then receives.
+/// Sends more than fits, while the primary does the same, and receives only afterwards.
 pub(super) async fn flood(worker: Worker) -> Ended {
     let piece = Message::from("x".repeat(PIECE));
     for _ in 0..PIECES {
@@ -92,7 +92,7 @@ pub(super) async fn flood(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// Asks to listen after the close of the channel.
+/// Calls `listen` after the close of the channel.
 pub(super) async fn listen_late(worker: Worker) -> Ended {
     worker.keep_running();
     worker.disconnected().await;
@@ -107,7 +107,7 @@ fn exclusive() -> ::cluster::ListenOptions {
     ::cluster::ListenOptions { exclusive: true, ..::cluster::ListenOptions::default() }
 }
 
-/// Reports after the end of the last connection.
+/// Sends a report after the end of the last connection.
 pub(super) async fn report(worker: Worker) -> Ended {
     let hold = worker.hold();
     let mut listener = worker.listen("127.0.0.1:0").await?;
@@ -116,7 +116,7 @@ pub(super) async fn report(worker: Worker) -> Ended {
     worker.disconnecting().await;
     drop(connection);
     listener.close().await;
-    // Without the guard the channel closes before this statement.
+    // Without the guard, the channel would close before this statement.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -125,7 +125,7 @@ pub(super) async fn report(worker: Worker) -> Ended {
     std::future::pending().await
 }
 
-/// Does not wait for a primary that does not read.
+/// Exits without waiting for a primary that does not read.
 pub(super) fn exit_in_vain(worker: &Worker) -> Ended {
     worker.set_linger(Duration::from_millis(10));
     worker.send("x".repeat(PIECE))?;

@@ -1,4 +1,5 @@
-//! Primaries as separate processes, by the variable STANDALONE. Each event is a line on the standard output.
+//! Primaries as separate processes. The variable STANDALONE selects the program. Each event is a line on
+//! standard output.
 
 use std::env;
 use std::process::ExitCode;
@@ -34,7 +35,7 @@ fn primary(spawn: SpawnOptions) -> Result<Settings, env::VarError> {
     Ok(Settings { spawn: spawn.args([SUPERVISED, &env::var("WORKER")?]), ..Settings::default() })
 }
 
-/// Two workers of the program in WORKER. No restart is allowed.
+/// Supervises two workers of the program in WORKER. No restart is allowed.
 async fn supervise(spawn: SpawnOptions) -> Ended {
     let settings = SupervisorSettings::new(2)
         .primary(primary(spawn)?)
@@ -43,7 +44,7 @@ async fn supervise(spawn: SpawnOptions) -> Ended {
     Ok(Supervisor::new(settings)?.run_with(|_, event| println!("{event}")).await?)
 }
 
-/// A primary without a handler of any signal.
+/// A primary that handles no signal.
 async fn lead() -> Ended {
     let mut primary = Primary::new(Settings::default())?;
     primary.fork_with_env([("PROGRAM", "serve")])?;
@@ -53,7 +54,7 @@ async fn lead() -> Ended {
     Ok(())
 }
 
-/// Prints the results of two tasks. The second holds a connection to the port in PORT.
+/// Prints the results of two tasks. The second task holds a connection to the port in PORT.
 async fn tasks() -> Ended {
     let primary = primary(SpawnOptions::new())?;
     let pool = Pool::new(PoolSettings::new(1).map_supervisor(|settings| settings.primary(primary)))?;

@@ -1,4 +1,4 @@
-//! Workers of a supervisor, by the first argument.
+//! Workers of a supervisor. The first argument selects the program.
 
 use std::time::Duration;
 use std::{env, fs, io, process};
@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use super::{Ended, tasks};
 use crate::cluster::support::output;
 
-/// Precedes the arguments of a worker.
+/// The argument that precedes the arguments of a worker.
 pub(crate) const SUPERVISED: &str = "supervised";
 
 pub(super) async fn run(worker: Worker) -> Ended {
-    // The test's own arguments precede.
+    // The arguments of the test program itself are skipped.
     let arguments: Vec<String> = env::args().skip_while(|argument| argument != SUPERVISED).collect();
     match arguments[1].as_str() {
         "exit" => process::exit(3),
@@ -65,7 +65,7 @@ pub(super) async fn run(worker: Worker) -> Ended {
     Ok(())
 }
 
-/// Starts a process, ends the parent, and returns the process id.
+/// Starts a process and ends its parent, so the process is an orphan. Returns the process id.
 fn orphan() -> io::Result<String> {
     output(process::Command::new("sh").args(["-c", "sleep 1000 > /dev/null 2>&1 & echo $!"]))
 }
@@ -81,8 +81,8 @@ async fn hold(worker: &Worker) -> Ended {
     Ok(())
 }
 
-/// Answers with the id of the worker and the body of the request, once the body is complete. Idle connections
-/// are never closed.
+/// Answers with the id of the worker and the body of the request when the body is complete. Never closes idle
+/// connections.
 async fn streams(worker: &Worker) -> Ended {
     let id = worker.id();
     let app = Router::new().route("/", post(move |body: String| async move { format!("{id} {body}") }));
@@ -90,7 +90,7 @@ async fn streams(worker: &Worker) -> Ended {
     Ok(::cluster::serve(worker, listener, app).close_idle_after(Duration::from_hours(1)).await?)
 }
 
-/// The same in a loop of the program.
+/// `streams`, in a hand-written loop.
 async fn streams_by_hand(worker: &Worker) -> Ended {
     let id = worker.id();
     let app = Router::new().route("/", post(move |body: String| async move { format!("{id} {body}") }));

@@ -1,4 +1,4 @@
-//! A worker of a task pool. A task is a pair: the name of a function and its argument.
+//! A worker of a task pool. A task is a pair: the name of a function, and the argument.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -27,7 +27,8 @@ pub(super) async fn serve(worker: &Worker) -> Ended {
     Ok(worker.serve_tasks(hold).await?)
 }
 
-/// Sends every message with a socket, and ends when the primary has closed the socket of the announcement.
+/// Sends every message together with a socket. Ends when the primary has closed the socket of the
+/// announcement.
 pub(super) async fn serve_with_sockets(worker: &Worker) -> Ended {
     let (mut kept, sent) = UnixStream::pair()?;
     worker.send_with("CLUSTER_TASKS_READY", sent)?;
@@ -46,7 +47,7 @@ fn call(name: &str, argument: u64) -> Result<Value, String> {
     match name {
         "double" => Ok(json!(2 * argument)),
         "fail" => Err(format!("{argument} is wrong")),
-        // Without a report on standard error.
+        // Prints nothing on standard error, unlike `panic!`.
         "panic" => std::panic::resume_unwind(Box::new("a planted panic")),
         "exit" => process::exit(i32::try_from(argument).unwrap_or(1)),
         "fill" => Ok(json!("x".repeat(usize::try_from(argument).map_err(|error| error.to_string())?))),
@@ -55,7 +56,7 @@ fn call(name: &str, argument: u64) -> Result<Value, String> {
     }
 }
 
-/// Writes the process id to a port, and returns the answer.
+/// Writes the process id to a connection, and returns the answer.
 fn hold(port: u64) -> io::Result<String> {
     let port = u16::try_from(port).map_err(io::Error::other)?;
     let mut connection = TcpStream::connect(("127.0.0.1", port))?;

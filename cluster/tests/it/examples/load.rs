@@ -1,5 +1,5 @@
-//! Clients with keep-alive connections that send requests in turn and count the answers. No request is
-//! repeated: a request without a whole answer has failed.
+//! Clients with keep-alive connections. Each client sends one request after the other and counts the answers.
+//! No request is repeated: a request without a whole answer has failed.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,9 +13,9 @@ use std::time::Duration;
 pub(crate) struct Tally {
     /// Answered requests.
     pub(crate) answered: u64,
-    /// Requests without a whole answer on a connection with earlier answers.
+    /// Requests without a whole answer, on a connection that had earlier answers.
     pub(crate) broken: u64,
-    /// Requests without a whole answer on a new connection.
+    /// Requests without a whole answer, on a new connection.
     pub(crate) unserved: u64,
     /// Refused connections.
     pub(crate) refused: u64,
@@ -27,7 +27,7 @@ impl Tally {
     }
 }
 
-/// Clients at work.
+/// Running clients.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -35,7 +35,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts `count` clients for each port.
+    /// Starts `clients` clients for each port.
     pub(crate) fn start(clients: usize, ports: &[u16]) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let client = |port: u16| {
@@ -46,7 +46,7 @@ impl Load {
         Load { stop, answered, clients }
     }
 
-    /// Waits for the answers to a number of further requests.
+    /// Waits until `more` further requests are answered.
     pub(crate) fn wait_for(&self, more: u64) {
         let enough = self.answered.load(Ordering::Relaxed) + more;
         while self.answered.load(Ordering::Relaxed) < enough {
@@ -54,7 +54,7 @@ impl Load {
         }
     }
 
-    /// Waits until every client has finished the request, and returns the sum of the counts.
+    /// Waits until every client has finished its request. Returns the sum of the counts.
     pub(crate) fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let mut sum = Tally::default();
@@ -100,7 +100,7 @@ fn connect(server: SocketAddr) -> io::Result<BufReader<TcpStream>> {
     Ok(BufReader::new(client))
 }
 
-/// A request and the answer; returns whether the connection remains open.
+/// Sends a request and reads the answer. Returns whether the connection is still open.
 fn request(connection: &mut BufReader<TcpStream>) -> io::Result<bool> {
     connection.get_mut().write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
     let (mut length, mut stays_open) = (0, true);

@@ -4,7 +4,7 @@ use nix::sys::signal::{Signal, killpg};
 
 use super::{Example, TestResult};
 
-/// The tasks of all workers together have the right result.
+/// The tasks of all workers together lead to the right result.
 #[test]
 fn tasks_count_primes() -> TestResult {
     let rest = Example::start("tasks", &["100000"])?.rest()?;

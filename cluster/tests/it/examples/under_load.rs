@@ -1,4 +1,4 @@
-//! The examples that serve HTTP, under load: through deaths, disconnecting workers, successful and failed
+//! The examples that serve HTTP, under load: during deaths, disconnects of workers, successful and failed
 //! reloads, and signals to the whole process group. Requests are counted, not timed.
 
 use std::fs;
@@ -18,7 +18,7 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Waits for `count` lines with the words.
+/// Waits for `count` lines with these words.
 fn lines(example: &mut Example, count: usize, words: &str) -> TestResult {
     let mut found = 0;
     while found < count {
@@ -53,8 +53,7 @@ fn http_reload_loses_no_request() -> TestResult {
     example.rest().map(drop)
 }
 
-/// Each client loses at most one connection, which is the connection to the dead worker; no client is
-/// refused.
+/// Each client loses at most one connection: the connection to the dead worker. No client is refused.
 #[test]
 fn http_death_costs_its_connections_alone() -> TestResult {
     let mut example = Example::start("http", &["127.0.0.1:0"])?;
@@ -84,7 +83,7 @@ fn http_replaces_disconnecting_workers() -> TestResult {
     example.rest().map(drop)
 }
 
-/// As a service manager does, workers get the signal, too. Requests on open connections are answered.
+/// A service manager sends the signal to the workers as well. Requests on open connections are answered.
 #[test]
 fn http_group_signal_breaks_no_request() -> TestResult {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
@@ -109,7 +108,7 @@ fn replace_by_text(path: &Path, text: &str) -> TestResult {
     Ok(fs::write(path, text)?)
 }
 
-/// A new worker blocks forever or dies: the present workers keep serving, and the next reload succeeds.
+/// A new worker blocks forever, or dies. The present workers continue to serve, and the next reload succeeds.
 #[test]
 fn http_survives_failed_reloads() -> TestResult {
     let directory = tempfile::tempdir()?;
@@ -138,7 +137,7 @@ fn http_survives_failed_reloads() -> TestResult {
     example.rest().map(drop)
 }
 
-/// A new worker that hangs between the first address and the second is not ready.
+/// A new worker that hangs after the first of two addresses is not ready.
 #[test]
 fn http_successor_listens_everywhere_first() -> TestResult {
     let directory = tempfile::tempdir()?;
@@ -161,7 +160,7 @@ fn http_successor_listens_everywhere_first() -> TestResult {
     example.rest().map(drop)
 }
 
-/// Kills two workers under load. Each client loses at most one connection for each death; no client is
+/// Kills two workers under load. Each client loses at most one connection for each death. No client is
 /// refused.
 fn replaces_the_dead(
     mut example: Example,
@@ -201,13 +200,13 @@ fn node_replaces_the_dead_under_load() -> TestResult {
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/node.js");
     let script = script.to_str().ok_or("the checkout is named in UTF-8")?;
-    // The workers listen at a port chosen by the kernel, the same for all.
+    // The kernel chooses a port, and all workers listen at this port.
     let mut example = Example::start("node", &[script, "0"])?;
     let port = example.served()?;
     replaces_the_dead(example, port, |_| process(port))
 }
 
-/// The first program of README.md is the example `hello`, without the head.
+/// The first program of README.md is the example `hello`, apart from the head of the file.
 #[test]
 fn readme_prints_hello() -> TestResult {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -221,7 +220,7 @@ fn readme_prints_hello() -> TestResult {
     Ok(())
 }
 
-/// The first program of README.md serves, and ends at SIGTERM together with the workers.
+/// The first program of README.md serves, and ends at SIGTERM together with its workers.
 #[test]
 fn hello_serves() -> TestResult {
     let mut example = Example::start("hello", &["127.0.0.1:0"])?;
