@@ -1,4 +1,4 @@
-//! Commands, paths and names in documents must exist.
+//! Checks whether the commands, paths and names in documents exist.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,8 +9,8 @@ use crate::documents::{Found, code_spans, commands};
 use crate::source::{Kind, Source};
 use crate::workspace::{File, files, root};
 
-/// Options of cargo with a name from this workspace: the option, the manifest's table and the folder with
-/// such names.
+/// The options of cargo with a name from the workspace: the option, the table of the manifest and the folder
+/// with the names.
 const OPTIONS: [(&str, &str, &str); 8] = [
     ("-p", "[package]", ""),
     ("--package", "[package]", ""),
@@ -22,12 +22,12 @@ const OPTIONS: [(&str, &str, &str); 8] = [
     ("--features", "[features]", ""),
 ];
 
-/// Everything that exists: targets and packages, the options of the command `conformance`, and every name in
-/// code.
+/// All known names: targets and packages, the options of the command `conformance`, and every name in code.
 pub(crate) struct Known {
-    /// Each target and package as a pair: the table in the manifest or the folder of the file, and the name.
+    /// Each target and package as a pair: the table of the manifest or the folder of the file, and the name.
     targets: BTreeSet<(String, String)>,
-    /// The help texts of `conformance` by command: snapshots, kept current by the tests of the command.
+    /// The help texts of `conformance`, by command. The texts are snapshots, kept current by the tests of the
+    /// command.
     helps: Vec<(String, String)>,
     names: BTreeSet<String>,
 }
@@ -152,7 +152,8 @@ impl Known {
         }
     }
 
-    /// Whether `help` lists the command, or code has a variant of the name, as for a hidden command.
+    /// Whether the command exists: `help` lists the command or, for a hidden command, an enum in code has a
+    /// variant of the name.
     fn is_command(&self, help: &str, name: &str) -> bool {
         let list = help.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
         let variant = name[..1].to_uppercase() + &name[1..];
@@ -160,7 +161,7 @@ impl Known {
             || self.names.contains(&variant)
     }
 
-    /// A name with an underscore or a `::` must occur in code.
+    /// Checks whether a name with an underscore or a `::` occurs in code.
     fn check_name(&self, found: &Found, fault: &mut dyn FnMut(String)) {
         let name = found.text.trim_end_matches("()");
         let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
@@ -173,7 +174,7 @@ impl Known {
     }
 }
 
-/// A path must exist if the first part is a folder of the root or of the document's own folder.
+/// Checks whether a path exists, if the first part is a folder of the root or of the document's folder.
 fn check_path(document: &str, found: &Found, fault: &mut dyn FnMut(String)) {
     let path = found.text.trim_end_matches('/');
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/');
@@ -210,7 +211,7 @@ fn names_of_manifest(manifest: &File) -> Vec<(String, String)> {
     names
 }
 
-/// The target at a place known to cargo: `examples/NAME.rs` or `examples/NAME/main.rs`.
+/// The target of a file at a place known to cargo: `examples/NAME.rs` or `examples/NAME/main.rs`.
 fn target_of_file(file: &File) -> Option<(String, String)> {
     let (rest, name) =
         file.path.strip_suffix("/main.rs").unwrap_or(file.path.strip_suffix(".rs")?).rsplit_once('/')?;

@@ -85,7 +85,8 @@ pub(crate) fn code_spans(text: &str) -> Vec<Found> {
     spans.collect()
 }
 
-/// Lines for a shell: code in backticks, and the lines of blocks of shell or unnamed language.
+/// Lines for a shell: code in backticks, and the lines of code blocks in the language of a shell or in no
+/// named language.
 pub(crate) fn commands(text: &str) -> Vec<Found> {
     let mut commands = code_spans(text);
     let mut is_shell = false;

@@ -1,6 +1,6 @@
-//! The imports between the modules of a crate. The children of a module form no circle, so a reader can begin
-//! with the lowest module. A file and the folder of the same name form a room: imports between a module and
-//! its parent are not counted. Tests may import any module.
+//! The imports between the modules of a crate. The children of a module must form no circle: a reader can
+//! then begin with the lowest module. A file and the folder of the same name belong together: imports between
+//! a module and its parent are not counted. Tests may import any module.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,11 +15,11 @@ type Path = Vec<String>;
 #[derive(Default)]
 struct Crate {
     modules: BTreeSet<Path>,
-    /// Modules for tests alone.
+    /// The modules for tests alone.
     tests: BTreeSet<Path>,
-    /// Imported names: the module, the name, and the path as written.
+    /// The imported names: the module, the name, and the path as written.
     names: BTreeMap<(Path, String), Path>,
-    /// Imports and paths in code.
+    /// The imports, and the paths in code.
     uses: Vec<Use>,
 }
 
@@ -30,7 +30,7 @@ struct Use {
     place: String,
 }
 
-/// The circles of imports, with the package.
+/// The circles of imports, each with the package.
 pub(crate) fn hits<'a>(files: impl Iterator<Item = &'a (File, Source)>) -> Vec<(String, Hit)> {
     let mut crates: BTreeMap<&str, (&str, Crate)> = BTreeMap::new();
     for (file, source) in files {
@@ -97,7 +97,7 @@ impl Crate {
         }
     }
 
-    /// The module of a path; re-exported names are followed. `None`: another crate.
+    /// The module of a path. Re-exported names are followed. `None`: the path leads to another crate.
     fn resolve(&self, module: &[String], path: &[String], names: u32) -> Option<Path> {
         let (first, mut rest) = path.split_first()?;
         let mut at = match first.as_str() {
@@ -138,7 +138,8 @@ impl Crate {
         self.modules.contains(&child).then_some(child)
     }
 
-    /// The imports between children, by parent: importer, imported module, and the first place.
+    /// The imports between children of the same parent, by parent: the importing module, the imported module,
+    /// and the first place.
     fn edges(&self) -> BTreeMap<Path, BTreeMap<(&str, String), &str>> {
         let mut edges: BTreeMap<Path, BTreeMap<(&str, String), &str>> = BTreeMap::new();
         for Use { module, path, place } in &self.uses {
@@ -155,7 +156,7 @@ impl Crate {
         edges
     }
 
-    /// A shortest circle through every module in a circle, without duplicates.
+    /// For every module in a circle, a shortest circle through the module, without duplicates.
     fn circles(&self) -> BTreeSet<String> {
         let mut circles = BTreeSet::new();
         for edges in self.edges().into_values() {
@@ -215,7 +216,7 @@ fn path_in_code(tokens: &[Token<'_>]) -> Path {
     path
 }
 
-/// The paths of a `use` with their names in the module. A glob has the name `*`.
+/// The paths of a `use`, each with the name in the module. A glob has the name `*`.
 fn tree(tokens: &[Token<'_>]) -> Vec<(Path, String)> {
     let mut all = Vec::new();
     let (mut open, mut path): (Vec<usize>, Path) = (Vec::new(), Path::new());
@@ -240,7 +241,7 @@ fn tree(tokens: &[Token<'_>]) -> Vec<(Path, String)> {
             "}" => {
                 finish(&mut path, &mut name, &open);
                 open.pop();
-                // The prefix of the braces is no import.
+                // The prefix before the braces is not an import.
                 path.truncate(open.last().copied().unwrap_or(0));
             }
             "as" => name = tokens.next().map(|token| token.text().to_owned()),
@@ -263,7 +264,7 @@ mod tests {
         own.circles().into_iter().collect()
     }
 
-    /// A re-exported name, nested braces, a path in code.
+    /// A circle by a re-exported name, by nested braces, and by a path in code.
     #[test]
     fn circle_is_found() {
         let root = ("lib.rs", "mod a; mod b; mod c; pub use a::{inner::{Deep as Found, Other}, Near};");
@@ -279,7 +280,7 @@ mod tests {
         assert!(circles(&[root, a, b, c, inner]).is_empty());
     }
 
-    /// Children of a module. Imports from the parent, and by the parent, are not counted.
+    /// A circle among the children of a module. Imports from the parent, and by the parent, are not counted.
     #[test]
     fn circle_below_module_is_found() {
         let above = ("a.rs", "mod x; mod y; use x::X; use y::Y;");

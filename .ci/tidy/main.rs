@@ -69,7 +69,7 @@ fn rules_are_broken_no_more_often() {
     assert_none(&faults, "CONTRIBUTING.md has the rules");
 }
 
-/// The places of a broken rule; for pronouns, the files with the highest counts.
+/// The places at which a rule is broken. For pronouns: the files with the highest shares.
 fn places(group: &Group, rule: &str) -> Vec<String> {
     if rule == PRONOUNS {
         return group.files_by_pronouns();
@@ -84,7 +84,7 @@ fn update(mut committed: Value, groups: &BTreeMap<String, Group>) {
     fs::write(root().join(COUNTS), text + "\n").expect("the counts are writable");
 }
 
-/// Every link within the workspace leads to a file and, after a `#`, to a heading.
+/// Every link within the workspace names an existing file and, after a `#`, an existing heading.
 #[test]
 fn links_lead_to_something() {
     let mut faults = Vec::new();
@@ -114,7 +114,7 @@ fn fault_of_link(document: &File, link: &str) -> Option<String> {
     (!documents::anchors(&text).iter().any(|heading| heading == anchor)).then(|| "no such heading".to_owned())
 }
 
-/// Every command, path and name in a document exists, and every command in the documentation of code.
+/// Every command, path and name in a document exists, and so does every command in the documentation of code.
 #[test]
 fn commands_name_what_exists() {
     let known = Known::new(&committed()["names of other programs"]);

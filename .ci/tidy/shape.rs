@@ -14,7 +14,7 @@ const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 70;
 const MAX_METHODS: usize = 35;
 
-/// The violations of each package. `committed` is `.ci/tidy.json`.
+/// The violations of each package. `committed` is the content of `.ci/tidy.json`.
 pub(crate) fn hits(committed: &Value) -> BTreeMap<String, Vec<Hit>> {
     let sources: Vec<(File, Source)> = files(&["rs"])
         .into_iter()
@@ -70,7 +70,8 @@ fn definitions(sources: &[(File, Source)]) -> BTreeMap<(String, String), BTreeSe
     places
 }
 
-/// The number of methods by package and type, over the `impl` blocks. Types of the same name count together.
+/// The number of methods by package and type, over all `impl` blocks. Types with the same name count
+/// together.
 fn methods(sources: &[(File, Source)]) -> BTreeMap<(String, String), usize> {
     let mut methods = BTreeMap::new();
     for (file, source) in own_code(sources) {
@@ -81,7 +82,7 @@ fn methods(sources: &[(File, Source)]) -> BTreeMap<(String, String), usize> {
     methods
 }
 
-/// Files of tests may be longer.
+/// A file with too many lines, except files of tests.
 fn long_file(file: &File) -> Option<Hit> {
     let lines = file.text.lines().count();
     let is_long = lines > MAX_FILE_LINES && !file.is_test();

@@ -1,5 +1,5 @@
-//! Divides a Rust file into comments, string literals and code. Not a parser: tokens and braces suffice here,
-//! and rustc and clippy check the rest.
+//! Divides a Rust file into comments, string literals and code. Reads only tokens and braces: rustc and
+//! clippy check the rest.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -31,7 +31,7 @@ pub(crate) struct Function {
 
 pub(crate) struct Source {
     pub(crate) pieces: Vec<Piece>,
-    /// The file with blanks in place of comments and literals; offsets and lines are those of the file.
+    /// The file with blanks instead of comments and literals. Offsets and lines are the same as in the file.
     pub(crate) code: String,
 }
 
@@ -56,7 +56,7 @@ impl Source {
         source
     }
 
-    /// A line comment continues a comment of the same kind on the line above.
+    /// Adds a piece. A line comment continues a comment of the same kind on the line above.
     fn add(&mut self, kind: Kind, line: usize, text: &str) {
         let text = match kind {
             Kind::Char => return,
@@ -108,7 +108,8 @@ impl Source {
                 "type" => depth == 0, // within braces: a trait's
                 _ => false,
             };
-            // The list of a macro may have `struct identifier`, but no brace or colon follows.
+            // Within a macro, a list may contain `struct identifier`; then neither a brace nor a colon
+            // follows.
             let is_followed = !pair[2].is_name() || pair[2].text == "where";
             if defines && is_followed && pair[1].is_name() && pair[1].text != "tests" {
                 definitions.push((pair[1].text, pair[0].line));
@@ -117,12 +118,12 @@ impl Source {
         definitions
     }
 
-    /// The methods in `impl` blocks outside modules of tests, by the name of the type.
+    /// The number of methods in `impl` blocks outside of test modules, by the name of the type.
     pub(crate) fn methods(&self) -> BTreeMap<&str, usize> {
         let tokens = self.tokens();
         let mut methods: BTreeMap<&str, usize> = BTreeMap::new();
         let mut depth = 0_usize;
-        // The type of the block, and the depth of its items.
+        // The type of the present block, and the depth of the items in the block.
         let mut block: Option<(&str, usize)> = None;
         let mut tests = None;
         for (at, token) in tokens.iter().enumerate() {
@@ -202,8 +203,8 @@ fn starts_item(before: &[Token<'_>]) -> bool {
     before.last().is_none_or(|token| matches!(token.text, "}" | "{" | ";" | "]" | "unsafe"))
 }
 
-/// The type of an `impl` block, from the tokens after `impl`: the last name of the path after `for`, or after
-/// the parameters of the block.
+/// The type of an `impl` block, from the tokens after `impl`: the last name of the path after `for`. Without
+/// `for`: the last name of the path after the generic parameters.
 fn type_of_impl<'a>(tokens: &[Token<'a>]) -> Option<&'a str> {
     let mut name = None;
     let mut angles = 0_usize;
@@ -221,7 +222,7 @@ fn type_of_impl<'a>(tokens: &[Token<'a>]) -> Option<&'a str> {
     name
 }
 
-/// The line of the closing brace of the function at the start of `tokens`; `None` without a body.
+/// The line of the closing brace of the function at the start of `tokens`. `None`: the function has no body.
 fn end_of_body(tokens: &[Token<'_>]) -> Option<usize> {
     let mut depth = 0_usize;
     let mut brackets = 0_usize;
@@ -248,7 +249,7 @@ fn skip_word(chars: &mut Peekable<CharIndices<'_>>) -> Option<usize> {
     chars.peek().map(|&(at, _)| at)
 }
 
-/// The kind of the token at the start of `rest`, `None` for code, and the length in bytes.
+/// The kind and the length in bytes of the token at the start of `rest`. Code has no kind.
 fn token(rest: &str, before: &str) -> (Option<Kind>, usize) {
     let line_end = rest.find('\n').unwrap_or(rest.len());
     let after_word = before.ends_with(is_word);
@@ -264,7 +265,7 @@ fn token(rest: &str, before: &str) -> (Option<Kind>, usize) {
     } else if rest.starts_with("'\\") {
         (Some(Kind::Char), quoted(rest, '\''))
     } else if rest.starts_with('\'') && rest.chars().nth(2) == Some('\'') {
-        // A character and no lifetime.
+        // A character, and not a lifetime.
         (Some(Kind::Char), rest.char_indices().nth(3).map_or(rest.len(), |(at, _)| at))
     } else {
         (None, rest.chars().next().map_or(0, char::len_utf8))

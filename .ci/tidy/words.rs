@@ -23,7 +23,7 @@ const PERSONS: [&str; 12] = [
 ];
 const SPEECH: [&str; 9] = ["told", "said", "heard", "hear", "hears", "tell", "tells", "says", "saying"];
 const MOTION: [&str; 7] = ["go", "goes", "gone", "going", "come", "comes", "came"];
-/// The pronouns except the [`PERSONS`], which are counted apart.
+/// The pronouns other than [`PERSONS`], which are counted separately.
 const OTHER_PRONOUNS: [&str; 29] = [
     "it",
     "its",
@@ -103,7 +103,7 @@ impl Group {
         (1000 * sum(1)).div_ceil(sum(0).max(1)) as u64
     }
 
-    /// The files that have more pronouns than the plain style has, those with the most first.
+    /// The files with a higher share of pronouns than `PLAIN`, with the highest number first.
     pub(crate) fn files_by_pronouns(&self) -> Vec<String> {
         let mut files: Vec<_> =
             self.files.iter().map(|(path, [words, pronouns])| (*pronouns, words, path)).collect();
@@ -173,7 +173,7 @@ fn of_rust(file: &File) -> Vec<Passage> {
     passages
 }
 
-/// Tests in a list of a program (libtest-mimic) are named by texts.
+/// Whether a text is the name of a test: programs with libtest-mimic name tests by texts.
 fn is_test_name(text: &str) -> bool {
     let is_plain =
         |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -188,7 +188,7 @@ fn is_sentence(text: &&str) -> bool {
     text.split(' ').count() > 3 && !text.contains(['{', ';']) && !is_observation
 }
 
-/// The members of a JSON file that hold sentences.
+/// The sentences in the members of a JSON file.
 fn of_json(text: &str) -> Vec<Passage> {
     let mut passages = Vec::new();
     for (at, line) in text.lines().enumerate() {

@@ -1,4 +1,4 @@
-//! The files of the workspace, found by directory, without git or cargo.
+//! The files of the workspace, found by reading directories, without git or cargo.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ impl File {
         parts.any(|part| matches!(part, "tests" | "tests.rs" | "benches.rs"))
     }
 
-    /// Whether a command of this workspace writes the page, from checked sources.
+    /// Whether a command of the workspace writes the page, from checked sources.
     pub(crate) fn is_generated(&self) -> bool {
         matches!(self.path.as_str(), "conformance/COVERAGE.md" | "sim/MUTANTS.md")
     }
