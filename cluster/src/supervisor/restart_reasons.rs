@@ -7,7 +7,7 @@ use cluster_core::{Event, ExitStatus, RestartReason, SupervisorEvent, WorkerId};
 /// closes, a moment before the exit status is known. Therefore the event
 /// [`Restarting`](SupervisorEvent::Restarting) is delayed until the exit, and reports the status in place of
 /// [`Disconnected`](RestartReason::Disconnected). The replacement is not delayed. If the process does not
-/// exit, the event is reported unchanged, before the next event of the supervisor.
+/// exit, the event is reported unchanged, before the next event about the slot or the whole supervisor.
 #[derive(Debug, Default)]
 pub struct RestartReasons {
     kept: Vec<SupervisorEvent>,
@@ -23,7 +23,7 @@ impl RestartReasons {
                 }
             }
         } else {
-            self.kept.drain(..).for_each(|kept| report(&kept));
+            self.kept.extract_if(.., |kept| !is_of_another_slot(event, kept)).for_each(|kept| report(&kept));
         }
         if let SupervisorEvent::Restarting { worker: Some(_), reason: RestartReason::Disconnected, .. } =
             event
@@ -33,6 +33,14 @@ impl RestartReasons {
             report(event);
         }
     }
+}
+
+/// Whether an event concerns another slot, and not the kept restart.
+fn is_of_another_slot(event: &SupervisorEvent, kept: &SupervisorEvent) -> bool {
+    let (SupervisorEvent::SlotReady { slot, .. } | SupervisorEvent::Restarting { slot, .. }) = event else {
+        return false;
+    };
+    !matches!(kept, SupervisorEvent::Restarting { slot: own, .. } if own == slot)
 }
 
 fn is_of(event: &SupervisorEvent, exited: WorkerId) -> bool {
@@ -78,6 +86,28 @@ mod tests {
         let [fork_text, exit_text] = [&fork, &exit].map(ToString::to_string);
         let restart = "slot 0 restarts at once: the worker exited: signal: SIGKILL".to_owned();
         assert_eq!(texts(&[restarting(), fork, exit]), [fork_text, restart, exit_text]);
+    }
+
+    /// Two workers are killed at once, and a third becomes ready meanwhile.
+    #[test]
+    fn other_slot_reports_no_restart() {
+        let other = SupervisorEvent::Restarting {
+            slot: SlotId(1),
+            worker: Some(WorkerId(2)),
+            reason: RestartReason::Disconnected,
+            after: Duration::ZERO,
+        };
+        let ready = SupervisorEvent::SlotReady { slot: SlotId(2), worker: WorkerId(3) };
+        let exit = |worker| {
+            SupervisorEvent::Primary(Event::Exit {
+                worker,
+                status: ExitStatus::Signal(Signal::SIGKILL),
+                exited_after_disconnect: false,
+            })
+        };
+        let texts = texts(&[restarting(), other, ready, exit(WORKER), exit(WorkerId(2))]);
+        assert_eq!(texts[1], "slot 0 restarts at once: the worker exited: signal: SIGKILL");
+        assert_eq!(texts[3], "slot 1 restarts at once: the worker exited: signal: SIGKILL");
     }
 
     #[test]
