@@ -17,7 +17,7 @@ fn commands_change_a_service() {
     assert_ne!(before, get(port), "another process answers");
     assert!(text(&service.command("scale", &["+1"])).ends_with("scaled to 3 workers\n"));
     let restart = text(&service.command("restart", &["1"]));
-    assert!(restart.starts_with("restart 2 of slot 1 started\n"), "{restart}");
+    assert!(restart.starts_with("restart of slot 1 started\n"), "{restart}");
     let status: Value = serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
     let slots = status["slots"].as_array().expect("slots").iter();
     assert_eq!(slots.map(|slot| slot["state"].as_str()).collect::<Vec<_>>(), [Some("ready"); 3]);
@@ -83,6 +83,20 @@ fn lines_name_the_reason() {
     let service = Service::of_script("process.exit(3)", &["-n", "1", "--restart", "never"]);
     service
         .line("slot 0 is suspended, without a worker: the worker exited before it was ready: exit status: 3");
+}
+
+/// Each address once, of all workers.
+#[test]
+fn log_names_the_address() {
+    let service = Service::of_script(SERVER, &["-n", "2"]);
+    let port = service.port();
+    service.line("slot 0: worker 1 is ready");
+    service.line("slot 1: worker 2 is ready");
+    text(&service.command("reload", &[]));
+    text(&service.command("stop", &[]));
+    let lines = service.rest();
+    let named = lines.iter().filter(|line| line.ends_with(&format!("INFO listening on 127.0.0.1:{port}")));
+    assert_eq!(named.count(), 1, "{lines:#?}");
 }
 
 /// As in `cluster completions bash | head -1`.

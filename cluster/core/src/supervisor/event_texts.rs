@@ -1,5 +1,4 @@
-//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on
-//! these texts.
+//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on these texts.
 
 use core::fmt;
 
@@ -63,7 +62,8 @@ impl fmt::Display for SupervisorEvent {
     }
 }
 
-/// A reload or a recycle, as the subject of a sentence. A recycle requested by the user is named *restart*.
+/// A reload or a recycle, as the subject of a sentence. The user's word for a requested recycle is *restart*.
+/// Reloads and recycles share their numbers, so only reloads have one here.
 struct Numbered(ReloadId, ReloadScope);
 
 impl fmt::Display for Numbered {
@@ -71,10 +71,10 @@ impl fmt::Display for Numbered {
         match self.1 {
             ReloadScope::All => write!(f, "reload {}", self.0.0),
             ReloadScope::Slot { slot, reason: RecycleReason::Command } => {
-                write!(f, "restart {} of slot {slot}", self.0.0)
+                write!(f, "restart of slot {slot}")
             }
             ReloadScope::Slot { slot, reason } => {
-                write!(f, "replacement {} of slot {slot} ({reason})", self.0.0)
+                write!(f, "replacement of slot {slot} ({reason})")
             }
         }
     }
