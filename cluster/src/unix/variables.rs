@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::sync::OnceLock;
 
-use super::spawn::{self, CHANNEL, ID, SERIALIZATION};
+use super::spawn::{self, CHANNEL, ID, SERIALIZATION, SIGNAL_UNTIL_MAIN};
 
 /// The values from the primary.
 #[derive(Debug)]
@@ -39,8 +39,20 @@ pub(super) fn variables() -> Option<&'static Variables> {
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
 extern "C" fn before_main() {
+    revoke_death_signal();
     variables();
     handed_over();
+}
+
+/// Revokes the parent-death signal, if the primary has set [`SIGNAL_UNTIL_MAIN`]: the signal is for a program
+/// that never reads the channel, and would interrupt the open requests of this worker. The main thread calls this
+/// function, because the kernel has a signal for each thread.
+fn revoke_death_signal() {
+    #[cfg(target_os = "linux")]
+    if env::var_os(SIGNAL_UNTIL_MAIN).is_some() {
+        // An error: the kernel knows no such signal.
+        let _ = nix::sys::prctl::set_pdeathsig(None);
+    }
 }
 
 /// The variable of a hand-over. Removed as well, because a worker does not take over.
@@ -56,7 +68,7 @@ fn take() -> Option<Variables> {
     let id = env::var_os(ID)?;
     let variables =
         Variables { id, channel: env::var_os(CHANNEL), serialization: env::var_os(SERIALIZATION) };
-    remove(&[ID, CHANNEL, SERIALIZATION]);
+    remove(&[ID, CHANNEL, SERIALIZATION, SIGNAL_UNTIL_MAIN]);
     Some(variables)
 }
 
