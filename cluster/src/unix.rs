@@ -44,7 +44,7 @@ use cluster_core::{
     BindAddress, Call, ChannelId, Errno, HandleId, LocalAddress, Os, OsBytes, OsEvent, Signal, SocketId,
     SpawnOptions, TimerId, WorkerId,
 };
-use tracing::{debug, trace, warn};
+use tracing::{debug, trace};
 
 use channel::{Channel, ChannelEvent, LingeringClose};
 pub use descriptor_limit::raise_descriptor_limit;
@@ -53,7 +53,7 @@ use exclusive::Waiter;
 use fair_map::FairMap;
 use group::{Receivers, RemainingGroup};
 use listen::Listening;
-use log_display::{Asked, LogDisplay, Redacted};
+use log_display::{LogDisplay, Redacted};
 use path::BoundPath;
 pub use pipe::Pipe;
 use process::Process;
@@ -343,8 +343,7 @@ impl Unix {
 
     fn bind(&mut self, handle: HandleId, address: &BindAddress, backlog: Option<u32>) -> OsEvent {
         let bound = self.try_bind(address, backlog);
-        // Logged here because some workers hide the error, for example an application of express 5.
-        match bound.inspect_err(|error| warn!("cannot bind {}: {}", Asked(address), errno(error))) {
+        match bound.inspect_err(|error| self.sockets.report_failure(address, errno(error))) {
             Ok((socket, address)) => OsEvent::Bound { handle, socket, address },
             Err(error) => OsEvent::BindFailed { handle, errno: errno(&error) },
         }

@@ -99,6 +99,16 @@ impl SupervisorHandle {
         self.ask(|supervisor| supervisor.connections()).await
     }
 
+    /// The last bind for a worker that the operating system has refused, as a text: `cannot bind
+    /// 127.0.0.1:80: EADDRINUSE (...)`. The worker has received the error, and may have reported it, chosen
+    /// another address, or ignored it.
+    ///
+    /// # Errors
+    /// The supervisor was dropped.
+    pub async fn failed_bind(&self) -> Result<Option<String>, HandleError> {
+        self.ask(|supervisor| supervisor.unix.failed_bind().map(ToOwned::to_owned)).await
+    }
+
     /// As [`Supervisor::report_memory`].
     ///
     /// # Errors

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use cluster_core::{BindAddress, SocketId};
+use cluster_core::{BindAddress, Errno, SocketId};
+use tracing::warn;
 
+use super::Unix;
 use super::bind::{self, is_bound_at};
+use super::log_display::Asked;
 use super::path::BoundPath;
 
 #[derive(Debug, Default)]
@@ -15,6 +18,14 @@ pub(super) struct Sockets {
     pub(super) open: BTreeMap<SocketId, OwnedFd>,
     pub(super) adopted: Vec<OwnedFd>,
     pub(super) last: u64,
+    /// The last bind that has failed, as a text.
+    pub(super) failed_bind: Option<String>,
+}
+
+impl Unix {
+    pub(crate) fn failed_bind(&self) -> Option<&str> {
+        self.sockets.failed_bind.as_deref()
+    }
 }
 
 impl Sockets {
@@ -23,6 +34,13 @@ impl Sockets {
         let id = SocketId(self.last);
         self.open.insert(id, socket);
         id
+    }
+
+    /// Logs a failed bind. Some workers hide the error, for example an application of express 5.
+    pub(super) fn report_failure(&mut self, address: &BindAddress, errno: Errno) {
+        let text = format!("cannot bind {}: {errno}", Asked(address));
+        warn!("{text}");
+        self.failed_bind = Some(text);
     }
 
     /// Adopts a duplicate of a listening socket, given by number.
