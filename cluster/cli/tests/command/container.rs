@@ -6,7 +6,8 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::support::{Service, get, is_present};
+use super::support::{Service, get, is_present, text};
+use super::upgrade::upgrade;
 
 /// Makes an orphan, waits until process 1 has reaped the orphan, and then prints a line.
 const SCRIPT: &str = "
@@ -34,10 +35,10 @@ fn namespace() -> Option<Vec<&'static str>> {
     is_present("PID namespace", found.is_some()).then_some(found)?
 }
 
-/// As process 1, the command reaps orphans. SIGTERM drains an open request, and the exit code is 0.
-#[test]
-fn first_process_reaps_and_drains() {
-    let Some(options) = namespace() else { return };
+/// A service as process 1, and the process id outside of the namespace. `None` where the system does not
+/// permit a namespace.
+fn first_process() -> Option<(Service, Pid)> {
+    let options = namespace()?;
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("app.js"), SCRIPT).expect("a file");
     let mut unshare = Command::new("unshare");
@@ -47,22 +48,52 @@ fn first_process_reaps_and_drains() {
         .current_dir(directory.path())
         .env("XDG_RUNTIME_DIR", directory.path())
         .env_remove("NODE_OPTIONS");
-    let mut service = Service::of_command(directory, unshare);
-    let port = service.port();
-    service.line("reaped by 1");
+    let service = Service::of_command(directory, unshare);
+    service.line("slot 0: worker 1 is ready");
     let unshare = service.id();
     let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).expect("a process");
-    let first: i32 = children.trim().parse().expect("one child");
+    Some((service, Pid::from_raw(children.trim().parse().expect("one child"))))
+}
+
+/// SIGTERM drains an open request, and ends with code 0.
+#[track_caller]
+fn drain(service: &mut Service, first: Pid, port: u16) {
     let request = std::thread::spawn(move || get(port));
     // Waits until a worker may have accepted the request. The request is served also if SIGTERM is first.
-    kill(Pid::from_raw(first), None).expect("process 1 runs");
+    kill(first, None).expect("process 1 runs");
     while fs::read_to_string("/proc/net/tcp").is_ok_and(|table| !table.contains(&format!(":{port:04X} 01"))) {
         if request.is_finished() {
             break;
         }
         std::thread::yield_now();
     }
-    kill(Pid::from_raw(first), Signal::SIGTERM).expect("process 1 runs");
+    kill(first, Signal::SIGTERM).expect("process 1 runs");
     assert_eq!(request.join().expect("no panic"), "slow");
     assert_eq!(service.code(), Some(0));
+}
+
+/// As process 1, the command reaps orphans. SIGTERM drains an open request, and the exit code is 0.
+#[test]
+fn first_process_reaps_and_drains() {
+    let Some((mut service, first)) = first_process() else { return };
+    service.line("reaped by 1");
+    let port = service.port();
+    drain(&mut service, first, port);
+}
+
+/// As process 1 after two upgrades. An exit of the process would end every process of the namespace.
+#[test]
+fn upgraded_first_process_reaps() {
+    let Some((mut service, first)) = first_process() else { return };
+    service.line("reaped by 1");
+    let port = service.port();
+    for number in 2..4 {
+        upgrade(&service);
+        assert_eq!(get(port), "slow");
+        text(&service.command("restart", &["0"]));
+        service.line(&format!("slot 0: worker {number} is ready"));
+        service.line("reaped by 1");
+    }
+    let port = service.port();
+    drain(&mut service, first, port);
 }

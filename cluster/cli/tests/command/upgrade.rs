@@ -12,7 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use super::support::{LIMIT, SERVER, Service, exists, get, text, try_get, until};
+use super::foreign;
+use super::support::{LIMIT, SERVER, Service, get, text, try_get, until};
 
 /// Clients that send requests without a pause.
 struct Load {
@@ -109,7 +110,7 @@ pub(crate) fn ready(service: &Service, workers: usize) -> u16 {
     port.expect("a port")
 }
 
-fn upgrade(service: &Service) -> String {
+pub(crate) fn upgrade(service: &Service) -> String {
     text(&service.command("upgrade", &[]))
 }
 
@@ -264,32 +265,13 @@ fn readers_continue_after_upgrade() {
 /// A foreign program with an inherited socket reports readiness by `sd_notify`.
 #[test]
 fn foreign_program_survives_upgrade() {
-    if !exists("python3") {
-        return;
-    }
-    let directory = tempfile::tempdir().expect("a directory");
-    let server = "
-import os, socket, http.server
-class Answer(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = str(os.getpid()).encode()
-        self.send_response(200)
-        self.send_header('Content-Length', str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-    def log_message(self, *_): pass
-listener = socket.socket(fileno=3)
-server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Answer, bind_and_activate=False)
-server.socket = listener
-notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    let notify = "notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])
-print('port', listener.getsockname()[1], flush=True)
-server.serve_forever()
-";
-    fs::write(directory.path().join("server.py"), server).expect("a file");
-    let options = ["-n", "1", "--listen", "127.0.0.1:0", "--ready", "notify", "python3", "server.py"];
-    let service = Service::start(directory, &options);
-    let port = service.ready_port();
+server.serve_forever";
+    let script = foreign::SERVER.replace("server.serve_forever", notify);
+    let service = foreign::python(&script, &["-n", "1", "--listen", "127.0.0.1:0", "--ready", "notify"]);
+    service.line("slot 0: worker 1 is ready");
+    let port = foreign::port(&service);
     let load = Load::start(port, 0, 4);
     for _ in 0..3 {
         upgrade(&service);
