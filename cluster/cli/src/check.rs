@@ -1,19 +1,27 @@
 //! `cluster check`: starts one worker, reports where the worker listens, and stops.
 
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
 use anyhow::bail;
-use cluster::{Event, SupervisorEvent};
+use cluster::{Event, SupervisorEvent, SupervisorHandle};
+use tokio::time::sleep;
 
 use crate::adapter::StopSignal;
 use crate::args::RunArguments;
 use crate::feed::Feed;
+use crate::hint::LATE;
 use crate::options::{GiveUp, Restart};
 use crate::output::Output;
-use crate::plan::{self, Plan, Prepared};
+use crate::plan::{Plan, Prepared};
 use crate::processes;
 use crate::report::{self, Coded};
 use crate::service::{Service, ServiceMemory};
 use crate::units::Workers;
 use crate::{run, settings};
+
+/// The interval of the looks for a failed bind.
+const LOOKS: Duration = Duration::from_millis(200);
 
 /// Starts one worker, and stops the worker as soon as the worker is ready.
 ///
@@ -33,24 +41,42 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let format = plan.options.log_format.unwrap_or_default();
     run::start_log(format);
     let Prepared { settings, subject, addresses, resources } = plan.prepare(&[])?;
+    let signal = subject.stop_signal;
     let mut supervisor = settings::supervisor(settings)?;
     let feed = Feed::new();
     let service =
         Service::new(&plan.options, subject, ServiceMemory::default(), supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);
-    let mut found = Found { signal: plan::stop_signal(&plan.options), ..Found::default() };
+    let mut found = Found { signal, ..Found::default() };
     found.addresses.extend(addresses.iter().map(ToString::to_string));
+    let watch = tokio::spawn(stop_after_failed_bind(supervisor.handle(), found.refused.clone()));
     let result = supervisor.run_with(|supervisor, event| {
         service.observe(supervisor, event, &mut output);
         if found.observe(event) {
+            watch.abort();
             supervisor.shutdown();
         }
     });
     let result = result.await;
+    watch.abort();
     output.finish().await;
     drop(resources);
     found.report(arguments.json)?;
     Ok(result?)
+}
+
+/// Stops a worker that is not ready some time after a failed bind: some programs try another address, others
+/// do nothing more.
+async fn stop_after_failed_bind(supervisor: SupervisorHandle, refused: Arc<OnceLock<String>>) {
+    while let Ok(failed) = supervisor.failed_bind().await {
+        sleep(LOOKS).await;
+        let Some(failed) = failed else { continue };
+        sleep(LATE).await;
+        let _ = refused.set(failed);
+        // An error: the supervisor has ended.
+        let _ = supervisor.shutdown().await;
+        return;
+    }
 }
 
 /// The results of the check so far.
@@ -60,6 +86,8 @@ struct Found {
     failure: Option<String>,
     is_ready: bool,
     is_cut: bool,
+    /// The failed bind that has ended the check.
+    refused: Arc<OnceLock<String>>,
     /// The stop signal of a foreign program; `None` for other programs. `has_handler` is whether the program
     /// handles the signal; `None`: unknown.
     signal: Option<StopSignal>,
@@ -86,6 +114,9 @@ impl Found {
     }
 
     fn report(self, is_json: bool) -> anyhow::Result<()> {
+        if let (Some(refused), false) = (self.refused.get(), self.is_ready) {
+            bail!("{refused}; {LATE:?} later the worker was not ready");
+        }
         if let Some(failure) = self.failure {
             bail!("the worker {failure}");
         }

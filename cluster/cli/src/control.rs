@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{interval, timeout};
 
+use crate::accept::accept;
 use crate::feed::{Numbered, Record};
 use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE};
 use crate::service::Service;
@@ -35,9 +36,6 @@ const REPLY_TIME: Duration = Duration::from_mins(1);
 
 /// The largest number of connected clients.
 const COMMANDS: usize = 32;
-
-/// The pause after a failed accept. Without free descriptors the next accept would fail at once.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// A bound control socket. `Drop` removes the file.
 #[derive(Debug)]
@@ -98,18 +96,11 @@ impl Control {
     /// Answers requests until the future is dropped.
     pub(crate) async fn serve(self, service: Arc<Service>, upgrades: Arc<Upgrades>) {
         let places = Arc::new(Semaphore::new(COMMANDS));
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, _)) => match places.clone().try_acquire_owned() {
-                    Ok(place) => drop(tokio::spawn(answer(stream, service.clone(), upgrades.clone(), place))),
-                    Err(_) => refuse(&stream),
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "the control socket cannot accept");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+        let start = |(stream, _)| match places.clone().try_acquire_owned() {
+            Ok(place) => drop(tokio::spawn(answer(stream, service.clone(), upgrades.clone(), place))),
+            Err(_) => refuse(&stream),
+        };
+        accept("the control socket", |cx| self.listener.poll_accept(cx), start).await;
     }
 }
 

@@ -238,6 +238,7 @@ fn describe(event: &SupervisorEvent) -> Option<(&'static str, Option<SlotId>, Op
         SupervisorEvent::Hung { slot, worker } => ("hung", Some(*slot), Some(*worker)),
         SupervisorEvent::Drained { slot, worker } => ("drained", Some(*slot), Some(*worker)),
         SupervisorEvent::Cut { slot, worker, .. } => ("cut", Some(*slot), Some(*worker)),
+        SupervisorEvent::Withdrawn { slot, worker } => ("withdrawn", Some(*slot), Some(*worker)),
         SupervisorEvent::Stuck { slot, worker } => ("stuck", Some(*slot), Some(*worker)),
         SupervisorEvent::ShutdownStarted => ("shutdown-started", None, None),
         SupervisorEvent::Finished { .. } => ("finished", None, None),

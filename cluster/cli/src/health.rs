@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::accept::accept;
 use crate::options::Options;
 use crate::service::Service;
 
@@ -29,9 +30,6 @@ const CONNECTIONS: usize = 16;
 
 /// How long a connection may take for the request and the answer.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
-
-/// The pause after a failed accept. Without free descriptors the next accept would fail at once.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The media type of Prometheus.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -67,23 +65,16 @@ fn routes(service: Arc<Service>) -> Router {
 /// cannot block a new peer.
 async fn serve(listener: TcpListener, routes: Router) {
     let mut open = VecDeque::new();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                open.retain(|connection: &AbortHandle| !connection.is_finished());
-                if open.len() >= CONNECTIONS
-                    && let Some(oldest) = open.pop_front()
-                {
-                    oldest.abort();
-                }
-                open.push_back(tokio::spawn(answer(stream, routes.clone())).abort_handle());
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the address of metrics and health checks cannot accept");
-                tokio::time::sleep(PAUSE).await;
-            }
+    let start = |(stream, _)| {
+        open.retain(|connection: &AbortHandle| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
         }
-    }
+        open.push_back(tokio::spawn(answer(stream, routes.clone())).abort_handle());
+    };
+    accept("the address of metrics and health checks", |cx| listener.poll_accept(cx), start).await;
 }
 
 /// Answers a single request.

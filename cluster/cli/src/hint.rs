@@ -2,25 +2,39 @@
 //! condition.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster::{Event, SupervisorEvent, WorkerId};
-use tokio::task::AbortHandle;
+use cluster::{Event, SupervisorEvent, SupervisorHandle, WorkerId};
+use tokio::task::{AbortHandle, spawn_blocking};
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::options::Options;
 use crate::processes::{self, OwnListener};
+use crate::subject::Subject;
 use crate::units::Time;
 
 /// The time from the start of a worker to the hint; or half of `ready-timeout`, if shorter.
-const LATE: Duration = Duration::from_secs(5);
+pub(crate) const LATE: Duration = Duration::from_secs(5);
+
+/// The default of `ready-timeout`.
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The interval of the looks at a busy worker.
+const LOOKS: Duration = Duration::from_millis(500);
+
+/// The processor time of a waiting worker between two looks, at most.
+const WAITING: Duration = Duration::from_millis(20);
 
 /// The workers that are not ready yet, each with the task that logs the hint.
 #[derive(Debug)]
 pub(crate) struct Hints {
     condition: Condition,
-    delay: Duration,
+    /// Half of `ready-timeout`: the last time of a hint.
+    latest: Duration,
+    supervisor: SupervisorHandle,
     tasks: Mutex<BTreeMap<WorkerId, AbortHandle>>,
 }
 
@@ -30,43 +44,62 @@ struct Condition {
     ready: Option<String>,
     has_sockets: bool,
     is_node: bool,
+    is_foreign: bool,
+    /// The addresses of the sockets of the service manager.
+    activated: Vec<SocketAddr>,
 }
 
 impl Hints {
-    pub(crate) fn of(options: &Options, is_node: bool) -> Hints {
-        let condition =
-            Condition { ready: options.ready.clone(), has_sockets: options.has_sockets(), is_node };
-        let limit = options.ready_timeout.map(|Time(limit)| limit / 2);
-        let delay = limit.map_or(LATE, |limit| limit.min(LATE));
-        Hints { condition, delay, tasks: Mutex::default() }
+    pub(crate) fn of(options: &Options, subject: &Subject, supervisor: SupervisorHandle) -> Hints {
+        let condition = Condition {
+            ready: options.ready.clone(),
+            has_sockets: options.has_sockets(),
+            is_node: subject.is_node,
+            is_foreign: subject.stop_signal.is_some(),
+            activated: subject.activated.clone(),
+        };
+        let latest = options.ready_timeout.map_or(READY_TIMEOUT, |Time(limit)| limit) / 2;
+        Hints { condition, latest, supervisor, tasks: Mutex::default() }
     }
 
     /// Starts the task of a new worker, and ends the task of a ready or exited worker.
     pub(crate) fn observe(&self, event: &SupervisorEvent) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            SupervisorEvent::Primary(Event::Fork { worker }) => {
-                let task = tokio::spawn(warn_late(*worker, self.condition.clone(), self.delay));
-                tasks.insert(*worker, task.abort_handle());
-            }
-            SupervisorEvent::SlotReady { worker, .. }
-            | SupervisorEvent::Primary(Event::Exit { worker, .. })
-            | SupervisorEvent::StartFailed { worker: Some(worker), .. } => {
-                if let Some(task) = tasks.remove(worker) {
-                    task.abort();
-                }
-            }
-            _ => {}
+        if let SupervisorEvent::Primary(Event::Fork { worker }) = event {
+            let hint = warn_late(*worker, self.condition.clone(), self.latest, self.supervisor.clone());
+            tasks.insert(*worker, tokio::spawn(hint).abort_handle());
+        } else if let SupervisorEvent::SlotReady { worker, .. }
+        | SupervisorEvent::Primary(Event::Exit { worker, .. })
+        | SupervisorEvent::StartFailed { worker: Some(worker), .. } = event
+            && let Some(task) = tasks.remove(worker)
+        {
+            task.abort();
         }
     }
 }
 
-async fn warn_late(worker: WorkerId, condition: Condition, delay: Duration) {
-    tokio::time::sleep(delay).await;
-    let listener = tokio::task::spawn_blocking(move || processes::own_listener(worker)).await;
-    let means = condition.means(listener.ok().flatten().as_ref());
+async fn warn_late(worker: WorkerId, condition: Condition, latest: Duration, supervisor: SupervisorHandle) {
+    let start = Instant::now();
+    sleep(LATE.min(latest)).await;
+    let is_foreign = condition.is_foreign;
+    let work = || spawn_blocking(move || processes::work(worker, is_foreign));
+    let mut before = work().await.ok().flatten();
+    // A worker that starts slowly, as on a busy machine, needs no hint.
+    while start.elapsed() + LOOKS < latest {
+        sleep(LOOKS).await;
+        let now = work().await.ok().flatten();
+        let (Some(earlier), Some(later)) = (before, now) else { break };
+        if !later.is_runnable && later.time.saturating_sub(earlier.time) <= WAITING {
+            break;
+        }
+        before = now;
+    }
+    let listener = spawn_blocking(move || processes::own_listener(worker)).await;
+    let refused = supervisor.failed_bind().await.ok().flatten();
+    let means = condition.means(listener.ok().flatten().as_ref(), refused.as_deref());
     let missing = condition.missing();
-    warn!("worker {worker} is not ready after {}: {missing}; {means}", humantime::format_duration(delay));
+    let late = humantime::format_duration(Duration::from_secs(start.elapsed().as_secs()));
+    warn!("worker {worker} is not ready after {late}: {missing}; {means}");
 }
 
 impl Condition {
@@ -86,9 +119,9 @@ impl Condition {
         }
     }
 
-    fn means(&self, listener: Option<&OwnListener>) -> String {
+    fn means(&self, listener: Option<&OwnListener>, refused: Option<&str>) -> String {
         let Some(OwnListener { pid, command, address }) = listener else {
-            return self.means_without_port().into();
+            return refused.map_or_else(|| self.means_without_port(), ToOwned::to_owned);
         };
         let found = format!("process {pid} (`{command}`) listens on {address} itself");
         if self.has_sockets {
@@ -106,15 +139,19 @@ impl Condition {
         }
     }
 
-    fn means_without_port(&self) -> &'static str {
-        match self.ready.as_deref() {
-            None | Some("listening") if !self.has_sockets && self.is_node => {
-                "a program without a port is ready with `--ready online`"
-            }
-            None | Some("listening") if !self.has_sockets => {
-                "a program in another language needs `--listen ADDR`, or without a port `--ready started`"
-            }
-            _ => "the program prints its errors above; `--ready-timeout` is the limit",
+    fn means_without_port(&self) -> String {
+        let is_default = matches!(self.ready.as_deref(), None | Some("listening")) && !self.has_sockets;
+        if !is_default {
+            return "the program prints its errors above; `--ready-timeout` is the limit".to_owned();
         }
+        if self.is_node {
+            return "a program without a port is ready with `--ready online`".to_owned();
+        }
+        if let Some(address) = self.activated.first() {
+            return format!(
+                "write `--listen {address}`, and the program inherits the socket of the service manager (`LISTEN_FDS`)"
+            );
+        }
+        "a program in another language needs `--listen ADDR`, or without a port `--ready started`".to_owned()
     }
 }

@@ -84,6 +84,9 @@ struct Facts {
 pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
     let (options, is_new) = options(arguments)?;
     let facts = Facts::of(&options, arguments.port)?;
+    if arguments.system == System::Docker {
+        check_inside(&options)?;
+    }
     let mut files = match arguments.system {
         System::Systemd => vec![systemd(&facts)],
         System::Docker => vec![docker(&facts), docker_ignore()],
@@ -121,6 +124,23 @@ fn options(arguments: &InitArguments) -> anyhow::Result<(Options, bool)> {
     let args: Vec<String> = line.collect::<anyhow::Result<_>>()?;
     let args = (!args.is_empty()).then_some(args);
     Ok((Options { program, args, ..arguments.options.clone() }, true))
+}
+
+/// The image has the files of this directory alone, in another place.
+fn check_inside(options: &Options) -> anyhow::Result<()> {
+    let own = env::current_dir()?;
+    for word in options.line() {
+        let path = Path::new(&word);
+        let is_elsewhere = path.starts_with("..") || path.starts_with(&own);
+        ensure!(
+            !is_elsewhere,
+            "the image has no {}: it has the files of {}, in another place; run the command in a directory with all files, and \
+             write paths from there",
+            path.display(),
+            own.display()
+        );
+    }
+    Ok(())
 }
 
 impl Facts {

@@ -10,6 +10,7 @@ use cluster::Predecessor;
 
 use crate::args::{Arguments, Command};
 
+mod accept;
 mod adapter;
 mod args;
 mod check;
@@ -19,6 +20,7 @@ mod feed;
 mod health;
 mod hint;
 mod init;
+mod interpreter;
 mod listen;
 mod metrics;
 mod options;
@@ -38,6 +40,7 @@ mod socket_path;
 mod statistics;
 mod status;
 mod strays;
+mod subject;
 mod systemd;
 mod top;
 mod units;

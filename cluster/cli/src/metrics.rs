@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cluster::{ConnectionCounts, RestartReason, SlotState, SupervisorEvent};
-use prometheus::core::Collector;
+use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::{CounterVec, GaugeVec, Opts, Registry, TextEncoder};
 use serde::{Deserialize, Serialize};
 
@@ -103,10 +103,7 @@ impl Scrape {
         values: Values<LABELS>,
     ) -> prometheus::Result<()> {
         let counters = CounterVec::new(Opts::new(name, help), &labels)?;
-        for (labels, value) in values {
-            counters.with_label_values(&labels).inc_by(value);
-        }
-        self.add(counters)
+        self.add(counters, values, |counter, value| counter.inc_by(value))
     }
 
     fn gauge<const LABELS: usize>(
@@ -116,15 +113,19 @@ impl Scrape {
         labels: [&str; LABELS],
         values: Values<LABELS>,
     ) -> prometheus::Result<()> {
-        let gauges = GaugeVec::new(Opts::new(name, help), &labels)?;
-        for (labels, value) in values {
-            gauges.with_label_values(&labels).set(value);
-        }
-        self.add(gauges)
+        self.add(GaugeVec::new(Opts::new(name, help), &labels)?, values, |gauge, value| gauge.set(value))
     }
 
-    fn add(&self, metric: impl Collector + 'static) -> prometheus::Result<()> {
-        self.0.register(Box::new(metric))
+    fn add<B: MetricVecBuilder + 'static, const LABELS: usize>(
+        &self,
+        metrics: MetricVec<B>,
+        values: Values<LABELS>,
+        record: impl Fn(B::M, f64),
+    ) -> prometheus::Result<()> {
+        for (labels, value) in values {
+            record(metrics.with_label_values(&labels), value);
+        }
+        self.0.register(Box::new(metrics))
     }
 }
 

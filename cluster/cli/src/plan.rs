@@ -2,21 +2,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cluster::SupervisorSettings;
 use tempfile::TempDir;
 
-use crate::adapter::{self, Ready, StopSignal};
+use crate::adapter::{self, Ready};
 use crate::args::RunArguments;
 use crate::listen::Sockets;
 use crate::options::{FILE, Options};
 use crate::program::Program;
 use crate::resources::Resources;
-use crate::service::Subject;
+use crate::subject::Subject;
 use crate::systemd::Activated;
-use crate::{preload, settings, socket_path};
+use crate::{interpreter, preload, settings, socket_path};
 
 /// A program, with the options of the service.
 #[derive(Debug, Clone)]
@@ -49,6 +49,7 @@ impl Plan {
         let line: Vec<OsString> =
             if arguments.program.is_empty() { options.line() } else { arguments.program.clone() };
         let program = options.program_of(&line)?;
+        interpreter::check(Path::new(&program.exec), &options.directory()?)?;
         let name = options.name.clone().unwrap_or_else(|| program.name.clone());
         let line: Vec<_> = line.iter().map(|part| part.to_string_lossy()).collect();
         Ok(Plan { options, program, name, line: line.join(" ") })
@@ -89,6 +90,8 @@ impl Plan {
                 program: self.line.clone(),
                 has_preload,
                 is_node: self.program.is_node,
+                stop_signal: ready.map(|_| self.options.stop_signal.unwrap_or_default()),
+                activated: activated.iter().filter_map(|own| own.address).collect(),
             },
             addresses: sockets.addresses.clone(),
             resources: Resources::new(sockets, notify, activated),
@@ -133,12 +136,6 @@ fn quoted(part: &OsStr) -> String {
         return text.into_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// The signal that asks a foreign program to end. `None`: the program is not foreign.
-pub(crate) fn stop_signal(options: &Options) -> Option<StopSignal> {
-    let ready = options.ready.as_ref().and_then(|ready| ready.parse::<Ready>().ok());
-    (options.has_sockets() || ready.is_some()).then(|| options.stop_signal.unwrap_or_default())
 }
 
 /// The options of the command line and the environment, completed by those of the file.

@@ -2,6 +2,7 @@
 //! busy machine would take too long.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cluster::WorkerId;
 use nix::sys::signal::Signal;
@@ -96,6 +97,34 @@ pub(crate) fn kill_strays(worker: WorkerId) {
         // Fails if the process has exited meanwhile.
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(stray.pid), Signal::SIGKILL);
     }
+}
+
+/// The work of the processes of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// The processor time of all processes since their starts.
+    pub(crate) time: Duration,
+    /// Whether a process runs, waits for a processor, or waits for a disk.
+    pub(crate) is_runnable: bool,
+}
+
+/// The work of a worker, without the adapter of a foreign program. `None`: unknown.
+#[cfg(target_os = "linux")]
+pub(crate) fn work(worker: WorkerId, is_foreign: bool) -> Option<Work> {
+    let mut processes = of_worker(worker);
+    if is_foreign {
+        let _adapter = processes.pop()?;
+    }
+    let stats: Vec<_> = processes.iter().filter_map(|process| process.stat().ok()).collect();
+    let ticks: u64 = stats.iter().map(|stat| stat.utime + stat.stime).sum();
+    let is_runnable = stats.iter().any(|stat| matches!(stat.state, 'R' | 'D'));
+    Some(Work { time: Duration::from_millis(ticks * 1_000 / procfs::ticks_per_second()), is_runnable })
+}
+
+/// Known on Linux only.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn work(_: WorkerId, _: bool) -> Option<Work> {
+    None
 }
 
 #[cfg(target_os = "linux")]

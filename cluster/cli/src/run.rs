@@ -21,8 +21,9 @@ use crate::options::{LogFormat, Options};
 use crate::output::Output;
 use crate::plan::{Plan, Prepared};
 use crate::resources::Resources;
-use crate::service::{Service, ServiceMemory, Subject};
+use crate::service::{Service, ServiceMemory};
 use crate::strays::Strays;
+use crate::subject::Subject;
 use crate::systemd::{self, Notifications, Notifier, Reported};
 use crate::upgrade::{Handed, Upgrades};
 use crate::watch::watch;
@@ -54,6 +55,9 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
         Some(address) => Some(health::bind(address).await?),
         None => None,
     };
+    for address in &addresses {
+        tracing::info!("listening on {address}");
+    }
     let feed = Feed::new();
     let output = Output::new(format, feed.clone());
     let memory = Memory { service: ServiceMemory::serving(&addresses), ..Memory::default() };
@@ -87,7 +91,7 @@ pub(crate) struct Memory {
 /// A watched path does not exist, or the supervisor has given up.
 pub(crate) async fn serve(parts: Parts, mut supervisor: Supervisor) -> anyhow::Result<()> {
     let Parts { options, subject, control, metrics, resources, feed, mut output, memory } = parts;
-    let strays = Strays::of(&options, &mut supervisor)?;
+    let strays = Strays::of(&subject, &mut supervisor)?;
     let notifications = Notifications::start();
     tokio::spawn(notifications.clone().watch(supervisor.handle()));
     let notifier = Notifier::after(memory.reported, notifications);

@@ -19,6 +19,7 @@ use crate::output::Output;
 use crate::protocol::{Reply, Request};
 use crate::statistics::{self, Answers};
 use crate::status::{SlotStatus, Status};
+use crate::subject::Subject;
 use crate::usage;
 
 /// A running service. Clients and endpoints share the value.
@@ -37,18 +38,6 @@ pub(crate) struct Service {
     hints: Hints,
     /// Each command that the service carries out holds a reference.
     work: Arc<()>,
-}
-
-/// What a service runs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Subject {
-    pub(crate) name: String,
-    /// The command of a worker, as written in a shell.
-    pub(crate) program: String,
-    /// Whether Node.js loads the preload before the program.
-    pub(crate) has_preload: bool,
-    /// Whether Node.js runs in the worker, as far as the command line shows.
-    pub(crate) is_node: bool,
 }
 
 /// The memory of a service over an upgrade.
@@ -75,7 +64,8 @@ impl Service {
         supervisor: SupervisorHandle,
         feed: Feed,
     ) -> Self {
-        let Subject { name, program, has_preload, is_node } = subject;
+        let hints = Hints::of(options, &subject, supervisor.clone());
+        let Subject { name, program, has_preload, .. } = subject;
         let started = Instant::now().checked_sub(memory.uptime).unwrap_or_else(Instant::now);
         Service {
             feed,
@@ -87,7 +77,7 @@ impl Service {
             metrics: Metrics::after(memory.counts),
             statistics: has_preload.then(Answers::default),
             reasons: Mutex::default(),
-            hints: Hints::of(options, is_node),
+            hints,
             work: Arc::default(),
         }
     }
@@ -130,7 +120,9 @@ impl Service {
             }
         } else if let Event::Listening { address, .. } = event {
             let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            addresses.insert(address.to_string());
+            if addresses.insert(address.to_string()) {
+                tracing::info!("listening on {address}");
+            }
         }
         if let Some(statistics) = &self.statistics {
             statistics.observe(event);

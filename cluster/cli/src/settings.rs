@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure};
 use cluster::{
-    ProcessGroup, Readiness, RestartPolicy, SchedulingPolicy, Settings, SpawnOptions, Stdio, Supervisor,
-    SupervisorError, SupervisorSettings,
+    ProcessGroup, Readiness, RestartPolicy, SchedulingPolicy, Settings, Signal, SpawnOptions, Stdio,
+    Supervisor, SupervisorError, SupervisorSettings,
 };
 
 use crate::adapter;
@@ -20,6 +20,10 @@ use crate::units::{Size, Time, Workers};
 
 /// `max-restarts` counts the restarts within the last minute.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
+
+/// With this variable, a program with the library `cluster` revokes the signal of a killed service before
+/// `main`.
+const SIGNAL_UNTIL_MAIN: &str = "CLUSTER_SIGNAL_UNTIL_MAIN";
 
 /// The settings of the supervisor. Node.js loads the file `preload` before the program; a foreign program
 /// inherits `sockets`.
@@ -36,7 +40,7 @@ pub(crate) fn settings(
     check_limits(options)?;
     let workers = options.workers.unwrap_or(Workers::Auto).count();
     let mut settings = SupervisorSettings::new(workers).primary(Settings {
-        spawn: spawn_options(options, program, preload, sockets)?,
+        spawn: spawn_options(options, program, preload, sockets, is_foreign)?,
         policy: match options.policy.unwrap_or(Policy::RoundRobin) {
             Policy::RoundRobin => SchedulingPolicy::RoundRobin,
             Policy::Shared => SchedulingPolicy::Shared,
@@ -149,18 +153,30 @@ fn spawn_options(
     program: &Program,
     preload: Option<&Path>,
     sockets: &Sockets,
+    is_foreign: bool,
 ) -> anyhow::Result<SpawnOptions> {
     let standard = [Stdio::Ignore, Stdio::Pipe, Stdio::Pipe];
+    // Node.js exits at the end of the channel, as does the adapter of a foreign program. Another program may
+    // never read the channel; a worker of the library does, and completes the open requests of a killed
+    // service.
+    let ends_by_signal = cfg!(target_os = "linux") && !program.is_node && !is_foreign;
+    let mut variables = variables(options, program, preload)?;
+    if ends_by_signal {
+        variables.push((SIGNAL_UNTIL_MAIN.into(), "1".into()));
+    }
     let inherited = sockets.numbers.iter().copied().map(Stdio::Descriptor);
     let mut spawn = SpawnOptions::new()
         .exec(program.exec.clone())
         .args(program.args.clone())
-        .env(variables(options, program, preload)?)
+        .env(variables)
         .stdio(standard.into_iter().chain(inherited).chain([Stdio::Channel]))
         .process_group(ProcessGroup::Own)
         .ignore_terminal_signals(false);
     if let Some(directory) = &options.cwd {
         spawn = spawn.cwd(directory.clone());
+    }
+    if ends_by_signal {
+        spawn = spawn.parent_death_signal(Signal::SIGKILL);
     }
     Ok(spawn)
 }

@@ -7,9 +7,7 @@
 
 use cluster::{Event, Supervisor, SupervisorEvent};
 
-use crate::options::Options;
-#[cfg(target_os = "linux")]
-use crate::plan;
+use crate::subject::Subject;
 
 /// Kills the strays of a worker when the worker exits. Linux only.
 #[derive(Debug)]
@@ -20,8 +18,8 @@ pub(crate) struct Strays {
 impl Strays {
     /// Makes this process a subreaper if the program is foreign.
     #[cfg(target_os = "linux")]
-    pub(crate) fn of(options: &Options, supervisor: &mut Supervisor) -> anyhow::Result<Strays> {
-        let is_subreaper = plan::stop_signal(options).is_some();
+    pub(crate) fn of(subject: &Subject, supervisor: &mut Supervisor) -> anyhow::Result<Strays> {
+        let is_subreaper = subject.stop_signal.is_some();
         if is_subreaper {
             nix::sys::prctl::set_child_subreaper(true)?;
             supervisor.reap_orphans()?;
@@ -30,7 +28,7 @@ impl Strays {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(crate) fn of(_: &Options, _: &mut Supervisor) -> anyhow::Result<Strays> {
+    pub(crate) fn of(_: &Subject, _: &mut Supervisor) -> anyhow::Result<Strays> {
         Ok(Strays { is_subreaper: false })
     }
 

@@ -28,7 +28,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// `DELAY` is the longest delay of the event loop since the last status; only Node.js workers report delays.
 const HEAD: [&str; 10] =
-    ["slot", "state", "process", "cpu", "memory", "connections/s", "open", "delay", "restarts", "age"];
+    ["slot", "state", "process", "cpu", "memory", "new conn/s", "open", "delay", "restarts", "age"];
 
 const WIDTHS: [u16; 10] = [5, 12, 9, 6, 11, 14, 6, 8, 9, 14];
 

@@ -16,7 +16,8 @@ use crate::options::Options;
 use crate::output::{OutputRemote, OutputState};
 use crate::protocol::Reply;
 use crate::resources::{Resources, ResourcesState};
-use crate::service::{Service, ServiceMemory, Subject};
+use crate::service::{Service, ServiceMemory};
+use crate::subject::Subject;
 use crate::systemd::{Notifier, Reported};
 
 /// The version of this program.

@@ -18,9 +18,11 @@ mod command {
     mod node_servers;
     mod node_sockets;
     mod node_wrappers;
+    mod service_death;
     mod sticky;
     mod support;
     mod systemd;
     mod upgrade;
     mod upgrade_failures;
+    mod upgrade_systems;
 }

@@ -1,6 +1,6 @@
-//! Claims about a deserialized machine. The first false claim names the field that contradicts others.
+//! Claims about a deserialized machine. The first false claim names the field that contradicts other fields.
 
-/// The name of a field, and whether the claim about this field is true.
+/// A claim about fields of a machine, with the name of the contradicting field.
 pub(crate) type Claim = (&'static str, bool);
 
 /// The name of the first claim that is false.

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{chown, lchown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
@@ -33,6 +33,20 @@ fn missing_program_is_named() {
     assert!(run("none.js").contains("there is no script"));
     let nothing = error(&command(directory.path(), "run").output().expect("a command"));
     assert!(nothing.contains("there is no program"), "{nothing}");
+}
+
+/// The kernel reports a missing interpreter as a missing script.
+#[test]
+fn missing_interpreter_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let script = directory.path().join("run");
+    fs::write(&script, "#!/no/interpreter\n").expect("a file");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("our file");
+    for options in [&[][..], &["--listen", "127.0.0.1:0"]] {
+        let run = command(directory.path(), "run").args(options).arg("./run").output().expect("a command");
+        let text = error(&run);
+        assert!(text.contains("run names the interpreter `/no/interpreter`, which does not exist"), "{text}");
+    }
 }
 
 #[test]

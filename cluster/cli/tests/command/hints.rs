@@ -38,7 +38,7 @@ fn hint_names_the_own_port() {
     let line = wrapped.line("worker 1 is not ready after 5s");
     assert!(line.contains("(`node app.js`) listens on 127.0.0.1:"), "{line}");
     assert!(line.contains("without the channel of the worker"), "{line}");
-    // The programs do not read the channel, and would outlive a SIGKILL of the service.
+    // The last program does not read the channel, and would outlive a SIGKILL of the service.
     for service in [service, foreign, wrapped] {
         text(&service.command("stop", &[]));
     }
@@ -67,7 +67,6 @@ fn hint_names_the_condition() {
     let services = cases.map(|(arguments, missing)| (late(&script, arguments), missing));
     for (service, missing) in services {
         service.line(missing);
-        // The program has no channel, and would outlive a SIGKILL of the service.
         text(&service.command("stop", &[]));
     }
 }
@@ -78,12 +77,40 @@ fn log_names_the_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address");
     let script = format!(
-        "require('http').createServer().on('error', () => setInterval(() => {{}}, 1000)).listen({}, '127.0.0.1')",
+        "require('http').createServer().on('error', () => setInterval(() => console.log('refused'), 100)).listen({}, '127.0.0.1')",
         address.port()
     );
-    let service = Service::of_script(&script, &["-n", "1", "--name", "app"]);
-    service.line(&format!("cannot bind {address}: EADDRINUSE"));
+    let refused = format!("cannot bind {address}: EADDRINUSE");
+    let service = late(&[("app.js", &script)], &["app.js"]);
+    service.line("| refused");
     text(&service.command("stop", &[]));
+    let lines = service.rest();
+    assert!(lines.iter().any(|line| line.contains(&refused)), "{lines:#?}");
+    let directory = &service.directory;
+    let check = command(directory.path(), "check").args(["app.js"]).output().expect("the command starts");
+    let failure = error(&check);
+    assert!(failure.contains(&format!("cluster: {refused}")) && failure.contains("; 5s later"), "{failure}");
+}
+
+/// A program that works longer than the time of the hint gets no hint: a waiting program, started later, does.
+#[test]
+#[cfg(target_os = "linux")]
+fn busy_worker_gets_no_hint() {
+    let busy = format!("while (require('fs').existsSync('busy')) {{}}\n{SERVER}");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("busy");
+    for (file, text) in [(directory.path().join("app.js"), busy.as_str()), (path.clone(), "")] {
+        std::fs::write(file, text).expect("a file");
+    }
+    let service = Service::start(directory, &["-n", "1", "app.js"]);
+    let waiting = Service::of_script("setInterval(() => {}, 1000)", &["-n", "1"]);
+    waiting.line("worker 1 is not ready after 5s");
+    text(&waiting.command("stop", &[]));
+    std::fs::remove_file(path).expect("a file");
+    service.line("worker 1 is ready");
+    text(&service.command("stop", &[]));
+    let lines = service.rest();
+    assert!(lines.iter().all(|line| !line.contains("is not ready")), "{lines:#?}");
 }
 
 /// A ready worker gets no hint. The old worker of the reload drains longer than the delay of the hint.

@@ -141,6 +141,24 @@ fn linters_find_nothing() {
     passes(&mut lint, server.path(), &["app.conf"]);
 }
 
+/// The image has the files of the directory alone.
+#[test]
+fn program_outside_the_image_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let inner = directory.path().join("inner");
+    fs::create_dir(&inner).expect("a directory");
+    for path in [directory.path().join("app.js"), inner.join("app.js")] {
+        fs::write(path, SERVER).expect("a file");
+    }
+    let absolute = inner.join("app.js");
+    for program in ["../app.js", absolute.to_str().expect("a path in UTF-8")] {
+        let refused = command(&inner, "init").args(["docker", program]).output().expect("the command starts");
+        assert!(error(&refused).contains(&format!("the image has no {program}")), "{}", error(&refused));
+    }
+    text(&command(&inner, "init").args(["docker", "./app.js"]).output().expect("the command starts"));
+    text(&command(&inner, "init").args(["systemd", "../app.js"]).output().expect("the command starts"));
+}
+
 /// The files need a fixed port, so port 0 is refused.
 #[test]
 fn port_of_the_kernel_is_refused() {

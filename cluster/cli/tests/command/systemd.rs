@@ -51,7 +51,7 @@ fn service_manager_is_notified() {
 
 /// Starts a service behind `systemd-socket-activate`, at a free port. If another process binds the port
 /// first, tries another port.
-fn listening(start: impl Fn(u16) -> Service) -> (Service, u16) {
+pub(crate) fn listening(start: impl Fn(u16) -> Service) -> (Service, u16) {
     loop {
         let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
         let port = free.expect("a free port").port();
@@ -63,7 +63,7 @@ fn listening(start: impl Fn(u16) -> Service) -> (Service, u16) {
 }
 
 /// Starts `cluster run ARGUMENTS` behind `systemd-socket-activate`. The start waits for the first connection.
-fn activated(files: &[(&str, &str)], port: u16, arguments: &[&str]) -> Service {
+pub(crate) fn activated(files: &[(&str, &str)], port: u16, arguments: &[&str]) -> Service {
     let directory = tempfile::tempdir().expect("a directory");
     for (name, text) in files {
         std::fs::write(directory.path().join(name), text).expect("a file");
@@ -98,6 +98,20 @@ fn node_program_gets_activated_socket() {
     text(&service.command("stop", &[]));
     assert_eq!(service.code(), Some(0));
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the port is free");
+}
+
+/// A program in another language, without `--listen`, does not inherit the activated socket.
+#[test]
+fn hint_names_the_activated_socket() {
+    if !exists("systemd-socket-activate") {
+        return;
+    }
+    let (service, port) = listening(|port| {
+        activated(&[], port, &["-n", "1", "--ready-timeout", "4s", "/usr/bin/env", "sleep", "1000"])
+    });
+    let _first = TcpStream::connect(("127.0.0.1", port)).expect("a socket");
+    let line = service.line("worker 1 is not ready after 2s");
+    assert!(line.contains(&format!("write `--listen 127.0.0.1:{port}`")), "{line}");
 }
 
 #[test]

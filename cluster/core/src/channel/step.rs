@@ -1,4 +1,4 @@
-//! The steps of a channel in the queue of its owner, and the reports of a channel to its owner.
+//! The steps of a channel in its owner's queue, and their results.
 
 use alloc::boxed::Box;
 
@@ -42,21 +42,20 @@ pub(crate) enum ChannelEvent {
     Received(ChannelMessage),
     /// A message with a socket.
     Arrived(Box<Envelope>, SocketId),
-    /// The peer has not received the descriptor of this message, and never will.
+    /// The peer did not receive the descriptor of this message, and will not.
     Refused(Box<Outgoing>),
-    /// The last byte of the frame with this receipt is written.
+    /// The last byte of a frame is written.
     Written(SocketId),
-    /// A copy of a socket sent by the program is no longer in flight.
+    /// One copy of a socket that the program has sent is no longer in flight.
     FlightEnded(SocketId),
     /// The peer violated the protocol.
     Violated(Violation),
-    /// Some of the program's messages were accepted, but will never be written completely: the error, and the
-    /// number of messages.
+    /// A number of the program's messages was accepted and never written completely.
     Lost(Errno, u64),
-    /// A write has failed. It is retried, or the message returns to the owner. Reported once until such a
+    /// A write has failed. The write is retried, or the message is returned to the owner. Reported once until such a
     /// write succeeds.
     Failing(Errno),
-    /// The owner calls [`Channel::writable`](super::Channel::writable) after a pause.
+    /// Call [`Channel::writable`](super::Channel::writable) after a pause.
     Retry,
     /// Nothing can be written from now on; earlier bytes of the peer can still be read.
     Broken,
@@ -65,7 +64,7 @@ pub(crate) enum ChannelEvent {
 }
 
 impl ChannelStep {
-    /// The socket that is in flight until this step runs.
+    /// The socket in flight until the step runs.
     pub(crate) fn ends_flight(&self) -> Option<SocketId> {
         match self {
             ChannelStep::Report(ChannelEvent::FlightEnded(socket)) => Some(*socket),

@@ -1,5 +1,5 @@
-//! A policy assigns the connections of a listening socket to the listening workers. The policy only decides;
-//! the primary sends, replies and closes.
+//! A policy assigns the connections of a listening socket to the listening workers. The policy decides; the primary sends,
+//! replies and closes.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -16,8 +16,7 @@ pub(crate) struct Handoff {
     pub(crate) connection: SocketId,
 }
 
-/// The identity of a worker for a policy. Under a supervisor this is the slot, so a restart changes nothing;
-/// otherwise it is the worker id.
+/// The identity of a worker for a policy: the slot under a supervisor, so that a restart changes nothing; else the worker id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Seat(u64);
 
@@ -26,7 +25,7 @@ impl Seat {
         Seat(slot.into())
     }
 
-    /// Seats of worker ids follow the seats of all slots, so no worker without a slot has the seat of a slot.
+    /// Ids follow the numbers of slots: no worker without a slot has the seat of a slot.
     pub(crate) fn of_worker(WorkerId(worker): WorkerId) -> Self {
         Seat(worker.wrapping_add(1 << 32))
     }
@@ -36,26 +35,25 @@ impl Seat {
     }
 }
 
-/// The assignment of connections to workers. After each change, [`Policy::next`] returns the handoffs that
-/// are due. A worker has at most one connection that it has not answered.
+/// The assignment of connections to workers. After each change, [`Policy::next`] returns the due handoffs. A worker has at most
+/// 1 connection without an answer.
 pub(crate) trait Policy: fmt::Debug {
-    /// Called when a worker begins to listen. If its answer for an earlier connection is outstanding, as
-    /// after a close, the worker receives nothing before the answer.
+    /// A worker listens. With an outstanding answer, as after a close, the worker gets nothing before the answer.
     fn add(&mut self, worker: WorkerId, seat: Seat);
 
-    /// Called when a worker no longer listens.
+    /// A worker no longer listens.
     fn remove(&mut self, worker: WorkerId);
 
-    /// Whether the worker listens.
+    /// The worker listens.
     fn has(&self, worker: WorkerId) -> bool;
 
-    /// Whether no worker listens.
+    /// No worker listens.
     fn is_unused(&self) -> bool;
 
-    /// Queues a new connection. `client`: the address of the client; `None` for a Unix socket.
+    /// Queues a new connection. `client`: the address of the peer, if there is one.
     fn push(&mut self, connection: SocketId, client: Option<IpAddr>);
 
-    /// Queues a connection not taken by this worker. The answer of the worker still counts as outstanding.
+    /// Queues a connection of this worker again. The answer of the worker is still outstanding.
     fn requeue(&mut self, worker: WorkerId, connection: SocketId);
 
     /// The queued connections.
@@ -64,15 +62,15 @@ pub(crate) trait Policy: fmt::Debug {
     /// The number of queued connections.
     fn queued(&self) -> usize;
 
-    /// Called when the worker has answered, so it can receive another connection.
+    /// No answer of the worker is outstanding.
     fn answered(&mut self, worker: WorkerId);
 
-    /// Assigns nothing to a worker until [`Policy::answered`].
+    /// Hands nothing to a worker until [`Policy::answered`].
     fn pass_over(&mut self, worker: WorkerId);
 
-    /// The next handoff that is due.
+    /// The next due handoff.
     fn next(&mut self) -> Option<Handoff>;
 
-    /// Empties the queue, because no worker is left to serve the connections.
+    /// Empties the queue: no worker is left to serve the connections.
     fn drain(&mut self) -> Vec<SocketId>;
 }

@@ -1,9 +1,9 @@
-//! Writes JSON objects. The names and most values of internal messages need no escape, so only other texts
-//! are searched for characters to escape.
+//! Writes JSON objects. Names and most values of internal messages need no escape, so only other texts are searched for
+//! characters to escape.
 
 use alloc::vec::Vec;
 
-/// The room for most messages, in bytes.
+/// The length of most messages.
 const USUAL: usize = 128;
 
 /// The JSON text of objects, written field by field.
@@ -14,7 +14,7 @@ impl ObjectWriter {
         ObjectWriter(Vec::with_capacity(USUAL))
     }
 
-    /// Begins an object, and writes its `cmd`.
+    /// Begins an object, with its `cmd`.
     pub(super) fn begin(&mut self, cmd: &'static str) {
         self.open();
         self.plain("cmd", cmd);
@@ -28,7 +28,7 @@ impl ObjectWriter {
         self.0.push(b'}');
     }
 
-    /// Writes the name of the next field, which needs no escape. The caller appends the value.
+    /// The name of the next field, which needs no escape. The value follows.
     pub(super) fn name(&mut self, name: &'static str) {
         if self.0.last() != Some(&b'{') {
             self.0.push(b',');
@@ -37,12 +37,12 @@ impl ObjectWriter {
         self.0.push(b':');
     }
 
-    /// Writes a value that is JSON already.
+    /// A value that is JSON.
     pub(super) fn json(&mut self, json: &[u8]) {
         self.0.extend_from_slice(json);
     }
 
-    /// Writes a field with a text that needs no escape.
+    /// A field with a text that needs no escape.
     pub(super) fn plain(&mut self, name: &'static str, text: &'static str) {
         self.name(name);
         self.quoted(text);
@@ -83,7 +83,7 @@ impl ObjectWriter {
     }
 }
 
-/// Whether JSON writes a byte without an escape.
+/// Whether JSON has no escape for a byte.
 fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte != b'"' && byte != b'\\'
 }
@@ -92,7 +92,7 @@ fn is_plain(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// Every text is written in the same way as by `serde_json`.
+    /// Every text is written as `serde_json` writes it.
     #[test]
     fn texts_are_escaped() {
         let all: alloc::string::String = (0..0x300).filter_map(char::from_u32).collect();

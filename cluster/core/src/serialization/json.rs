@@ -1,5 +1,4 @@
-//! Validation of received JSON, and detection of Node's internal messages. No value is built, and any depth
-//! is accepted.
+//! Validation of received JSON, and detection of Node's internal messages. Builds no value, and accepts any depth.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -16,7 +15,7 @@ pub(crate) fn check(text: &str) -> Result<(), Violation> {
     serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|_| Violation::Malformed)
 }
 
-/// Whether Node treats an object with this `cmd` as an internal message.
+/// Node takes an object with this `cmd` for an internal message.
 pub(crate) fn is_internal(cmd: &str) -> bool {
     cmd.len() > 5 && cmd.starts_with("NODE_")
 }
@@ -35,22 +34,20 @@ pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
     is_internal(&cmd).then_some(cmd)
 }
 
-/// The beginning of an internal message as Node writes it.
+/// The beginning of an internal message that Node wrote.
 const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
 
-/// Whether the line may be an internal message: an object with `NODE_` in its `cmd`, plain or escaped. False
-/// is certain.
+/// The line may be an internal message: an object with `NODE_` in its `cmd`, plain or escaped.
 pub(crate) fn may_be_reserved(json: &[u8]) -> bool {
     let line = json.trim_ascii_start();
     let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
-    // For most objects this search is enough, because most objects contain neither character.
+    // A single search suffices for most objects, because most objects contain neither character.
     let may_say = || memchr::memchr2(b'N', b'\\', line).is_some();
     let says_so = || line.starts_with(BEGINNING) || may_say() && (says(b"NODE_") || says(b"\\u"));
     line.starts_with(b"{") && says_so()
 }
 
-/// The result of reading an object: its last member with the name `cmd`, which is the one that JavaScript
-/// reads.
+/// The result of reading an object: the last member named `cmd`, as JavaScript reads it.
 struct Members<'a> {
     cmd: Option<&'a RawValue>,
 }

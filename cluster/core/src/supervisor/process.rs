@@ -1,5 +1,5 @@
-//! One supervised process: its slot, its phase, and the cause of the exit. Every phase except `Ready` is
-//! bounded by a timer: by its own, or by that of the shutdown. Timers are set elsewhere.
+//! One supervised process: its slot, its phase, and the cause of its exit. A timer bounds every phase except `Ready`:
+//! the timer of the phase, or the timer of the shutdown. Timers are set elsewhere.
 
 use core::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::restart::Pauses;
 use super::slot_info::{SlotId, SlotState};
 
-/// The phase of a process, in this order. A process may skip phases, and never returns to an earlier one.
+/// The phase of a process, in this order; a process skips phases and never returns to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Phase {
     Starting,
@@ -31,12 +31,12 @@ impl From<Phase> for SlotState {
     }
 }
 
-/// The cause of an exit. Once set, a cause does not change.
+/// The cause of an exit. The first cause is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum ExitCause {
     /// The supervisor replaces or ends the process.
     Requested,
-    /// The process has failed, so the slot needs another process after the exit.
+    /// The process has failed: the slot needs another process after the exit.
     Failed,
 }
 
@@ -45,17 +45,17 @@ pub(super) enum ExitCause {
 enum Work {
     Idle,
     Busy,
-    /// The program waits for a reply, and the disconnect follows the last reply.
+    /// Busy, and the disconnect follows the last reply.
     Postponed,
 }
 
-/// The result of a request to disconnect.
+/// Whether a process is disconnected now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disconnect {
     Now,
-    /// The process is busy. Its time to drain begins now.
+    /// The process is busy. The time of its drain begins.
     Postponed,
-    /// The process has exited, or was asked before.
+    /// The process has exited, was disconnected, or the disconnect is postponed already.
     Never,
 }
 
@@ -64,14 +64,13 @@ pub(super) struct Process {
     slot: SlotId,
     phase: Phase,
     was_ready: bool,
-    /// The number of reports of servers that listen.
+    /// The reports of servers that listen.
     listening: usize,
-    /// The cause. `None`: the process was not asked to exit, and has not failed.
+    /// `None` until the process is asked to exit or has failed.
     exit_cause: Option<ExitCause>,
     /// The pauses after failed replacements of this process.
     retries: Pauses,
-    /// Whether a pause after a failed replacement is in progress. During the pause, the process is not
-    /// recycled.
+    /// The process is not recycled before the end of the pause.
     is_retrying: bool,
     work: Work,
 }
@@ -102,12 +101,12 @@ impl Process {
         self.was_ready
     }
 
-    /// Whether the process has reported a server.
+    /// The process has reported a server.
     pub(super) fn has_listened(&self) -> bool {
         self.listening > 0
     }
 
-    /// Whether the process may have connections, because it was ready or has reported a server.
+    /// The process was ready or has reported a server, so it may have connections.
     pub(super) fn may_have_served(&self) -> bool {
         self.was_ready || self.listening > 0
     }
@@ -116,7 +115,7 @@ impl Process {
         self.exit_cause
     }
 
-    /// Moves to a later phase. False: the process is in this phase or a later one.
+    /// Moves to a later phase. False: the process is in this or a later phase.
     pub(super) fn advance(&mut self, to: Phase) -> bool {
         let is_later = self.phase < to;
         if is_later {
@@ -126,13 +125,13 @@ impl Process {
         is_later
     }
 
-    /// Counts a report of a server that listens. Returns the number of reports so far.
+    /// Counts a report of a server that listens; returns the reports so far.
     pub(super) fn count_server(&mut self) -> usize {
         self.listening += 1;
         self.listening
     }
 
-    /// Records the supervisor's request to exit.
+    /// The supervisor asks the process to exit.
     pub(super) fn request_exit(&mut self) {
         self.exit_cause.get_or_insert(ExitCause::Requested);
     }
@@ -141,7 +140,7 @@ impl Process {
         self.exit_cause = Some(ExitCause::Failed);
     }
 
-    /// Disconnects the process, or postpones the disconnect while the process is busy.
+    /// The process is asked to disconnect, unless the process is busy.
     pub(super) fn disconnect(&mut self) -> Disconnect {
         if self.phase >= Phase::Draining {
             return Disconnect::Never;
@@ -159,7 +158,7 @@ impl Process {
         }
     }
 
-    /// Sets whether the process is busy. True: a postponed disconnect follows now.
+    /// Changes whether the process is busy. True: a postponed disconnect follows now.
     pub(super) fn set_busy(&mut self, busy: bool) -> bool {
         let is_postponed = self.work == Work::Postponed;
         if busy && is_postponed {
@@ -169,23 +168,23 @@ impl Process {
         is_postponed
     }
 
-    /// Whether the time to drain has begun.
+    /// The time of a drain has begun.
     pub(super) fn is_draining(&self) -> bool {
         self.phase == Phase::Draining || self.phase == Phase::Lame && self.work == Work::Postponed
     }
 
-    /// Called when the replacement of the process has failed. Returns the pause before another attempt.
+    /// The replacement of the process has failed: returns the pause before another.
     pub(super) fn delay_recycle(&mut self, pauses: [Duration; 2]) -> Duration {
         self.is_retrying = true;
         self.retries.next_after_first(pauses)
     }
 
-    /// Called when the pause after a failed replacement has ended.
+    /// The pause after a failed replacement has ended.
     pub(super) fn permit_recycle(&mut self) {
         self.is_retrying = false;
     }
 
-    /// Whether the process serves, and no pause after a failed replacement is in progress.
+    /// The process serves, and no pause after a failed replacement is in progress.
     pub(super) fn is_recyclable(&self) -> bool {
         self.phase == Phase::Ready && !self.is_retrying
     }

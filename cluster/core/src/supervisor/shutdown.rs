@@ -1,5 +1,5 @@
-//! The stages of a shutdown: all workers end within one deadline, and there are two ways to hurry them:
-//! SIGTERM, then SIGKILL. The supervisor carries out the steps.
+//! The stages of a shutdown: the end of all workers within one deadline, and two ways to hurry: SIGTERM, then SIGKILL. The
+//! supervisor carries out the steps.
 
 use core::time::Duration;
 
@@ -13,7 +13,7 @@ use super::timers::ShutdownTimer;
 enum Stage {
     #[default]
     Running,
-    /// No connection is accepted. Queued connections are handed off, for a limited time.
+    /// No connection is accepted; connections in the queue are handed off, for a limited time.
     Emptying,
     /// Every worker was asked to exit.
     Draining,
@@ -32,7 +32,7 @@ pub(super) enum ShutdownStep {
     StopAccepting,
     /// Ask every worker to exit.
     RetireAll,
-    /// Close the sockets that have neither a worker nor an open connection.
+    /// Close the sockets without workers and open connections.
     CloseListeners,
     TerminateAll,
     KillAll,
@@ -44,14 +44,14 @@ pub(super) enum ShutdownStep {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct StagedShutdown {
     stage: Stage,
-    /// The exit code reported at the end.
+    /// The code at the end.
     code: i32,
-    /// Whether a further request is treated as a repetition of the last request, and has no effect.
+    /// A further request repeats the last request.
     is_repeated: bool,
 }
 
 impl StagedShutdown {
-    /// Whether no shutdown has begun, so the supervisor may start processes.
+    /// Whether the supervisor starts processes.
     pub(super) fn is_running(&self) -> bool {
         self.stage == Stage::Running
     }
@@ -60,8 +60,7 @@ impl StagedShutdown {
         self.stage == Stage::Finished
     }
 
-    /// The time before SIGTERM for a worker asked to exit now. `None`: all workers have the deadline of the
-    /// shutdown.
+    /// The time before SIGTERM for a worker that exits now. `None`: a shutdown has one deadline for all.
     pub(super) fn drain(&self, drain: Duration) -> Option<Duration> {
         self.is_running().then_some(drain)
     }
@@ -74,8 +73,8 @@ impl StagedShutdown {
         })
     }
 
-    /// Handles a request. The first begins the shutdown, and later requests hurry the workers. A repetition
-    /// has no effect.
+    /// A request: the first request begins the shutdown, and later requests hurry the workers. A repetition has no
+    /// effect.
     pub(super) fn request(&mut self) -> Option<ShutdownStep> {
         if self.is_repeated {
             return None;
@@ -88,12 +87,12 @@ impl StagedShutdown {
         }
     }
 
-    /// From now until [`ShutdownTimer::Repetition`], further requests are treated as repetitions.
+    /// Further requests repeat the last request, until [`ShutdownTimer::Repetition`].
     pub(super) fn expect_repetition(&mut self) {
         self.is_repeated = true;
     }
 
-    /// Called when a timer of the shutdown has ended.
+    /// A timer of the shutdown has ended.
     pub(super) fn expired(&mut self, timer: ShutdownTimer) -> Option<ShutdownStep> {
         match timer {
             ShutdownTimer::Emptying => self.end_emptying(),
@@ -106,7 +105,7 @@ impl StagedShutdown {
         }
     }
 
-    /// Ends the stage. Connections without an acknowledgement remain in the ledger.
+    /// Connections without acknowledgement remain in the ledger.
     fn end_emptying(&mut self) -> Option<ShutdownStep> {
         (self.stage == Stage::Emptying).then(|| self.enter(Stage::Draining, ShutdownStep::RetireAll))
     }
@@ -116,7 +115,7 @@ impl StagedShutdown {
         is_early.then(|| self.enter(Stage::Terminating, ShutdownStep::TerminateAll))
     }
 
-    /// The next step, called when the primary has nothing left to do.
+    /// The next step when the primary has nothing left to do.
     pub(super) fn next(&mut self, lifecycle: &mut Lifecycle) -> Option<ShutdownStep> {
         match self.stage {
             Stage::Emptying if lifecycle.primary_mut().supervised().all_acknowledged() => self.end_emptying(),
@@ -135,7 +134,7 @@ impl StagedShutdown {
         }
     }
 
-    /// Ends the shutdown, when every channel is closed or a stuck process keeps one open.
+    /// Every channel is closed, or a stuck process keeps one open.
     pub(super) fn finish(&mut self) -> Option<ShutdownStep> {
         let step = ShutdownStep::Finish(self.code);
         (self.stage == Stage::Closing).then(|| self.enter(Stage::Finished, step))

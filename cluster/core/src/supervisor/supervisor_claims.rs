@@ -1,5 +1,5 @@
-//! The contradictions of a deserialized supervisor. Most of the parts are safe in any combination: a timer
-//! without a process, for example, has no effect.
+//! The contradictions of a deserialized supervisor. Most of its parts are safe in any combination: a timer without a process has no
+//! effect, for example.
 
 use super::Supervisor;
 use super::process::Process;

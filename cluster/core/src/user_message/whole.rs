@@ -1,5 +1,4 @@
-//! A message inside a serialized machine: its serialization and the bytes. (Elsewhere, serde writes a
-//! [`Message`] as its JSON.)
+//! A message in a serialized machine: its serialization and its bytes. [`Message`] itself is serialized as its JSON.
 
 use bytes::Bytes;
 use serde::de::Error;
@@ -18,7 +17,7 @@ struct MessageForm {
 }
 
 impl MessageForm {
-    /// Checks the bytes as strictly as a channel does, because later conversions rely on it.
+    /// As strict as a channel, because later conversions rely on the check.
     fn check(&self) -> Result<(), Violation> {
         match self.serialization {
             Serialization::Json => {

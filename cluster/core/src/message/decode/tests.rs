@@ -37,7 +37,7 @@ const RECORDED: [&str; 8] = [
     r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"127.0.0.1:41667:4:undefined:0","ack":4,"data":null,"seq":2}"#,
 ];
 
-/// The recorded lines can be decoded, and encoding a message and decoding it again changes nothing.
+/// The recorded lines are decoded, and decoded equally after encoding.
 #[test]
 fn recorded_lines_survive_encoding() {
     for line in RECORDED {
@@ -51,8 +51,7 @@ fn recorded_lines_survive_encoding() {
     }
 }
 
-/// A frame that is recognized by the text is decoded like the same frame with a blank in front, which is read
-/// field by field.
+/// A frame that is recognized by its text is decoded as one with a blank in front, of which the fields are read.
 #[test]
 fn recognized_frames_decode_as_others() {
     let offer = r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":1}"#;
@@ -78,7 +77,7 @@ fn recognized_frames_decode_as_others() {
     assert_eq!(decode(ACK.as_bytes()), Ok(Frame::Ack));
 }
 
-/// The key of a sender that counts connections is decoded up to a bound.
+/// The key of a counting sender is present and bounded.
 #[test]
 fn counting_key_has_bounds() {
     for (length, is_kept) in [(0, false), (1, true), (ADDRESS, true), (ADDRESS + 1, false)] {
@@ -89,7 +88,7 @@ fn counting_key_has_bounds() {
     }
 }
 
-/// An address that is too long to be kept is a violation.
+/// An address too long to keep is a violation.
 #[test]
 fn listening_address_has_a_bound() {
     let line = |length: usize| {
@@ -101,7 +100,7 @@ fn listening_address_has_a_bound() {
     assert!(decode(line(ADDRESS + 1).as_bytes()).is_err());
 }
 
-/// The key of a recorded query is the key that Node forms.
+/// The key of a recorded query is Node's.
 #[test]
 fn query_key_matches_node() {
     let Some(Request::QueryServer(query)) = cluster_message(RECORDED[1]).request else { unreachable!() };
@@ -115,7 +114,7 @@ fn reply_error_is_positive() {
     assert_eq!(reply.errno, Some(Errno(98)));
 }
 
-/// A `cmd` is internal only if it begins with `NODE_` and has further characters.
+/// Only a `cmd` that begins with `NODE_` and continues is internal.
 #[test]
 fn internal_cmd_continues_after_prefix() {
     let user = |line: &str| {
@@ -153,7 +152,7 @@ fn null_in_envelope_is_message() {
     assert_eq!(decode(line), Ok(frame));
 }
 
-/// A message in three envelopes is a violation, and so is a message in thousands of envelopes.
+/// A message in three envelopes is a violation, as is a message in thousands of envelopes.
 #[test]
 fn third_envelope_is_a_violation() {
     for depth in [3, 100_000] {
@@ -170,8 +169,8 @@ fn query_of(fields: &str) -> QueryServer {
     query
 }
 
-/// The kept part of a query is bounded in length and depth. A worker that exceeds the bounds receives an
-/// error number.
+/// The kept part of a query is bounded in length and depth; a worker that exceeds the bounds gets an error
+/// number.
 #[test]
 fn data_of_query_is_bounded() {
     let data = |json: &str| query_of(&alloc::format!(r#""data":{json},"addressType":4"#)).data;
@@ -188,7 +187,7 @@ fn data_of_query_is_bounded() {
     assert!(query_of(r#""port":0"#).data.expect("kept").is_undefined());
 }
 
-/// `listen(port, host, callback)` sends `false` as the backlog, and a program may pass any value.
+/// `listen(port, host, callback)` sends `false`, and a program may give any value.
 #[test]
 fn backlog_is_coerced_as_in_node() {
     for (json, backlog) in [
@@ -212,7 +211,7 @@ fn backlog_is_coerced_as_in_node() {
     assert_eq!(query_of(r#""port":0"#).backlog, None);
 }
 
-/// The port of a datagram socket is the value of the program, and the key contains its string.
+/// The port of a datagram socket is the program's value; the key contains its string.
 #[test]
 fn udp_port_coerces_as_in_node() {
     for (json, port, text) in [
@@ -234,8 +233,8 @@ fn udp_port_coerces_as_in_node() {
     assert_eq!(query_of(r#""addressType":"udp6","fd":-1"#).key.0, "undefined:undefined:udp6:-1:0");
 }
 
-/// Only `true` widens a mode, a descriptor may be out of range, and a program's own `dns.lookup` may omit the
-/// family.
+/// A mode is widened for `true` only, a descriptor may be out of range, and a program's own `dns.lookup` may omit
+/// the family.
 #[test]
 fn fields_are_coerced_as_in_node() {
     for (json, readable) in
@@ -253,7 +252,7 @@ fn fields_are_coerced_as_in_node() {
     assert_eq!(query_of(r#""flags":5"#).flags, Some(5));
 }
 
-/// What Node ignores is no violation: foreign commands, further fields, an unknown act, an unexpected answer.
+/// A message that Node ignores is not a violation: foreign commands, further fields, an unknown act or answer.
 #[test]
 fn unread_fields_are_ignored() {
     let deep = alloc::format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -273,7 +272,7 @@ fn unread_fields_are_ignored() {
     assert_eq!(cluster_message(&online).request, Some(Request::Online));
 }
 
-/// A reply of a Node primary is converted as in Node.
+/// An answer of a Node primary.
 #[test]
 fn reply_is_coerced_as_in_node() {
     let reply = |fields: &str| {
