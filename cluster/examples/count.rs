@@ -1,8 +1,9 @@
-//! Counts requests across workers: each worker reports every request, and the primary adds up.
+//! Counts the requests of all workers: each worker reports every request, and the primary adds up the
+//! reports.
 //!
 //! `cargo run -p cluster --example count -- 10`, and then ten times `curl` with the printed address.
 //!
-//! The program ends when the total is reached, and fails if all workers exit before.
+//! The program ends when the total in the argument is reached, and fails if all workers exit before.
 
 use std::collections::BTreeMap;
 use std::env;

@@ -1,6 +1,8 @@
-//! A primary and a worker send a number of MiB at once, in both directions, each from a task that waits for room.
+//! A primary and a worker send a number of MiB at once, in both directions, each from a task that waits for
+//! room.
 //!
-//! `cargo run --release -p cluster --example flood -- 256` prints the throughput, and the peak memory of both processes.
+//! `cargo run --release -p cluster --example flood -- 256` prints the throughput, and the peak memory of both
+//! processes.
 
 use std::time::Instant;
 use std::{env, fs};

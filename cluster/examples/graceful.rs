@@ -1,8 +1,9 @@
-//! Graceful shutdown with a deadline: the primary disconnects all workers, and kills workers that have not exited in time.
+//! Graceful shutdown with a deadline: the primary disconnects all workers, and kills workers that have not
+//! exited in time.
 //!
-//! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is the deadline in
-//! seconds. A worker with an open connection is killed: connect before to the printed address, with `nc` or
-//! `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`.
+//! `cargo run -p cluster --example graceful -- 2`, and then ctrl-c or SIGTERM to the primary. The argument is
+//! the deadline in seconds. To see a worker killed, hold a connection open: connect to the printed address
+//! before ctrl-c, with `nc` or `bash -c 'exec 3<>/dev/tcp/HOST/PORT; sleep 99'`.
 
 use std::env;
 use std::time::Duration;
@@ -29,14 +30,15 @@ async fn primary() -> anyhow::Result<()> {
     let deadline = Duration::from_secs(deadline);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // A terminal and a service manager signal the whole process group; the primary decides for the workers.
+    // A terminal and a service manager signal the whole process group. The workers ignore the signals,
+    // because the primary decides.
     let spawn = SpawnOptions::new().ignore_terminal_signals(true);
     let mut primary = Primary::new(Settings { spawn, ..Settings::default() })?;
     for _ in 0..WORKERS {
         primary.fork()?;
     }
     let mut listening = 0;
-    // The deadline, once the shutdown has begun.
+    // The deadline. Set when the shutdown has begun.
     let mut end: Option<Instant> = None;
     loop {
         tokio::select! {

@@ -2,9 +2,10 @@
 //!
 //! `cargo run -p cluster --example http -- 127.0.0.1:8000`, and then: `curl http://127.0.0.1:8000/`
 //!
-//! Each argument is an address. With the path of a file in `TEXT` each worker answers with the contents at the start of the
-//! worker. With a number in `RECYCLE` a worker disconnects after this number of requests. A new worker has `READY_SECONDS`
-//! (10) to listen. SIGHUP reloads; SIGTERM and ctrl-c end the service when all requests are answered, a third signal at once.
+//! Each argument is an address. Environment variables: `TEXT`, a file with the text of the answers, read at
+//! the start of each worker; `RECYCLE`, the number of requests after which a worker disconnects;
+//! `READY_SECONDS` (default 10), the time of a new worker to listen. SIGHUP reloads. SIGTERM and ctrl-c end
+//! the service when all requests are answered; a third signal ends the service at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process, time::Duration};

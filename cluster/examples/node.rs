@@ -1,6 +1,7 @@
 //! A Rust primary keeps workers that run an unmodified Node.js server: `node.js` in this folder.
 //!
-//! `cargo run -p cluster --example node -- cluster/examples/node.js 8000`, and then: `curl http://127.0.0.1:8000/`
+//! `cargo run -p cluster --example node -- cluster/examples/node.js 8000`, and then:
+//! `curl http://127.0.0.1:8000/`
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,8 +35,8 @@ async fn main() -> anyhow::Result<()> {
                 | Event::Exit { worker, .. }
                 | Event::Error { worker, error: WorkerError::Spawn { .. } } => {
                     println!("worker {worker}: {event:?}");
-                    // The successor starts at once, or after a pause if the worker was young; every young worker in a
-                    // row doubles the pause.
+                    // The successor starts at once, or after a pause if the worker was young; every young
+                    // worker in a row doubles the pause.
                     if let Some(start) = started.remove(&worker) {
                         if start.elapsed() > Duration::from_secs(5) {
                             pause = Duration::ZERO;

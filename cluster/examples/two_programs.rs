@@ -1,4 +1,5 @@
-//! A primary and workers in two executables: the settings name the second, `two_programs_worker.rs`.
+//! A primary and workers in two executables: the settings of the primary name the executable of the workers,
+//! `two_programs_worker.rs`.
 //!
 //! `cargo build -p cluster --examples && cargo run -p cluster --example two_programs`
 //!

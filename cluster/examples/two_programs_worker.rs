@@ -1,4 +1,5 @@
-//! The second executable of `two_programs.rs`: a worker that answers messages. Without a primary the program fails.
+//! The second executable of `two_programs.rs`: a worker that answers messages. Started without a primary, the
+//! program fails.
 
 use std::env;
 

@@ -1,8 +1,9 @@
-//! The cost of a connection for workers with a shared listening socket, by the number of workers and of concurrent clients.
+//! The cost of a connection for workers with a shared listening socket, by the number of workers and of
+//! concurrent clients.
 //!
-//! `cargo run --release -p cluster --example wakeups -- 8 1 4000` measures 4,000 successive connections of a client to 8
-//! workers: connections per second, the time from `connect` to the answer, and per connection the wakeups (voluntary context
-//! switches) and the CPU time of all workers.
+//! `cargo run --release -p cluster --example wakeups -- 8 1 4000` measures 4,000 successive connections of a
+//! client to 8 workers: connections per second, the time from `connect` to the answer, and per connection the
+//! wakeups (voluntary context switches) and the CPU time of all workers.
 
 #![expect(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
 

@@ -159,7 +159,7 @@ fn dropped_worker_completes_its_disconnect() {
             if line.contains("queryServer") {
                 writeln!(&far, "{}", answer_to(&line)).expect("written");
             } else if line.contains("exitedAfterDisconnect") {
-                // Time for the worker to wait for the answer.
+                // Lets the worker begin to wait for the answer.
                 thread::sleep(Duration::from_millis(20));
                 offer(&far);
                 writeln!(&far, "{}", answer_to(&line)).expect("written");

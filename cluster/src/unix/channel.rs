@@ -121,7 +121,7 @@ impl Channel {
         Some(LingeringClose(stream))
     }
 
-    /// Shuts down both directions after the end of the peer: no write follows. Copies of the descriptor
+    /// Shuts down both directions, after the peer has closed: no write follows. Copies of the descriptor
     /// observe the shutdown.
     pub(super) fn end(self) {
         let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);

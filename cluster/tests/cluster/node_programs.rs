@@ -33,7 +33,7 @@ const TLS_CLIENT: &str = "
     next();
 ";
 
-/// A key and a certificate for the tests alone. No client here checks the dates.
+/// A key and a certificate for these tests only. No client here checks the dates.
 const KEY: &str = include_str!("tls/key.pem");
 const CERTIFICATE: &str = include_str!("tls/certificate.pem");
 
@@ -47,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.into_iter().map(|trial| trial.with_ignored_flag(absent)).collect()
 }
 
-/// The first client has no session yet.
+/// Every client except the first resumes a session.
 async fn sessions() -> TestResult {
     let directory = TempDir::new()?;
     let place = |name: &str, text: &str| -> Result<String, Failed> {

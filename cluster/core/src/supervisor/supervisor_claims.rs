@@ -6,7 +6,7 @@ use super::process::Process;
 use crate::claims::first_false;
 use crate::primary::primary_claims;
 
-/// The first field on which a later input could panic, or that a supervisor never has.
+/// The first field with a value on which a later input could panic, or with a value that no supervisor has.
 pub(crate) fn contradiction(supervisor: &Supervisor) -> Option<&'static str> {
     let Supervisor { settings, lifecycle, slots, .. } = supervisor;
     let is_of_slot = |(slot, worker)| lifecycle.processes().get(worker).map(Process::slot) == Some(slot);

@@ -31,14 +31,15 @@ fn early_close_spares_next_server() {
     assert_eq!(cluster.connections(ONE).len(), 1);
 }
 
-/// A closed shared socket is not sent to earlier askers.
+/// A shared socket that was closed is not sent to workers that have asked before.
 #[test]
 fn closed_shared_socket_is_not_sent() {
     let mut settings = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
     settings.limits.congested_bytes = 100;
     let mut cluster = TestCluster::new(settings);
     cluster.fork(1);
-    // The worker asks twice and does not acknowledge the first socket: the second answer is blocked.
+    // The worker asks twice, and does not acknowledge the first socket. The second answer is therefore
+    // blocked.
     cluster.processes.clear();
     cluster.take_events();
     for index in [7, 8] {
@@ -71,8 +72,8 @@ fn closed_server_returns_offers() {
     let listeners: Vec<_> = listeners.collect();
     cluster.settle();
     cluster.worker(TWO).accept(listeners[1]);
-    // The first socket that the primary has opened, offered to the first worker, which has not asked for a
-    // connection.
+    // A client of the first socket. The connection is offered to the first worker, and no application has
+    // asked for a connection.
     cluster.connect(SocketId(1));
     assert_eq!(cluster.connections(TWO).len(), 0);
     cluster.worker(ONE).close(listeners[0]);
@@ -86,7 +87,8 @@ fn asked(worker: &mut Worker) -> Option<Call> {
     outputs.find_map(|output| if let Output::Call(call) = output { Some(call) } else { None })
 }
 
-/// A worker and a full channel: the channel has accepted a part of the first line, and has no room for the rest.
+/// A worker with a full channel: the kernel has taken a part of the first line, and has no room for the rest.
+/// Returns the rest.
 fn with_a_full_channel() -> (Worker, Vec<u8>) {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
     let Some(Call::Write { channel, bytes, socket: None }) = asked(&mut worker) else {
@@ -204,8 +206,8 @@ fn worker_after_disconnect_binds_again() {
     assert!(cluster.os.calls.contains(&Call::Close { socket: again }));
 }
 
-/// With and without `keep_listening`, in both policies, while a worker drains, and while its address is still being bound: no
-/// worker follows, so the socket closes at once.
+/// After `disconnect_all` a socket closes at once, because no worker follows: with and without
+/// `keep_listening`, under both policies, while a worker drains, and while the address is still being bound.
 #[test]
 fn disconnect_closes_every_listening_socket() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared] {
@@ -228,7 +230,7 @@ fn disconnect_closes_every_listening_socket() {
     }
 }
 
-/// The answer of the kernel arrives after the call: the socket is closed unused.
+/// If the kernel's answer to the bind arrives after `disconnect_all`, the socket is closed without use.
 #[test]
 fn disconnect_while_binding_leaves_no_socket() {
     let mut primary = Primary::new(Settings { keep_listening: true, ..Settings::default() });

@@ -1,4 +1,5 @@
-//! A primary with workers, with every event delivered in order: the effect of each command and each single failure.
+//! A primary with workers, with every event delivered in order: the effect of each command and each single
+//! failure.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -111,7 +112,7 @@ fn sequential_connections_rotate() {
     assert_eq!(cluster.primary.ledger().open().count(), 0);
 }
 
-/// A connection unacknowledged by a dead worker is handed to another.
+/// A connection that a dead worker has not acknowledged is handed to another worker.
 #[test]
 fn unacknowledged_connection_is_requeued() {
     let mut cluster = serving(2, &[TWO]);
@@ -139,7 +140,7 @@ fn exit_before_close_requeues() {
     assert!(cluster.primary.worker(ONE).is_none());
 }
 
-/// A connection without a worker left is closed with a reason.
+/// A connection is closed with a reason if no worker is left.
 #[test]
 fn unserved_connection_is_closed() {
     let mut cluster = serving(1, &[]);
@@ -218,7 +219,7 @@ fn self_disconnect_waits_for_answer() {
     assert_eq!(cluster.primary.workers().count(), 0);
 }
 
-/// The exit intent is settled before the first event of the end.
+/// Whether an exit was requested is known before the first event of the exit.
 #[test]
 fn exit_intent_settles_before_events() {
     let mut cluster = serving(1, &[]);
@@ -252,8 +253,8 @@ fn all_disconnected_waits_for_last() {
     assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected), "at once without workers");
 }
 
-/// A process that outlives its channel is reported until the exit is known, whether or not the program has asked the
-/// worker to disconnect.
+/// A process that continues after the close of its channel is reported, unless its exit is known, whether or
+/// not the program has asked the worker to disconnect.
 #[test]
 fn lingering_is_reported_until_exit() {
     for is_asked in [false, true] {
@@ -301,7 +302,7 @@ fn spawn_failure_is_an_error() {
     assert_eq!(cluster.fork(1), [TWO], "a number is never used twice");
 }
 
-/// A `close` without a key is missing here, because Node ignores one.
+/// Lines that are violations. A `close` without a key is not among them, because Node ignores it.
 const RUBBISH: [&str; 4] =
     ["", "{", r#"{"cmd":"NODE_HANDLE_ACK"}"#, r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":[]}"#];
 
@@ -356,7 +357,7 @@ fn shared_policy_shares_socket() {
     assert!(!cluster.os.calls.iter().any(resumes), "the primary accepts nothing");
 }
 
-/// `kill` sends a signal and settles no exit intent.
+/// `kill` only sends a signal: the exit does not count as requested.
 #[test]
 fn kill_only_sends_signal() {
     let mut cluster = serving(1, &[]);
@@ -366,12 +367,12 @@ fn kill_only_sends_signal() {
     assert_eq!(cluster.primary.worker(ONE).and_then(WorkerInfo::exited_after_disconnect), None);
 }
 
-/// A refused connection waits before the next offer to the worker.
+/// After a worker has declined a connection, the next offer to this worker waits for a pause.
 #[test]
 fn refused_connection_waits() {
     let mut cluster = serving(1, &[]);
     cluster.connect(BOUND);
-    // The real worker has acknowledged the descriptor; the test answers in its place.
+    // The worker has acknowledged the descriptor. The test answers the offer in place of the worker.
     cluster.read(ONE, r#"{"cmd":"NODE_CLUSTER","ack":1,"accepted":false,"seq":9}"#, None);
     let Some(Call::SetTimer { timer, .. }) = cluster.os.calls.last().cloned() else {
         unreachable!("{:?}", cluster.os.calls.last())
@@ -380,7 +381,7 @@ fn refused_connection_waits() {
     assert!(matches!(cluster.os.calls.last(), Some(Call::Write { socket: Some(_), .. })));
 }
 
-/// A shared socket bound elsewhere is a port in use.
+/// A shared socket at another port than the requested one is reported as a port in use.
 #[test]
 fn shared_socket_bound_elsewhere_fails() {
     let shared = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
@@ -395,7 +396,7 @@ fn shared_socket_bound_elsewhere_fails() {
     assert_eq!(error.errno, Errno::EADDRINUSE);
 }
 
-/// A process with a dead worker's channel gets no connections.
+/// A process that holds the channel of a dead worker receives no connections.
 #[test]
 fn retained_channel_gets_no_connections() {
     let mut cluster = serving(2, &[]);

@@ -1,5 +1,5 @@
-//! Machines with large counters: the ends of 32-bit counters and of Node's numbers, and the last numbers. The
-//! operating systems have tests of their own.
+//! Machines with large counters: near the ends of 32-bit counters, of Node's numbers, and of all numbers. The
+//! counters of the operating systems are tested elsewhere.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -11,8 +11,8 @@ use cluster_core::{
     SpawnOptions, TimerId, WorkerEvent, WorkerId,
 };
 
-/// Just before the end of a type of number: 31 and 32 bits, a double, 63 bits, 64 bits. Message numbers end at 2^53,
-/// the last number that a double distinguishes from its neighbours.
+/// Numbers shortly before the end of a type: 31 and 32 bits, a double, 63 bits, 64 bits. Message numbers end
+/// at 2^53, because a double does not distinguish greater numbers from their neighbours.
 const NEAR_ENDS: [u64; 5] = [(1 << 31) - 8, (1 << 32) - 8, (1 << 53) - 8, (1 << 63) - 8, u64::MAX - 1_000];
 
 /// A cluster of two workers with every counter continued after `last`.
@@ -29,7 +29,8 @@ fn counted(last: u64, serialization: Serialization) -> TestCluster {
     cluster
 }
 
-/// Every process listens, on a port of its own and on a shared port. Returns the listeners of the first worker.
+/// Makes every worker listen on an exclusive port and on a shared port. Returns the listeners of the first
+/// worker.
 fn listen(cluster: &mut TestCluster) -> Vec<ListenerId> {
     let workers: Vec<WorkerId> = cluster.primary.workers().collect();
     let mut listeners = Vec::new();
@@ -102,7 +103,8 @@ fn handle(call: &Call) -> Option<HandleId> {
     if let Call::Bind { handle, .. } = call { Some(*handle) } else { None }
 }
 
-/// After a refusal, a worker gets an offer after a pause; the numbers of timers never repeat.
+/// After declining a connection, a worker receives the next offer after a pause, and no timer number is used
+/// twice.
 #[test]
 fn counters_number_retries_across_ends() {
     for last in NEAR_ENDS {

@@ -30,7 +30,7 @@ fn serving(workers: usize) -> TestCluster {
     TestCluster::serving(Settings::default(), workers, &ListenOptions::default())
 }
 
-/// A finishing primary closes every channel behind the sent messages, and asks no worker to disconnect.
+/// `finish` closes every channel after the sent messages, and asks no worker to disconnect.
 #[test]
 fn primary_finishes_when_channels_close() {
     let mut cluster = serving(2);
@@ -64,7 +64,8 @@ fn worker_finishes_when_its_channel_closes() {
     assert!(process.os.calls.iter().any(|call| matches!(call, Call::CloseChannel { .. })));
 }
 
-/// A primary is disconnecting from the call until the last worker has exited, unless it forks again.
+/// A primary is disconnecting from `disconnect_all` until the last worker has exited, unless another worker
+/// is forked.
 #[test]
 fn disconnecting_ends_with_last_exit() {
     let mut cluster = serving(2);
@@ -196,7 +197,8 @@ fn flush_writes() {
     assert_eq!(primary.unwritten(ONE), Some(0));
 }
 
-/// Input of a peer or a program is read within a bound, however it is split, lone surrogates and pairs included.
+/// Input of a peer or a program is read within a bound, wherever it is split, even between or inside
+/// surrogates.
 #[test]
 fn reading_ends() {
     for text in [

@@ -1,5 +1,5 @@
-//! Both sides of each limit of a channel, and the bytes that count against the limit. A worker stands for both
-//! machines.
+//! Both sides of each limit of a channel, and the bytes that count against the limit. Most tests use a
+//! worker, because a primary has the same channels.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -100,7 +100,8 @@ fn blocked_messages_are_counted() {
     assert_eq!(accepted, 100);
 }
 
-/// An offer of a connection is not an answer: the primary reads from the worker, with any number of unwritten offers.
+/// An offer of a connection is not an answer: the primary reads from the worker, with any number of unwritten
+/// offers.
 #[test]
 fn offers_are_no_answers() {
     let settings =
@@ -131,7 +132,8 @@ fn partial_write_frees_its_bytes() {
     assert_eq!(fill(&mut worker), 64);
 }
 
-/// A message with a socket that the worker rejects: each rejection is an answer.
+/// A message that announces a socket, but has none. The receiver rejects the missing socket, and each
+/// rejection is an answer.
 const BARE: &str = r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":1}"#;
 const ANSWER: usize = r#"{"cmd":"NODE_HANDLE_NACK"}"#.len() + 1;
 
@@ -161,7 +163,7 @@ fn answers_pause_reading_beyond_their_limit() {
     assert!(calls(&outputs(&mut primary)).contains(&&resume), "half is left");
 }
 
-/// A worker with an unacknowledged socket blocks its answers, up to their limit.
+/// A worker that does not acknowledge a socket blocks its answers in the primary, up to a limit.
 #[test]
 fn blocked_answers_have_a_limit() {
     let question = r#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"k"}"#;
@@ -191,7 +193,7 @@ fn blocked_answers_have_a_limit() {
     }
 }
 
-/// Counts of another process: a question is answered, and the last closed socket is reported.
+/// A worker answers the question for its count of sockets, and reports when the last is closed.
 #[test]
 fn worker_answers_for_its_sockets() {
     let mut worker = worker(Limits::default());
@@ -258,7 +260,7 @@ fn unwritten_messages_are_counted() {
     assert_eq!(primary.send(ONE, json!(3)), Err(SendError::Closed));
 }
 
-/// A loss stays recorded, with any further input of the peer.
+/// A loss remains known, whatever the peer sends afterwards.
 #[test]
 fn loss_stays_known() {
     let mut primary = Primary::new(Settings::default());

@@ -191,7 +191,7 @@ fn descriptor_is_listened_on() {
     assert_eq!(announced(&cluster), [(ONE, address.clone()), (TWO, address)]);
 }
 
-/// A senseless query gets an error, and nothing is bound.
+/// A query that makes no sense is answered with an error, and nothing is bound.
 #[test]
 fn senseless_query_binds_nothing() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -256,8 +256,8 @@ fn query_of_every_call_form_binds() {
     }
 }
 
-/// A Node worker takes an abstract name for a relative path; the primary binds the name, with any directory before
-/// it.
+/// A Node worker takes an abstract name for a relative path; the primary binds the name, with any directory
+/// before it.
 #[test]
 fn abstract_name_is_bound_unchanged() {
     for (address, bound) in [
@@ -309,7 +309,7 @@ fn refusal_echoes_data_of_query() {
     assert!(sent_lines(&cluster).contains(r#""data":{"ticketKeys":"00"}"#), "{}", sent_lines(&cluster));
 }
 
-/// A too long query gets an error, and the worker continues.
+/// A query that is too long is answered with an error, and the worker continues.
 #[test]
 fn too_long_query_is_an_error() {
     let mut cluster = TestCluster::new(Settings::default());
@@ -396,7 +396,7 @@ fn shared_server_closes_beyond_limit() {
     assert_eq!(cluster.connections(ONE).len(), 1);
 }
 
-/// Queries of Node 20 workers, and the options with which a worker of this crate sends the same.
+/// With the right options, a worker of this crate sends the same queries as Node 20 workers.
 #[test]
 fn worker_query_matches_node() {
     let ip = |host: &str| Some(host.parse().expect("an address"));

@@ -1,4 +1,4 @@
-//! The machines from outside: inputs and outputs. One binary, linked once.
+//! Tests of the machines from outside, by inputs and outputs. A single binary, so the crate is linked once.
 
 mod closing;
 mod cluster;

@@ -1,5 +1,5 @@
-//! The memory cost of a message: proportional to its bytes, with a small factor, for any input. Every byte that the
-//! thread ever allocated counts, freed ones included, so that time is bounded as well.
+//! The memory cost of a message: proportional to its bytes, with a small factor, for any input. Every
+//! allocated byte of the thread counts, even if it was freed, so the time is bounded as well.
 
 use allocation_counter::measure;
 use cluster_core::{
@@ -10,8 +10,8 @@ use cluster_core::{
 /// The most bytes allocated per byte of a received message.
 const RECEIVED: usize = 20;
 
-/// The most bytes allocated per byte of a message read as [`cluster_core::Structured`]; the documentation of the type has the
-/// figure.
+/// The most bytes allocated per byte of a message read as [`cluster_core::Structured`]; the documentation of
+/// the type has the figure.
 const READ: usize = 128;
 
 /// The bytes of one read from the kernel.
@@ -134,7 +134,8 @@ fn message(events: &[Event]) -> Option<&Message> {
     if let [Event::Message { message, .. }] = events { Some(message) } else { None }
 }
 
-/// Receiving costs one copy and little more. A payload that claims more than it has is rejected, at the same cost.
+/// Receiving a payload costs little more than one copy. A payload that claims more bytes than it has is
+/// rejected at the same cost.
 #[test]
 fn receiving_is_in_proportion() {
     for (name, payload) in payloads() {
@@ -181,8 +182,8 @@ fn lines_are_in_proportion() {
     }
 }
 
-/// A message in the envelope of a socket is copied once more; an internal message of Node costs no more than its
-/// bytes.
+/// A message in the envelope of a socket is copied once more; an internal message of Node costs no more than
+/// its bytes.
 #[test]
 fn envelopes_are_in_proportion() {
     let names = |cmd: &str| {
@@ -215,7 +216,7 @@ fn envelopes_are_in_proportion() {
     }
 }
 
-/// Reading a value costs more, within the factor.
+/// Reading a payload as a value costs more than receiving, but at most the documented factor.
 #[test]
 fn reading_is_in_proportion() {
     for (name, payload) in payloads() {
@@ -244,8 +245,8 @@ fn lists_are_in_proportion() {
     }
 }
 
-/// An array of many holes is short as a payload and long as JSON: an array beyond the limit is rejected before the JSON is
-/// written.
+/// An array of many holes is short as a payload and long as JSON: an array beyond the limit is rejected
+/// before the JSON is written.
 #[test]
 fn sparse_arrays_cost_their_limit() {
     let limits = Limits { message_bytes: MIB, ..Limits::default() };
@@ -260,8 +261,8 @@ fn sparse_arrays_cost_their_limit() {
     assert!(cost <= MIB, "{cost} bytes");
 }
 
-/// Messages that wait for a worker that does not read take at most five times the limit of their bytes, however
-/// short.
+/// Messages that wait for a worker that does not read take at most five times the limit of their bytes,
+/// however short.
 #[test]
 fn unsent_messages_are_bounded() {
     let limit = i64::try_from(Limits::default().unsent_bytes).expect("short");

@@ -1,5 +1,5 @@
-//! Sockets sent with messages, in both directions: their owner at every moment, and their end when they do not
-//! arrive.
+//! Sockets sent with messages, in both directions: which process owns a socket at every moment, and what
+//! happens to a socket that does not arrive.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -30,7 +30,7 @@ fn cluster(workers: usize) -> TestCluster {
     cluster
 }
 
-/// The number of times that each end has closed the socket.
+/// How often the primary and the worker have closed the socket.
 fn closed(cluster: &TestCluster) -> (usize, usize) {
     let closes = |calls: &[Call]| calls.iter().filter(|call| **call == Call::Close { socket: OWN }).count();
     (closes(&cluster.os.calls), cluster.processes.get(&ONE).map_or(0, |process| closes(&process.os.calls)))
@@ -308,7 +308,7 @@ fn dying_worker_leaks_no_socket() {
     assert!(cluster.os.calls.contains(&Call::Close { socket: SocketId(78) }));
 }
 
-/// A dead worker's channel that another process holds open leaves no socket of the primary open.
+/// If another process holds the channel of a dead worker open, no socket of the primary remains open.
 #[test]
 fn retained_channel_leaks_no_socket() {
     let mut cluster = two_under_way();
@@ -350,7 +350,7 @@ fn disconnect_waits_for_last_socket() {
     assert!(cluster.events.contains(&Event::Disconnect { worker: ONE }));
 }
 
-/// A connection sent on no longer counts as the server's.
+/// A connection that a worker has passed on no longer counts as a connection of its server.
 #[test]
 fn forwarded_connection_leaves_server() {
     let mut cluster = cluster(1);
@@ -417,8 +417,8 @@ fn count_questions_are_answered() {
     assert_eq!(count, 2, "questions and answers are no messages");
 }
 
-/// The pending socket may be the dead worker's end of its own channel, which would never close. The sender of a
-/// connection that its receiver sends on counts the connection until the next process has it.
+/// If a receiver passes a connection on, its sender counts the connection until the next process has received
+/// it.
 #[test]
 fn forwarded_connection_is_counted_until_delivered() {
     let mut cluster = cluster(2);
@@ -447,7 +447,8 @@ fn answers(cluster: &TestCluster, line: &str) -> usize {
     cluster.os.calls.iter().filter(is_answer).count()
 }
 
-/// The socket of an incomplete envelope is closed with its worker.
+/// When a worker exits, the socket of its incomplete envelope is closed. The socket may be the worker's end
+/// of its own channel, which would never close.
 #[test]
 fn incomplete_envelope_closes_socket() {
     let mut cluster = cluster(1);

@@ -76,7 +76,7 @@ impl Tasks {
         self.outputs()
     }
 
-    /// The timer of the time limit ends, this number of times. Returns the outputs of the last time.
+    /// Lets the timer of the time limit fire this number of times. Returns the outputs of the last time.
     fn ticks(&mut self, times: u32) -> Vec<String> {
         let tick = |_| {
             self.0.tick();

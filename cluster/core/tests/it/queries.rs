@@ -233,7 +233,7 @@ fn first_true_data_is_shared() {
     }
 }
 
-/// After a close, a worker asks for the same address with the same index.
+/// After closing a server, a worker uses the same index for the next server of the same address.
 #[test]
 fn index_is_given_back() {
     let mut worker = Worker::new(ONE, Serialization::Json, Limits::default());
@@ -254,7 +254,7 @@ fn index_is_given_back() {
     }
 }
 
-/// Without a configured backlog, a shared socket has Node's.
+/// Without a configured backlog, a shared socket has the default backlog of Node.
 #[test]
 fn worker_listens_with_a_backlog() {
     for (asked, given) in [(None, 511), (Some(0), 511), (Some(1), 1)] {

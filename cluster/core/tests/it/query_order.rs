@@ -3,8 +3,8 @@
 use cluster_core::testing::{Answer, TestProcess};
 use cluster_core::{Errno, Machine, OsEvent, Primary, SchedulingPolicy, Settings};
 
-/// The sequence numbers that the primary acknowledges, in order, when a worker listens and disconnects at once: 1 for the
-/// query, 2 for the request to exit.
+/// The sequence numbers that the primary acknowledges, in order, when a worker listens and disconnects at
+/// once: 1 for the query, 2 for the request to exit.
 fn answers(primary: &mut TestProcess<Primary>) -> Vec<u64> {
     let worker = primary.machine.fork().expect("possible settings");
     primary.drain();
@@ -25,7 +25,8 @@ fn primary(settings: Settings) -> TestProcess<Primary> {
     TestProcess::new(Primary::new(settings))
 }
 
-/// Node: the query waits for `'listening'`. A worker of Node 26 that has its answer before it exits keeps running.
+/// Node: the query waits for `'listening'`. A worker of Node 26 that has its answer before it exits keeps
+/// running.
 #[test]
 fn first_query_is_answered_later() {
     for bind_fails in [false, true] {
@@ -43,14 +44,16 @@ fn later_query_is_answered_at_once() {
     assert_eq!(answers(&mut primary), [1, 2]);
 }
 
-/// Node: a `SharedHandle` answers at once. The worker acknowledges the descriptor before the next answer is written.
+/// Node: a `SharedHandle` answers at once. The worker acknowledges the descriptor before the next answer is
+/// written.
 #[test]
 fn shared_query_is_answered_at_once() {
     let settings = Settings { policy: SchedulingPolicy::Shared, ..Settings::default() };
     assert_eq!(answers(&mut primary(settings)), [1]);
 }
 
-/// Two workers ask in the same turn: the second query arrives after the bind and before the answer to the first, and waits.
+/// Two workers ask in the same turn: the second query arrives after the bind and before the answer to the
+/// first, and waits.
 #[test]
 fn later_query_waits_for_earlier() {
     let mut primary = primary(Settings::default());

@@ -1,4 +1,4 @@
-//! A channel that another process holds after the exit of the worker's process, and the group of a worker.
+//! Channels that another process holds open after the exit of a worker, and the process group of a worker.
 
 use core::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The fate of connections, offers and sockets when an answer is late, a queue is full, or no worker is left: each
-//! test detects one small wrong change.
+//! What happens to connections, offers and sockets when an answer is late, a queue is full, or no worker is
+//! left. Each test fails for one small wrong change of the machines.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -89,8 +89,8 @@ fn queue_pauses_at_its_limit() {
     }
 }
 
-/// The answer of a worker makes room in the queue, and the write of the next offer fails: the connection fills the queue
-/// again, so accepting stays paused.
+/// The answer of a worker makes room in the queue, and the write of the next offer fails: the connection
+/// fills the queue again, so accepting stays paused.
 #[test]
 fn failed_offer_keeps_full_queue_paused() {
     let mut cluster = serving(limited(1), 2);
@@ -128,7 +128,8 @@ fn is_offer(call: &Call) -> bool {
 
 // ---- no worker is left
 
-/// With `keep_listening` and without a worker, `disconnect_all` closes the listening socket and the queued connections.
+/// With `keep_listening` and without a worker, `disconnect_all` closes the listening socket and the queued
+/// connections.
 #[test]
 fn kept_listener_closes_at_disconnect() {
     for alive in [0, 1] {
@@ -178,7 +179,7 @@ impl Alone {
         alone
     }
 
-    /// Listens on the port that the primary names.
+    /// Listens on the port in the primary's answer.
     #[track_caller]
     fn serving(options: ListenOptions) -> Self {
         let mut alone = Alone::new();
@@ -216,7 +217,8 @@ fn carried(message: &str) -> String {
     format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}}}"#)
 }
 
-/// The answers to offers in these calls: the number of the offer, and whether the worker takes the connection.
+/// The answers to offers in these calls: the number of the offer, and whether the worker takes the
+/// connection.
 fn answers(calls: &[Call]) -> Vec<(u64, bool)> {
     let answer = |call: &Call| {
         let Call::Write { bytes, .. } = call else { return None };
@@ -281,7 +283,7 @@ fn late_answer_closes_its_socket() {
     assert_eq!(calls.iter().filter(|call| tells(call)).count(), 1);
 }
 
-/// A socket with an unawaited answer is closed.
+/// The socket of an answer that no request awaits is closed.
 #[test]
 fn unasked_socket_is_closed() {
     let socket = SocketId(7);

@@ -1,4 +1,4 @@
-//! Accumulating spawn options, and the use by forks.
+//! Spawn options: how calls of `setup` accumulate, and which options forks use.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -96,8 +96,8 @@ fn stdio_needs_one_channel() {
     assert_eq!(cluster.fork(1), [WorkerId(3)], "a number is used up by each refusal");
 }
 
-/// `node -e` has a `cluster.worker` only with an argument behind its text. Other programs may have options of the
-/// same names.
+/// `node -e` has a `cluster.worker` only with an argument behind its text. Other programs may have options of
+/// the same names.
 #[test]
 fn node_eval_needs_an_argument() {
     let fork = |exec: &str, args: &[&str]| {
@@ -181,7 +181,7 @@ fn options(inherited: Option<&str>, own: Option<&str>, inspect_port: Option<u16>
     options
 }
 
-/// Port 0 in the primary's own options means any port: the workers' ports start where Node's do.
+/// Port 0 in the primary's own options means any port. The workers' ports then start at Node's default.
 #[test]
 fn inspected_port_zero_is_the_default() {
     let port = |own| options(Some(own), Some("--inspect"), None)[0].clone().unwrap_or_default();
@@ -189,8 +189,8 @@ fn inspected_port_zero_is_the_default() {
     assert!(port("--inspect=1").ends_with("--inspect-port=1025"), "{}", port("--inspect=1"));
 }
 
-/// Options of the primary, in the arguments or in the environment, start an inspector in each worker, at the next port; a
-/// port in the options belongs to the primary.
+/// If the primary's options start an inspector, in the arguments or in the environment, each worker has an
+/// inspector at the next port. A port in these options is the port of the primary.
 #[test]
 fn inherited_inspector_options_are_counted() {
     let ports =

@@ -1,4 +1,5 @@
-//! Accepting without descriptors: a growing pause, a retry as soon as a descriptor is freed, and no busy loop.
+//! Accepting without descriptors: a growing pause, a retry as soon as a descriptor is freed, and no busy
+//! loop.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -135,7 +136,8 @@ fn worker_retries_when_connection_is_released() {
     assert_eq!(own.calls(OsEvent::Timer { timer }), []);
 }
 
-/// A program that cancels an `accept` and starts another one, as in a loop with `select!`, does not cause a retry.
+/// A program that cancels an `accept` and starts another one, as in a loop with `select!`, does not cause a
+/// retry.
 #[test]
 fn worker_rests_through_repeated_accepts() {
     let mut own = Own::new();

@@ -57,7 +57,7 @@ fn sticky_client_keeps_worker() {
     assert_eq!(owners(&mut cluster, 0..20), first);
 }
 
-/// The queued connections of a dead worker, and the connection without an answer, reach the next worker.
+/// When a worker dies, its queued connections, and its connection without an answer, reach the next worker.
 #[test]
 fn dead_worker_releases_its_clients() {
     let mut cluster = sticky(&ListenAddress::any(80).into());

@@ -111,7 +111,7 @@ fn values_have_types_of_rust() {
     assert_eq!(message(&error), json!({ "name": "RangeError", "message": "m", "stack": "s" }));
 }
 
-/// The error for a value without a form has the value and its position.
+/// If a value has no form in the requested type, the error names the value and its position.
 #[test]
 fn value_without_form_is_named() {
     let expression = || Structured::RegExp(Box::new(RegExp { source: "a".into(), flags: 0 }));
@@ -143,7 +143,7 @@ fn reason_of_long_value_is_short() {
     }
 }
 
-/// A value that is too deep, or doubles with each level, is an error in bounded time.
+/// Reading a value that is too deep, or doubles with each level, fails in bounded time.
 #[test]
 fn value_beyond_bounds_is_refused() {
     let nested =

@@ -1,4 +1,5 @@
-//! The supervisor as a table `input -> outputs`, with simulated time. Messages of workers are lines, as on the channel.
+//! The supervisor as a table `input -> outputs`, with simulated time. Messages of workers are lines, as on
+//! the channel.
 
 mod recycle;
 mod reload;

@@ -1,5 +1,5 @@
-//! The table state x input -> state + outputs of each machine, as a snapshot: a change of behaviour is a visible
-//! diff. The rows are reviewed when they change.
+//! The table state x input -> state + outputs of each machine, as a snapshot: a change of behaviour is a
+//! visible diff. The rows are reviewed when they change.
 
 use cluster_core::testing::{TestOs, drain};
 use cluster_core::{Call, ChannelId, Event, LocalAddress, Machine, OsEvent, Output, SocketId, WorkerId};
@@ -13,7 +13,8 @@ mod worker;
 type Act<M> = Box<dyn Fn(&mut M)>;
 type Input<M> = (&'static str, Act<M>);
 
-/// Gives a machine one input and drains it; every write succeeds, every program starts, and a bind has no answer.
+/// Gives a machine one input and drains it; every write succeeds, every program starts, and a bind has no
+/// answer.
 fn turn<M: Machine>(machine: &mut M, input: &dyn Fn(&mut M)) -> Vec<Output<M::Event>> {
     input(machine);
     let mut os = TestOs::withholding_binds();

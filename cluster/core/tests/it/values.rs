@@ -166,7 +166,7 @@ fn long_arrays_are_read() {
     assert_eq!(message(&long).to::<Vec<()>>().map(|read| read.len()), Ok((1 << 20) + 1));
 }
 
-/// Other members of an array have no form in a sequence, and are not dropped silently.
+/// Members of an array besides its elements have no form in a sequence, and are an error.
 #[test]
 fn array_with_members_has_no_form() {
     let array = Structured::Array(vec![Structured::Null], vec![("n".into(), Structured::Null)]);

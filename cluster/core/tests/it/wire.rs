@@ -226,7 +226,8 @@ proptest! {
         prop_assert!(process.open().is_empty(), "still open: {:?}", process.open());
     }
 
-    /// For any bytes of a worker, the primary does not panic, emits at most one end, and keeps nothing of the worker.
+    /// For any bytes of a worker, the primary does not panic, emits at most one end, and keeps nothing of the
+    /// worker.
     #[test]
     fn hostile_worker_spares_primary(sent in proptest::collection::vec(line(), 0..30)) {
         let mut process = primary();
@@ -314,7 +315,8 @@ fn too_long_payload_ends_at_once() {
     assert!(!process.is_open());
 }
 
-/// If reading stopped, both ends would wait for each other: the acknowledgement may be behind the questions.
+/// A peer that asks without acknowledging a descriptor ends its channel. If the primary stopped reading
+/// instead, both ends would wait for each other: the acknowledgement may be behind the questions.
 #[test]
 fn unacknowledged_questions_end_channel() {
     let mut settings = Settings::default();
@@ -397,7 +399,8 @@ fn server_data_is_in_answer() {
     assert_eq!((&answers[0]["ack"], &answers[0]["data"]), (&1.into(), &serde_json::json!({ "a": 1 })));
 }
 
-/// Up to version 20, a Node worker keeps the index of a failed attempt, so that later servers no longer match.
+/// Up to version 20, a Node worker keeps the index of a failed attempt, so that later servers no longer
+/// match.
 #[test]
 fn failed_bind_frees_index() {
     let mut process = worker();

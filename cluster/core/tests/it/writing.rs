@@ -1,5 +1,5 @@
-//! Failed writes: with every error number, with and without a descriptor, in a primary and in a worker. Only a broken
-//! channel loses messages, and the loss is counted.
+//! Failed writes: with every error number, with and without a descriptor, in a primary and in a worker. Only
+//! a broken channel loses messages, and the loss is counted.
 
 use cluster_core::testing::{self, Answer, TestOs};
 use cluster_core::{
@@ -12,8 +12,8 @@ const ONE: WorkerId = WorkerId(1);
 const CHANNEL: ChannelId = ChannelId(1);
 const CONNECTION: SocketId = SocketId(7);
 
-/// The error numbers of a broken channel; the last two numbers only without a descriptor, because they concern the
-/// descriptor of a message.
+/// The error numbers of a broken channel. The last two count only without a descriptor: with a descriptor
+/// they are about the descriptor.
 const BROKEN: [Errno; 6] =
     [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN, Errno::ESHUTDOWN, Errno::EBADF, Errno::ENOTSOCK];
 
@@ -75,7 +75,8 @@ fn worker_repeats_failed_writes_in_order() {
     }
 }
 
-/// A socket that cannot be sent is returned, and the messages behind it are sent; a shortage leads to a retry.
+/// A socket that cannot be sent is returned, and the messages behind it are sent; a shortage leads to a
+/// retry.
 #[test]
 fn unfit_sockets_hold_up_nothing() {
     let shortages = [11, 4, 12, 23, 24, 105, 109].map(Errno);
@@ -153,7 +154,7 @@ fn loss_counts_program_messages() {
     assert!(outputs.contains(&Output::Event(Event::Error { worker: ONE, error })), "{outputs:?}");
 }
 
-/// A worker that is asked to disconnect drops the guard only after a last message.
+/// A guard holds the channel of a disconnecting worker open for a last message.
 #[test]
 fn hold_keeps_the_channel_open() {
     let mut worker = worker();
@@ -191,8 +192,8 @@ fn calls<M: Machine>(machine: &mut M) -> Vec<Call> {
     outputs.filter_map(|output| if let Output::Call(call) = output { Some(call) } else { None }).collect()
 }
 
-/// A machine reads from its peer, whatever the program sends: two peers that both send would otherwise wait for each
-/// other.
+/// A machine reads from its peer, whatever the program sends: two peers that both send would otherwise wait
+/// for each other.
 #[test]
 fn reading_never_depends_on_sending() {
     let mut primary = narrow();

@@ -66,8 +66,8 @@ fn app(worker: &Worker) -> Router {
         .layer(middleware::map_response_with_state(worker.clone(), close_connection))
 }
 
-/// Asks clients to reconnect while the worker is a lame duck. HTTP/2 has no header for the request, and hyper
-/// removes the header from HTTP/2 answers.
+/// Asks clients to reconnect while the worker is a lame duck. The header `Connection` does not exist in
+/// HTTP/2, and hyper removes it from HTTP/2 answers.
 async fn close_connection(State(worker): State<Worker>, mut response: Response) -> Response {
     if worker.is_lame_duck() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

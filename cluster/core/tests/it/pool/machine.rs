@@ -38,7 +38,7 @@ fn task_prefers_least_loaded_worker() {
     assert_eq!(tasks.replies(1, 1, "a"), [r#"1 done: "a""#]);
 }
 
-/// A full queue rejects a task; a place in the queue is free when its task starts.
+/// A full queue rejects a task. When a task starts, its place in the queue is free again.
 #[test]
 fn queue_is_bounded() {
     let mut tasks = Tasks::with(&PoolSettings::new(1).queue(1), 1);
@@ -63,7 +63,7 @@ fn dead_worker_ends_its_tasks() {
     assert_eq!(tasks.ready(2), ["run 3 on 2"]);
 }
 
-/// At least once: the tasks of a dead worker precede the queue, in their order.
+/// At least once: the tasks of a dead worker return to the head of the queue, in the order of acceptance.
 #[test]
 fn dead_worker_returns_its_tasks() {
     let mut tasks = Tasks::with(&at_least_once(2).tasks_per_worker(2), 1);
@@ -80,7 +80,8 @@ fn dead_worker_returns_its_tasks() {
     assert_eq!(tasks.ready(3), ["run 3 on 3"]);
 }
 
-/// Returned tasks take no room in the queue, and start in the order of their acceptance, whichever worker exits first.
+/// Returned tasks take no room in the queue, and start in the order of their acceptance, whichever worker
+/// exits first.
 #[test]
 fn returned_tasks_take_no_room() {
     let mut tasks = Tasks::with(&at_least_once(2).queue(1), 2);
@@ -168,7 +169,7 @@ fn close_fails_queue() {
     assert_eq!(dead.dies(1), [format!("1: {closed}"), "empty".to_owned()]);
 }
 
-/// Without workers that may start, the queue ends; the pool accepts further tasks.
+/// If no worker will start, the queued tasks end, and the pool accepts further tasks.
 #[test]
 fn queue_without_workers_ends() {
     let mut tasks = Tasks::with(&PoolSettings::new(1), 0);
@@ -186,7 +187,8 @@ fn limited(settings: PoolSettings) -> PoolSettings {
     settings.time_limit(Duration::from_secs(8))
 }
 
-/// A task that exceeds the limit ends with the worker. One timer counts for all tasks, and only while a task is running.
+/// A task that exceeds the limit ends with the worker. One timer counts for all tasks, and only while a task
+/// is running.
 #[test]
 fn late_task_kills_its_worker() {
     let mut tasks = Tasks::with(&limited(PoolSettings::new(2)), 2);
@@ -204,8 +206,8 @@ fn late_task_kills_its_worker() {
     assert_eq!(tasks.run(4), ["run 4 on 2", TICK]);
 }
 
-/// At least once: another worker receives the late task, and the last attempt has the reason. The other tasks of the worker
-/// have no part in the limit.
+/// At least once: another worker receives the late task, and the last attempt has the reason. The other tasks
+/// of the worker are not charged an attempt.
 #[test]
 fn late_task_is_redelivered() {
     let mut tasks = Tasks::with(&limited(at_least_once(2)).tasks_per_worker(2), 1);

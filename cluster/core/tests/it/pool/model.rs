@@ -1,4 +1,5 @@
-//! Random inputs: each task ends once, no worker receives a task that it must not, and at the end no task is left.
+//! Random inputs: each task ends once, only a worker that may receive tasks receives them, and at the end no
+//! task is left.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -18,7 +19,7 @@ enum Input {
     Ready(u64),
     Lame(u64),
     Exit(u64),
-    /// The oldest task of a worker is done.
+    /// A worker replies to its oldest task.
     Reply(u64),
     Room,
     Close(ClosePolicy),

@@ -96,7 +96,7 @@ fn shutdown_waits_for_tasks() {
     assert!(lines.contains(&"SIGTERM -> 1".to_owned()), "{lines:?}");
 }
 
-/// A killed worker is replaced at once, and the exit is no restart.
+/// A worker killed by the pool is replaced at once, and the exit does not count as a restart.
 #[test]
 fn killed_worker_is_no_restart() {
     let (_, mut story) = busy(1);
@@ -123,7 +123,7 @@ fn suspended_slots_end_queue() {
     assert_eq!(events, ["1: false"]);
 }
 
-/// A message with a handle is received all the same, and the caller closes the handle.
+/// A message of the pool with a handle has its usual effect, and the caller closes the handle.
 #[test]
 fn handle_hides_no_message() {
     let settings = PoolSettings::new(1);
@@ -162,7 +162,8 @@ fn late_announcement_leaves_no_entry() {
     }
 }
 
-/// The supervisor's timer ends a task that takes too long; the exit is no restart, and its slot is filled at once.
+/// The supervisor's timer ends a task that takes too long; the exit is no restart, and its slot is filled at
+/// once.
 #[test]
 fn timer_ends_late_task() {
     let settings = PoolSettings::new(1)

@@ -34,8 +34,8 @@ fn messages_have_documented_texts() {
     }
 }
 
-/// Members in any order and further members are permitted; an absent result is `null`, as `undefined` in Node; an error that is no
-/// text is its JSON.
+/// Members in any order and further members are permitted; an absent result is `null`, as `undefined` in
+/// Node; an error that is no text is its JSON.
 #[test]
 fn replies_of_node_are_read() {
     let reply = |text| TaskReply::from_message(&message(text));

@@ -86,7 +86,7 @@ fn connections_replace_worker() {
     assert_eq!(story.says(1, r#""more""#), [""; 0]);
 }
 
-/// Failing successors are forked with growing pauses, and a ready successor resets the pause.
+/// If successors fail, the pauses before the next attempts grow; a ready successor resets the pause.
 #[test]
 fn failing_recycle_backs_off() {
     let mut story = serving(settings(1).max_memory(1), 1);
@@ -115,7 +115,7 @@ fn failing_recycle_backs_off() {
     assert!(report(&mut story, 4), "the successor is not delayed");
 }
 
-/// A request during a recycle replaces the successor that was forked before the request.
+/// A request during a recycle also replaces a successor that was forked before the request.
 #[test]
 fn later_request_replaces_successor() {
     let mut story = serving(settings(1), 1);
@@ -133,7 +133,7 @@ fn later_request_replaces_successor() {
     assert_eq!(lines, ["0: worker 1 drained", "reload 1 finished", second, "spawn 3 in slot 0"]);
 }
 
-/// A request that joins an earlier request replaces the worker that has started in between.
+/// If a request joins an earlier request, a worker that has started between the two is replaced.
 #[test]
 fn joined_request_replaces_later_worker() {
     let mut story = serving(settings(2), 2);

@@ -19,7 +19,8 @@ fn leaves(story: &mut Story, worker: u64) -> Vec<String> {
     story.exits(worker, 0)
 }
 
-/// A reload of two slots, from begin to end: never fewer than two ready workers, never more than three processes.
+/// A reload of two slots, from begin to end: never fewer than two ready workers, never more than three
+/// processes.
 #[test]
 fn reload_replaces_slot_by_slot() {
     let mut story = serving(settings(2), 2);
@@ -42,7 +43,7 @@ fn lame_duck_gets_no_connection() {
     assert_eq!(story.connect(), ["connection -> 2"]);
 }
 
-/// No signal was sent, so the worker has exited by itself.
+/// An exit with an unknown status counts as drained if no signal was sent.
 #[test]
 fn unknown_status_counts_as_drained() {
     let mut story = serving(settings(1), 1);
@@ -221,7 +222,7 @@ fn unavailable_slot_stops_first() {
     assert_eq!(story.serves(4), ["1: worker 4 ready", "reload 1 finished"]);
 }
 
-/// A slot without a ready worker counts against `max_unavailable`, whatever the cause.
+/// A slot without a ready worker counts against `max_unavailable`, even if its worker has died.
 #[test]
 fn death_uses_up_unavailability() {
     let mut story = serving(without_surge(2), 2);

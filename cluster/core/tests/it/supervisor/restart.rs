@@ -107,7 +107,7 @@ fn closed_channel_replaces_worker() {
     assert_eq!(story.slots(), "0:Ready 2");
 }
 
-/// With another policy the status of the exit decides.
+/// With another policy, the exit status decides about the restart, so the supervisor waits for it.
 #[test]
 fn policy_waits_for_status() {
     let mut story = serving(settings(1).restart(RestartPolicy::OnFailure), 1);
@@ -127,7 +127,8 @@ fn closed_channel_fails_start() {
     assert_eq!(lines, ["spawn 2 in slot 0", "0: worker 1 failed: Exited(Code(0))", "0: restart after 0 ms"]);
 }
 
-/// A refused restart does not count: after a reload and the time of the setting all restarts are permitted again.
+/// A refused restart does not count: after a reload and the time of the setting all restarts are permitted
+/// again.
 #[test]
 fn refused_restart_does_not_count() {
     let mut story = serving(settings(1).intensity(1, Duration::from_mins(1)), 1);
@@ -142,7 +143,8 @@ fn refused_restart_does_not_count() {
     assert_eq!(story.dies(3), ["spawn 4 in slot 0", "0: restart after 0 ms"]);
 }
 
-/// A program that never listens: the supervisor gives up although the restarts are too rare for the intensity.
+/// A program that never listens: the supervisor gives up although the restarts are too rare for the
+/// intensity.
 #[test]
 fn slow_failed_starts_give_up() {
     let mut story = Story::new(settings(2).ready_timeout(Duration::from_mins(1)).failed_starts(3));
@@ -202,7 +204,8 @@ fn missing_program_is_retried_once_ready() {
     assert_eq!(story.wait(200), ["spawn 5 in slot 0"]);
 }
 
-/// The report of a suspended slot is of no use when the supervisor shuts down, and the program has not received the report.
+/// The report of a suspended slot is of no use when the supervisor shuts down, and the program has not
+/// received the report.
 #[test]
 fn shutdown_drops_reports_of_suspended_slots() {
     let mut story = serving(settings(2).intensity(0, Duration::from_mins(1)), 2);

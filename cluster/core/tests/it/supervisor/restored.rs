@@ -8,8 +8,8 @@ use super::story::{Story, serving, settings};
 /// A state of format 1. A change of the machines that cannot restore the text needs another format.
 const RECORDED: &str = include_str!("../../recorded/supervisor-state-1.json");
 
-/// A reload with a successor that is online; a connection without acknowledgement and a queued one; a message that waits
-/// for the acknowledgement of a descriptor; half a line.
+/// A reload with a successor that is online; a connection without acknowledgement and a queued one; a message
+/// that waits for the acknowledgement of a descriptor; half a line.
 fn story() -> Story {
     let mut story = serving(settings(2), 2);
     for _ in 0..3 {
@@ -29,7 +29,7 @@ fn value(supervisor: &Supervisor) -> Value {
     serde_json::to_value(SupervisorState::of(supervisor)).expect("a state has JSON")
 }
 
-/// The supervisor, or the error in words.
+/// The restored supervisor, or the text of the error.
 fn restored(state: Value) -> Result<Supervisor, String> {
     let state: SupervisorState = serde_json::from_value(state).map_err(|error| error.to_string())?;
     state.restore().map_err(|error| error.to_string())
@@ -58,7 +58,8 @@ fn restored_supervisor_continues() {
     assert!(original.contains(&String::from("0: worker 3 ready")), "{original:?}");
 }
 
-/// A snapshot shows each change of the format: an additive change keeps the number, any other change does not.
+/// The snapshot changes with the format. If a change only adds to the format, the number stays the same; for
+/// any other change, increment the number.
 #[test]
 fn format_is_pinned() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&value(&story().supervisor)).expect("JSON"));

@@ -101,7 +101,8 @@ fn too_many_slots_are_error() {
     assert_eq!(story.command(|_| {}), [""; 0]);
 }
 
-/// A new worker that ends before it is ready does not complete the change; its ready replacement does.
+/// The change is not complete when a new worker ends before it is ready; it is complete when the replacement
+/// is ready.
 #[test]
 fn scale_waits_for_ready_worker() {
     let mut story = serving(settings(1), 1);

@@ -34,7 +34,8 @@ fn shutdown_empties_queue_first() {
     assert_eq!(story.says(1, &ack(2)), ["close 102", "lame duck -> 1", "close 1"]);
 }
 
-/// All workers have the same deadline, and then `term` until SIGKILL; the event has the last reported number of connections.
+/// All workers have the same deadline, and then `term` until SIGKILL; the event has the last reported number
+/// of connections.
 #[test]
 fn shutdown_ends_by_deadline() {
     let mut story = serving(settings(2), 2);
@@ -97,7 +98,7 @@ fn repeated_request_is_one_request() {
     assert_eq!(story.dies(1), ["0: worker 1 cut None", "finished 0"]);
 }
 
-/// A shutdown asks starting workers as well, and starts no worker.
+/// A shutdown also asks starting workers to exit, and starts no worker.
 #[test]
 fn shutdown_asks_starting_workers() {
     let mut story = Story::new(settings(2));
@@ -122,8 +123,8 @@ fn shutdown_without_workers_finishes() {
     assert_eq!(story.command(Supervisor::shutdown), [""; 0]);
 }
 
-/// A connection without an acknowledgement delays the drain by the time of a lame duck, and stays open until the end of
-/// its worker.
+/// A connection without an acknowledgement delays the drain by the time of a lame duck, and stays open until
+/// the end of its worker.
 #[test]
 fn unacknowledged_connection_delays_drain() {
     let mut story = serving(settings(2), 2);
@@ -170,7 +171,8 @@ fn long_lame_duck_shortens_wait() {
     assert!(story.wait(3_000).contains(&"disconnect -> 1".to_owned()));
 }
 
-/// A process that holds the channel of an exited worker delays the end of the shutdown by the time of SIGTERM only.
+/// A process that holds the channel of an exited worker delays the end of the shutdown by the time of SIGTERM
+/// only.
 #[test]
 fn retained_channel_delays_shutdown() {
     let mut story = serving(settings(1), 1);

@@ -27,7 +27,7 @@ fn status_has_json() -> Result<(), serde_json::Error> {
     Ok(())
 }
 
-/// A restart counts when another worker is decided, a reload does not.
+/// A restart is counted when the supervisor decides to start another worker; a reload is not counted.
 #[test]
 fn restarts_count_failures_alone() {
     let mut story = serving(settings(1), 1);
@@ -40,7 +40,7 @@ fn restarts_count_failures_alone() {
     assert_eq!(status(&story)[0].restarts, 1);
 }
 
-/// Connections that do not pass through the primary are unknown, not zero.
+/// If connections do not pass through the primary, their number is unknown, not zero.
 #[test]
 fn connections_of_others_are_unknown() {
     let heartbeat = std::time::Duration::from_secs(1);

@@ -1,4 +1,5 @@
-//! A supervisor, its inputs by name and its outputs as short lines. Time passes in `wait` only, timer by timer.
+//! A supervisor, its inputs by name and its outputs as short lines. Time passes in `wait` only, timer by
+//! timer.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 

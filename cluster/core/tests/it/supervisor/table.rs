@@ -1,4 +1,5 @@
-//! The table state x input -> state + outputs of the supervisor, as a snapshot. One slot, and two for a removed slot.
+//! The table state x input -> state + outputs of the supervisor, as a snapshot. One slot, and two for a
+//! removed slot.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -51,7 +52,7 @@ fn after(story: &Story, inputs: &[fn(&mut Story) -> Vec<String>]) -> Story {
     story
 }
 
-/// One state a phase of a slot, of a reload and of a shutdown.
+/// One state for each phase of a slot, of a reload and of a shutdown.
 fn states() -> Vec<(&'static str, Story)> {
     let options = settings(1).max_memory(1_000).intensity(2, Duration::from_mins(1));
     let starting = Story::new(options.clone());

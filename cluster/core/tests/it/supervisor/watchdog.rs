@@ -25,7 +25,7 @@ fn silent_worker_is_killed() {
     assert_eq!(story.dies(1), ["spawn 2 in slot 0", "0: restart after 0 ms"]);
 }
 
-/// A worker that has answered only the ping before its server is killed as well.
+/// A worker that has answered only the first ping, before it listened, is killed as well.
 #[test]
 fn hang_after_ready_is_killed() {
     let mut story = watched();
@@ -43,7 +43,7 @@ fn any_later_answer_counts() {
     assert_eq!(story.wait(1_000), ["ping -> 1"]);
 }
 
-/// A worker that never answers is a Node program without preload.
+/// A worker that never answers may be a Node program without preload, and is not watched.
 #[test]
 fn worker_without_answers_is_not_watched() {
     let mut story = watched();

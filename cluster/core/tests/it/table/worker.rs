@@ -118,7 +118,8 @@ fn listen_on(options: ListenOptions) -> Act<Worker> {
     })
 }
 
-/// Servers that share no TCP port: an exclusive server, a server for datagrams, a server with a path and a limit.
+/// Servers that share no TCP port: an exclusive server, a server for datagrams, a server with a path and a
+/// limit.
 #[test]
 fn other_servers_times_input() {
     let online = after(&Worker::new(ONE, Serialization::Json, Limits::default()), &[Box::new(|_| {})]);
