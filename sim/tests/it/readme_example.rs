@@ -21,7 +21,7 @@ impl Program for KeepOne {
 fn primary_keeps_a_worker() {
     let kills = Faults::only(&[Fault::Kill]).limit(2); // at most two kills, each at any call of any process
     let world = World::new(KeepOne, Settings::default()).with_faults(kills);
-    // At the end of a run. Without any process, the primary was killed.
+    // At the end of a run: only the primary is left. (A killed primary is not left, either.)
     let is_alone = |world: &World<_>| world.running().count() == 1;
     let property = |world: &World<_>| if is_alone(world) { Err("no worker".to_owned()) } else { Ok(()) };
     prop::check(Just(world), property).unwrap();
