@@ -1,4 +1,5 @@
-//! The address of a worker's server, as reported to the primary. Requests are in `listen`.
+//! The address at which a worker's server listens, as the worker reports it to the primary. The request to
+//! listen is in `listen`.
 
 use alloc::string::String;
 use core::fmt;
@@ -11,17 +12,17 @@ use crate::os_bytes::Escaped;
 /// The address of a worker's server. Node: the argument of `'listening'`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ListeningAddress {
-    /// The host or the path, as requested; `None` for every address, and for a descriptor.
+    /// The host or the path, as requested. `None`: every address, or a descriptor.
     pub address: Option<String>,
-    /// The port, with 0 replaced by the port that the kernel chose; -1 for a path.
+    /// The port. For port 0, the port chosen by the kernel; for a path, -1.
     pub port: i32,
     /// The kind of the address.
     pub address_type: AddressType,
-    /// The requested descriptor of the primary, if any. UDP without a descriptor: -1.
+    /// The requested descriptor of the primary, if any. UDP without a descriptor reports -1.
     pub fd: Option<i64>,
 }
 
-/// `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `descriptor 3`, a path, or `@` and an abstract name.
+/// Writes `127.0.0.1:8000`, `[::1]:8000`, `*:8000`, `descriptor 3`, a path, or `@` and an abstract name.
 impl fmt::Display for ListeningAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListeningAddress { address, port, fd, .. } = self;
@@ -53,7 +54,7 @@ pub enum AddressType {
 }
 
 impl fmt::Display for AddressType {
-    /// As JavaScript converts Node's `addressType` to a string.
+    /// Writes the string to which JavaScript converts Node's `addressType`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             AddressType::V4 => "4",

@@ -1,5 +1,5 @@
-//! Texts for error numbers: the meaning, and what a user can do, by the operation that failed. No decision depends on
-//! these texts.
+//! Texts for error numbers: the meaning of the number, and what a user can do, depending on the operation
+//! that failed. No decision depends on these texts.
 
 use core::fmt;
 
@@ -41,7 +41,7 @@ pub(crate) enum Failed {
     Write,
 }
 
-/// The rest of a sentence: what to do.
+/// The end of a sentence: what to do about this error of this operation.
 pub(crate) struct Advice(pub(crate) Failed, pub(crate) Errno);
 
 impl fmt::Display for Advice {

@@ -1,19 +1,19 @@
-//! The pauses before a retry. For a listening socket, the pause grows with each failed accept in a row. The machines
-//! set the timers.
+//! The pauses before a retry. For a listening socket, the pause grows with each failed accept in a row. The
+//! machines set the timers.
 
 use serde::{Deserialize, Serialize};
 
-/// The pause of a worker that has refused a connection, and of a failed write, in milliseconds. Node has no pause: a
-/// full worker and its primary pass a connection back and forth, which uses a third of a core.
+/// The pause in milliseconds for a worker that has declined a connection, and after a failed write. Node has
+/// no pause: a full worker and the primary pass a connection back and forth, which uses a third of a core.
 pub(crate) const RETRY_MS: u64 = 20;
 
 /// The first pause, in milliseconds.
 const FIRST_MS: u64 = 1;
 
-/// The pause doubles up to 64 ms.
+/// The pause doubles six times, up to 64 ms.
 const DOUBLINGS: u32 = 6;
 
-/// The failed accepts in a row of one listening socket.
+/// The failed accepts in a row of a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -27,7 +27,7 @@ impl Backoff {
         pause
     }
 
-    /// An accept has succeeded.
+    /// Called when an accept has succeeded.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

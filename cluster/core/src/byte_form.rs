@@ -1,5 +1,5 @@
-//! Bytes in a serialized machine: a text if they are UTF-8, which frames of JSON are, and hexadecimal digits otherwise. At most
-//! six characters a byte, for control characters in JSON.
+//! Bytes in a serialized machine. Bytes that are UTF-8, as frames of JSON are, become a text; other bytes
+//! become hexadecimal digits. A byte takes at most six characters, for a control character in JSON.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,8 +1,8 @@
-//! One IPC channel: bytes to messages and back, at most one descriptor per write. The channel decodes frames without
-//! interpreting messages, and is independent of the owner. `step` has the pending work and the reports of a channel.
-//! `reading` splits bytes into frames; `outgoing` encodes messages; `outbox` orders the writes and `unsent` accounts
-//! for them; `sending` queues messages, and its documentation proves that reading never waits for the peer's reading;
-//! `failing` handles failed writes.
+//! One IPC channel: bytes to messages and back, with at most one descriptor per write. The channel decodes
+//! frames without interpreting messages, and does not depend on its owner. `step` has the pending work of a
+//! channel and the reports; `reading` splits bytes into frames; `outgoing` encodes messages; `outbox` orders
+//! the writes and `unsent` accounts for them; `sending` queues messages, and the documentation proves that
+//! reading never waits for the peer's reading; `failing` handles failed writes.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +33,7 @@ pub(crate) use step::{ChannelEvent, ChannelStep, MachineStep, Queue};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Link {
     Open,
-    /// Closes once everything is sent. Node: `connected` is false, the channel still exists.
+    /// The channel closes when everything is sent. Node: `connected` is false, but the channel still exists.
     Closing,
     Closed,
 }
@@ -44,7 +44,7 @@ pub(crate) struct Channel {
     link: Link,
     reading: FrameReader,
     sending: SendQueue,
-    /// The peer violated the protocol: later frames are ignored.
+    /// Whether the peer has violated the protocol. Later frames are then ignored.
     distrusted: bool,
 }
 
@@ -59,7 +59,7 @@ impl Channel {
         }
     }
 
-    /// The first field on which a later input could panic, or that contradicts `id`.
+    /// The first field on which a later input could panic, or which contradicts `id`.
     pub(crate) fn contradiction(&self, id: ChannelId) -> Option<&'static str> {
         let claims = [
             ("channel.id", [self.id, self.sending.id] == [id; 2]),
@@ -68,37 +68,38 @@ impl Channel {
         first_false(claims).or_else(|| self.sending.contradiction())
     }
 
-    /// The sockets of the program's messages that are in flight.
+    /// The sockets in flight, of the program's messages.
     pub(crate) fn in_flight(&self) -> impl Iterator<Item = SocketId> {
         self.sending.in_flight()
     }
 
-    /// Messages can be sent. Node: `connected`.
+    /// Whether messages can be sent. Node: `connected`.
     pub(crate) fn is_connected(&self) -> bool {
         self.link == Link::Open
     }
 
-    /// The channel is closed.
+    /// Whether the channel is closed.
     pub(crate) fn is_over(&self) -> bool {
         self.link == Link::Closed
     }
 
-    /// A write has shown that the channel can no longer be written to.
+    /// Whether a failed write has shown that no further write can succeed.
     pub(crate) fn is_broken(&self) -> bool {
         self.sending.broken
     }
 
-    /// The peer has not acknowledged the descriptor, so the peer cannot refer to the socket.
+    /// Whether the peer has not acknowledged the descriptor yet. Until then, the peer cannot refer to the
+    /// socket.
     pub(crate) fn is_carrying(&self, socket: SocketId) -> bool {
         self.sending.is_carrying(socket)
     }
 
-    /// The number of the program's messages not yet written completely; `None` if any were lost.
+    /// The number of the program's messages that are not yet written completely. `None`: messages were lost.
     pub(crate) fn unwritten(&self) -> Option<u64> {
         self.sending.unsent.unwritten()
     }
 
-    /// Closes once everything is sent. Node: `disconnect()`.
+    /// Closes the channel when everything is sent. Node: `disconnect()`.
     pub(crate) fn disconnect<T>(&mut self, steps: &mut Queue<T>) {
         if self.link == Link::Open {
             self.link = Link::Closing;
@@ -106,7 +107,7 @@ impl Channel {
         }
     }
 
-    /// Closes at once and ignores later frames: the peer violated the protocol.
+    /// Closes the channel at once and ignores later frames, because the peer has violated the protocol.
     pub(crate) fn abort<T>(&mut self, steps: &mut Queue<T>) {
         self.distrusted = true;
         if self.link != Link::Closed {
@@ -125,12 +126,12 @@ impl Channel {
         self.closed(steps);
     }
 
-    /// The channel is closed and every received byte was read.
+    /// Called when the channel is closed and every received byte was read.
     pub(crate) fn closed<T>(&mut self, steps: &mut Queue<T>) {
         self.link = Link::Closed;
         self.drop_pending_fd(steps);
         self.reading.end();
-        // The error of a write to a closed channel.
+        // EPIPE, as for a write to a closed channel.
         self.sending.lose_unsent(Errno::EPIPE, |source| source == Source::Program, steps);
         steps.report_tick(self.id, ChannelEvent::Closed);
     }
@@ -141,7 +142,7 @@ impl Channel {
         }
     }
 
-    /// Splits bytes into frames. Each frame is handled in a tick of its own, as in Node.
+    /// Splits bytes into frames. Each frame is handled in its own tick, as in Node.
     pub(crate) fn read<T>(&mut self, bytes: &[u8], socket: Option<SocketId>, steps: &mut Queue<T>) {
         if let Some(socket) = socket.and_then(|socket| self.reading.attach(socket)) {
             steps.call(Call::Close { socket });
@@ -156,7 +157,7 @@ impl Channel {
         }
     }
 
-    /// Runs a step, and returns its report to the owner.
+    /// Runs a step. Returns the report to the owner, if any.
     pub(crate) fn run<T>(&mut self, step: ChannelStep, steps: &mut Queue<T>) -> Option<ChannelEvent> {
         match step {
             ChannelStep::Frame(_, socket) if self.distrusted => {
@@ -223,16 +224,16 @@ impl Channel {
         }
     }
 
-    /// The owner closes the descriptor: frames with the descriptor are not sent. A descriptor that was sent before is
-    /// not revoked.
+    /// Called when the owner closes the descriptor: frames with the descriptor are no longer sent. A
+    /// descriptor sent before is not revoked.
     pub(crate) fn cancel<T>(&mut self, socket: SocketId, steps: &mut Queue<T>) {
         self.sending.withdraw(|frame| frame.socket == Some(socket), steps);
         self.close_if_done(steps);
     }
 
-    /// The process at the other end has exited. Another process may hold that end open, and receives no descriptor
-    /// meant for the exited process. A pending descriptor from the exited process is closed, because the descriptor
-    /// may be the other end of this channel.
+    /// Called when the process at the other end has exited. Another process may hold that end open, but must
+    /// not receive descriptors for the exited process. A pending descriptor from the exited process is
+    /// closed, because it may be the other end of this channel.
     pub(crate) fn cancel_all<T>(&mut self, steps: &mut Queue<T>) {
         self.drop_pending_fd(steps);
         self.sending.withdraw(|frame| frame.socket.is_some(), steps);
@@ -240,19 +241,19 @@ impl Channel {
         self.close_if_done(steps);
     }
 
-    /// The operating system has accepted the offered bytes, perhaps in part.
+    /// Called when the operating system has accepted the offered bytes, perhaps in part.
     pub(crate) fn wrote<T>(&mut self, rest: &[u8], steps: &mut Queue<T>) {
         if self.sending.wrote(rest, steps) {
             self.close_or_resume(steps);
         }
     }
 
-    /// There is room, or a retry is due.
+    /// Called when the kernel has room, or when a retry is due.
     pub(crate) fn writable<T>(&mut self, steps: &mut Queue<T>) {
         self.sending.writable(steps);
     }
 
-    /// A write has failed.
+    /// Called when a write has failed.
     pub(crate) fn write_failed<T>(&mut self, errno: Errno, steps: &mut Queue<T>) {
         if self.sending.write_failed(errno, steps) {
             self.close_or_resume(steps);

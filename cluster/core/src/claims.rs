@@ -1,6 +1,6 @@
-//! Claims about a deserialized machine. The first false claim names the field that contradicts other fields.
+//! Claims about a deserialized machine. The first false claim names the field that contradicts others.
 
-/// A claim about fields of a machine, with the name of the contradicting field.
+/// The name of a field, and whether the claim about this field is true.
 pub(crate) type Claim = (&'static str, bool);
 
 /// The name of the first claim that is false.

@@ -51,7 +51,8 @@ macro_rules! names {
 names! {
     /// An error number of the operating system, positive. Node writes the negative number on the wire.
     Errno,
-    // In the order of their numbers on Linux, as far as the manual pages of the calls of `Os` name them.
+    // The errors that the manual pages of the calls of `Os` name. The first number is that of Linux, the
+    // second that of Apple systems.
     EPERM 1 1, ENOENT 2 2, ESRCH 3 3, EINTR 4 4, EIO 5 5, E2BIG 7 7, ENOEXEC 8 8, EBADF 9 9, ECHILD 10 10,
     EAGAIN 11 35, ENOMEM 12 12, EACCES 13 13, EFAULT 14 14, EBUSY 16 16, EEXIST 17 17, ENOTDIR 20 20, EISDIR 21 21,
     EINVAL 22 22, ENFILE 23 23, EMFILE 24 24, ETXTBSY 26 26, ENOSPC 28 28, EROFS 30 30, EPIPE 32 32,

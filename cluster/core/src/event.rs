@@ -17,9 +17,9 @@ use crate::violation::Violation;
 /// The output of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Output<E> {
-    /// For the user.
+    /// An event for the program.
     Event(E),
-    /// For the operating system.
+    /// A call for the operating system.
     Call(crate::os::Call),
 }
 
@@ -27,7 +27,7 @@ pub enum Output<E> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum Event {
-    /// Spawn options have been applied, by `setup` or by a fork. Node: `'setup'`, one tick later.
+    /// Spawn options were applied, by `setup` or by a fork. Node: `'setup'`, one tick later.
     Setup {
         /// The options of later forks.
         options: SpawnOptions,
@@ -46,28 +46,30 @@ pub enum Event {
         /// The socket that was sent with the message.
         handle: Option<IncomingHandle>,
     },
-    /// The worker's channel is closed. Node: `'disconnect'`. Usually before [`Event::Exit`], but the order is not
-    /// guaranteed. For a process that does not exit afterwards, [`WorkerError::Lingers`] follows.
+    /// The worker's channel is closed. Node: `'disconnect'`. Usually precedes [`Event::Exit`], but the order
+    /// is not guaranteed. If the process does not exit afterwards, [`WorkerError::Lingers`] follows.
     Disconnect { worker: WorkerId },
-    /// The worker's process has exited. Node: `'exit'`. A worker without a process (the start failed) has no exit: its
-    /// last event is [`Event::Disconnect`], as in Node.
+    /// The worker's process has exited. Node: `'exit'`. If the start has failed, the worker has no process
+    /// and no exit: its last event is [`Event::Disconnect`], as in Node.
     Exit {
         worker: WorkerId,
         status: ExitStatus,
-        /// The worker was asked to exit, by the primary or by its own program. A supervising program replaces the
-        /// other workers. Node: `worker.exitedAfterDisconnect`.
+        /// Whether the worker was asked to exit, by the primary or by its own program. A program that
+        /// supervises its workers replaces only workers for which this is false. Node:
+        /// `worker.exitedAfterDisconnect`.
         exited_after_disconnect: bool,
     },
     /// An operation on the worker failed. Node: `'error'` on the worker.
     Error { worker: WorkerId, error: WorkerError },
-    /// A listening socket of the primary failed to accept, and accepts again after a pause. Node: ignored.
+    /// A listening socket of the primary has failed to accept. It accepts again after a pause. Node ignores
+    /// the failure.
     AcceptFailed {
-        /// For `EMFILE` and `ENFILE`, raise the limit on open descriptors.
+        /// The error. For `EMFILE` and `ENFILE`, raise the limit on open descriptors.
         errno: Errno,
     },
-    /// Every worker that [`Primary::disconnect_all`](crate::Primary::disconnect_all) asked to exit has exited, and
-    /// the events of these workers were emitted. Node: the callback of `cluster.disconnect()`, which runs when the
-    /// *first* worker has exited, contrary to Node's documentation.
+    /// [`Primary::disconnect_all`](crate::Primary::disconnect_all) is complete: every worker has exited, and
+    /// the events were emitted. Node: the callback of `cluster.disconnect()`, which runs when the *first*
+    /// worker has exited, contrary to Node's documentation.
     AllDisconnected,
 }
 
@@ -110,39 +112,39 @@ impl fmt::Display for Event {
 pub enum WorkerError {
     /// The worker's process could not be started. No [`Event::Exit`] follows.
     Spawn {
-        /// [`SpawnOptions::exec`], or the path of the primary's own program; `None` if that path is unknown.
+        /// [`SpawnOptions::exec`], or the path of the primary's own program. `None`: the path is unknown.
         program: Option<OsBytes>,
-        /// [`SpawnOptions::cwd`], if the process could not change into the directory; else `errno` is about the
-        /// program.
+        /// [`SpawnOptions::cwd`], if the process could not change into this directory. Otherwise `errno` is
+        /// about the program.
         directory: Option<OsBytes>,
         errno: Errno,
     },
     /// A signal could not be sent to the worker.
     Kill(Errno),
-    /// Accepted messages, or the request to disconnect, were lost: the channel can no longer be written to. Messages
-    /// of the cluster protocol are not counted.
+    /// Accepted messages, or the request to disconnect, were lost, because the channel can no longer be
+    /// written to. Messages of the cluster protocol are not counted.
     Write {
         errno: Errno,
         /// The number of lost messages.
         lost: u64,
     },
-    /// The kernel accepts no message to the worker now, because memory is short or too many descriptors of the user
-    /// are in flight. Nothing is lost: messages are retried in order, and connections are offered to other workers as
-    /// well. Reported once until a write succeeds.
+    /// The kernel accepts no message to the worker at present, because memory is short or too many
+    /// descriptors of the user are in flight. Nothing is lost: messages are retried in order, and connections
+    /// are offered to other workers as well. Reported once, until a write succeeds.
     Delayed(Errno),
-    /// The worker has refused the socket of a message four times: the message is lost, and the socket closed. Node:
-    /// the warning `SentHandleNotReceivedWarning`.
+    /// The worker has rejected the socket of a message four times. The message is lost, and the socket is
+    /// closed. Node: the warning `SentHandleNotReceivedWarning`.
     NotReceived,
-    /// The worker violated the protocol, and its channel was closed.
+    /// The worker has violated the protocol, and the channel was closed.
     Protocol(Violation),
-    /// The worker's process still runs ten seconds after its channel was closed: `main` of a disconnected worker has not
-    /// returned, or the process has closed the descriptor, is stopped, or hangs. The process receives no connection of
-    /// the primary. [`Event::Exit`] follows when the process ends, perhaps only after a kill. Node emits `'disconnect'`
-    /// and nothing else.
+    /// The worker's process still runs ten seconds after the channel was closed: `main` of a disconnected
+    /// worker has not returned, or the process has closed the descriptor itself, is stopped, or hangs. The
+    /// process receives no further connection from the primary. [`Event::Exit`] follows when the process
+    /// ends, perhaps only after a kill. Node emits `'disconnect'` and nothing else.
     Lingers,
-    /// The worker's process has exited, and another process has held the channel of the worker open for
-    /// [`Settings::retained_channel_timeout`](crate::Settings::retained_channel_timeout): the channel is closed. A message that this process
-    /// would have sent is lost. [`Event::Disconnect`] follows.
+    /// The worker's process has exited, but another process has held the worker's channel open for
+    /// [`Settings::retained_channel_timeout`](crate::Settings::retained_channel_timeout). The channel is
+    /// closed now; a later message of that process is lost. [`Event::Disconnect`] follows.
     RetainedChannel,
 }
 
@@ -191,7 +193,7 @@ impl fmt::Display for WorkerError {
 
 impl core::error::Error for WorkerError {}
 
-/// The number of lost messages and the peer, for error texts.
+/// The number of lost messages, and the name of the peer, for error texts.
 struct Lost(u64, &'static str);
 
 impl fmt::Display for Lost {
@@ -214,16 +216,16 @@ pub enum WorkerEvent {
     /// A server listens. Node: `'listening'` on the server.
     Listening {
         listener: ListenerId,
-        /// With the port that the kernel chose.
+        /// The address, with the port chosen by the kernel.
         address: LocalAddress,
-        /// The socket of a UDP server, for the application to read and write until
+        /// The socket of a UDP server. The application reads and writes it until
         /// [`Worker::close`](crate::Worker::close).
         socket: Option<SocketId>,
     },
-    /// A server does not listen. Node: `'error'` on the server.
+    /// A server cannot listen. Node: `'error'` on the server.
     ListenFailed { listener: ListenerId, error: ListenError },
-    /// The worker owns a connection: the acknowledgement is written, and no other worker gets the connection. Node:
-    /// `'connection'`.
+    /// The worker owns a connection: its acknowledgement is written, and no other worker receives the
+    /// connection. Node: `'connection'`.
     Connection {
         listener: ListenerId,
         /// Valid until [`Worker::release`](crate::Worker::release).
@@ -237,11 +239,12 @@ pub enum WorkerEvent {
         /// The socket that was sent with the message.
         handle: Option<IncomingHandle>,
     },
-    /// A supervisor will disconnect this worker soon, and sends no further connection: answer the requests on open
-    /// connections so that their clients connect to another worker (HTTP/1.1: `Connection: close`). Node has no such event.
+    /// A supervisor will disconnect this worker soon, and sends no further connection. Answer requests on
+    /// open connections in a way that makes the clients connect to another worker (HTTP/1.1:
+    /// `Connection: close`). Node has no such event.
     LameDuck,
-    /// The channel is closed. Node: `'disconnect'`. The process exits right afterwards, unless the worker was asked
-    /// to exit.
+    /// The channel is closed. Node: `'disconnect'`. The process exits right afterwards, unless the worker was
+    /// asked to exit before.
     Disconnect,
     /// An operation on the channel failed.
     Error { error: ChannelError },
@@ -250,16 +253,16 @@ pub enum WorkerEvent {
 /// The reason why a server does not listen.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ListenError {
-    /// The kernel's error number. `ENOTCONN`: the worker is shutting down, so no primary answers.
+    /// The kernel's error number. `ENOTCONN`: the worker is shutting down, so the primary does not answer.
     pub errno: Errno,
     /// The requested address.
     pub address: ListenAddress,
-    /// The worker binds, else the primary.
+    /// Whether the worker itself has tried to bind the address; otherwise the primary has.
     pub exclusive: bool,
 }
 
 impl fmt::Display for ListenError {
-    /// In Node's words: a primary binds, an exclusive server listens.
+    /// Uses Node's verbs: a primary binds, an exclusive server listens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = if self.exclusive { "listen on" } else { "bind" };
         let failed = match self.address {
@@ -281,18 +284,18 @@ impl core::error::Error for ListenError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum ChannelError {
-    /// Accepted messages were lost: the channel can no longer be written to.
+    /// Accepted messages were lost, because the channel can no longer be written to.
     Write {
         errno: Errno,
         /// The number of lost messages.
         lost: u64,
     },
-    /// The kernel accepts no message now; see [`WorkerError::Delayed`].
+    /// The kernel accepts no message at present; see [`WorkerError::Delayed`].
     Delayed(Errno),
-    /// The primary has refused the socket of a message four times: the message is lost, and the socket closed. Node:
-    /// the warning `SentHandleNotReceivedWarning`.
+    /// The primary has rejected the socket of a message four times. The message is lost, and the socket is
+    /// closed. Node: the warning `SentHandleNotReceivedWarning`.
     NotReceived,
-    /// The primary violated the protocol, and the channel was closed.
+    /// The primary has violated the protocol, and the channel was closed.
     Protocol(Violation),
 }
 

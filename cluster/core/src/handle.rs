@@ -1,5 +1,6 @@
-//! The primary's distribution object for one key: the workers that listen and the policy that assigns connections.
-//! Under the shared policy the workers accept; every other policy is a [`Policy`] in a file of its own.
+//! The primary's distribution object for one key: which workers listen, and which policy assigns the
+//! connections. Under the shared policy the workers accept; every other policy implements [`Policy`] in a
+//! file of its own.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -20,7 +21,7 @@ use round_robin::RoundRobin;
 use shared::Shared;
 use sticky::Sticky;
 
-/// The side that accepts.
+/// Which side accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Sharing {
     /// The primary accepts and assigns each connection.
@@ -29,7 +30,7 @@ pub(crate) enum Sharing {
     Shared(Shared),
 }
 
-/// The policy of a primary that accepts.
+/// The policy by which a primary assigns accepted connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Assignment {
     RoundRobin(RoundRobin),
@@ -63,21 +64,22 @@ impl Assignment {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Handle {
     pub(crate) key: HandleKey,
-    /// The listening (assigned) or bound (shared) socket and its address, once bound.
+    /// The socket and the address, once bound. The socket listens if the primary accepts.
     pub(crate) bound: Option<(SocketId, LocalAddress)>,
-    /// Accepting is paused because the queue is full.
+    /// Whether accepting is paused because the queue is full.
     pub(crate) throttled: bool,
     /// The pauses after failed accepts.
     pub(crate) backoff: Backoff,
-    /// The workers that asked before the socket was bound, with the sequence numbers of their queries.
+    /// The workers that have asked before the socket was bound, with the sequence numbers of their queries.
     pub(crate) waiting: Vec<(WorkerId, u64)>,
-    /// The first truthy `data` of a query, echoed to every worker. Node: TLS ticket keys.
+    /// The first `data` of a query that is true in JavaScript. Every worker receives it in the answer. Node:
+    /// TLS ticket keys.
     pub(crate) data: Data,
     pub(crate) sharing: Sharing,
 }
 
 impl Handle {
-    /// No worker waits twice, or waits and listens.
+    /// Whether no worker is listed twice, as waiting or as both waiting and listening.
     pub(crate) fn waits_once(&self) -> bool {
         let waiting: BTreeSet<WorkerId> = self.waiting.iter().map(|(worker, _)| *worker).collect();
         let listens = |worker: &WorkerId| match &self.sharing {
@@ -87,7 +89,7 @@ impl Handle {
         waiting.len() == self.waiting.len() && !waiting.iter().any(listens)
     }
 
-    /// The policy of a handle that accepts. `None`: the workers accept.
+    /// The policy, if the primary accepts. `None`: the workers accept.
     pub(crate) fn policy(&self) -> Option<&dyn Policy> {
         match &self.sharing {
             Sharing::Assigned(assignment) => Some(assignment.policy()),
@@ -95,7 +97,8 @@ impl Handle {
         }
     }
 
-    /// The socket is bound. Clients of a Unix socket have no address, so round robin assigns the connections.
+    /// Called when the socket is bound. For a Unix socket, the sticky policy is replaced by round robin,
+    /// because its clients have no address.
     pub(crate) fn bind(&mut self, socket: SocketId, address: LocalAddress) {
         if let (Sharing::Assigned(assignment), None) = (&mut self.sharing, address.ip()) {
             *assignment = Assignment::round_robin();
@@ -103,7 +106,7 @@ impl Handle {
         self.bound = Some((socket, address));
     }
 
-    /// As [`policy`](Handle::policy), for a change.
+    /// As [`policy`](Handle::policy), but mutable.
     pub(crate) fn policy_mut(&mut self) -> Option<&mut dyn Policy> {
         match &mut self.sharing {
             Sharing::Assigned(assignment) => Some(assignment.policy_mut()),
@@ -119,12 +122,12 @@ impl Handle {
         }
     }
 
-    /// The socket is bound, and every worker that asked before has its answer.
+    /// Whether the socket is bound, and every worker that has asked before has its answer.
     pub(crate) fn is_ready(&self) -> bool {
         self.bound.is_some() && self.waiting.is_empty()
     }
 
-    /// No worker listens here or waits for the bind.
+    /// Whether no worker listens here or waits for the bind.
     pub(crate) fn is_unused(&self) -> bool {
         let unserved = match &self.sharing {
             Sharing::Assigned(assignment) => assignment.policy().is_unused(),
@@ -133,7 +136,7 @@ impl Handle {
         unserved && self.waiting.is_empty()
     }
 
-    /// The worker listens here or waits for the bind.
+    /// Whether the worker listens here or waits for the bind.
     pub(crate) fn has(&self, worker: WorkerId) -> bool {
         let listens = match &self.sharing {
             Sharing::Assigned(assignment) => assignment.policy().has(worker),

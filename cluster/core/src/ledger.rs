@@ -1,6 +1,6 @@
-//! The ledger of connections: each connection that the primary has accepted is exactly one of queued, handed to a
-//! worker and not yet acknowledged, owned by a worker, or closed with a reason. The ledger moves no connection, and
-//! asserts that each move begins where the connection is.
+//! The ledger of connections. Each connection accepted by the primary is in exactly one state: queued, handed
+//! to a worker and not yet acknowledged, owned by a worker, or closed with a reason. The ledger only records;
+//! it asserts that each move begins in the recorded state.
 
 use alloc::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::claims::first_false;
 use crate::os::{HandleId, SocketId, WorkerId};
 
-/// The state of a connection that is neither owned by a worker nor closed.
+/// The state of a connection not owned by a worker yet, and not closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConnectionState {
     /// Queued at this handle.
@@ -35,7 +35,7 @@ pub enum CloseReason {
     NoListener,
 }
 
-/// The accounts of every accepted connection.
+/// The record of every accepted connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Ledger {
     open: BTreeMap<SocketId, ConnectionState>,
@@ -46,7 +46,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The connections that are neither owned by a worker nor closed, in order of acceptance.
+    /// The connections not owned by a worker yet, and not closed, in order of acceptance.
     pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> + Clone {
         self.open.iter().map(|(socket, state)| (*socket, *state))
     }
@@ -61,12 +61,12 @@ impl Ledger {
         self.owned
     }
 
-    /// The number of handoffs that ended with the connection back in the queue.
+    /// The number of handoffs after which the connection was queued again.
     pub fn returned(&self) -> u64 {
         self.returned
     }
 
-    /// The number of connections closed for a reason.
+    /// The number of connections closed for this reason.
     pub fn closed(&self, reason: CloseReason) -> u64 {
         self.closed.get(&reason).copied().unwrap_or(0)
     }
@@ -83,7 +83,8 @@ impl Ledger {
         *state = ConnectionState::Handed(handle, worker);
     }
 
-    /// The worker does not take the connection. Returns the handle at which the connection is queued again.
+    /// Queues a connection again, because the worker has not taken it. Returns the handle at which the
+    /// connection is queued.
     pub(crate) fn requeue(&mut self, socket: SocketId) -> HandleId {
         let state = self.state_mut(socket);
         let ConnectionState::Handed(handle, _) = *state else {
@@ -94,7 +95,8 @@ impl Ledger {
         handle
     }
 
-    /// The worker has acknowledged the connection. Returns the handle that had accepted the connection.
+    /// Records that the worker has acknowledged the connection. Returns the handle that has accepted the
+    /// connection.
     pub(crate) fn own(&mut self, socket: SocketId) -> HandleId {
         let Some(ConnectionState::Handed(handle, _)) = self.open.remove(&socket) else {
             unreachable!("{socket:?} is owned, but was not handed out")
@@ -158,7 +160,7 @@ mod tests {
         assert!(ledger.open().eq([(SocketId(4), ConnectionState::Queued(HANDLE))]));
     }
 
-    /// A ledger with a missing connection panics.
+    /// A ledger in which a connection is missing panics.
     #[test]
     #[should_panic(expected = "a connection is nowhere")]
     fn unbalanced_ledger_panics() {

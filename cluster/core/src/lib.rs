@@ -1,5 +1,6 @@
-//! The state machines of a cluster: a primary process that forks workers, shares listening sockets with them and
-//! exchanges messages with them, and the worker's side of the same protocol. The crate makes no system call.
+//! The state machines of a cluster: a primary process that forks workers, shares listening sockets with them
+//! and exchanges messages with them, and the worker's side of the same protocol. The crate makes no system
+//! call.
 //!
 //! ```text
 //!       OsEvent                                          command (fork, disconnect, send, ...)
@@ -15,29 +16,29 @@
 //!            the user's reaction       Os::perform(call) -> Option<OsEvent>
 //! ```
 //!
-//! The discipline is: one input, drain, next input. [`pump`](pump()) is the only loop. Every crossing of an arrow is
-//! a plain value, so a run is a list of crossings, and a machine can be cloned, compared and hashed.
+//! The rule is: one input, drain, next input. [`pump`](pump()) is the only loop. Every value that crosses an
+//! arrow is plain data, so a run is a list of these values, and a machine can be cloned, compared and hashed.
 //!
-//! The crate has no IO, clock, thread, random number or hash map: it is `no_std` and forbids `unsafe`. The crate
-//! `cluster` implements [`Os`] on Unix and has the async interface for programs; `cluster-sim` implements [`Os`] as a
-//! deterministic simulator.
+//! The crate has no IO, clock, thread, random number or hash map; it is `no_std` and forbids `unsafe`. The
+//! crate `cluster` implements [`Os`] on Unix and has the async interface for programs; `cluster-sim`
+//! implements [`Os`] as a deterministic simulator.
 //!
-//! The feature `testing` adds the module `testing`, a cluster in memory. With the feature, counters can continue
-//! after a number, for tests of a machine that has run for long.
+//! The feature `testing` adds the module `testing`, a cluster in memory. It also lets a test set the counters
+//! of a machine, as if the machine had run for long.
 //!
 //! # Where to start
 //!
-//! * A program uses the crate `cluster`, not this one.
-//! * [`Supervisor`] is the machine above a [`Primary`]: it keeps a number of workers running and ready.
+//! * A program uses the crate `cluster` instead of this crate.
+//! * [`Supervisor`] is the machine above a [`Primary`]. It keeps a number of workers running and ready.
 //! * [`Pool`] sends tasks to the workers of a [`Supervisor`], and returns the outcomes.
-//! * [`Primary`] and [`Worker`] are the machines of one process each. [`Machine`] is the common interface. The
-//!   commands of a machine are methods.
-//! * [`Event`] and [`WorkerEvent`] are the machines' output to the program, [`Call`] is their output to the operating
-//!   system, [`OsEvent`] is their input.
-//! * [`Settings`], [`SpawnOptions`] and [`Limits`] configure a primary; [`ListenOptions`] configures a server of a
-//!   worker.
-//! * [`Message`] is the payload of a user's message, in either serialization of Node; [`Structured`] is the data
-//!   model of [`Serialization::Advanced`].
+//! * [`Primary`] and [`Worker`] are the machines of one process each. [`Machine`] is the common interface.
+//!   The commands of a machine are methods.
+//! * [`Event`] and [`WorkerEvent`] are the outputs of the machines to the program, [`Call`] is their output
+//!   to the operating system, and [`OsEvent`] is their input.
+//! * [`Settings`], [`SpawnOptions`] and [`Limits`] configure a primary; [`ListenOptions`] configures a server
+//!   of a worker.
+//! * [`Message`] is the payload of a user's message, in either serialization of Node; [`Structured`] is the
+//!   data model of [`Serialization::Advanced`].
 //! * [`Ledger`] accounts for every connection that the primary has accepted.
 //!
 //! One fork, driven by hand:

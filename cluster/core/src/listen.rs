@@ -1,4 +1,4 @@
-//! Listen options of a worker, and the query that asks the primary for a socket. Values only.
+//! The options with which a worker listens, and the query that asks the primary for a socket. Values only.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,17 +15,18 @@ use crate::os_bytes::Escaped;
 pub struct ListenOptions {
     /// The address.
     pub address: ListenAddress,
-    /// The longest queue of connections in the kernel; `None`: 511. The first worker that asks for an address
-    /// decides.
+    /// The length of the kernel's queue of connections. `None`: 511. Of all workers that listen on an
+    /// address, the first decides.
     pub backlog: Option<u32>,
-    /// The worker binds the address alone, without the primary. The server stays open when the channel closes, and a
-    /// worker that disconnects does not wait for the server's connections.
+    /// Whether the worker binds the address alone, without the primary. Then the server stays open when the
+    /// channel closes, and a disconnect of the worker does not wait for the server's connections.
     pub exclusive: bool,
-    /// `SO_REUSEPORT`: bind although other sockets with the flag have bound the address; the kernel spreads the
-    /// clients. The server is exclusive. Node: 22 and later.
+    /// Sets `SO_REUSEPORT`: the bind succeeds even if other sockets with this option are bound to the
+    /// address, and the kernel spreads the clients. The server is then exclusive. Node: 22 and later.
     pub reuse_port: bool,
-    /// The most open connections. Beyond the limit, connections are handed to other workers; an exclusive or shared
-    /// server closes them. Node: `server.maxConnections`; 0 accepts none, as since Node 22.
+    /// The most open connections. Further connections are handed to other workers; an exclusive or shared
+    /// server closes them. Node: `server.maxConnections`. With 0 the server accepts none, as in Node since
+    /// version 22.
     pub max_connections: Option<u32>,
 }
 
@@ -67,26 +68,26 @@ pub enum ListenAddress {
     Tcp {
         /// `None`: every address.
         host: Option<IpAddr>,
-        /// 0: the kernel chooses one port for the n-th such server of every worker.
+        /// 0: the kernel chooses the port. The n-th server of every worker with port 0 has the same port.
         port: u16,
-        /// Exclude IPv4, with an IPv6 host.
+        /// With an IPv6 host: exclude IPv4.
         ipv6_only: bool,
     },
     /// A Unix stream socket.
     Path {
-        /// An absolute path, because the primary's working directory may differ. An abstract name of Linux begins
-        /// with NUL. A text, because the query to the primary is JSON.
+        /// The path. It must be absolute, because the working directory of the primary may differ. An
+        /// abstract name of Linux begins with NUL. A text, because the query to the primary is JSON.
         path: String,
         /// Read permission for every user. Node: `readableAll`.
         readable_all: bool,
         /// Write permission for every user. Node: `writableAll`.
         writable_all: bool,
     },
-    /// A descriptor of the binding process: the primary, or this worker for an exclusive server.
+    /// A descriptor of the process that binds: of the primary, or for an exclusive server of this worker.
     Descriptor {
         /// The number of the descriptor in that process.
         fd: u32,
-        /// The descriptor is a datagram socket.
+        /// Whether the descriptor is a datagram socket.
         udp: bool,
     },
     /// UDP. Workers share the socket under either scheduling policy.
@@ -95,23 +96,23 @@ pub enum ListenAddress {
         v6: bool,
         /// `None`: every address.
         host: Option<IpAddr>,
-        /// `None` and 0: the kernel chooses; servers with `None` and servers with 0 do not share a socket. Node:
-        /// `bind()` without a port.
+        /// `None` and 0: the kernel chooses, but servers with `None` do not share a socket with servers with
+        /// 0. Node: `None` is `bind()` without a port.
         port: Option<u16>,
-        /// Exclude IPv4, with IPv6.
+        /// With IPv6: exclude IPv4.
         ipv6_only: bool,
-        /// Bind although another process may have bound the address. Node: `reuseAddr`.
+        /// Binds even if another process has bound the address. Node: `reuseAddr`.
         reuse_address: bool,
     },
-    /// TCP or UDP at an IPv6 address in a zone, such as a link-local address.
+    /// TCP or UDP at an IPv6 address with a zone, such as a link-local address.
     Zoned {
         host: Ipv6Addr,
-        /// The name of the network interface. A primary of this crate also accepts the interface's number; a Node
-        /// primary does not.
+        /// The name of the network interface. A primary of this crate also accepts the number of the
+        /// interface; a Node primary does not.
         zone: String,
         /// 0: the kernel chooses.
         port: u16,
-        /// UDP, else TCP.
+        /// UDP if true, otherwise TCP.
         udp: bool,
         /// Exclude IPv4.
         ipv6_only: bool,
@@ -124,7 +125,7 @@ impl ListenAddress {
         ListenAddress::Tcp { host: None, port, ipv6_only: false }
     }
 
-    /// The requested port; 0 if the address has none.
+    /// The requested port; 0 if the address has no port.
     pub fn port(&self) -> u16 {
         match self {
             ListenAddress::Tcp { port, .. } | ListenAddress::Zoned { port, .. } => *port,
@@ -162,7 +163,7 @@ impl ListenAddress {
         }
     }
 
-    /// The query to the primary, with every field as Node fills it in.
+    /// The query to the primary, with every field that Node fills in.
     pub(crate) fn query(&self, index: u64, backlog: Option<u32>) -> QueryServer {
         let stream = QueryServer {
             key: HandleKey::default(),
@@ -263,7 +264,7 @@ impl fmt::Display for ListenAddress {
 mod tests {
     use super::*;
 
-    /// A `SocketAddr` becomes the same address, not exclusive.
+    /// A `SocketAddr` becomes options with the same address, not exclusive.
     #[test]
     fn socket_address_is_kept() {
         let address: SocketAddr = "127.0.0.2:80".parse().expect("an address");
@@ -272,7 +273,7 @@ mod tests {
         assert!(!options.is_exclusive());
     }
 
-    /// The zone of an address reaches the primary and the kernel.
+    /// The query and the bind address contain the zone.
     #[test]
     fn zone_is_kept() {
         let address: SocketAddr = "[fe80::1%7]:80".parse().expect("an address");

@@ -1,5 +1,5 @@
-//! The vocabulary of the channel: the content of one frame. Field names and envelopes are Node's. `encode` and
-//! `decode` convert to and from either `serialization`. The machines decide what a message means.
+//! The vocabulary of the channel: the content of one frame, with Node's field names and envelopes. `encode`
+//! and `decode` convert to and from both serializations. The machines decide what a message means.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -27,7 +27,8 @@ pub(crate) use encode::{encode, encode_ack};
 pub(crate) enum Frame {
     /// A message without a descriptor.
     Message(ChannelMessage),
-    /// A message with a descriptor. Node: `NODE_HANDLE`. Boxed, because few messages have a descriptor, and frames move through the queue of steps.
+    /// A message with a descriptor. Node: `NODE_HANDLE`. Boxed, because few messages have a descriptor, and
+    /// frames move through the queue of steps.
     Handle(Box<Envelope>),
     /// The descriptor was received. Node: `NODE_HANDLE_ACK`.
     Ack,
@@ -41,22 +42,23 @@ pub(crate) struct Envelope {
     pub(crate) message: ChannelMessage,
     /// The type of the descriptor. Node: `type`.
     pub(crate) kind: HandleType,
-    /// The server of the sender that had accepted the socket, if the sender counts its connections. Node: `key`.
+    /// The key of the sender's server that had accepted the socket, if the sender counts its connections.
+    /// Node: `key`.
     pub(crate) key: Option<String>,
 }
 
-/// The type of a socket for its receiver. Node: the `type` of `NODE_HANDLE`.
+/// The type that a socket has for the receiver. Node: the `type` of `NODE_HANDLE`.
 ///
-/// A Node receiver wraps the socket by this type, whatever the socket is in the kernel.
+/// A Node receiver wraps the socket in this type, whatever the socket is in the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum HandleType {
-    /// A bare stream socket, listening or connected. Node: `net.Native`.
+    /// A stream socket, listening or connected, without a wrapper. Node: `net.Native`.
     Native,
     /// A listening stream socket. Node: `net.Server`.
     Server,
     /// A connection. Node: `net.Socket`.
     Socket,
-    /// A bare datagram socket. Node: `dgram.Native`.
+    /// A datagram socket without a wrapper. Node: `dgram.Native`.
     DatagramNative,
     /// A bound datagram socket. Node: `dgram.Socket`.
     Datagram {
@@ -67,15 +69,15 @@ pub enum HandleType {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum ChannelMessage {
-    /// A user's message. Node: any message without a `cmd` that begins with `NODE_`.
+    /// A user's message: any message without a `cmd` that begins with `NODE_`.
     User(#[serde(with = "crate::user_message::whole")] Message),
     /// An internal message of the cluster.
     Cluster(Box<ClusterMessage>),
-    /// A count of connections that were sent to another process.
+    /// A question or an answer about connections sent to another process.
     SocketCount(SocketCount),
-    /// A message between a supervisor and its workers, which Node ignores.
+    /// A message between a supervisor and the workers. Node ignores it.
     Supervision(Supervision),
-    /// Another internal message of Node, which a cluster ignores, as Node does.
+    /// Another internal message of Node. A cluster ignores it, as Node does.
     Foreign,
 }
 
@@ -85,29 +87,30 @@ impl From<ClusterMessage> for ChannelMessage {
     }
 }
 
-/// Questions about the connections of a server that were sent to another process, by the server's key, and their
-/// answers.
+/// Questions and answers about the connections of a server sent to another process. Each names the key of the
+/// server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum SocketCount {
     /// The question for the number of open connections. Node: `NODE_SOCKET_GET_COUNT`.
     GetCount(String),
     /// The number of open connections. Node: `NODE_SOCKET_COUNT`.
     Count(String, u64),
-    /// Send a notification when no connection is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
+    /// The request for a notification when no connection is open. Node: `NODE_SOCKET_NOTIFY_CLOSE`.
     NotifyClose(String),
-    /// No connection is open. Node: `NODE_SOCKET_ALL_CLOSED`.
+    /// The notification that no connection is open. Node: `NODE_SOCKET_ALL_CLOSED`.
     AllClosed(String),
 }
 
-/// The messages of a supervisor. An unmodified Node program ignores these messages, because their `cmd` is unknown to
-/// Node.
+/// The messages of a supervisor. An unmodified Node program ignores these messages, because Node does not
+/// know their `cmd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Supervision {
-    /// The worker gets no further connection, and its clients should connect elsewhere: `NODE_CLUSTER_LAME_DUCK`.
+    /// The worker receives no further connection, and the clients should connect to other workers:
+    /// `NODE_CLUSTER_LAME_DUCK`.
     LameDuck,
     /// Is the worker alive, and how many connections are open? `NODE_CLUSTER_PING`.
     Ping { seq: u64 },
-    /// The answer, with the number of the question: `NODE_CLUSTER_PONG`.
+    /// The answer to the ping with this number: `NODE_CLUSTER_PONG`.
     Pong { seq: u64, connections: u64 },
 }
 
@@ -116,7 +119,7 @@ pub(crate) enum Supervision {
 pub(crate) struct ClusterMessage {
     /// The number of the message in the sending process.
     pub(crate) seq: u64,
-    /// The reply to a message of the receiver.
+    /// The reply, if the message answers a message of the receiver.
     pub(crate) reply: Option<Reply>,
     /// The request, if the message is not a reply.
     pub(crate) request: Option<Request>,
@@ -133,55 +136,58 @@ pub(crate) enum Request {
     Disconnect,
 }
 
-/// Two workers with equal keys share a socket. Node: `address:port:addressType:fd:index`.
+/// The identity of a shared socket: two workers with equal keys share a socket. Node:
+/// `address:port:addressType:fd:index`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct HandleKey(pub(crate) String);
 
 impl HandleKey {
-    /// As Node writes the key, so that recordings and logs agree: each part is the field as a JavaScript string.
+    /// The key as Node writes it, so recordings and logs agree. Each part is a field, converted to a
+    /// JavaScript string.
     pub(crate) fn of(parts: [&str; 5]) -> Self {
         HandleKey(parts.join(":"))
     }
 }
 
-/// The `flags` of a query. Node: `UV_UDP_IPV6ONLY`, which TCP has as well, and `UV_UDP_REUSEADDR`.
+/// The bits in the `flags` of a query. Node: `UV_UDP_IPV6ONLY`, which also applies to TCP, and
+/// `UV_UDP_REUSEADDR`.
 pub(crate) const IPV6_ONLY: u64 = 1;
 pub(crate) const REUSE_ADDRESS: u64 = 4;
 
-/// A worker's query for a socket. Each field is coerced as in Node's primary.
+/// A worker's query for a socket. Each field is converted as in Node's primary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct QueryServer {
-    /// The key, from the fields as written. A worker gets the key in the reply.
+    /// The key, made of the fields as they were written. The worker receives the key in the reply.
     pub(crate) key: HandleKey,
     pub(crate) index: u64,
-    /// `None` if the data is too long or too deep to keep.
+    /// `None`: the data is too long or nested too deep to be kept.
     pub(crate) data: Option<Data>,
     pub(crate) address: Option<String>,
     pub(crate) port: Option<i64>,
     pub(crate) address_type: AddressType,
-    /// `i64::MAX` for a number that no descriptor has.
+    /// The descriptor. `i64::MAX` stands for a number that no descriptor has.
     pub(crate) fd: Option<i64>,
     pub(crate) flags: Option<u64>,
-    /// 0 and `None`: the default of the primary.
+    /// The backlog. 0 and `None`: the default of the primary.
     pub(crate) backlog: Option<u32>,
-    /// Read permission of a path for every user.
+    /// Whether every user may read at the path.
     pub(crate) readable_all: bool,
-    /// Write permission of a path for every user.
+    /// Whether every user may write at the path.
     pub(crate) writable_all: bool,
 }
 
 /// The answer to a `QueryServer`, a `NewConn` or an `ExitedAfterDisconnect`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct Reply {
-    /// The `seq` of the message that is answered.
+    /// The `seq` of the answered message.
     pub(crate) ack: u64,
-    /// In the answer to a `QueryServer`: the error.
+    /// For a `QueryServer`: the error.
     pub(crate) errno: Option<Errno>,
-    /// In the answer to a `QueryServer`: the key of the handle.
+    /// For a `QueryServer`: the key of the handle.
     pub(crate) key: Option<HandleKey>,
     pub(crate) data: Data,
-    /// In the answer to a `QueryServer` under round robin: the address of the socket.
+    /// For a `QueryServer` under round robin: the address of the socket.
     pub(crate) sockname: Option<LocalAddress>,
-    /// In the answer to a `NewConn`: whether the worker takes the connection.
+    /// For a `NewConn`: whether the worker takes the connection.
     pub(crate) accepted: Option<bool>,
 }

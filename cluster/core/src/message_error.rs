@@ -18,15 +18,15 @@ pub enum MessageError {
     },
     /// The message does not have the requested type.
     Type {
-        /// The problem and its position. A long value is quoted without its middle.
+        /// The problem and the position. The middle of a long quotation is left out.
         reason: String,
     },
-    /// The message is nested more than 128 levels deep. [`Message::as_bytes`](crate::Message::as_bytes) has the whole
-    /// message.
+    /// The message is nested more than 128 levels deep. [`Message::as_bytes`](crate::Message::as_bytes)
+    /// returns the whole message.
     TooDeep,
     /// The message would be longer than 1 GiB.
     TooLong,
-    /// A JavaScript value has no form in the requested type.
+    /// A JavaScript value inside the message has no form in the requested type.
     NoForm {
         /// The kind of the value, for example `a regular expression`.
         what: &'static str,
@@ -45,7 +45,8 @@ impl MessageError {
         }
     }
 
-    /// Libraries quote the value in question, which may be megabytes long: the middle of a long reason is left out.
+    /// An error of a library, which may quote a value of several megabytes: the middle of a long text is left
+    /// out.
     pub(crate) fn unfit(reason: &str) -> Self {
         const END: usize = 120;
         let head = reason.floor_char_boundary(END);

@@ -1,7 +1,8 @@
-//! The seam between a machine and an operating system: every call, every event.
+//! The seam between a machine and an operating system: every call and every event.
 //!
-//! Plain values only, so that a trace is a list of crossings and a call can be delayed, failed or replayed. The seam
-//! is independent of Node's protocol and never blocks: [`Os::perform`] answers at once or not at all.
+//! All are plain values, so a trace is a list of these values, and a call can be delayed, failed or replayed.
+//! The seam does not depend on Node's protocol, and never blocks: [`Os::perform`] answers at once or returns
+//! nothing.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,8 +16,8 @@ pub use crate::errno::{Errno, Signal};
 use crate::os_bytes::{Escaped, OsBytes};
 use crate::spawn_options::SpawnOptions;
 
-/// A worker of a primary, numbered in ascending order from 1. Not a process id; never reused. Serialized by serde as
-/// a number.
+/// The id of a worker, in ascending order from 1. Not a process id, and never used twice. Serialized by serde
+/// as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct WorkerId(pub u64);
 
@@ -32,7 +33,8 @@ impl From<WorkerId> for u64 {
     }
 }
 
-/// One end of an IPC channel, as numbered in its own process: 0 leads to the primary, `n` to worker `n`.
+/// One end of an IPC channel. Each process numbers its own ends: in a worker, 0 is the channel to the
+/// primary; in a primary, `n` is the channel to worker `n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChannelId(pub u64);
 
@@ -47,15 +49,16 @@ impl From<WorkerId> for ChannelId {
     }
 }
 
-/// A socket of a process, numbered by the operating system in order of appearance. Never reused.
+/// A socket of a process. The operating system numbers sockets in the order of their appearance, and uses no
+/// number twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
-/// The purpose of a [`Call::Bind`]: a distribution object of the primary, or an exclusive server of a worker.
+/// What a [`Call::Bind`] is for: a distribution object of the primary, or an exclusive server of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HandleId(pub u64);
 
-/// A timer, numbered by the machine that sets the timer.
+/// A timer. The machine that sets the timer chooses the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TimerId(pub u64);
 
@@ -65,47 +68,50 @@ pub struct TimerId(pub u64);
 pub enum BindAddress {
     /// A TCP socket.
     Tcp {
-        /// `None`: every address (`::` with IPv4 if the host has IPv6, else `0.0.0.0`).
+        /// The host. `None`: every address, which is `::` with IPv4 if the system has IPv6, otherwise
+        /// `0.0.0.0`.
         host: Option<IpAddr>,
         /// 0: the kernel chooses.
         port: u16,
-        /// Exclude IPv4, with an IPv6 host or without a host.
+        /// With an IPv6 host or without a host: exclude IPv4.
         ipv6_only: bool,
-        /// `SO_REUSEPORT`: other sockets with the flag may bind the same address, and the kernel spreads the clients.
+        /// Set `SO_REUSEPORT`: other sockets with this option may bind the same address, and the kernel
+        /// spreads the clients.
         reuse_port: bool,
     },
-    /// A Unix stream socket. The operating system binds a path of any length, and the process that bound the path
-    /// removes the file when closing the socket.
+    /// A Unix stream socket. The operating system binds a path of any length. The process that has bound the
+    /// path removes the file when it closes the socket.
     Path {
-        /// A path that exists is not replaced: `EADDRINUSE`. An abstract name begins with NUL and makes no file, so
-        /// `readable_all` and `writable_all` have no effect.
+        /// The path. If the path exists, it is not replaced: `EADDRINUSE`. An abstract name begins with NUL
+        /// and makes no file, so `readable_all` and `writable_all` have no effect.
         path: String,
-        /// Read permission for every user (mode bits 0444).
+        /// Every user may read (mode bits 0444).
         readable_all: bool,
-        /// Write permission, and so permission to connect, for every user (mode bits 0222).
+        /// Every user may write, and so connect (mode bits 0222).
         writable_all: bool,
     },
     /// A UDP socket; the backlog is ignored.
     Udp {
-        /// The address; its family is the socket's.
+        /// The address. Its family is the family of the socket.
         host: IpAddr,
         /// 0: the kernel chooses.
         port: u16,
-        /// Exclude IPv4, with an IPv6 host.
+        /// With an IPv6 host: exclude IPv4.
         ipv6_only: bool,
-        /// `SO_REUSEADDR`: bind although another process may have bound the address.
+        /// Set `SO_REUSEADDR`: bind even if another process has bound the address.
         reuse_address: bool,
-        /// As for TCP; the kernel spreads the datagrams.
+        /// As for TCP. The kernel spreads the datagrams.
         reuse_port: bool,
     },
     /// A TCP or UDP socket at an IPv6 address in a zone.
     Zoned {
         host: Ipv6Addr,
-        /// The name or the number of a network interface. An unknown interface counts as no zone, as in libuv.
+        /// The name or the number of a network interface. An unknown interface counts as no zone, as in
+        /// libuv.
         zone: String,
         /// 0: the kernel chooses.
         port: u16,
-        /// UDP, else TCP.
+        /// UDP if true, otherwise TCP.
         datagrams: bool,
         /// Exclude IPv4.
         ipv6_only: bool,
@@ -118,7 +124,8 @@ pub enum BindAddress {
     Descriptor {
         /// The number of the descriptor in this process.
         fd: u32,
-        /// The socket must be a datagram socket, else a stream socket; otherwise `EINVAL`.
+        /// Whether the socket must be a datagram socket; otherwise it must be a stream socket. `EINVAL` if
+        /// not.
         datagrams: bool,
     },
 }
@@ -126,9 +133,9 @@ pub enum BindAddress {
 /// The local address of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LocalAddress {
-    /// TCP or UDP, with the port the kernel chose.
+    /// TCP or UDP, with the port chosen by the kernel.
     Ip(SocketAddr),
-    /// TCP or UDP at a link-local IPv6 address, with the zone that the operating system reports.
+    /// TCP or UDP at a link-local IPv6 address, with the zone that the operating system has reported.
     Zoned {
         /// The address.
         host: Ipv6Addr,
@@ -137,12 +144,12 @@ pub enum LocalAddress {
         /// The port that the kernel chose.
         port: u16,
     },
-    /// The path of a Unix socket; empty for an unnamed socket; an abstract name begins with NUL.
+    /// The path of a Unix socket. Empty for an unnamed socket; an abstract name begins with NUL.
     Path(String),
 }
 
 impl LocalAddress {
-    /// An address in a zone, given by the number or the name of the interface.
+    /// An address in a zone. The zone is the number or the name of the interface.
     pub(crate) fn in_zone(host: Ipv6Addr, zone: &str, port: u16) -> Self {
         match zone.parse() {
             Ok(number) => SocketAddr::from(SocketAddrV6::new(host, port, 0, number)).into(),
@@ -150,8 +157,8 @@ impl LocalAddress {
         }
     }
 
-    /// The IP address and port; `None` for a path. A named zone is left out, because only the operating system has
-    /// the number of the zone.
+    /// The IP address and the port; `None` for a path. The name of a zone is left out, because only the
+    /// operating system can find its number.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             LocalAddress::Ip(address) => Some(*address),
@@ -182,7 +189,7 @@ impl fmt::Display for LocalAddress {
     }
 }
 
-/// The path, or `@` and the abstract name, as Linux tools print.
+/// Writes a path, or `@` and the abstract name, as Linux tools do.
 pub(crate) fn fmt_path(path: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match path.strip_prefix('\0') {
         Some(name) => write!(f, "@{}", Escaped(name)),
@@ -197,8 +204,8 @@ pub enum ExitStatus {
     Code(i32),
     /// The process was killed by this signal.
     Signal(Signal),
-    /// Unknown: other code in the primary's process has reaped the worker (a loop around `waitpid(-1)`, for example),
-    /// or has set SIGCHLD to ignore after the fork.
+    /// Unknown: another part of the primary's process has reaped the worker (a loop around `waitpid(-1)`, for
+    /// example), or has set SIGCHLD to ignore after the fork.
     ReapedElsewhere,
 }
 
@@ -220,52 +227,53 @@ impl fmt::Display for ExitStatus {
 pub enum Call {
     /// Start a worker process with a channel. Answer: [`OsEvent::Spawned`] or [`OsEvent::SpawnFailed`].
     Spawn {
-        /// The channel of the process has the same number.
+        /// The worker. The channel of the process has the same number.
         worker: WorkerId,
         options: SpawnOptions,
-        /// Variables that override the inherited environment. The backend adds the variables that describe the
-        /// channel.
+        /// Variables that override the inherited environment. The operating system adds the variables that
+        /// describe the channel.
         env: Vec<(OsBytes, OsBytes)>,
     },
-    /// Send a signal, to the whole group of a worker with a group of its own. No answer, or [`OsEvent::KillFailed`];
-    /// a process that has exited is no failure. After the exit of the worker the signal reaches the remaining
-    /// processes of such a group, without a failure; SIGKILL is the last signal.
+    /// Send a signal to a worker, or to the whole group if the worker has its own process group. There is no
+    /// answer, or [`OsEvent::KillFailed`]; if the process has exited, the call succeeds. After the exit of
+    /// the worker, a signal reaches the remaining processes of the group, and always succeeds; after SIGKILL,
+    /// no further signal reaches them.
     Kill { worker: WorkerId, signal: Signal },
     /// Write to a channel. Answer: [`OsEvent::Wrote`] or [`OsEvent::WriteFailed`].
     Write {
         channel: ChannelId,
-        /// Never empty.
+        /// The bytes, never empty.
         #[serde(with = "crate::byte_form")]
         bytes: Vec<u8>,
-        /// Sent with the first byte. The sender keeps a copy.
+        /// A socket to send with the first byte. The sender keeps its copy.
         socket: Option<SocketId>,
     },
-    /// Deliver no [`OsEvent::Read`] from the channel until [`Call::ResumeRead`].
+    /// Deliver no [`OsEvent::Read`] of this channel until [`Call::ResumeRead`].
     PauseRead { channel: ChannelId },
-    /// End of [`Call::PauseRead`].
+    /// Ends [`Call::PauseRead`].
     ResumeRead { channel: ChannelId },
     /// Close this end of the channel. No [`OsEvent::ChannelClosed`] follows.
     CloseChannel { channel: ChannelId },
     /// Create a socket and bind it. Answer: [`OsEvent::Bound`] or [`OsEvent::BindFailed`].
     Bind {
-        /// The purpose, repeated in the answer. In a worker: the number of the exclusive server.
+        /// What the socket is for, repeated in the answer. In a worker: the number of the exclusive server.
         handle: HandleId,
         address: BindAddress,
-        /// `Some`: listen as well, if the socket is a stream socket. `None`: the workers that share the socket
+        /// `Some`: a stream socket also listens, with this backlog. `None`: the workers that share the socket
         /// listen.
         backlog: Option<u32>,
     },
-    /// Listen on a bound socket that was received. Answer: [`OsEvent::Listening`] or [`OsEvent::ListenFailed`]. For a
-    /// UDP socket, the answer only has the address.
+    /// Listen on a received, bound socket. Answer: [`OsEvent::Listening`] or [`OsEvent::ListenFailed`]. A UDP
+    /// socket does not change, and the answer reports its address.
     Listen {
         socket: SocketId,
-        /// The longest queue of connections in the kernel.
+        /// The length of the kernel's queue of connections.
         backlog: u32,
     },
-    /// Deliver no [`OsEvent::Accepted`] from the listening socket until [`Call::ResumeAccept`]. A new listening
-    /// socket is paused.
+    /// Deliver no [`OsEvent::Accepted`] of this listening socket until [`Call::ResumeAccept`]. A new
+    /// listening socket is paused.
     PauseAccept { socket: SocketId },
-    /// End of [`Call::PauseAccept`].
+    /// Ends [`Call::PauseAccept`].
     ResumeAccept { socket: SocketId },
     /// Close this process's copy of a socket.
     Close { socket: SocketId },
@@ -275,7 +283,7 @@ pub enum Call {
     Exit { code: i32 },
 }
 
-/// The `after_ms` of [`Call::SetTimer`] for a time, rounded up: a timer never fires early.
+/// The `after_ms` of [`Call::SetTimer`]. Rounded up, so a timer never fires early.
 pub(crate) fn timer_ms(after: Duration) -> u64 {
     u64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
@@ -287,37 +295,38 @@ pub enum OsEvent {
     /// The process exists and its channel is open.
     Spawned {
         worker: WorkerId,
-        /// The process id, for people; a machine only stores it.
+        /// The process id, for display; a machine only stores it.
         pid: u32,
     },
     /// No process was started and no channel exists.
     SpawnFailed {
         worker: WorkerId,
-        /// The path of the primary's own program, if the options have no program and the backend has the path.
+        /// The path of the primary's own program, if the options name no program and the operating system
+        /// knows the path.
         program: Option<OsBytes>,
-        /// The directory of the options is at fault, not the program.
+        /// Whether the directory of the options is the reason, rather than the program.
         directory: bool,
         errno: Errno,
     },
     /// The signal was not sent.
     KillFailed { worker: WorkerId, errno: Errno },
-    /// The process has exited and was reaped. All bytes that the process wrote to its channel were delivered before,
-    /// even if paused.
+    /// The process has exited and was reaped. All bytes that the process has written to its channel were
+    /// delivered before, even if the channel is paused.
     Exited { worker: WorkerId, status: ExitStatus },
-    /// The process still runs some time after its channel was closed, whether or not the worker was disconnected; once
-    /// per process.
+    /// The process still runs some time after the channel was closed, whether or not the worker was
+    /// disconnected. Reported once per process.
     Lingers { worker: WorkerId },
-    /// Bytes have arrived, split at any position.
+    /// Bytes have arrived. The stream may be split at any position.
     Read {
         channel: ChannelId,
-        /// Never empty.
+        /// The bytes, never empty.
         bytes: Vec<u8>,
-        /// A socket that arrived with the bytes: no byte is newer than the message of the socket. The backend closes
-        /// a descriptor that is not a socket, and then delivers no socket.
+        /// A socket that has arrived with the bytes. Its message does not end before these bytes. If a
+        /// received descriptor is not a socket, the operating system closes it and delivers no socket.
         socket: Option<SocketId>,
     },
-    /// The kernel has accepted a write, perhaps in part. Unless `rest` is empty, [`OsEvent::Writable`] follows once
-    /// there is room.
+    /// The kernel has accepted a write, perhaps only a part. Unless `rest` is empty, [`OsEvent::Writable`]
+    /// follows when there is room.
     Wrote {
         channel: ChannelId,
         /// The bytes that were not accepted. The descriptor was sent if at least one byte was accepted.
@@ -325,38 +334,39 @@ pub enum OsEvent {
     },
     /// The channel has room again after a partial write.
     Writable { channel: ChannelId },
-    /// The kernel has accepted no byte of a write and has not sent the descriptor. No [`OsEvent::Writable`] follows.
-    /// Earlier bytes of the peer may still be readable.
+    /// The kernel has accepted no byte of a write, and has not sent the descriptor. No [`OsEvent::Writable`]
+    /// follows. Earlier bytes of the peer may still be readable.
     WriteFailed {
         channel: ChannelId,
-        /// `EPIPE` and similar: the channel can no longer be written to. `ETOOMANYREFS` and similar: only this write
-        /// failed.
+        /// `EPIPE` and similar errors: the channel can no longer be written to. `ETOOMANYREFS` and similar
+        /// errors: only this write has failed.
         errno: Errno,
     },
-    /// The peer's end is closed and every byte was delivered. This end is closed as well.
+    /// The peer has closed its end, and every byte was delivered. This end is closed as well.
     ChannelClosed { channel: ChannelId },
     /// A socket is bound, and listens if the call had a backlog.
     Bound {
         handle: HandleId,
         socket: SocketId,
-        /// With the port that the kernel chose.
+        /// The address, with the port chosen by the kernel.
         address: LocalAddress,
     },
     /// No socket was bound.
     BindFailed { handle: HandleId, errno: Errno },
     /// A received socket listens.
     Listening { socket: SocketId, address: LocalAddress },
-    /// A received socket does not listen.
+    /// A received socket cannot listen.
     ListenFailed { socket: SocketId, errno: Errno },
     /// A connection was accepted.
     Accepted {
         /// The listening socket.
         listener: SocketId,
         socket: SocketId,
-        /// The address of the peer; `None`: a Unix socket.
+        /// The address of the client. `None`: the socket is a Unix socket.
         client: Option<IpAddr>,
     },
-    /// An accept failed. The listening socket remains, and accepts again, after a pause if necessary.
+    /// An accept has failed. The listening socket remains open, and accepts again, if necessary after a
+    /// pause.
     AcceptFailed { listener: SocketId, errno: Errno },
     /// A timer fired.
     Timer { timer: TimerId },
@@ -364,6 +374,6 @@ pub enum OsEvent {
 
 /// An operating system, real or simulated.
 pub trait Os {
-    /// Performs a call without blocking. The answer of a call, if any, must be handled before the next call.
+    /// Performs a call without blocking. The machine must handle the answer, if any, before the next call.
     fn perform(&mut self, call: Call) -> Option<OsEvent>;
 }

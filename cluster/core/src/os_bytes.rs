@@ -92,8 +92,9 @@ impl fmt::Display for OsBytes {
     }
 }
 
-/// A text from outside (a user, a program, a peer) inside a text for a terminal: characters without a glyph are escaped as in
-/// the literals of Rust. A line break cannot begin a forged line, and U+202E cannot reverse the rest of the line.
+/// A text from outside (a user, a program, a peer), escaped for a terminal. Characters without a glyph are
+/// escaped as in literals of Rust, so a line break cannot begin a forged line, and U+202E cannot reverse the
+/// rest of the line.
 ///
 /// ```
 /// use cluster_core::Escaped;
@@ -105,13 +106,14 @@ impl fmt::Display for OsBytes {
 pub struct Escaped<'a>(pub &'a str);
 
 impl Escaped<'_> {
-    /// Whether the character is escaped: every control and format character, every separator except the space, and every
-    /// character that is private or unassigned.
+    /// Whether a character is escaped: control and format characters, separators except the space, and
+    /// private or unassigned characters are.
     pub fn is_escaped(char: char) -> bool {
         if char.is_ascii() {
             return char.is_ascii_control();
         }
-        // After a letter, the standard library leaves a combining mark unescaped.
+        // Placed after a letter, because the standard library escapes a combining mark at the beginning of a
+        // text.
         let mut text = [b'a'; 5];
         let length = char.encode_utf8(&mut text[1..]).len();
         str::from_utf8(&text[..=length]).is_ok_and(|text| text.escape_debug().nth(1) != Some(char))

@@ -1,5 +1,5 @@
-//! Sockets that accompany users' messages: types, ownership while in flight, and the counts that Node keeps. The
-//! machines send and close the sockets.
+//! Sockets sent with users' messages: their types, the ownership of sockets in flight, and the counts of
+//! connections that Node keeps. The machines send and close the sockets.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -12,24 +12,25 @@ use crate::os::{ChannelId, SocketId};
 /// A socket that was received with a message, owned by the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct IncomingHandle {
-    /// The program closes the socket after use, and reports the close to the machine by `release`.
+    /// The socket. The program closes it after use, and reports the close to the machine by `release`.
     pub socket: SocketId,
-    /// The type that the sender gave.
+    /// The type given by the sender.
     pub kind: HandleType,
 }
 
 /// A socket to send with a message. Node: the second argument of `send()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OutgoingHandle {
-    /// Owned by the machine, which closes the socket once the peer has received a copy or cannot receive one.
+    /// The socket. The machine owns it, and closes it once the peer has received a copy or cannot receive
+    /// one.
     pub socket: SocketId,
     /// The type for the receiver.
     pub kind: HandleType,
-    /// The sender keeps the socket open. Node: `keepOpen`.
+    /// Whether the sender keeps the socket open. Node: `keepOpen`.
     pub keep_open: bool,
 }
 
-/// Sockets in flight to peers. A socket with `keep_open` may be in flight several times at once.
+/// Sockets in flight to peers. With `keep_open`, a socket may be in flight several times at once.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct InFlightHandles(BTreeMap<SocketId, InFlight>);
 
@@ -40,12 +41,12 @@ struct InFlight {
 }
 
 impl InFlightHandles {
-    /// The socket was sent before, without `keep_open`.
+    /// Whether the socket was sent before without `keep_open`, and so was given away.
     pub(crate) fn is_given(&self, socket: SocketId) -> bool {
         self.0.get(&socket).is_some_and(|trip| !trip.keep_open)
     }
 
-    /// Whether each flight is counted, and each counted socket has a copy.
+    /// Whether the counts include each of these flights, and no count is zero.
     pub(crate) fn cover(&self, flights: &BTreeMap<SocketId, usize>) -> bool {
         let copies = |socket| self.0.get(socket).map_or(0, |trip| trip.copies);
         flights.iter().all(|(socket, flights)| *flights <= copies(socket))
@@ -58,7 +59,7 @@ impl InFlightHandles {
         trip.keep_open &= keep_open;
     }
 
-    /// One copy has arrived, or never will. Returns true if the socket is to be closed here.
+    /// Called when a copy has arrived, or never will. Returns true if the caller must close the socket.
     pub(crate) fn end(&mut self, socket: SocketId) -> bool {
         let trip = self.0.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} was not on its way"));
         trip.copies -= 1;
@@ -70,26 +71,27 @@ impl InFlightHandles {
     }
 }
 
-/// Received connections that the sender counts as connections of its own server. Node: `SocketListReceive`.
+/// Received connections that the sender still counts as connections of its own server. Node:
+/// `SocketListReceive`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct CountedHandles {
     open: BTreeMap<SocketId, CountKey>,
-    /// The counts with a pending notification at zero.
+    /// The counts for which the peer has asked for a notification at zero.
     asked: BTreeSet<CountKey>,
 }
 
-/// The counting peer and its key.
+/// A peer that counts, and the key.
 type CountKey = (ChannelId, String);
 
 impl CountedHandles {
-    /// A message has arrived with a socket, which the sender counts if there is a key.
+    /// Records a socket received with a message. The sender counts the socket if there is a key.
     pub(crate) fn add(&mut self, socket: SocketId, peer: ChannelId, key: Option<String>) {
         if let Some(key) = key {
             self.open.insert(socket, (peer, key));
         }
     }
 
-    /// The immediate answer to a peer's question, if any.
+    /// The immediate answer to a peer's question. `None`: no answer, or a later one.
     pub(crate) fn answer(&mut self, peer: ChannelId, question: SocketCount) -> Option<SocketCount> {
         match question {
             SocketCount::GetCount(key) => {
@@ -109,7 +111,7 @@ impl CountedHandles {
         self.open.values().filter(|open| *open == counting).count() as u64
     }
 
-    /// The peer asks for a notification at zero. Returns true if the count is zero now.
+    /// Records that the peer asks for a notification at zero. Returns true if the count is zero already.
     fn ask(&mut self, counting: CountKey) -> bool {
         let none = self.count(&counting) == 0;
         if !none {
@@ -118,13 +120,13 @@ impl CountedHandles {
         none
     }
 
-    /// The program has released a socket. Returns the key to notify if the count is now zero.
+    /// Called when the program has released a socket. Returns the key to notify, if its count is zero now.
     pub(crate) fn release(&mut self, socket: SocketId) -> Option<CountKey> {
         let counting = self.open.remove(&socket)?;
         if self.count(&counting) == 0 { self.asked.take(&counting) } else { None }
     }
 
-    /// The peer's channel is closed: its counts end.
+    /// Called when the channel of a peer is closed: its counts end.
     pub(crate) fn forget(&mut self, peer: ChannelId) {
         self.open.retain(|_, (of, _)| *of != peer);
         self.asked.retain(|(of, _)| *of != peer);
@@ -141,7 +143,7 @@ mod tests {
         OutgoingHandle { socket: SOCKET, kind: HandleType::Socket, keep_open }
     }
 
-    /// A socket is closed when its last copy has arrived, unless it is kept open.
+    /// A socket is closed when the last copy has arrived, unless the sender keeps it open.
     #[test]
     fn last_copy_closes_socket() {
         let mut in_flight = InFlightHandles::default();
@@ -155,7 +157,8 @@ mod tests {
         assert_eq!((in_flight.end(SOCKET), in_flight.end(SOCKET)), (false, true));
     }
 
-    /// A peer that has asked for a notification receives one at the end of its last connection, and no second one.
+    /// A peer that has asked for a notification receives one when the last connection has ended, and no
+    /// second one.
     #[test]
     fn last_release_notifies_once() {
         let of = |peer: u64| (ChannelId(peer), String::from("tcp4:80"));

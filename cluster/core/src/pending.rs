@@ -1,5 +1,5 @@
-//! Outstanding replies, by sequence number, as values. Each is tied to the peer that was asked, and a reply from
-//! another peer does not count (in Node any worker can answer for any other).
+//! Outstanding replies, by sequence number, as plain values. Each belongs to the peer that was asked; a reply
+//! from another peer does not count. (In Node any worker can answer for any other.)
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -19,27 +19,28 @@ impl<A> Pending<A> {
         Pending { next: 0, awaited: BTreeMap::new() }
     }
 
-    /// The sequence number of the next message of this process. Node reads a double, exact up to 2^53: 285 years at a
-    /// million messages per second.
+    /// The sequence number of this process's next message. Node reads it as a double, which is exact up to
+    /// 2^53: 285 years at a million messages per second.
     pub(crate) fn next_seq(&mut self) -> u64 {
         let seq = self.next;
         self.next += 1;
         seq
     }
 
-    /// Continues after `last`, unless the number is higher already; at most a million messages before 2^53.
+    /// Continues after `last`, unless the number is higher already. The last million numbers before 2^53
+    /// remain free.
     #[cfg(feature = "testing")]
     pub(crate) fn count_after(&mut self, last: u64) {
         const LATEST: u64 = (1 << 53) - 1_000_000;
         self.next = self.next.max(last.min(LATEST) + 1);
     }
 
-    /// Whether a later message has a greater number than every awaited reply.
+    /// Whether the next message has a greater number than every outstanding reply.
     pub(crate) fn is_ahead(&self) -> bool {
         self.awaited.last_key_value().is_none_or(|(seq, _)| *seq < self.next)
     }
 
-    /// The peers, and what each is to answer.
+    /// For each outstanding reply, the peer and the purpose.
     pub(crate) fn awaited(&self) -> impl Iterator<Item = &(ChannelId, A)> {
         self.awaited.values()
     }
@@ -58,7 +59,7 @@ impl<A> Pending<A> {
         }
     }
 
-    /// Removes the expectations that `peer` can no longer meet, oldest first.
+    /// Removes all outstanding replies of a peer that can no longer answer, oldest first.
     pub(crate) fn take_all(&mut self, peer: ChannelId) -> Vec<A> {
         self.awaited.extract_if(.., |_, (asked, _)| *asked == peer).map(|(_, (_, awaited))| awaited).collect()
     }

@@ -1,6 +1,6 @@
-//! The machine of a task pool: a queue of tasks and the workers that run them. Inputs are commands, the states of workers and
-//! their messages; outputs are messages to workers and the outcomes of tasks. `driven` connects the machine with a
-//! [`Supervisor`](crate::Supervisor).
+//! The machine of a task pool: a queue of tasks, and the workers that run them. The inputs are commands, the
+//! states of workers and their messages. The outputs are messages to workers, and the outcomes of tasks.
+//! `driven` connects the machine to a [`Supervisor`](crate::Supervisor).
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::fmt;
@@ -42,7 +42,7 @@ impl fmt::Display for TaskId {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum PoolOutput {
-    /// Send the message to the worker. A failure is the input [`Pool::not_sent`].
+    /// Send the message to the worker. If the send fails, call [`Pool::not_sent`].
     Send { worker: WorkerId, task: TaskId, message: Message },
     /// Kill the worker of a task.
     Kill { worker: WorkerId, task: TaskId, reason: KillReason },
@@ -50,14 +50,14 @@ pub enum PoolOutput {
     SetTimer { after: Duration },
     /// A task has ended. Each task ends once.
     Completed { task: TaskId, outcome: Result<Message, TaskError> },
-    /// After [`Pool::close`]: no task is left.
+    /// The pool was closed by [`Pool::close`], and no task is left.
     Empty,
 }
 
 /// The reason for killing the worker of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KillReason {
-    /// The only task of the worker was cancelled: [`CancelRunning::Kill`].
+    /// The task was cancelled, and it was the only task of the worker: [`CancelRunning::Kill`].
     Cancelled,
     /// The task has exceeded [`PoolSettings::time_limit`].
     TimeLimit,
@@ -67,7 +67,7 @@ pub enum KillReason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAccepted {
-    /// [`PoolSettings::queue`] tasks wait for a worker.
+    /// [`PoolSettings::queue`] tasks wait for a worker already.
     Full,
     /// The pool was closed.
     Closed,
@@ -96,7 +96,7 @@ impl core::error::Error for NotAccepted {
     }
 }
 
-/// The fate of the queue of a closed pool.
+/// What happens to the queued tasks of a closed pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClosePolicy {
     /// Queued tasks still run.
@@ -108,7 +108,7 @@ pub enum ClosePolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Task {
     message: Message,
-    /// The number of workers that the task was sent to.
+    /// The number of workers that have received the task.
     attempts: u32,
     /// The worker that runs the task.
     worker: Option<WorkerId>,
@@ -128,8 +128,8 @@ enum Intake {
 
 /// A queue of tasks, and the workers that run them.
 ///
-/// A worker receives tasks once it has sent [`TASKS_READY`] and while [`Pool::set_ready`] is on, at most
-/// [`PoolSettings::tasks_per_worker`] at a time; each task is sent to the worker with the fewest tasks.
+/// A worker receives tasks when it has sent [`TASKS_READY`] and [`Pool::set_ready`] has set it ready, at most
+/// [`PoolSettings::tasks_per_worker`] at a time. Each task is sent to the worker with the fewest tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pool {
     rules: PoolRules,
@@ -140,9 +140,9 @@ pub struct Pool {
     /// The tasks that wait for a worker.
     queue: TaskQueue,
     workers: TaskWorkers,
-    /// A timer of the time limit is running.
+    /// Whether a timer of the time limit is running.
     is_ticking: bool,
-    /// The id of the running timer. `None`: no supervisor has set the timer.
+    /// The id of the running timer. `None`: no timer, or a timer that is not of a supervisor.
     timer: Option<TimerId>,
     outputs: VecDeque<PoolOutput>,
 }
@@ -177,7 +177,7 @@ impl Pool {
         self.tasks.len()
     }
 
-    /// The fate of the tasks of a worker that exits.
+    /// What happens to the tasks of a worker that exits.
     pub fn delivery(&self) -> Delivery {
         self.rules.delivery
     }
@@ -209,8 +209,8 @@ impl Pool {
         Ok(task)
     }
 
-    /// Cancels a task: a queued task is removed; the worker of a running task receives a message, and the reply is
-    /// ignored. No effect if the task has ended.
+    /// Cancels a task. A queued task is removed. For a running task, the worker receives a message, and the
+    /// reply is ignored. Has no effect if the task has ended.
     pub fn cancel(&mut self, task: TaskId) {
         let Some(Task { worker, .. }) = self.tasks.remove(&task) else { return };
         self.queue.remove(task);
@@ -238,13 +238,14 @@ impl Pool {
 
     // ---- workers
 
-    /// Whether a worker may receive tasks: ready, and neither asked to exit nor disconnected.
+    /// Sets whether a worker may receive tasks: whether it is ready, and neither asked to exit nor
+    /// disconnected.
     pub fn set_ready(&mut self, worker: WorkerId, ready: bool) {
         self.workers.set_ready(worker, ready);
     }
 
-    /// The worker has exited. Without a status the worker is stuck, and the supervisor no longer waits for the exit.
-    /// The running tasks end or are queued again, by [`Delivery`].
+    /// Called when the worker has exited. `None` in place of a status: the process is stuck, and the
+    /// supervisor no longer waits for the exit. The running tasks end or are queued again, by [`Delivery`].
     pub fn exited(&mut self, worker: WorkerId, status: Option<ExitStatus>) {
         for (task, ticks) in self.workers.remove(worker) {
             let Some(attempts) = self.tasks.get(&task).map(|task| task.attempts) else { continue };
@@ -264,7 +265,8 @@ impl Pool {
         }
     }
 
-    /// The error of a task after the exit of its worker. `limit`: the task has exceeded this time.
+    /// The error of a task after the exit of the worker. `limit`: the time limit, if the task has exceeded
+    /// it.
     fn death(
         &self,
         worker: WorkerId,
@@ -279,7 +281,8 @@ impl Pool {
         }
     }
 
-    /// The time of [`PoolOutput::SetTimer`] has passed. A worker with a task that has exceeded the time limit is killed.
+    /// Call after the time of [`PoolOutput::SetTimer`]. Kills workers with tasks that have exceeded the time
+    /// limit.
     pub fn tick(&mut self) {
         self.is_ticking = false;
         for (worker, task) in self.workers.tick() {
@@ -290,7 +293,7 @@ impl Pool {
         }
     }
 
-    /// Sets the timer of the time limit, unless there is no limit or the timer is running.
+    /// Sets the timer of the time limit, unless there is no limit or a timer is running.
     fn set_timer(&mut self) {
         if let Some(limit) = self.rules.time_limit.filter(|_| !self.is_ticking) {
             self.is_ticking = true;
@@ -298,12 +301,12 @@ impl Pool {
         }
     }
 
-    /// No worker will become ready: queued tasks end with [`TaskError::NoWorkers`].
+    /// Call when no worker will become ready: queued tasks end with [`TaskError::NoWorkers`].
     pub fn no_workers(&mut self) {
         self.fail_queue(&TaskError::NoWorkers);
     }
 
-    /// A message of a worker. Returns whether the message belongs to the pool.
+    /// Takes a message of a worker. Returns whether the message belongs to the pool.
     pub fn message(&mut self, worker: WorkerId, message: &Message) -> bool {
         let Some(reply) = TaskReply::from_message(message) else { return false };
         let (task, outcome) = match reply {
@@ -314,14 +317,14 @@ impl Pool {
             TaskReply::Done { task, result } => (task, Ok(result)),
             TaskReply::Failed { task, error } => (task, Err(TaskError::Failed(error))),
         };
-        // A cancelled task only frees its worker.
+        // The reply for a cancelled task only frees its worker.
         if self.workers.finish(worker, task) {
             self.end(task, outcome);
         }
         true
     }
 
-    /// A message of [`PoolOutput::Send`] was not sent.
+    /// Call when a message of [`PoolOutput::Send`] was not sent.
     pub fn not_sent(&mut self, worker: WorkerId, task: TaskId, error: SendError) {
         let is_cancelled = !self.tasks.contains_key(&task);
         match error {
@@ -330,7 +333,7 @@ impl Pool {
                 self.workers.congested(worker, None);
                 self.take_back(worker, task);
             }
-            // The exit follows, and ends a cancelled task.
+            // The exit of the worker follows, and ends the cancelled task.
             SendError::Closed | SendError::UnknownWorker if is_cancelled => {}
             SendError::Closed | SendError::UnknownWorker => {
                 self.workers.set_ready(worker, false);
@@ -347,7 +350,7 @@ impl Pool {
         }
     }
 
-    /// Channels may have room again after [`SendError::Full`].
+    /// Call when channels may have room again, after [`SendError::Full`].
     pub fn has_room(&mut self) {
         for (worker, task) in self.workers.has_room() {
             self.outputs.push_back(cancel_message(worker, task));
@@ -376,7 +379,7 @@ impl Pool {
         None
     }
 
-    /// Sends the head of the queue to the worker with the fewest tasks.
+    /// Sends the first queued task to the worker with the fewest tasks.
     fn assign(&mut self) -> Option<PoolOutput> {
         let task = self.queue.first()?;
         let worker = self.workers.least_loaded()?;
@@ -390,7 +393,7 @@ impl Pool {
         Some(PoolOutput::Send { worker, task, message })
     }
 
-    /// A task was not sent after all.
+    /// Takes a task back from a worker, because it was not sent.
     fn take_back(&mut self, worker: WorkerId, task: TaskId) {
         if self.workers.finish(worker, task)
             && let Some(entry) = self.tasks.get_mut(&task)

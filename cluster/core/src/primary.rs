@@ -1,6 +1,6 @@
-//! The machine in the primary process: commands, and the reaction to each event. No IO: the machine requests [`Call`]s.
-//! `peers` has the workers and their channels, `distribution` listening sockets and connections, `setup` the settings of
-//! forks.
+//! The machine in the primary process: the commands, and the reaction to each event. It has no IO, and
+//! requests [`Call`]s. `peers` has the workers and their channels, `distribution` the listening sockets and
+//! connections, `setup` the settings of forks.
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -62,8 +62,9 @@ impl Primary {
         }
     }
 
-    /// Continues every counter except the workers' after `last`, for tests of a primary that has run for long. A
-    /// counter beyond `last` is unchanged; message numbers stay below 2^53, which no process reaches.
+    /// Sets every counter, except that of the workers, to continue after `last`, for tests of a primary that
+    /// has run for long. A counter beyond `last` is unchanged. Numbers of messages stay below 2^53, which no
+    /// process reaches.
     #[cfg(feature = "testing")]
     pub fn count_after(&mut self, last: u64) {
         self.setup.inspected.count_after(last);
@@ -71,7 +72,7 @@ impl Primary {
         self.peers.count_after(last);
     }
 
-    /// Continues the workers' counter after `last`; see [`count_after`](Primary::count_after).
+    /// Sets the counter of the workers to continue after `last`; see [`count_after`](Primary::count_after).
     #[cfg(feature = "testing")]
     pub fn count_workers_after(&mut self, last: WorkerId) {
         self.setup.count_workers_after(last);
@@ -86,8 +87,8 @@ impl Primary {
 
     // ---- forks
 
-    /// Changes the options of later forks; an unset option is unchanged. [`Event::Setup`] follows one tick later.
-    /// Node: `cluster.setupPrimary(settings)`.
+    /// Changes the options of later forks; an option not set keeps the present value. [`Event::Setup`]
+    /// follows one tick later. Node: `cluster.setupPrimary(settings)`.
     pub fn setup(&mut self, changes: SpawnOptions) {
         self.setup.settings.spawn.update(changes);
         self.command(|primary| {
@@ -112,22 +113,23 @@ impl Primary {
 
     /// Starts a worker. Node: `cluster.fork()`.
     ///
-    /// [`Event::Setup`] and [`Event::Fork`] follow, each in a tick of its own. If the program cannot be started, the
-    /// events are [`Event::Setup`], [`Event::Error`], [`Event::Fork`] and [`Event::Disconnect`], without
-    /// [`Event::Exit`], as in Node: there was no process.
+    /// [`Event::Setup`] and [`Event::Fork`] follow, each in its own tick. If the program cannot be started,
+    /// the events are [`Event::Setup`], [`Event::Error`], [`Event::Fork`] and [`Event::Disconnect`]. As in
+    /// Node, no [`Event::Exit`] follows, because there was no process.
     ///
     /// # Errors
     ///
-    /// [`ForkError`] unless `stdio` contains exactly one channel and the command can be a worker; no process starts,
-    /// but a worker id is consumed, as in Node.
+    /// [`ForkError`] unless `stdio` contains exactly one channel, or if the command cannot be a worker. No
+    /// process starts, but a worker id is used up, as in Node.
     pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
         self.fork_with_env::<OsBytes, OsBytes>([])
     }
 
-    /// Starts a worker with variables that override the [options'](crate::SpawnOptions::env). Node: `cluster.fork(env)`.
+    /// Starts a worker with variables that override the variables of the [options](crate::SpawnOptions::env).
+    /// Node: `cluster.fork(env)`.
     ///
-    /// A `NODE_OPTIONS` that starts an inspector without naming a port gets a port. Node assigns a port for inherited
-    /// options only, not for those in `env`.
+    /// If `NODE_OPTIONS` in `env` starts an inspector without a port, a port is assigned. Node assigns a port
+    /// only if the inspector is in the inherited options.
     ///
     /// # Errors
     /// As [`fork`](Primary::fork).
@@ -152,8 +154,8 @@ impl Primary {
 
     // ---- the lives of workers
 
-    /// Asks a worker to finish its connections and exit. From the call on the worker is not listed and receives no
-    /// further connection. Node: `worker.disconnect()`.
+    /// Asks a worker to finish its connections and exit. From this call on, the worker is not listed, and
+    /// receives no further connection. Node: `worker.disconnect()`.
     pub fn disconnect_worker(&mut self, worker: WorkerId) {
         if self.worker(worker).is_some() {
             self.command(|Primary { peers, distribution, .. }| {
@@ -166,16 +168,18 @@ impl Primary {
         }
     }
 
-    /// Asks every worker to finish its connections and exit; [`Event::AllDisconnected`] follows the exit of the last
-    /// worker, or one tick later if there is no worker.
+    /// Asks every worker to finish its connections and exit. [`Event::AllDisconnected`] follows the exit of
+    /// the last worker, or one tick later if there is no worker.
     ///
-    /// Every listening socket closes at once, also with [`Settings::keep_listening`]: later clients are refused. A
-    /// worker that is forked afterwards is not asked, and opens its sockets again. Node: `cluster.disconnect()`,
-    /// which calls back when the *first* worker has exited, contrary to Node's documentation.
+    /// Every listening socket closes at once, even with [`Settings::keep_listening`], so later clients are
+    /// refused. A worker forked afterwards is not asked to exit, and opens its sockets again. Node:
+    /// `cluster.disconnect()`, which calls back when the *first* worker has exited, contrary to Node's
+    /// documentation.
     pub fn disconnect_all(&mut self) {
         let all = self.peers.expect_exits();
         for worker in &all {
-            // A worker is asked once: the channel of a worker that was asked may be closing, and a write would fail.
+            // A worker is asked only once: its channel may be closing after the first request, and a write
+            // would fail.
             let info = self.peers.info(*worker);
             if info.listed && info.connected {
                 self.disconnect_worker(*worker);
@@ -189,17 +193,19 @@ impl Primary {
         });
     }
 
-    /// [`disconnect_all`](Primary::disconnect_all) has asked every worker to exit, and at least one has not exited.
+    /// Whether [`disconnect_all`](Primary::disconnect_all) has asked all present workers to exit, and at
+    /// least one has not exited.
     pub fn is_disconnecting(&self) -> bool {
         self.peers.is_disconnecting()
     }
 
-    /// Closes every channel once its queue is sent, and asks no worker to exit. For a process that is about to exit.
+    /// Closes every channel when the queue is sent, and asks no worker to exit. Call before the end of the
+    /// process.
     pub fn finish(&mut self) {
         self.command(|primary| primary.peers.disconnect());
     }
 
-    /// Every channel is closed.
+    /// Whether every channel is closed.
     pub fn is_finished(&self) -> bool {
         self.peers.is_over()
     }
@@ -211,24 +217,24 @@ impl Primary {
         }
     }
 
-    /// The state of a worker, available until the next [`Machine::poll`] after the worker's last event.
+    /// The state of a worker. Available until the next [`Machine::poll`] after the worker's last event.
     pub fn worker(&self, id: WorkerId) -> Option<&WorkerInfo> {
         self.peers.get(id)
     }
 
-    /// The listed workers, in order of fork. Node: the keys of `cluster.workers`. A worker that was asked to exit is
+    /// The listed workers, in order of fork. Node: the keys of `cluster.workers`. Workers asked to exit are
     /// not listed; see [`Primary::running_workers`].
     pub fn workers(&self) -> impl Iterator<Item = WorkerId> {
         self.peers.all(WorkerInfo::is_listed)
     }
 
-    /// The workers with running processes, in order of fork, including workers that were asked to exit. A program can
-    /// kill these workers after a deadline.
+    /// The workers with running processes, in order of fork, including workers asked to exit. Useful to kill
+    /// the rest after a deadline.
     pub fn running_workers(&self) -> impl Iterator<Item = WorkerId> {
         self.peers.all(|info| !info.dead)
     }
 
-    /// The accounts of accepted connections.
+    /// The ledger: the records of all accepted connections.
     pub fn ledger(&self) -> &Ledger {
         &self.distribution.ledger
     }
@@ -270,14 +276,14 @@ impl Primary {
             ChannelEvent::Lost(errno, lost) => peers.error(worker, WorkerError::Write { errno, lost }),
             ChannelEvent::Failing(errno) => peers.error(worker, WorkerError::Delayed(errno)),
             ChannelEvent::Retry => distribution.set_timer(TimerAction::Write(worker), RETRY_MS, peers),
-            // Connections that the worker has read and not acknowledged stay with the worker until its channel is
-            // read to the end.
+            // The worker may have read connections without acknowledging them. These stay with the worker
+            // until the channel is read to the end.
             ChannelEvent::Broken => distribution.offer_no_more(worker, peers),
             ChannelEvent::Violated(violation) => {
                 peers.error(worker, WorkerError::Protocol(violation));
                 peers.with_channel(worker.into(), Channel::abort);
             }
-            // The tick of a closed channel. Node: the child's `'disconnect'`.
+            // The tick in which the channel has closed. Node: the child's `'disconnect'`.
             ChannelEvent::Closed => {
                 distribution.remove_worker(worker, peers);
                 distribution.descriptor_freed(peers);
@@ -304,7 +310,7 @@ impl Primary {
         None
     }
 
-    /// A message has arrived with a socket.
+    /// Called when a message has arrived with a socket.
     fn arrived(
         &mut self,
         worker: WorkerId,
@@ -347,14 +353,14 @@ impl Primary {
                 peers.info(worker).exited_after_disconnect = Some(true);
                 peers.reply(worker, Reply { ack: cluster.seq, ..Reply::default() }, None);
             }
-            // A worker that was asked to exit gets no answer, as in Node; neither does a lame duck.
+            // No answer for a worker asked to exit, as in Node, nor for a lame duck.
             Request::QueryServer(_) if peers.entry(worker)?.is_retired() => {}
             Request::QueryServer(query) => {
                 let policy = self.setup.settings.policy;
                 self.distribution.query(worker, cluster.seq, query, policy, peers);
             }
             Request::Close(key) => self.distribution.close(worker, &key, peers),
-            // Requests of a primary; ignored from a worker, as in Node.
+            // Only a primary sends these requests. From a worker they are ignored, as in Node.
             Request::NewConn(_) | Request::Disconnect => {}
         }
         None
@@ -363,7 +369,8 @@ impl Primary {
     /// Removes a worker after its last event.
     fn forget(&mut self, worker: WorkerId) {
         let Some(was_last) = self.peers.forget(worker) else { return };
-        // A worker forked after `disconnect_all` may still use a handle; without that worker the handle closes.
+        // A worker forked after `disconnect_all` may still use a handle. A handle without such a worker
+        // closes.
         if self.peers.is_disconnecting() {
             self.distribution.close_unused_handles(&mut self.peers);
         }

@@ -1,15 +1,16 @@
-//! The only loop: input, machine, outputs, operating system. Never waits.
+//! The only loop: takes a machine's outputs and gives its calls to an operating system. Never waits.
 
 use crate::event::Output;
 use crate::os::{Call, Os, OsEvent};
 
-/// A state machine between an operating system and a user.
+/// A state machine between an operating system and a program.
 ///
-/// Give one input (an [`OsEvent`] or a command), call [`Machine::poll`] until `None`, then give the next input. The
-/// answer to a call is an input, and is given before the next `poll`. The steps of a command that the user gives in
-/// reaction to an event run before the queued steps, as a call inside a listener does in Node.
+/// Give the machine one input (an [`OsEvent`] or a command), call [`Machine::poll`] until `None`, then give
+/// the next input. The answer to a call is an input as well, and is given before the next `poll`. If the
+/// program reacts to an event with a command, the steps of the command run before the queued steps, like a
+/// call inside a listener in Node.
 pub trait Machine {
-    /// The events for the user.
+    /// The events for the program.
     type Event;
 
     /// Accepts an event of the operating system.
@@ -18,8 +19,8 @@ pub trait Machine {
     /// Runs queued steps up to the first output.
     fn poll(&mut self) -> Option<Output<Self::Event>>;
 
-    /// The next call that a command has queued since the last event. The calls of a command precede the rest of
-    /// the transition that emitted the event.
+    /// The next call queued by a command since the last event. These calls are performed before the rest of
+    /// the transition that has emitted the event.
     fn poll_call(&mut self) -> Option<Call>;
 }
 

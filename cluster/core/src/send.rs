@@ -2,13 +2,12 @@
 
 use core::fmt;
 
-/// A message was accepted. Node: the return value of `send()`.
+/// A message was accepted, and will be written. Node: the return value of `send()`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sent {
     /// The channel has room. Node: `true`.
     Buffered,
-    /// The message will be written, but the peer reads slowly or is slow to acknowledge a socket: send less. Node:
-    /// `false`.
+    /// The peer reads slowly, or is slow to acknowledge a socket: send less. Node: `false`.
     Congested,
 }
 
@@ -18,23 +17,25 @@ pub enum Sent {
 pub enum SendError {
     /// The primary has never forked a worker with this id.
     UnknownWorker,
-    /// The channel is closed or closing, or can no longer be written to. Node: `ERR_IPC_CHANNEL_CLOSED`.
+    /// The channel is closed or closing, or no further write can succeed. Node: `ERR_IPC_CHANNEL_CLOSED`.
     Closed,
-    /// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) are waiting for a peer that does not read.
+    /// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) wait already, because the peer does
+    /// not read.
     Full,
-    /// An object with a `cmd` that begins with `NODE_`: the peer would take the message for an internal message and
-    /// deliver nothing. Allowed is `{"cmd":"NODE_CLUSTER_STATS"}`, which the preload of the command `cluster` answers.
+    /// The message is an object with a `cmd` that begins with `NODE_`: the peer would treat it as an internal
+    /// message, and not deliver it. One such message is allowed, `{"cmd":"NODE_CLUSTER_STATS"}`, which the
+    /// preload of the command `cluster` answers.
     Reserved,
-    /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a peer with
-    /// the same limits would reject it.
+    /// The message is longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes), so a
+    /// peer with the same limits would reject it.
     TooLong {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The message is a structured clone without a JSON form (a big integer, or an object inside itself), and the
-    /// channel is written in JSON. Node: `JSON.stringify` throws.
+    /// The message is a structured clone without a JSON form (a big integer, or an object inside itself), and
+    /// the channel uses JSON. Node: `JSON.stringify` throws.
     NoJson,
-    /// The socket was sent to a peer before, without `keep_open`. Node sends the message alone.
+    /// The socket was sent before, without `keep_open`. Node sends the message without the socket.
     HandleAlreadySent,
 }
 

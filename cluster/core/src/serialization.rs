@@ -1,6 +1,6 @@
-//! The two serializations of Node: JSON text, and V8's structured clone. Validation, conversion from one to the other, and
-//! detection of Node's internal messages. `message` has the content of a frame, `user_message` and `structured` the values of a
-//! program.
+//! The two serializations of Node, JSON text and V8's structured clone: validation, conversion between them,
+//! and detection of Node's internal messages. `message` has the content of a frame, `user_message` and
+//! `structured` the values of a program.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,8 @@ pub enum Serialization {
     /// One JSON text per line. Node: `'json'`.
     #[default]
     Json,
-    /// Structured clones of V8, each preceded by its length. Node: `'advanced'`. A [`Message`](crate::Message) keeps
-    /// every JavaScript type; [`Structured`](crate::Structured) models all of them.
+    /// Structured clones of V8, each preceded by the length. Node: `'advanced'`. A
+    /// [`Message`](crate::Message) keeps every JavaScript type, and [`Structured`](crate::Structured) models
+    /// all of them.
     Advanced,
 }

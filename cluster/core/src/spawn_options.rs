@@ -1,5 +1,5 @@
-//! The options of a worker's start: program, arguments, descriptors, rights. Values only; nothing here is read from
-//! the environment.
+//! The options of a worker's start: program, arguments, descriptors, rights. Values only: nothing is read
+//! from the environment here.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,8 +14,8 @@ use crate::serialization::Serialization;
 
 /// The options of a worker's start. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
 ///
-/// An unset option has the documented default. [`Primary::setup`](crate::Primary::setup) changes the options
-/// set in the argument and keeps the others. A method sets an option, and the [field](SpawnFields) of the same name has the
+/// An option not set has the documented default. [`Primary::setup`](crate::Primary::setup) changes only the
+/// options set in the argument. A method sets an option; the [field](SpawnFields) of the same name has the
 /// value. Clones share memory.
 ///
 /// ```
@@ -91,7 +91,7 @@ impl fmt::Debug for SpawnOptions {
     }
 }
 
-/// The options that are set. Values of variables may be secrets, and are not shown.
+/// Shows the options that are set. Values of variables are not shown, because they may be secrets.
 impl fmt::Debug for SpawnFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn shown<T: fmt::Debug>(option: Option<&T>) -> Option<&dyn fmt::Debug> {
@@ -128,133 +128,138 @@ impl fmt::Debug for SpawnFields {
 }
 
 impl SpawnOptions {
-    /// No option set: a worker runs the program of its primary, with the primary's arguments.
+    /// Options with nothing set: a worker runs the program of the primary, with the primary's arguments.
     pub fn new() -> Self {
         SpawnOptions::default()
     }
 
-    /// The executable, searched in `PATH` without a slash. Default: the program of the primary, with the primary's arguments.
-    /// A primary of Node workers sets `node` here, and their script in [`args`](SpawnOptions::args).
+    /// Sets the executable. A name without a slash is searched in `PATH`. Default: the program of the
+    /// primary, with the primary's arguments. For Node workers, set `node` here and the script in
+    /// [`args`](SpawnOptions::args).
     #[must_use]
     pub fn exec(self, program: impl Into<OsBytes>) -> Self {
         self.set(|options| options.exec = Some(program.into()))
     }
 
-    /// The arguments before all others, in place of earlier values. Default: none. Node: `execArgv`.
+    /// Sets the arguments before all others, in place of earlier values. Default: none. Node: `execArgv`.
     #[must_use]
     pub fn exec_argv(self, args: impl IntoIterator<Item = impl Into<OsBytes>>) -> Self {
         self.set(|options| options.exec_argv = Some(args.into_iter().map(Into::into).collect()))
     }
 
-    /// The arguments, without the name of the program, in place of earlier values. Default: none. Without
-    /// [`exec`](SpawnOptions::exec), they follow the primary's own arguments.
+    /// Sets the arguments, without the name of the program, in place of earlier values. Default: none.
+    /// Without [`exec`](SpawnOptions::exec), they follow the primary's own arguments.
     #[must_use]
     pub fn args(self, args: impl IntoIterator<Item = impl Into<OsBytes>>) -> Self {
         self.set(|options| options.args = Some(args.into_iter().map(Into::into).collect()))
     }
 
-    /// The working directory. Default: the primary's.
+    /// Sets the working directory. Default: the primary's.
     #[must_use]
     pub fn cwd(self, directory: impl Into<OsBytes>) -> Self {
         self.set(|options| options.cwd = Some(directory.into()))
     }
 
-    /// Variables that override the primary's environment, in place of the variables set before. A variable of
-    /// [`fork_with_env`](crate::Primary::fork_with_env) precedes a variable of the same name. Default: none. Node has
-    /// no such setting.
+    /// Sets variables that override the environment of the primary, in place of the variables set before. A
+    /// variable of [`fork_with_env`](crate::Primary::fork_with_env) overrides a variable of the same name
+    /// here. Default: none. Node has no such setting.
     #[must_use]
     pub fn env(self, env: impl IntoIterator<Item = (impl Into<OsBytes>, impl Into<OsBytes>)>) -> Self {
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         self.set(|options| options.env = Some(env))
     }
 
-    /// Pipes standard input, output and error to the primary. [`stdio`](SpawnOptions::stdio) has precedence unless empty.
-    /// Default: false.
+    /// Sets whether standard input, output and error are pipes to the primary. [`stdio`](SpawnOptions::stdio)
+    /// overrides this option, unless it is empty. Default: false.
     #[must_use]
     pub fn silent(self, silent: bool) -> Self {
         self.set(|options| options.silent = Some(silent))
     }
 
-    /// The first descriptors, exactly one of them [`Stdio::Channel`]. Default, and meaning of an empty list: the three standard
-    /// descriptors, then the channel as number 3.
+    /// Sets the first descriptors, exactly one of them [`Stdio::Channel`]. Default, also for an empty list:
+    /// the three standard descriptors, then the channel as number 3.
     #[must_use]
     pub fn stdio(self, stdio: impl IntoIterator<Item = Stdio>) -> Self {
         self.set(|options| options.stdio = Some(stdio.into_iter().collect()))
     }
 
-    /// The user. Default: the primary's.
+    /// Sets the user. Default: the primary's.
     #[must_use]
     pub fn uid(self, uid: u32) -> Self {
         self.set(|options| options.uid = Some(uid))
     }
 
-    /// The group. Default: the primary's.
+    /// Sets the group. Default: the primary's.
     #[must_use]
     pub fn gid(self, gid: u32) -> Self {
         self.set(|options| options.gid = Some(gid))
     }
 
-    /// The supplementary groups. Default: the primary's; with [`uid`](SpawnOptions::uid) or
-    /// [`gid`](SpawnOptions::gid) none, as in Node, unless the primary may not drop its groups because it is not
-    /// root: then the worker keeps the groups. Node has no such setting.
+    /// Sets the supplementary groups. Default: the primary's. With [`uid`](SpawnOptions::uid) or
+    /// [`gid`](SpawnOptions::gid) the default is none, as in Node; a primary that is not root may not drop
+    /// its groups, and then the worker keeps them. Node has no such setting.
     #[must_use]
     pub fn groups(self, groups: impl IntoIterator<Item = u32>) -> Self {
         self.set(|options| options.groups = Some(groups.into_iter().collect()))
     }
 
-    /// Leaves the meaning of SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU to the primary: the worker ignores them,
-    /// unless its program handles them. A terminal (ctrl-c) and a service manager (systemd's default `KillMode`) send
-    /// them to every process of a service at once; without this option workers exit in the middle of their requests,
-    /// as in Node, before the primary can disconnect the workers, and a supervised worker would stop at the signals
-    /// by which the supervisor scales. Default: false, as in Node;
-    /// under a supervisor true.
+    /// Sets whether the worker leaves SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU to the primary, and
+    /// ignores the signals unless its program handles them. A terminal (ctrl-c) and a service manager
+    /// (systemd's default `KillMode`) send them to every process of a service at once. Without this option,
+    /// workers exit in the middle of their requests, as in Node, before the primary can disconnect them, and
+    /// the two signals by which a supervisor scales would stop the workers. Default: false, as in Node; under
+    /// a supervisor, true.
     ///
-    /// A worker then exits when it is disconnected, when its primary exits, and by SIGKILL; `kill` with one of these
-    /// five signals has no effect. The option holds for every program from its start. Node.js restores default
-    /// actions at its own start, so a Node worker gets an option in `NODE_OPTIONS`, `--import` with a listener for
-    /// each of the signals; the worker's own environment does not contain this option. `node` from 18.18 can read the
-    /// option, and then refuses a main file that is no ES module and has an unknown extension.
+    /// A worker with this option exits when it is disconnected, when the primary exits, and by SIGKILL;
+    /// `kill` with one of the five signals has no effect. The option holds for every program from the start.
+    /// Node.js restores the default actions at its own start, so a Node worker gets an option in
+    /// `NODE_OPTIONS`: `--import` with a listener for each of the signals. The worker's own environment does
+    /// not contain this option. `node` can read the option from version 18.18 on; it then refuses a main file
+    /// that is no ES module and has an unknown extension.
     #[must_use]
     pub fn ignore_terminal_signals(self, ignore: bool) -> Self {
         self.set(|options| options.ignore_terminal_signals = Some(ignore))
     }
 
-    /// The process group of the worker, with every process that the worker starts. Default: [`ProcessGroup::Inherited`], as
-    /// in Node. With a group of the worker's own, a wrapper (`sh -c`, `npm start`) does not leave the real server behind:
-    /// `kill` and the signals of a supervisor reach the whole group, and once the worker has exited and its channel is
-    /// closed, what remains of the group gets SIGKILL. A process that leaves the group by itself (`setsid`, as a daemon) is
-    /// out of reach.
+    /// Sets the process group of the worker and of every process that the worker starts. Default:
+    /// [`ProcessGroup::Inherited`], as in Node. With its own group, a wrapper (`sh -c`, `npm start`) does not
+    /// leave the real server behind: `kill` and the signals of a supervisor reach the whole group, and when
+    /// the worker has exited and the channel is closed, the remaining processes of the group get SIGKILL. A
+    /// process that leaves the group (`setsid`, as a daemon) is out of reach.
     ///
-    /// A terminal signals (ctrl-c) the group of the primary only. A worker in another group that reads from the terminal is
-    /// stopped by SIGTTIN: give the worker another standard input.
+    /// A terminal sends signals (ctrl-c) only to the group of the primary. A worker in another group that
+    /// reads from the terminal is stopped by SIGTTIN: give it another standard input.
     #[must_use]
     pub fn process_group(self, group: ProcessGroup) -> Self {
         self.set(|options| options.process_group = Some(group))
     }
 
-    /// The signal that the worker gets from the kernel when the primary dies, however the primary dies (Linux,
-    /// `PR_SET_PDEATHSIG`). Default: none. Elsewhere the start fails with `ENOSYS`.
+    /// Sets the signal that the kernel sends to the worker when the primary dies in any way (Linux,
+    /// `PR_SET_PDEATHSIG`). Default: none. On other systems the start fails with `ENOSYS`.
     ///
-    /// A Rust worker and a Node worker exit by themselves when their channel closes; the signal is for workers that
-    /// hang, and for other programs. Processes that the worker starts do not get the signal. A worker that ignores
-    /// the signal continues to run: with [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals) use
-    /// SIGKILL. The kernel revokes the signal when the worker executes a set-user-ID program. With the variable
-    /// `CLUSTER_SIGNAL_UNTIL_MAIN` among the variables of the worker, a program with this library revokes the signal before `main`:
-    /// the signal is then for other programs.
+    /// Rust and Node workers exit by themselves when their channel closes. This signal is for workers that
+    /// hang, and for other programs. Processes that the worker starts do not receive the signal. A worker
+    /// that ignores the signal continues to run: together with
+    /// [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals), use SIGKILL. The kernel drops the
+    /// request for the signal if the worker executes a set-user-ID program.
+    ///
+    /// With the variable `CLUSTER_SIGNAL_UNTIL_MAIN` among the variables of the worker, a program with this library
+    /// revokes the signal before `main`: the signal is then for other programs.
     #[must_use]
     pub fn parent_death_signal(self, signal: Signal) -> Self {
         self.set(|options| options.parent_death_signal = Some(signal))
     }
 
-    /// The serialization of messages on the worker's channel. Default: [`Serialization::Json`].
+    /// Sets the serialization of messages on the worker's channel. Default: [`Serialization::Json`].
     #[must_use]
     pub fn serialization(self, serialization: Serialization) -> Self {
         self.set(|options| options.serialization = Some(serialization))
     }
 
-    /// The port of the inspectors of Node workers, the same port for all, if [`exec_argv`](SpawnOptions::exec_argv)
-    /// or `NODE_OPTIONS` starts an inspector (`--inspect` and its forms). Default: the count of such forks, added to
-    /// the port that [`Settings::node_options`](crate::Settings::node_options) names, or to 9229.
+    /// Sets the inspector port of Node workers, one port for all. It has an effect if
+    /// [`exec_argv`](SpawnOptions::exec_argv) or `NODE_OPTIONS` starts an inspector (`--inspect` and the
+    /// forms). Default: each worker gets the next port, counted from the port in
+    /// [`Settings::node_options`](crate::Settings::node_options), or from 9229.
     #[must_use]
     pub fn inspect_port(self, port: u16) -> Self {
         self.set(|options| options.inspect_port = Some(port))
@@ -270,7 +275,7 @@ impl SpawnOptions {
         Arc::make_mut(&mut self.0).exec_argv.get_or_insert_default().push(arg.into());
     }
 
-    /// Takes over every option that is set in `changes`.
+    /// Changes every option set in `changes`.
     pub(crate) fn update(&mut self, changes: SpawnOptions) {
         fn change<T>(option: &mut Option<T>, to: Option<T>) {
             if to.is_some() {
@@ -312,7 +317,7 @@ pub enum ProcessGroup {
     Session,
 }
 
-/// One of a worker's first descriptors. Node: an element of `stdio`.
+/// The meaning of one of a worker's first descriptors. Node: an element of `stdio`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Stdio {
     /// The primary's descriptor of the same number. Node: `'inherit'`.

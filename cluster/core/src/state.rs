@@ -1,20 +1,23 @@
-//! The whole state of a supervisor as a versioned value, for a program that a newer version replaces while workers, channels and
-//! listening sockets continue.
+//! The whole state of a supervisor as a versioned value: a newer version of the program can replace the
+//! program while workers, channels and listening sockets continue.
 //!
-//! The value is the machine between two inputs, with every output that [`Machine::poll`](crate::Machine::poll) has not returned yet. The
-//! caller has performed every returned call and handled every answer before. The operating system keeps what the ids refer to:
-//! processes, channels, sockets, and the remaining time of timers.
+//! The value is the machine between two inputs, including every output that
+//! [`Machine::poll`](crate::Machine::poll) has not returned yet. Before, the caller has performed every
+//! returned call and handled every answer. What the ids stand for remains in the operating system: processes,
+//! channels, sockets, and the remaining time of timers.
 //!
 //! # Versions
 //!
-//! The format is that of serde's derived implementations, also of private types, and has one number, [`FORMAT`]. A test has a state of
-//! the current format. A new field of a machine with `#[serde(default)]` keeps the number, if the default is right for every older
-//! state; each other change of the format increments the number. A state with another number is not restored.
+//! The format is that of serde's derived implementations, including those of private types, and has one
+//! number, [`FORMAT`]. A test contains a state of the current format. A new field of a machine with
+//! `#[serde(default)]` does not change the number, if the default is right for every older state; every other
+//! change of the format increments the number. A state with another number is not restored.
 //!
 //! # Trust
 //!
-//! The value is from a process of the same user; nothing here resists a forged value. [`SupervisorState::restore`] rejects the
-//! contradictions of a truncated, mixed or edited value on which a machine would panic later.
+//! The value is from a process of the same user, so nothing here resists a forged value.
+//! [`SupervisorState::restore`] rejects a truncated, mixed or edited value if its contradictions could make a
+//! machine panic later.
 
 use core::fmt;
 
@@ -26,8 +29,8 @@ use crate::supervisor::{Supervisor, supervisor_claims};
 /// The number of the current format.
 const FORMAT: u32 = 1;
 
-/// The state of a [`Supervisor`], with the number of its format. Serialize the value with `serde_json`, or another
-/// self-describing format.
+/// The state of a [`Supervisor`], with the number of its format. Serialize the value with `serde_json`, or
+/// another self-describing format.
 ///
 /// ```
 /// use cluster_core::{Supervisor, SupervisorSettings, SupervisorState};
@@ -41,18 +44,19 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct SupervisorState {
     format: u32,
-    /// `None`: the machine has another version, in an unknown format.
+    /// The machine. `None`: another version has written it, in an unknown format.
     machine: Option<Supervisor>,
 }
 
 impl SupervisorState {
-    /// The state between two inputs, with the outputs that [`Machine::poll`](crate::Machine::poll) has not returned yet. The caller
-    /// performs every returned call, and handles every answer, before.
+    /// The state between two inputs, including the outputs that [`Machine::poll`](crate::Machine::poll) has
+    /// not returned yet. Before, the caller must perform every returned call and handle every answer.
     pub fn of(supervisor: &Supervisor) -> Self {
         SupervisorState { format: FORMAT, machine: Some(supervisor.clone()) }
     }
 
-    /// The supervisor, equal to the supervisor of [`of`](SupervisorState::of).
+    /// Restores the supervisor. The result is equal to the supervisor that was passed to
+    /// [`of`](SupervisorState::of).
     ///
     /// # Errors
     ///
@@ -72,7 +76,8 @@ impl<'de> Deserialize<'de> for SupervisorState {
     }
 }
 
-/// A field of a state. The format sorts first, so that a map with sorted keys can be read, too.
+/// A field of a state. The format is first in alphabetical order, so a map with sorted keys can be read as
+/// well.
 #[derive(Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum StateField {
@@ -80,7 +85,7 @@ enum StateField {
     Machine,
 }
 
-/// Reads the format first: a machine in another format is skipped.
+/// Reads the format first. A machine in another format is skipped.
 struct StateVisitor;
 
 impl<'de> Visitor<'de> for StateVisitor {
@@ -120,9 +125,9 @@ pub enum StateError {
         /// The version of this program.
         supported: u32,
     },
-    /// The state is not that of a supervisor.
+    /// The state is not the state of a supervisor.
     Contradiction {
-        /// The field that contradicts another field.
+        /// A field that contradicts another field.
         field: &'static str,
     },
 }

@@ -1,5 +1,5 @@
-//! Conversions from and to types of `std`, the only part of the crate that uses `std`: the machines cannot reach a
-//! clock or a socket by accident.
+//! Conversions from and to types of `std`. No other part of the crate uses `std`, so the machines cannot
+//! reach a clock or a socket by accident.
 
 extern crate std;
 

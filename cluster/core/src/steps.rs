@@ -1,8 +1,9 @@
-//! The ordered queue of a machine: outputs and the tails of transitions.
+//! The queue of a machine, in order: outputs, and the steps that remain of transitions.
 //!
-//! Node emits in the middle of a transition, and a command inside a listener takes effect before the rest of the
-//! transition. So a transition is a row of steps, and the steps of a command run before the queued steps: the call
-//! stack as data. Behind the steps are the ticks (Node: `process.nextTick`). The queue does not interpret steps.
+//! Node emits events in the middle of a transition, and a command inside a listener takes effect before the
+//! rest of the transition. So a transition is a row of steps, and the steps of a command run before the
+//! queued steps: the call stack as data. The ticks (Node: `process.nextTick`) follow the steps. The queue
+//! does not interpret steps.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,16 +15,18 @@ use crate::os::Call;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Steps<S> {
-    /// The steps to run now, the next step last. Above the start of the current scope: the steps of the scope, first
-    /// step first.
+    /// The steps to run now, as a stack: the next step is last. From the start of the current scope on, the
+    /// steps are in the order in which they were added.
     now: Vec<S>,
-    /// While the program reacts to an event: the number of steps that remain of the transition that emitted the event.
+    /// While the program reacts to an event: the number of steps that remain of the transition which has
+    /// emitted the event.
     paused: usize,
-    /// The steps to run afterwards, one at a time.
+    /// The ticks: steps to run when `now` is empty, one at a time.
     ticks: VecDeque<S>,
 }
 
-/// The start of the current scope. A scope is a command, an `OsEvent`, or a running step.
+/// The start of the current scope. A scope is a command, an `OsEvent`, or a step that runs; its steps are
+/// ordered at the end.
 #[must_use = "a scope without an end keeps its steps in the wrong order"]
 pub(crate) struct Scope {
     start: usize,
@@ -40,23 +43,23 @@ impl<S> Steps<S> {
         self.now.iter().chain(&self.ticks)
     }
 
-    /// Whether the steps that wait for a reaction exist.
+    /// Whether the paused steps are still in the stack. A restored state may contradict this.
     pub(crate) fn is_pause_within(&self) -> bool {
         self.paused <= self.now.len()
     }
 
-    /// Begins a scope: its steps run in order of `push`, before all queued steps.
+    /// Begins a scope. Its steps run in the order of `push`, before all steps queued now.
     pub(crate) fn enter(&self) -> Scope {
         Scope { start: self.now.len(), is_command: false }
     }
 
-    /// Begins the scope of a command: its steps run after the steps of earlier commands in the same reaction, and
-    /// before the rest of the transition.
+    /// Begins the scope of a command. Its steps run after the steps of earlier commands in the same reaction,
+    /// and before the rest of the transition.
     pub(crate) fn enter_command(&self) -> Scope {
         Scope { start: self.now.len(), is_command: true }
     }
 
-    /// Ends a scope. Most scopes have no step, so the check is inlined.
+    /// Ends a scope. Inlined, because most scopes have no step.
     #[inline]
     pub(crate) fn end_scope(&mut self, scope: Scope) {
         if self.now.len() > scope.start {
@@ -78,7 +81,7 @@ impl<S> Steps<S> {
         self.now.push(step);
     }
 
-    /// Adds a step for the next tick, which begins when no step is left to run now.
+    /// Adds a step for the next tick. The tick begins when no step is left to run now.
     pub(crate) fn tick(&mut self, step: S) {
         self.ticks.push_back(step);
     }
@@ -88,18 +91,19 @@ impl<S> Steps<S> {
         self.now.pop().or_else(|| self.ticks.pop_front())
     }
 
-    /// The steps queued now wait for the user's reaction to an event; without an event, nothing waits.
+    /// Called after each output. `for_reaction`: the queued steps wait for the program's reaction to an
+    /// event. Otherwise nothing waits.
     pub(crate) fn pause(&mut self, for_reaction: bool) {
         self.paused = if for_reaction { self.now.len() } else { 0 };
     }
 
-    /// Removes the next step if a command of the reaction has added the step and `kind` accepts it.
+    /// Removes the next step, if a command of the present reaction has added it and `kind` accepts it.
     pub(crate) fn pop_command(&mut self, kind: impl FnOnce(&S) -> bool) -> Option<S> {
         if self.now.len() <= self.paused { None } else { self.now.pop_if(|step| kind(step)) }
     }
 }
 
-/// A machine, as a queue of steps and their interpreter.
+/// A machine: a queue of steps, and the code that runs a step.
 pub(crate) trait Stepper {
     type Step: IsCall;
     type Event;
@@ -118,7 +122,7 @@ pub(crate) trait IsCall {
 /// Runs steps up to the first output.
 pub(crate) fn poll<M: Stepper>(machine: &mut M) -> Option<Output<M::Event>> {
     while let Some(step) = machine.steps().pop() {
-        // The output is returned whole: an output that is unwrapped and wrapped again is copied twice.
+        // The output is returned as it is: unwrapping and wrapping it again would copy it twice.
         let output = enter_and_run(machine, step);
         if output.is_some() {
             machine.steps().pause(matches!(output, Some(Output::Event(_))));
@@ -129,7 +133,7 @@ pub(crate) fn poll<M: Stepper>(machine: &mut M) -> Option<Output<M::Event>> {
     None
 }
 
-/// Runs the steps of commands that only make calls, up to the first call.
+/// Runs the steps that commands have added and that only make calls, up to the first call.
 pub(crate) fn poll_call<M: Stepper>(machine: &mut M) -> Option<Call> {
     while let Some(step) = machine.steps().pop_command(IsCall::is_call) {
         if let Some(Output::Call(call)) = enter_and_run(machine, step) {
@@ -155,7 +159,7 @@ mod tests {
         core::iter::from_fn(|| steps.pop()).collect()
     }
 
-    /// The steps of a scope run in order, before all queued steps.
+    /// The steps of a scope run in order, and before all queued steps.
     #[test]
     fn scope_runs_before_queued_steps() {
         let mut steps = Steps::new();

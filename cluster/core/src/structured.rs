@@ -1,5 +1,5 @@
-//! The data model of the structured clone: the content of a message of [`Serialization::Advanced`]. `read` and
-//! `write` convert from and to payloads, `de` deserializes into types of the program.
+//! The data model of the structured clone, which is the content of a message of [`Serialization::Advanced`].
+//! `read` and `write` convert from and to payloads; `de` deserializes into types of the program.
 //!
 //! [`Serialization::Advanced`]: crate::Serialization::Advanced
 
@@ -19,14 +19,15 @@ pub use js_string::{BigInt, JsString, OutOfRange};
 pub(crate) use read::read;
 pub(crate) use write::write;
 
-/// The deepest value: a value is dropped, compared and printed by recursion.
+/// The greatest depth, because dropping, comparing and printing a value is recursive.
 pub(crate) const LEVELS: usize = 128;
 
 /// A JavaScript value, read by [`Message::structured`](crate::Message::structured) and written by
-/// [`Message::from_structured`](crate::Message::from_structured), with every type and every reference preserved.
+/// [`Message::from_structured`](crate::Message::from_structured), with every type and every reference
+/// preserved.
 ///
-/// Bytes are shared with the message that contains them. A value takes at most 128 bytes of memory per byte of the
-/// message, and no memory for shared bytes.
+/// Bytes are shared with the message. A value takes at most 128 bytes of memory per byte of the message, and
+/// shared bytes take none.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Structured {
@@ -50,17 +51,18 @@ pub enum Structured {
     Boxed(Box<Structured>),
     /// A regular expression.
     RegExp(Box<RegExp>),
-    /// The elements of an array, and its other members.
+    /// An array: the elements, and the other members.
     Array(Vec<Structured>, Vec<(JsString, Structured)>),
-    /// An array of this length, mostly holes: its elements by index, and its other members.
+    /// An array of this length that consists mostly of holes: its elements with the indexes, and the other
+    /// members.
     SparseArray(u32, Vec<(JsString, Structured)>),
-    /// A plain object, members in order.
+    /// A plain object: its members in order.
     Object(Vec<(JsString, Structured)>),
     /// A `Map`, entries in order.
     Map(Vec<(Structured, Structured)>),
     /// A `Set`, values in order.
     Set(Vec<Structured>),
-    /// An `ArrayBuffer`, and its maximal length if resizable.
+    /// An `ArrayBuffer`. If it can be resized, also its greatest length.
     ArrayBuffer(Bytes, Option<u64>),
     /// A typed array, a `Buffer` or a `DataView`; numbers are little-endian.
     View(ViewKind, Bytes),
@@ -68,14 +70,14 @@ pub enum Structured {
     Error(Box<JsError>),
     /// A host object of Node, such as a key, which arrives as a plain object.
     Host(Box<Structured>),
-    /// An object of this value that began earlier, by its number: objects are numbered from 0 in the order of their
-    /// beginnings. Every value is an object except `undefined`, a hole, `null`, a boolean, a number, a big integer, a
-    /// string and a reference.
+    /// A reference to an object of this value that has begun earlier. Objects are numbered from 0 in the
+    /// order in which they begin. Every value counts as an object, except `undefined`, a hole, `null`, a
+    /// boolean, a number, a big integer, a string and a reference.
     Reference(u32),
 }
 
 impl Structured {
-    /// References to the value are possible.
+    /// Whether references to the value are possible.
     fn is_object(&self) -> bool {
         match self {
             Structured::Undefined
@@ -101,7 +103,7 @@ impl Structured {
         }
     }
 
-    /// The inner values, in order.
+    /// Calls `act` with each inner value, in order.
     fn for_each_inside<'a>(&'a self, act: &mut dyn FnMut(&'a Structured)) {
         if let Structured::Array(values, _) | Structured::Set(values) = self {
             values.iter().for_each(&mut *act);
@@ -138,8 +140,8 @@ pub struct RegExp {
 /// An error.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JsError {
-    /// The constructor: `Error`, `EvalError`, `RangeError`, `ReferenceError`, `SyntaxError`, `TypeError` or
-    /// `URIError`.
+    /// The name of the constructor: `Error`, `EvalError`, `RangeError`, `ReferenceError`, `SyntaxError`,
+    /// `TypeError` or `URIError`.
     pub name: String,
     /// The message.
     pub message: Option<JsString>,
@@ -172,7 +174,7 @@ pub enum ViewKind {
     Other(u32),
 }
 
-/// In the order of Node's numbers.
+/// The kinds in the order of Node's numbers.
 const VIEWS: [ViewKind; 14] = [
     ViewKind::Int8Array,
     ViewKind::Uint8Array,

@@ -1,6 +1,6 @@
-//! The machine above the primary: keeps a number of workers running and ready, replaces them, and shuts them down. Time passes
-//! only by [`Call::SetTimer`](crate::Call::SetTimer). Each part has its own state and decides its own next step; this file
-//! carries out the steps and emits the events.
+//! The machine above the primary: it keeps a number of workers running and ready, replaces them, and shuts
+//! them down. Time passes only by [`Call::SetTimer`](crate::Call::SetTimer). Each part has its own state and
+//! decides its own next step; this file carries out the steps and emits the events.
 
 use alloc::collections::VecDeque;
 use core::time::Duration;
@@ -45,8 +45,8 @@ pub use supervisor_settings::{GiveUp, Readiness, RestartPolicy, SettingsError, S
 use timers::{Deadline, ShutdownTimer};
 use transitions::End;
 
-/// A primary with a fixed number of slots for workers. The supervisor starts the worker of each slot, replaces a worker
-/// that exits, and ends all workers.
+/// A primary with a number of slots for workers. The supervisor starts the worker of each slot, replaces a
+/// worker that exits, and ends all workers.
 ///
 /// The workers start with the first [`Machine::poll`]. The last event is [`SupervisorEvent::Finished`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub struct Supervisor {
     replacements: Replacements,
     scaling: Scaling,
     shutdown: StagedShutdown,
-    /// The sender of the last input, if connections are limited.
+    /// The worker that has sent the last input, if connections are limited.
     last_reader: Option<WorkerId>,
     events: VecDeque<SupervisorEvent>,
 }
@@ -68,7 +68,8 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if the settings contradict each other, or no worker can be forked with the spawn options.
+    /// [`SettingsError`] if the settings contradict each other, or if no worker can be forked with the spawn
+    /// options.
     pub fn new(mut settings: SupervisorSettings) -> Result<Self, SettingsError> {
         settings.check()?;
         let mut primary = core::mem::take(&mut settings.primary);
@@ -100,13 +101,14 @@ impl Supervisor {
         self.lifecycle.primary()
     }
 
-    /// The settings, without the settings of the primary.
+    /// The settings. The settings of the primary are not included.
     pub fn settings(&self) -> &SupervisorSettings {
         &self.settings
     }
 
-    /// The primary, for messages and for the options of later workers. A worker that the program forks here has no slot,
-    /// and is not supervised. A supervised worker that the program disconnects here is replaced as after any other exit.
+    /// The primary, to send messages and to change the options of later workers. A worker that the program
+    /// forks here has no slot, and is not supervised. If the program disconnects a supervised worker here,
+    /// the worker is replaced as after any other exit.
     pub fn primary_mut(&mut self) -> &mut Primary {
         self.lifecycle.primary_mut()
     }
@@ -116,53 +118,56 @@ impl Supervisor {
         self.slots.infos(&self.lifecycle)
     }
 
-    /// The slot of a running worker, until the exit of the worker.
+    /// The slot of a worker, until the worker has exited.
     pub fn slot_of(&self, worker: WorkerId) -> Option<SlotId> {
         self.lifecycle.processes().get(worker).map(Process::slot)
     }
 
-    /// Whether a worker is ready and holds its slot: neither starting, nor asked to exit, nor disconnected.
+    /// Whether a worker is ready and holds its slot: it is neither starting, nor asked to exit, nor
+    /// disconnected.
     pub fn is_ready(&self, worker: WorkerId) -> bool {
         self.lifecycle.processes().is_ready(worker)
     }
 
-    /// Whether the program waits for replies of a worker. A busy worker that is asked to exit is disconnected when it is no longer
-    /// busy; [`drain`](SupervisorSettings::drain), or the time of a shutdown, bounds the wait.
+    /// Sets whether the program waits for replies of a worker. When a busy worker is asked to exit, it is
+    /// disconnected only when it is no longer busy. [`drain`](SupervisorSettings::drain), or the time of a
+    /// shutdown, bounds this wait.
     pub fn set_busy(&mut self, worker: WorkerId, busy: bool) {
         self.lifecycle.set_busy(worker, busy, self.shutdown.drain(self.settings.drain));
     }
 
-    /// Kills a worker, and replaces the worker as after a requested exit: the exit does not count as a restart.
+    /// Kills a worker, and replaces it as after a requested exit: the exit does not count as a restart.
     pub fn kill_worker(&mut self, worker: WorkerId) {
         self.lifecycle.kill_requested(worker);
     }
 
-    /// Sets a timer for the program: [`SupervisorEvent::Timer`] follows after this time, unless the supervisor has finished. A timer
-    /// cannot be cancelled.
+    /// Sets a timer of the program: [`SupervisorEvent::Timer`] follows after this time, unless the supervisor
+    /// has finished before. A timer cannot be cancelled.
     pub fn set_timer(&mut self, after: Duration) -> TimerId {
         self.lifecycle.set_program_timer(after)
     }
 
-    /// Replaces the worker of every slot, [`surge`](SupervisorSettings::surge) slots at a time: a successor starts,
-    /// and when the successor is ready the old worker is asked to exit. Suspended slots start as well. A reload that
-    /// is requested during another reload waits for its end, and joins a reload that already waits.
+    /// Replaces the worker of every slot, [`surge`](SupervisorSettings::surge) slots at a time: a successor
+    /// starts, and when it is ready, the old worker is asked to exit. Suspended slots start as well. A reload
+    /// requested during another reload begins after it; if one is waiting already, the requests are joined.
     ///
-    /// [`SupervisorEvent::ReloadFinished`] or [`SupervisorEvent::ReloadAbandoned`] follows with the number, unless the
-    /// supervisor was shutting down already.
+    /// [`SupervisorEvent::ReloadFinished`] or [`SupervisorEvent::ReloadAbandoned`] follows with the returned
+    /// id, unless the supervisor was shutting down already.
     pub fn reload(&mut self) -> ReloadId {
         self.replacements.request_reload()
     }
 
-    /// Replaces the worker of one slot, as a reload of this slot, or starts the worker of a suspended slot. Recycles run one
-    /// at a time; a worker that was forked after the request is not replaced. `None`: no slot has this number.
+    /// Replaces the worker of one slot, like a reload of this slot alone, or starts the worker of a suspended
+    /// slot. Recycles run one at a time. If a worker was forked in the slot after the request, it is not
+    /// replaced. `None`: no slot has this number.
     pub fn restart_slot(&mut self, slot: SlotId) -> Option<ReloadId> {
         let last = self.slots.get(slot)?.last_fork();
         Some(self.replacements.request_recycle(slot, last, RecycleReason::Command))
     }
 
-    /// Reports the resident memory of a worker. More than [`max_memory`](SupervisorSettings::max_memory) recycles the
-    /// worker. After an abandoned recycle the worker is not recycled again before the pause of
-    /// [`backoff`](SupervisorSettings::backoff).
+    /// Reports the resident memory of a worker. A worker with more than
+    /// [`max_memory`](SupervisorSettings::max_memory) is recycled. If a recycle is abandoned, the next one
+    /// waits for the pause of [`backoff`](SupervisorSettings::backoff).
     pub fn report_memory(&mut self, worker: WorkerId, bytes: u64) {
         if self.settings.max_memory.is_some_and(|limit| bytes > limit) {
             let reason = RecycleReason::Memory { bytes };
@@ -170,13 +175,13 @@ impl Supervisor {
         }
     }
 
-    /// Changes the number of slots. The slots with the highest numbers are removed, and their workers are asked to
-    /// exit; [`SupervisorEvent::Scaled`] follows when these workers have exited and every slot is ready or suspended.
-    /// No effect during a shutdown.
+    /// Changes the number of slots. The slots with the highest numbers are removed, and their workers are
+    /// asked to exit. [`SupervisorEvent::Scaled`] follows when these workers have exited and every slot is
+    /// ready or suspended. Has no effect during a shutdown.
     ///
     /// # Errors
     ///
-    /// [`SettingsError`] if the number contradicts the settings, is 0, or is above 65,536.
+    /// [`SettingsError`] if the number contradicts the settings, is 0, or is greater than 65,536.
     pub fn scale(&mut self, workers: u32) -> Result<(), SettingsError> {
         self.settings.check_workers(workers)?;
         if self.is_shutting_down() {
@@ -196,10 +201,11 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Shuts down: stops accepting, hands off the queued connections, asks every worker to exit, and waits for
-    /// [`SupervisorSettings::shutdown`]; then SIGTERM, then SIGKILL. A handoff without acknowledgement delays the request
-    /// to exit by at most [`lame_duck`](SupervisorSettings::lame_duck). A second call hurries to SIGTERM, a third to
-    /// SIGKILL; a call within [`hurry_after`](SupervisorSettings::hurry_after) after the last is the same request. [`SupervisorEvent::Finished`] is the last event.
+    /// Shuts down: stops accepting, hands off the queued connections, asks every worker to exit, and waits
+    /// for [`SupervisorSettings::shutdown`]; then SIGTERM, then SIGKILL. If a handoff is not acknowledged, it
+    /// delays the request to exit by at most [`lame_duck`](SupervisorSettings::lame_duck). A second call
+    /// sends SIGTERM earlier, a third SIGKILL; a call within [`hurry_after`](SupervisorSettings::hurry_after)
+    /// after the last has no effect. [`SupervisorEvent::Finished`] is the last event.
     pub fn shutdown(&mut self) {
         let Some(step) = self.shutdown.request() else { return };
         if !self.settings.hurry_after.is_zero() {
@@ -210,12 +216,12 @@ impl Supervisor {
         self.shut_down(Some(step));
     }
 
-    /// A shutdown was requested, or the supervisor has given up.
+    /// Whether a shutdown was requested, or the supervisor has given up.
     pub fn is_shutting_down(&self) -> bool {
         !self.shutdown.is_running()
     }
 
-    /// [`SupervisorEvent::Finished`] was emitted, or is the next event.
+    /// Whether [`SupervisorEvent::Finished`] was emitted, or is the next event.
     pub fn is_finished(&self) -> bool {
         self.shutdown.is_finished()
     }
@@ -252,7 +258,7 @@ impl Supervisor {
             }
             Deadline::Recycle(worker) => self.lifecycle.permit_recycle(worker),
             Deadline::Age(worker) => {
-                // Another attempt follows if this recycle is abandoned.
+                // If this recycle is abandoned, another attempt follows.
                 if self.lifecycle.processes().is_ready(worker) {
                     self.replacements.recycle(
                         worker,
@@ -274,7 +280,7 @@ impl Supervisor {
             Deadline::Shutdown(ShutdownTimer::Finish)
                 if self.lifecycle.primary_mut().supervised().abandon_retained_channels() =>
             {
-                // The end follows the last events of these workers.
+                // The end follows after the last events of these workers.
                 self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Finish), Duration::ZERO);
             }
             Deadline::Shutdown(timer) => {
@@ -327,8 +333,8 @@ impl Supervisor {
         }
     }
 
-    /// Continues a replacement, a change of the number of slots, or a shutdown when the primary has nothing left to do.
-    /// False: no progress.
+    /// Called when the primary has nothing left to do. Continues a replacement, a change of the number of
+    /// slots, or a shutdown. False: nothing has changed.
     fn progress(&mut self) -> bool {
         if let Some(worker) = self.last_reader.take() {
             let count = self.lifecycle.acknowledged_by(worker);

@@ -1,8 +1,9 @@
-//! A cluster in memory, for tests of machines: deterministic, without faults and schedules (the simulator has both).
+//! A cluster in memory, for tests of machines. Deterministic, without faults and schedules; the simulator has
+//! both.
 //!
 //! * [`TestOs`] answers the calls of one machine, and records the calls.
 //! * [`TestProcess`] is one machine on such an operating system; the test is the peer.
-//! * [`TestCluster`] is a primary with workers; each message that one process writes is read by the other.
+//! * [`TestCluster`] is a primary with workers. Each process reads every message written by the peer.
 
 mod test_cluster;
 mod test_os;

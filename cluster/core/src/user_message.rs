@@ -1,5 +1,5 @@
-//! The payload of one user message: bytes as received or created, decoded on request, forwarded unchanged. Internal
-//! messages are in `message`.
+//! The payload of one user message. The bytes are kept as received or created, decoded on request, and
+//! forwarded unchanged. Internal messages are in `message`.
 
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
@@ -21,14 +21,15 @@ use crate::structured::{self, Structured};
 mod value;
 pub(crate) mod whole;
 
-/// Asks the preload of the command `cluster` in a Node.js worker for statistics.
+/// A message that asks the preload of the command `cluster`, in a Node.js worker, for statistics.
 const STATISTICS_REQUEST: &str = r#"{"cmd":"NODE_CLUSTER_STATS"}"#;
 
 /// The payload of one user message. Node: the argument of `process.send` and of `'message'`.
 ///
-/// A message holds the bytes of its sender: JSON text, or a structured clone on a channel of
-/// [`Serialization::Advanced`]. On a channel of the same serialization the bytes are forwarded unchanged, so numbers,
-/// the order of members, lone surrogates and every JavaScript type are preserved. Clones share the bytes.
+/// A message contains the bytes of the sender: JSON text, or a structured clone on a channel of
+/// [`Serialization::Advanced`]. To a channel of the same serialization the bytes are forwarded unchanged, so
+/// numbers, the order of members, lone surrogates and every JavaScript type are preserved. Clones share the
+/// bytes.
 ///
 /// ```
 /// use cluster_core::Message;
@@ -55,7 +56,7 @@ impl Message {
         Ok(Message::of_json(exact(json)))
     }
 
-    /// Takes over a JSON text unchanged, except that line breaks become spaces.
+    /// Takes a JSON text unchanged, except that line breaks become spaces.
     ///
     /// # Errors
     /// [`MessageError::NotJson`]: the text is not JSON.
@@ -63,17 +64,17 @@ impl Message {
         let mut json = text.into().into_bytes();
         serde_json::from_slice::<serde::de::IgnoredAny>(&json)
             .map_err(|error| MessageError::NotJson { reason: error.to_string() })?;
-        // Line breaks occur between values only: inside strings they are escaped.
+        // Line breaks occur only between values, because inside strings they are escaped.
         json.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
         Ok(Message::of_json(exact(json)))
     }
 
-    /// From valid JSON.
+    /// A message of bytes that are valid JSON.
     pub(crate) fn of_json(bytes: Bytes) -> Self {
         Message { serialization: Serialization::Json, bytes }
     }
 
-    /// From a valid structured clone.
+    /// A message of bytes that are a valid structured clone.
     pub(crate) fn of_clone(bytes: Bytes) -> Self {
         Message { serialization: Serialization::Advanced, bytes }
     }
@@ -91,8 +92,8 @@ impl Message {
     /// Serializes a value as a structured clone, as Node's `process.send` does in mode 'advanced'.
     ///
     /// # Errors
-    /// [`MessageError::TooDeep`]: the value is nested more than 128 levels deep. [`MessageError::Type`]: the value
-    /// refers to an object that has not begun, or boxes a value that is not primitive.
+    /// [`MessageError::TooDeep`]: the value is nested more than 128 levels deep. [`MessageError::Type`]: the
+    /// value refers to an object that has not begun, or has a boxed value that is not primitive.
     pub fn from_structured(value: &Structured) -> Result<Self, MessageError> {
         structured::write(value).map(|payload| Message::of_clone(payload.into()))
     }
@@ -113,14 +114,15 @@ impl Message {
 
     /// Deserializes the message.
     ///
-    /// A lone surrogate, which no Rust string can hold, becomes U+FFFD. In a structured clone, a `Map` is a map; a
-    /// `Set`, an array or a typed array a sequence; bytes are a sequence or bytes; a `Date` is its text; an error has
-    /// its name, its message and its stack; a big integer is an integer; a value with two references appears twice.
+    /// A lone surrogate becomes U+FFFD, because a Rust string cannot contain it. In a structured clone, a
+    /// `Map` is a map; a `Set`, an array or a typed array is a sequence; bytes are a sequence or bytes; a
+    /// `Date` is its text; an error has its name, its message and its stack; a big integer is an integer; a
+    /// value with two references appears twice.
     ///
     /// # Errors
-    /// [`MessageError`]: the message has another type, is nested more than 128 levels deep, or contains a value
-    /// without a form in serde's data model, such as a regular expression or an object inside itself.
-    /// [`structured`](Message::structured) reads all of those.
+    /// [`MessageError`]: the message does not have the type, is nested more than 128 levels deep, or contains
+    /// a value that serde's data model cannot represent, such as a regular expression or an object inside
+    /// itself. [`structured`](Message::structured) reads all of these.
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
         if self.serialization == Serialization::Advanced {
             return structured::to(&structured::read(&self.bytes)?);
@@ -142,10 +144,10 @@ impl Message {
         self.to()
     }
 
-    /// The message as a JSON text, as Node's `JSON.stringify` writes it.
+    /// The message as a JSON text, written as by Node's `JSON.stringify`.
     ///
     /// # Errors
-    /// [`MessageError::NoForm`]: `JSON.stringify` throws as well.
+    /// [`MessageError::NoForm`]: `JSON.stringify` would throw as well.
     pub fn json_text(&self) -> Result<Cow<'_, str>, MessageError> {
         match self.serialization {
             Serialization::Json => Ok(Cow::Borrowed(self.checked_text())),
@@ -156,8 +158,9 @@ impl Message {
         }
     }
 
-    /// The JSON text of an object that contains the bytes of `part` somewhere. `None`: another message. A message without these bytes
-    /// is not parsed, so that a search for messages of one protocol costs the other messages little.
+    /// The JSON text, if the message is an object that contains the bytes of `part` anywhere. `None`: another
+    /// message. A message without these bytes is not parsed, so a search for the messages of one protocol
+    /// costs little for all others.
     pub fn object_with(&self, part: &str) -> Option<Cow<'_, str>> {
         let text = self.contains(part).then(|| self.json_text().ok())??;
         text.trim_start().starts_with('{').then_some(text)
@@ -172,7 +175,7 @@ impl Message {
         core::str::from_utf8(&self.bytes).expect("a message was checked when it was made")
     }
 
-    /// Converts the message to a serialization, with a limit on the bytes of JSON.
+    /// Converts the message to a serialization. `limit`: the most bytes of JSON.
     pub(crate) fn written_as(self, serialization: Serialization, limit: usize) -> Result<Self, NoJson> {
         match (self.serialization, serialization) {
             (Serialization::Json, Serialization::Advanced) if self.bytes.len() > LONGEST => {
@@ -194,8 +197,9 @@ impl Message {
         self.bytes
     }
 
-    /// A peer would take the message for an internal message of Node, and deliver nothing. The request to the preload of the
-    /// command `cluster` is such a message, for which programs have no other way.
+    /// Whether a peer would treat the message as an internal message of Node, and not deliver it. One such
+    /// message is allowed, because programs have no other way to send it: the request to the preload of the
+    /// command `cluster`.
     pub(crate) fn is_reserved(&self) -> bool {
         match self.serialization {
             Serialization::Json if &*self.bytes == STATISTICS_REQUEST.as_bytes() => false,
@@ -209,16 +213,16 @@ impl Message {
     }
 }
 
-/// Bytes without spare room: most messages are far shorter than the first room of a text, and `Bytes` with spare room have
-/// a counter of their own.
+/// Makes bytes without spare room. Most messages are far shorter than the first room of a text, and `Bytes`
+/// with spare room need a counter on the heap.
 fn exact(json: Vec<u8>) -> Bytes {
     json.into_boxed_slice().into()
 }
 
-/// The longest text that is converted, in bytes: positions have 32 bits.
+/// The longest text that is converted, in bytes, because positions have 32 bits.
 const LONGEST: usize = 1 << 30;
 
-/// The kind and the length, never the content, because messages contain secrets.
+/// Shows the kind and the length, but never the content, because messages may contain secrets.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.serialization {
@@ -230,7 +234,7 @@ impl fmt::Debug for Message {
 }
 
 impl Serialize for Message {
-    /// Inside other JSON: as JSON, with every number unchanged.
+    /// Serializes a message inside other JSON: as JSON, with every number unchanged.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = self.json_text().map_err(S::Error::custom)?;
         serde_json::from_str::<&RawValue>(&text).map_err(S::Error::custom)?.serialize(serializer)
@@ -256,14 +260,14 @@ impl From<&Message> for Message {
 }
 
 impl From<&str> for Message {
-    /// A string, not JSON: see [`Message::from_json_text`].
+    /// Makes a message that is a string. For a text that is JSON, see [`Message::from_json_text`].
     fn from(text: &str) -> Self {
         Message::of_json(exact(serde_json::to_vec(text).expect("a text has JSON")))
     }
 }
 
 impl From<String> for Message {
-    /// A string, not JSON: see [`Message::from_json_text`].
+    /// Makes a message that is a string. For a text that is JSON, see [`Message::from_json_text`].
     fn from(text: String) -> Self {
         Message::from(text.as_str())
     }

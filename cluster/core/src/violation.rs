@@ -1,4 +1,4 @@
-//! Violations of the channel protocol by a peer. The decoder detects them.
+//! Violations of the channel protocol by a peer. The decoder and the channel detect them.
 
 use alloc::string::String;
 use core::fmt;
@@ -11,12 +11,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum Violation {
-    /// A line that is not JSON, or an empty line; in the 'advanced' serialization, a payload that V8 does not write.
+    /// A line that is not JSON, or is empty. In the 'advanced' serialization: a payload that V8 does not
+    /// write.
     Malformed,
     /// A message longer than [`Limits::message_bytes`](crate::settings::Limits::message_bytes).
     TooLong,
-    /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that the peer has not
-    /// received.
+    /// An acknowledgement of a descriptor that was not sent, or an answer for a connection that the peer has
+    /// not received.
     UnaskedAck,
     /// A descriptor without a message.
     StrayDescriptor,
@@ -27,12 +28,12 @@ pub enum Violation {
         /// The kind of the value.
         found: FieldKind,
     },
-    /// More than [`Limits::answer_bytes`](crate::settings::Limits::answer_bytes) of answers wait for the peer's
-    /// acknowledgement of a descriptor.
+    /// More than [`Limits::answer_bytes`](crate::settings::Limits::answer_bytes) of answers wait until the
+    /// peer acknowledges a descriptor.
     Unacknowledged,
 }
 
-/// The name of a field. An alias, because serde would borrow a plain `&str` from its input.
+/// The name of a field. A type alias, because for a plain `&str` serde would borrow from the input.
 type FieldName = &'static str;
 
 /// The fields of internal messages that a cluster reads.
@@ -70,7 +71,7 @@ fn known_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldName, 
 /// The kind of a value in a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FieldKind {
-    /// The message does not have the field.
+    /// The message lacks the field.
     Absent,
     /// `null`.
     Null,

@@ -1,5 +1,5 @@
-//! The machine in a worker process: the channel to the primary, the shutdown, and the events for the program. No IO.
-//! Servers are in `servers`, connections in `connections`, messages in `messages`.
+//! The machine in a worker process: the channel to the primary, the shutdown, and the events for the program.
+//! It has no IO. Servers are in `servers`, connections in `connections`, messages in `messages`.
 
 use crate::backoff::RETRY_MS;
 use crate::channel::{Channel, ChannelEvent, MachineStep, Queue};
@@ -12,7 +12,7 @@ use crate::serialization::Serialization;
 use crate::settings::Limits;
 use crate::steps::{self, IsCall, Stepper};
 
-/// The timer of a failed write. The timer of a listener has the listener's number, never 0.
+/// The timer after a failed write. The timer of a listener has the number of the listener, never 0.
 const WRITE: TimerId = TimerId(0);
 
 mod connections;
@@ -45,21 +45,22 @@ impl IsCall for Step {
     }
 }
 
-/// The state of the shutdown. Node: `worker.state`, where relevant.
+/// The state of the shutdown. Node: the part of `worker.state` that matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Shutdown {
     No,
-    /// Requested by the primary: close, drain, disconnect.
+    /// Requested by the primary: close the servers, drain, disconnect.
     Asked,
-    /// Requested by the program: close, drain, report, wait for the answer, disconnect.
+    /// Requested by the program: close the servers, drain, report to the primary, wait for the answer,
+    /// disconnect.
     Disconnecting,
-    /// Reported; only the answer is outstanding.
+    /// The report was sent, and only the answer is outstanding.
     Reported,
-    /// Requested by the program with `kill`: report, wait for the answer, disconnect, exit.
+    /// Requested by the program with `kill`: report to the primary, wait for the answer, disconnect, exit.
     Destroying,
 }
 
-/// A worker of a cluster. Node: `cluster.worker` and the servers of its process.
+/// A worker of a cluster. Node: `cluster.worker`, and the servers of the process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Worker {
     id: WorkerId,
@@ -76,7 +77,8 @@ impl Worker {
     ///
     /// The primary chooses the `serialization`. Node: `NODE_CHANNEL_SERIALIZATION_MODE`.
     pub fn new(id: WorkerId, serialization: Serialization, mut limits: Limits) -> Self {
-        // A worker always reads: the protocol bounds the answers that its primary causes.
+        // No limit for answers, because a worker always reads. The protocol bounds the answers that a primary
+        // causes.
         limits.answer_bytes = usize::MAX;
         let mut worker = Worker {
             id,
@@ -90,8 +92,8 @@ impl Worker {
         worker
     }
 
-    /// Continues every counter after `last`, for tests of a worker that has run for long. A counter beyond `last` is
-    /// unchanged; message numbers stay below 2^53, which no process reaches.
+    /// Sets every counter to continue after `last`, for tests of a worker that has run for long. A counter
+    /// beyond `last` is unchanged. Numbers of messages stay below 2^53, which no process reaches.
     #[cfg(feature = "testing")]
     pub fn count_after(&mut self, last: u64) {
         self.servers.count_after(last);
@@ -103,16 +105,16 @@ impl Worker {
         self.id
     }
 
-    /// Closes every server, waits for their connections, reports the exit to the primary, and disconnects. Node:
-    /// `worker.disconnect()` in the worker.
+    /// Closes every server, waits for the connections, reports the exit to the primary, and disconnects.
+    /// Node: `worker.disconnect()` in the worker.
     pub fn disconnect(&mut self) {
         if self.shutdown == Shutdown::No {
             self.command(|worker| worker.shut_down(Shutdown::Disconnecting));
         }
     }
 
-    /// Reports the exit to the primary, disconnects, and exits with code 0, without waiting for connections. Node:
-    /// `worker.kill()` in the worker.
+    /// Reports the exit to the primary, disconnects, and exits with code 0. Does not wait for connections.
+    /// Node: `worker.kill()` in the worker.
     pub fn kill(&mut self) {
         if self.shutdown == Shutdown::Destroying {
             return;
@@ -123,19 +125,20 @@ impl Worker {
             }
             worker.exited_after_disconnect = true;
             worker.shutdown = Shutdown::Destroying;
-            // Accepted messages are written first; the process exits when the channel has closed.
+            // Accepted messages are written first. The process exits when the channel has closed.
             if worker.peer.channel.is_over() {
                 worker.peer.steps.call(Call::Exit { code: 0 });
             }
         });
     }
 
-    /// Messages can be sent. Node: `worker.isConnected()`.
+    /// Whether messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
         self.peer.channel.is_connected()
     }
 
-    /// The worker was asked to exit, by the primary or by its program. Node: `worker.exitedAfterDisconnect`.
+    /// Whether the worker was asked to exit, by the primary or by the program. Node:
+    /// `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> bool {
         self.exited_after_disconnect
     }
@@ -149,32 +152,32 @@ impl Worker {
 
     // ---- servers
 
-    /// Listens on an address, shared with every worker that listens on the same address. [`WorkerEvent::Listening`]
-    /// or [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
+    /// Listens on an address, shared with every worker that listens on the same address.
+    /// [`WorkerEvent::Listening`] or [`WorkerEvent::ListenFailed`] follows. Node: `server.listen()`.
     pub fn listen(&mut self, options: ListenOptions) -> ListenerId {
         let is_shutting_down = self.exited_after_disconnect;
         self.command(|worker| worker.servers.listen(options, is_shutting_down, &mut worker.peer))
     }
 
-    /// Closes a server; unacknowledged connections are handed to other workers. [`WorkerEvent::Closed`] follows when
-    /// the server's connections have ended. Node: `server.close()`.
+    /// Closes a server. Its unacknowledged connections are handed to other workers. [`WorkerEvent::Closed`]
+    /// follows when the server's connections have ended. Node: `server.close()`.
     pub fn close(&mut self, listener: ListenerId) {
         self.command(|worker| worker.servers.close_server(listener, &mut worker.peer));
     }
 
-    /// Asks for one connection of a server. [`WorkerEvent::Connection`] follows with the next connection. Another
-    /// call before the connection has no effect.
+    /// Asks for one connection of a server. [`WorkerEvent::Connection`] follows with the next connection.
+    /// Calls before this event have no further effect.
     pub fn accept(&mut self, listener: ListenerId) {
         self.command(|worker| worker.servers.accept(listener, &mut worker.peer));
     }
 
-    /// Takes back the last [`Worker::accept`].
+    /// Withdraws the last [`Worker::accept`].
     pub fn withdraw(&mut self, listener: ListenerId) {
         self.command(|worker| worker.servers.withdraw(listener, &mut worker.peer));
     }
 
-    /// An acknowledgement is being written: unless the channel closes first, [`WorkerEvent::Connection`] follows,
-    /// even if the worker is asked to exit in the meantime.
+    /// Whether an acknowledgement is being written. If so, [`WorkerEvent::Connection`] follows unless the
+    /// channel closes first, even if the worker is asked to exit meanwhile.
     pub fn is_acknowledging(&self) -> bool {
         self.servers.connections.is_acknowledging()
     }
@@ -191,8 +194,8 @@ impl Worker {
         self.peer.steps.own(Step::ShutDown);
     }
 
-    /// Holds the channel open during a shutdown, beyond the end of the last connection, until the same number of
-    /// calls of [`Worker::release_hold`]. [`Worker::kill`] does not wait.
+    /// Holds the channel open during a shutdown, even when the last connection has ended, until
+    /// [`Worker::release_hold`] was called equally often. [`Worker::kill`] does not wait.
     pub fn hold(&mut self) {
         self.holds += 1;
     }
@@ -205,17 +208,17 @@ impl Worker {
         });
     }
 
-    /// Closes the channel once the queue is sent, without a report. For a process that is about to exit.
+    /// Closes the channel when the queue is sent, without a report. Call before the end of the process.
     pub fn finish(&mut self) {
         self.command(|worker| worker.peer.disconnect());
     }
 
-    /// The channel is closed.
+    /// Whether the channel is closed.
     pub fn is_finished(&self) -> bool {
         self.peer.channel.is_over()
     }
 
-    /// Continues the shutdown once every server is closed and no guard holds the channel.
+    /// Continues the shutdown, if every server is closed and no guard holds the channel.
     fn continue_shutdown(&mut self) {
         if self.holds > 0 || self.servers.shared_servers().next().is_some() {
             return;
@@ -230,7 +233,7 @@ impl Worker {
         }
     }
 
-    /// The channel is closed. A worker that was not asked to exit exits at once, as in Node.
+    /// Called when the channel is closed. Without a request to exit, a worker now exits at once, as in Node.
     fn channel_closed(&mut self) {
         self.servers.drop_unacknowledged(&mut self.peer);
         self.peer.steps.own(Step::Emit(WorkerEvent::Disconnect));
@@ -254,7 +257,7 @@ impl Worker {
             ChannelEvent::FlightEnded(socket) => self.flight_ended(socket),
             ChannelEvent::Lost(errno, lost) => return Some(error(ChannelError::Write { errno, lost })),
             ChannelEvent::Failing(errno) => return Some(error(ChannelError::Delayed(errno))),
-            // The timer retries the failed write.
+            // The timer repeats the failed write.
             ChannelEvent::Retry => {
                 self.peer.steps.call(Call::SetTimer { timer: WRITE, after_ms: RETRY_MS });
             }

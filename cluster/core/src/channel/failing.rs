@@ -1,5 +1,5 @@
-//! Failed writes: the end of the channel, a descriptor that cannot be sent, or a shortage to retry after. Only the
-//! end of the channel loses messages.
+//! Failed writes. The cause is the end of the channel, a descriptor that cannot be sent, or a shortage after
+//! which the write is repeated. Messages are lost only at the end of the channel.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,21 +9,21 @@ use super::sending::SendQueue;
 use super::{ChannelEvent, Queue};
 use crate::os::{Errno, SocketId};
 
-/// The consequence of a failed write, by error number.
+/// What a failed write means, by error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
     /// The channel is broken: no write will succeed.
     Broken,
-    /// The descriptor cannot be sent; the channel is unchanged.
+    /// The descriptor cannot be sent. The channel itself still works.
     Unfit,
-    /// The kernel lacks memory or references: the same write may succeed later.
+    /// The kernel is short of memory or references. The same write may succeed later.
     Shortage,
 }
 
 impl Failure {
-    /// If the write had a descriptor, and a descriptor can cause the error, the descriptor counts as the cause; the
-    /// next write without a descriptor decides about the channel. An unknown error of a write without a descriptor
-    /// loses no message.
+    /// If the write had a descriptor, and a descriptor can cause the error, the descriptor counts as the
+    /// cause: the next write without a descriptor shows whether the channel works. An unknown error of a
+    /// write without a descriptor counts as a shortage, so no message is lost.
     fn of(errno: Errno, with_socket: bool) -> Failure {
         match errno {
             Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ESHUTDOWN => Failure::Broken,
@@ -42,9 +42,9 @@ impl Failure {
 }
 
 impl SendQueue {
-    /// A write has failed. After a shortage, the same bytes are written again when the owner's timer fires; a
-    /// connection offer returns to the owner instead, for another peer. The order of messages is preserved. Returns
-    /// true if the channel is broken now.
+    /// Called when a write has failed. After a shortage, the same bytes are written again when the owner's
+    /// timer fires; a connection offer returns to the owner instead, for another peer. The order of messages
+    /// is preserved. Returns true if the channel is broken now.
     pub(super) fn write_failed<T>(&mut self, errno: Errno, steps: &mut Queue<T>) -> bool {
         let with_socket = self.outbox.writing().is_some_and(|(frame, _)| frame.socket.is_some());
         let failure = Failure::of(errno, with_socket);
@@ -63,7 +63,7 @@ impl SendQueue {
         false
     }
 
-    /// The descriptor of the current frame was not sent: its message returns to the owner.
+    /// Returns the message of the current frame to the owner, because its descriptor was not sent.
     fn give_back<T>(&mut self, steps: &mut Queue<T>) {
         let Some(frame) = self.end_write(steps) else { return };
         self.unsent.complete(&frame);
@@ -73,8 +73,9 @@ impl SendQueue {
         self.release_blocked(steps);
     }
 
-    /// The peer no longer reads. Unsent messages are lost, except connection offers, which return to the owner;
-    /// earlier messages of the peer may still arrive.
+    /// Breaks the channel, because the peer no longer reads. Unsent messages are lost, except connection
+    /// offers, which return to the owner. Earlier messages of the peer may still arrive. False: the channel
+    /// was broken before.
     fn break_off<T>(&mut self, errno: Errno, steps: &mut Queue<T>) -> bool {
         if core::mem::replace(&mut self.broken, true) {
             return false;
@@ -87,7 +88,7 @@ impl SendQueue {
         true
     }
 
-    /// The connection offers with descriptors that were certainly not sent.
+    /// Takes the connection offers with descriptors that were certainly not sent.
     fn unsent_offers(&mut self) -> Vec<Outgoing> {
         let first = self.outbox.frames().any(|frame| frame.socket.is_some());
         let first = self.unacknowledged.take_if(|outgoing| first && outgoing.is_offer());
@@ -110,7 +111,8 @@ impl SendQueue {
         }
     }
 
-    /// The peer has not acknowledged the descriptor, so no message of the peer can refer to the socket.
+    /// Whether the peer has not acknowledged the descriptor yet. Until then, no message of the peer can refer
+    /// to the socket.
     pub(super) fn is_carrying(&self, socket: SocketId) -> bool {
         let blocked = self.blocked_on_ack.iter().filter_map(|frame| frame.carries.as_ref());
         blocked.chain(&self.unacknowledged).any(|outgoing| outgoing.carries(socket))

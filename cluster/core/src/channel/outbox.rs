@@ -1,5 +1,5 @@
-//! The frames to write, one write at a time. Each frame has a separate turn, so calls are made in the order of their
-//! causes.
+//! The frames to write, a single write at a time. Each frame has its own turn, in the order of the causes of
+//! the frames, so the calls are made in this order as well.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -11,11 +11,11 @@ use crate::os::SocketId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Outbox {
-    /// The unwritten frames in order; a part of the first frame may be written already.
+    /// The unwritten frames, in order. A part of the first frame may be written already.
     frames: VecDeque<OutgoingFrame>,
-    /// The frame in a write, or waiting for room, and the number of bytes in the write.
+    /// The frame in a write or waiting for room, and the number of bytes in the write.
     writing: Option<(OutgoingFrame, usize)>,
-    /// The number of turns that occurred during another write.
+    /// The number of turns during another write.
     deferred: usize,
 }
 
@@ -24,7 +24,7 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    /// The number of frames behind the frame in a write.
+    /// The number of frames behind the frame being written.
     pub(super) fn queued(&self) -> usize {
         self.frames.len()
     }
@@ -37,13 +37,14 @@ impl Outbox {
         self.writing.iter().map(|(frame, _)| frame).chain(&self.frames)
     }
 
-    /// The frame in a write has at least as many bytes as the write. After a partial write, some of these bytes are sent.
+    /// Whether the frame being written has at least as many bytes as the write. (After a partial write, some
+    /// of these bytes are sent already.)
     pub(super) fn offers_its_bytes(&self) -> bool {
         self.writing.as_ref().is_none_or(|(frame, offered)| *offered <= frame.text_len())
     }
 
-    /// The turn of one frame. Returns the bytes and the descriptor of the next write; a turn during another write is
-    /// deferred.
+    /// Takes the turn of a frame, and returns the bytes and the descriptor of the next write. A turn during
+    /// another write is deferred.
     pub(super) fn next_write(&mut self) -> Option<(Vec<u8>, Option<SocketId>)> {
         if self.writing.is_some() {
             self.deferred += 1;
@@ -55,18 +56,18 @@ impl Outbox {
         Some((piece, socket))
     }
 
-    /// The frame in a write, and the number of bytes in the write.
+    /// The frame being written, and the number of bytes in the write.
     pub(super) fn writing(&mut self) -> Option<&mut (OutgoingFrame, usize)> {
         self.writing.as_mut()
     }
 
-    /// The frame in a write needs another write. False: no frame is in a write.
+    /// Puts the frame being written back, for another write. False: no frame was being written.
     pub(super) fn rewrite(&mut self) -> bool {
         let frame = self.writing.take();
         frame.map(|(frame, _)| self.frames.push_front(frame)).is_some()
     }
 
-    /// Removes the frame in a write. Returns true if a deferred turn follows.
+    /// Removes the frame being written. Returns true if a deferred turn follows.
     pub(super) fn end_write(&mut self) -> (Option<OutgoingFrame>, bool) {
         let frame = self.writing.take().map(|(frame, _)| frame);
         let follows = frame.is_some() && self.deferred > 0;

@@ -1,4 +1,5 @@
-//! A message to send: the cause, the encoded frame, and the encoder of a channel. Queues are in `sending`.
+//! A message to send: its cause, its encoded frame, and the encoder of a channel. The queues are in
+//! `sending`.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,19 +17,20 @@ use crate::serialization::advanced::NoJson;
 use crate::settings::Limits;
 use crate::user_message::Message;
 
-/// The most bytes per write, so that a long frame written in pieces is not copied repeatedly.
+/// The most bytes per write. Without the bound, a long frame written in pieces would be copied again for each
+/// piece.
 const PIECE: usize = 64 << 10;
 
-/// The limit of further sends of a user's message after rejections of its socket, as in Node.
+/// The most repetitions of a user's message after rejections of the socket, as in Node.
 const RETRANSMISSIONS: u8 = 3;
 
-/// The cause of a frame; `sending` explains the distinction.
+/// The cause of a frame. `sending` explains why causes are distinguished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Source {
     /// A message of the program. Counted until written completely.
     Program,
-    /// The program's request that the peer disconnect. The request counts like a message, but is lost only if the
-    /// write failed: a closed channel fulfils the request.
+    /// The program's request that the peer disconnect. It is counted like a message, but is lost only if the
+    /// write has failed: a closed channel fulfils the request.
     DisconnectRequest,
     /// Caused by a message of the peer.
     Answer,
@@ -44,7 +46,7 @@ impl Source {
         }
     }
 
-    /// The program waits for the frame.
+    /// Whether the program waits for the frame.
     pub(super) fn is_counted(self) -> bool {
         match self {
             Source::Program | Source::DisconnectRequest => true,
@@ -57,12 +59,12 @@ impl Source {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Outgoing {
     pub(crate) message: ChannelMessage,
-    /// The socket to send along. The owner's copy stays open until the owner closes the copy.
+    /// The socket to send with the message. The owner keeps its own copy open, and closes it later.
     handle: Option<IncomingHandle>,
-    /// Emit [`Written`](super::ChannelEvent::Written) when the last byte is written.
+    /// Emit [`Written`](super::ChannelEvent::Written) with this socket when the last byte is written.
     receipt: Option<SocketId>,
     source: Source,
-    /// The number of retransmissions after a rejection of the socket.
+    /// The number of repetitions after rejections of the socket.
     retransmissions: u8,
 }
 
@@ -111,7 +113,7 @@ impl Outgoing {
         self.handle.is_some_and(|handle| handle.socket == socket)
     }
 
-    /// The message offers a connection, which another peer can take instead.
+    /// Whether the message offers a connection. Another peer can take the connection instead.
     pub(super) fn is_offer(&self) -> bool {
         match &self.message {
             ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
@@ -122,8 +124,8 @@ impl Outgoing {
         }
     }
 
-    /// Counts a retransmission after the socket was rejected. Node: `net.Socket` only. Returns false if the message is
-    /// not sent again.
+    /// Counts a repetition, after the socket was rejected. Returns false if the message is not sent again.
+    /// Node repeats `net.Socket` only.
     pub(super) fn retransmit(&mut self) -> bool {
         let again = self.retransmissions < RETRANSMISSIONS
             && self.passes().is_some()
@@ -142,11 +144,11 @@ pub(super) struct OutgoingFrame {
     text: FrameText,
     /// The number of written bytes.
     at: usize,
-    /// The descriptor, until sent with the first byte.
+    /// The descriptor. Absent once it was sent, with the first byte.
     pub(super) socket: Option<SocketId>,
     pub(super) receipt: Option<SocketId>,
-    /// The message, if it has a descriptor. Boxed, because few frames have a descriptor, and frames move between
-    /// queues.
+    /// The message, if it has a descriptor. Boxed, because frames move between queues, and few frames have a
+    /// descriptor.
     pub(super) carries: Option<Box<Outgoing>>,
     pub(super) source: Source,
 }
@@ -155,7 +157,7 @@ pub(super) struct OutgoingFrame {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum FrameText {
     Encoded(#[serde(with = "crate::byte_form")] Vec<u8>),
-    /// A program's message in JSON, with the bytes of the message. The newline follows.
+    /// A program's message in JSON, sharing the bytes of the message. The newline follows.
     Line(#[serde(with = "crate::byte_form")] Bytes),
 }
 
@@ -188,7 +190,7 @@ impl OutgoingFrame {
         OutgoingFrame { text, at: 0, socket: None, receipt: None, carries: None, source }
     }
 
-    /// The frame has at least as many bytes as were written.
+    /// Whether the frame has at least as many bytes as were written.
     pub(super) fn is_within_text(&self) -> bool {
         self.at <= self.text.len()
     }
@@ -206,7 +208,7 @@ impl OutgoingFrame {
         self.text.copy(self.at..self.at + self.unsent().min(PIECE))
     }
 
-    /// The operating system has accepted a number of bytes.
+    /// Called when the operating system has accepted this number of bytes.
     pub(super) fn advance(&mut self, taken: usize) {
         self.at += taken;
     }
@@ -233,12 +235,12 @@ impl Encoder {
         OutgoingFrame { text: FrameText::Encoded(bytes), at: 0, socket, receipt, carries, source }
     }
 
-    /// Encodes a message that was written before, to repeat its socket.
+    /// Encodes a message written before, in order to send its socket again.
     pub(super) fn repeat(self, outgoing: Outgoing) -> OutgoingFrame {
         OutgoingFrame { source: Source::Cluster, ..self.frame(outgoing) }
     }
 
-    /// The acknowledgement of a descriptor that has arrived, or has not.
+    /// The acknowledgement of a descriptor: whether it has arrived.
     pub(super) fn acknowledgement(self, arrived: bool) -> OutgoingFrame {
         let bytes = message::encode_ack(arrived, self.serialization);
         OutgoingFrame::plain(FrameText::Encoded(bytes), Source::Answer)

@@ -1,5 +1,5 @@
-//! The incoming half of a channel: bytes to frames, and a descriptor to its frame. Frames are delimited here and
-//! decoded in `message`.
+//! The incoming half of a channel: splits bytes into frames, and assigns each descriptor to its frame. Frames
+//! are decoded in `message`.
 
 use alloc::vec::Vec;
 
@@ -21,14 +21,15 @@ pub(super) struct FrameReader {
     /// The beginning of an incomplete frame.
     #[serde(with = "crate::byte_form")]
     partial: Vec<u8>,
-    /// A descriptor that arrived before the end of its envelope.
+    /// A descriptor that has arrived before the end of the envelope (the message that describes the
+    /// descriptor).
     pending_fd: Option<SocketId>,
 }
 
-/// A payload and the bytes behind it.
+/// A payload, and the bytes after it.
 type Whole<'a> = (&'a [u8], &'a [u8]);
 
-/// The size of the length before a payload, in bytes.
+/// The size of the length that precedes a payload, in bytes.
 const LENGTH: usize = 4;
 
 impl FrameReader {
@@ -37,7 +38,7 @@ impl FrameReader {
         FrameReader { serialization, message_bytes, partial: Vec::new(), pending_fd: None }
     }
 
-    /// Whether the beginning of a frame is shorter than the frame.
+    /// Whether the received part of a frame is incomplete.
     pub(super) fn is_partial(&self) -> bool {
         match (self.serialization, self.partial.split_first_chunk()) {
             (Serialization::Json, _) | (Serialization::Advanced, None) => true,
@@ -47,22 +48,22 @@ impl FrameReader {
         }
     }
 
-    /// Keeps a descriptor for the next envelope. Returns an earlier descriptor without an envelope.
+    /// Keeps a descriptor for the next envelope. Returns an earlier descriptor that had no envelope.
     pub(super) fn attach(&mut self, socket: SocketId) -> Option<SocketId> {
         self.pending_fd.replace(socket)
     }
 
-    /// The descriptor of an envelope that will not be completed.
+    /// Takes the descriptor of an envelope that will never be complete.
     pub(super) fn take_pending_fd(&mut self) -> Option<SocketId> {
         self.pending_fd.take()
     }
 
-    /// No further byte arrives.
+    /// Called when no further byte arrives.
     pub(super) fn end(&mut self) {
         self.partial = Vec::new();
     }
 
-    /// Calls `found` with each frame, and the descriptor of an envelope.
+    /// Calls `found` with each frame, and with the descriptor if the frame is an envelope.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
@@ -74,7 +75,7 @@ impl FrameReader {
         }
     }
 
-    /// One JSON text per line.
+    /// Reads JSON texts, one per line.
     fn read_lines(
         &mut self,
         bytes: &[u8],
@@ -96,7 +97,7 @@ impl FrameReader {
         self.bounded(self.partial.len())
     }
 
-    /// Node's 'advanced' serialization: payloads, each preceded by its length.
+    /// Reads Node's 'advanced' serialization: payloads, each preceded by the length.
     fn read_payloads(
         &mut self,
         bytes: &[u8],
@@ -126,8 +127,8 @@ impl FrameReader {
         found(frame, socket);
     }
 
-    /// Appends bytes to a frame of this length. Allocates at most twice the received bytes and at most the length: a
-    /// claimed length alone allocates nothing.
+    /// Appends bytes to a frame of this length. Allocates at most twice the received bytes, and at most the
+    /// length: a claimed length alone allocates nothing.
     fn add(&mut self, bytes: &[u8], length: usize) {
         let needed = self.partial.len() + bytes.len();
         if needed > self.partial.capacity() {
@@ -144,7 +145,7 @@ impl FrameReader {
         Ok(behind.split_at_checked(length))
     }
 
-    /// Moves the bytes of the current payload from `rest`, and returns the payload if complete.
+    /// Moves the bytes of the current payload from `rest`. Returns the payload if complete.
     fn fill(&mut self, rest: &mut &[u8]) -> Result<Option<Bytes>, Violation> {
         let mut length = self.partial.len().max(LENGTH);
         loop {

@@ -1,32 +1,36 @@
-//! The outgoing half of a channel: the send queue, Node's handle queue, and back-pressure. Behind a message with a
-//! socket, every frame waits for the acknowledgement. `failing` handles failed writes.
+//! The outgoing half of a channel: the send queue, Node's handle queue, and back-pressure. After a message
+//! with a socket, every frame waits until the peer has acknowledged the socket. `failing` handles failed
+//! writes.
 //!
 //! # Why two peers that both send never wait for each other
 //!
-//! *Reading never depends on the peer's reading because of messages of our own program.* Each unsent byte has a
-//! source:
+//! *Whatever our own program sends, this process continues to read, even if the peer does not read.* Each
+//! unsent byte has one of three sources:
 //!
-//! * **The program** (`send`, and the request that the peer disconnect). With [`Limits::unsent_bytes`] unsent, `send`
-//!   fails with `Full`. Reading continues.
-//! * **The peer**: its messages cause answers, namely acknowledgements of descriptors, replies, and counts. With more
-//!   than [`Limits::answer_bytes`] of writable answers, a primary stops reading from the peer until half of the
-//!   answers are written. No answer is ever dropped.
+//! * **The program** (`send`, and the request that the peer disconnect). With [`Limits::unsent_bytes`]
+//!   unsent, `send` fails with `Full`. Reading continues.
+//! * **The peer**: its messages cause answers, namely acknowledgements of descriptors, replies, and counts.
+//!   When more than [`Limits::answer_bytes`] of answers wait for the kernel, a primary stops reading from
+//!   this peer until half of the answers are written. No answer is ever dropped.
 //! * **The cluster**: at most one connection offer per key, and a worker's reports about its servers.
 //!
-//! A worker always reads from its primary, and so does every Node program. So at most one of the two ends, the
-//! primary, stops reading, and only while the other end reads: the answers are written, and reading resumes. Hence
-//! both directions make progress, whatever the programs have queued, a disconnect included. The answers of an honest
-//! worker are bounded without a limit: one acknowledgement, because the next descriptor waits for it, and one reply
-//! per key, because the next offer waits for it.
+//! A worker always reads from the primary, and so does every Node program. Thus at most one of the two ends
+//! stops reading, the primary, and the other end reads at that time: the answers are written, and the primary
+//! reads again. Hence both directions make progress, whatever the programs have queued, even during a
+//! disconnect. A worker that keeps the protocol causes few answers anyway: one acknowledgement, because it
+//! sends the next descriptor only afterwards, and one reply per key, because the next offer waits for the
+//! reply.
 //!
-//! Answers that are *blocked* behind an unacknowledged descriptor are different: the acknowledgement may be behind
-//! the questions that cause the answers, so both ends would wait for each other if reading stopped. Reading
-//! continues, and a peer that causes more than [`Limits::answer_bytes`] of blocked answers violates the protocol
-//! ([`Violation::Unacknowledged`]): tens of thousands of questions before one acknowledgement.
+//! Answers that are *blocked* behind an unacknowledged descriptor are different. The peer may have written
+//! the acknowledgement after the questions, so both ends would wait for each other if the primary stopped
+//! reading. Therefore reading continues, and a peer that causes more than [`Limits::answer_bytes`] of blocked
+//! answers violates the protocol ([`Violation::Unacknowledged`]): this takes tens of thousands of questions
+//! before one acknowledgement.
 //!
-//! The unsent bytes of a channel are bounded by `unsent_bytes` and one message of the program (`send` succeeds while
-//! there is room for one byte), twice `answer_bytes`, and the answers to one read. The memory is up to five times as
-//! much: a frame takes some 200 bytes besides its text, and the number of the program's frames is bounded as well.
+//! The unsent bytes of a channel are bounded by the sum of `unsent_bytes`, one message of the program (`send`
+//! succeeds while there is room for one byte), twice `answer_bytes`, and the answers to one read. The memory
+//! is up to five times as much, because a frame takes some 200 bytes besides its text; the number of the
+//! program's frames is bounded as well.
 //!
 //! [`Limits::unsent_bytes`]: crate::settings::Limits::unsent_bytes
 //!
@@ -58,13 +62,14 @@ pub(super) struct SendQueue {
     encoder: Encoder,
     pub(super) unsent: Unsent,
     pub(super) outbox: Outbox,
-    /// The channel can no longer be written to.
+    /// Whether no further write can succeed.
     pub(super) broken: bool,
     /// The message with the unacknowledged descriptor.
     pub(super) unacknowledged: Option<Box<Outgoing>>,
-    /// The frames behind that message.
+    /// The frames behind the message with the unacknowledged descriptor.
     pub(super) blocked_on_ack: VecDeque<OutgoingFrame>,
-    /// The last write without a descriptor, and the last write with one, has failed: reported once.
+    /// Whether the last write without a descriptor, and the last write with a descriptor, has failed. A
+    /// failure is reported once, until such a write succeeds.
     pub(super) failing: [bool; 2],
 }
 
@@ -95,25 +100,26 @@ impl SendQueue {
         ])
     }
 
-    /// The sockets in flight: of the message to be acknowledged, and of the messages that wait for the acknowledgement.
+    /// The sockets in flight: the socket to be acknowledged, and the sockets of the messages behind it.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = SocketId> {
         let blocked = self.blocked_on_ack.iter().filter_map(|frame| frame.carries.as_ref());
         self.unacknowledged.iter().chain(blocked).filter_map(|outgoing| outgoing.passes())
     }
 
-    /// Every frame is written and acknowledged, or the channel is broken. A blocked frame waits for an unacknowledged frame,
-    /// so blocked frames need no check.
+    /// Whether every frame is written and acknowledged, or the channel is broken. Blocked frames need no
+    /// check: they wait for an unacknowledged frame.
     pub(super) fn is_done(&self) -> bool {
         self.outbox.is_empty() && (self.unacknowledged.is_none() || self.broken)
     }
 
-    /// An acknowledgement is expected, or tolerated because the channel is broken.
+    /// Whether an acknowledgement is expected. On a broken channel, an unexpected acknowledgement is
+    /// tolerated.
     pub(super) fn awaits_ack(&self) -> bool {
         self.unacknowledged.is_some() || self.broken
     }
 
-    /// Sends a message of the program. The result is congested with `congested_bytes` unsent, or more than one message
-    /// behind an unacknowledged descriptor.
+    /// Sends a message of the program. Returns `Congested` if `congested_bytes` are unsent, or if more than
+    /// one message waits behind an unacknowledged descriptor.
     pub(super) fn post<T>(
         &mut self,
         message: Message,
@@ -140,7 +146,7 @@ impl SendQueue {
         Ok(if congested { Sent::Congested } else { Sent::Buffered })
     }
 
-    /// Sends a message, or queues it behind an unacknowledged descriptor.
+    /// Sends a message. Behind an unacknowledged descriptor, the message is queued.
     pub(super) fn send<T>(&mut self, outgoing: Outgoing, steps: &mut Queue<T>) {
         self.send_frame(self.encoder.frame(outgoing), steps);
     }
@@ -161,8 +167,8 @@ impl SendQueue {
         }
     }
 
-    /// Acknowledges a descriptor. The acknowledgement overtakes blocked frames; otherwise two peers would wait for
-    /// each other.
+    /// Sends the acknowledgement of a descriptor. The acknowledgement overtakes blocked frames, because
+    /// otherwise two peers could wait for each other.
     pub(super) fn acknowledge<T>(&mut self, arrived: bool, steps: &mut Queue<T>) {
         let frame = self.encoder.acknowledgement(arrived);
         self.unsent.add(&frame);
@@ -207,13 +213,14 @@ impl SendQueue {
         }
     }
 
-    /// The turn of one frame.
+    /// Takes the turn of a frame.
     pub(super) fn next_write(&mut self) -> Option<Call> {
         let (bytes, socket) = self.outbox.next_write()?;
         Some(Call::Write { channel: self.id, bytes, socket })
     }
 
-    /// The operating system has accepted the offered bytes, perhaps in part. Returns false if the write was cancelled.
+    /// Called when the operating system has accepted the offered bytes, perhaps in part. Returns false if the
+    /// write was cancelled.
     pub(super) fn wrote<T>(&mut self, rest: &[u8], steps: &mut Queue<T>) -> bool {
         let Some((frame, offered)) = self.outbox.writing() else { return false };
         let taken = *offered - rest.len();
@@ -234,14 +241,14 @@ impl SendQueue {
         true
     }
 
-    /// Continues the current frame: there is room, another piece, or a retry is due.
+    /// Continues the current frame: there is room, the next piece follows, or a retry is due.
     pub(super) fn writable<T>(&mut self, steps: &mut Queue<T>) {
         if self.outbox.rewrite() {
             steps.write(self.id);
         }
     }
 
-    /// Removes the frame in a write; the turn of a frame that was deferred during the write follows.
+    /// Removes the frame being written. If a frame's turn was deferred during the write, its turn follows.
     pub(super) fn end_write<T>(&mut self, steps: &mut Queue<T>) -> Option<OutgoingFrame> {
         let (frame, turn_follows) = self.outbox.end_write();
         if turn_follows {
@@ -266,12 +273,13 @@ impl SendQueue {
             self.unsent.complete(frame);
         }
         if !next.is_empty() {
-            // The cancelled frame was the frame to be acknowledged.
+            // The cancelled frame was the one to be acknowledged.
             self.answered(steps);
         }
     }
 
-    /// The descriptor was received or never will be: the blocked frames are sent, up to the next descriptor.
+    /// Called when the peer has received the descriptor, or never will. Sends the blocked frames, up to the
+    /// next descriptor.
     pub(super) fn answered<T>(&mut self, steps: &mut Queue<T>) {
         let answered = self.unacknowledged.take();
         self.end_flight(answered.as_deref(), steps);
@@ -288,12 +296,12 @@ impl SendQueue {
         self.pause_if_full(steps);
     }
 
-    /// The peer has rejected the descriptor. A user's message is sent again, before the blocked frames; any other
-    /// message is returned to the owner.
+    /// Called when the peer has rejected the descriptor. A user's message is sent again, before the blocked
+    /// frames. Any other message returns to the owner.
     pub(super) fn rejected<T>(&mut self, steps: &mut Queue<T>) -> Option<ChannelEvent> {
         let mut outgoing = self.unacknowledged.take()?;
         if outgoing.retransmit() {
-            // The message was written before; only its socket is repeated.
+            // The message was written before; only its socket is sent again.
             let frame = self.encoder.repeat(*outgoing);
             self.unsent.add(&frame);
             self.transmit(frame, steps);
@@ -303,7 +311,7 @@ impl SendQueue {
         Some(ChannelEvent::Refused(outgoing))
     }
 
-    /// The socket of a user's message is no longer in flight.
+    /// Called when the socket of a user's message is no longer in flight.
     fn end_flight<T>(&self, outgoing: Option<&Outgoing>, steps: &mut Queue<T>) {
         if let Some(socket) = outgoing.and_then(Outgoing::passes) {
             steps.report(self.id, ChannelEvent::FlightEnded(socket));

@@ -1,4 +1,4 @@
-//! The steps of a channel in its owner's queue, and their results.
+//! The steps of a channel in the queue of its owner, and the reports of a channel to its owner.
 
 use alloc::boxed::Box;
 
@@ -42,20 +42,21 @@ pub(crate) enum ChannelEvent {
     Received(ChannelMessage),
     /// A message with a socket.
     Arrived(Box<Envelope>, SocketId),
-    /// The peer did not receive the descriptor of this message, and will not.
+    /// The peer has not received the descriptor of this message, and never will.
     Refused(Box<Outgoing>),
-    /// The last byte of a frame is written.
+    /// The last byte of the frame with this receipt is written.
     Written(SocketId),
-    /// One copy of a socket that the program has sent is no longer in flight.
+    /// A copy of a socket sent by the program is no longer in flight.
     FlightEnded(SocketId),
     /// The peer violated the protocol.
     Violated(Violation),
-    /// A number of the program's messages was accepted and never written completely.
+    /// Some of the program's messages were accepted, but will never be written completely: the error, and the
+    /// number of messages.
     Lost(Errno, u64),
-    /// A write has failed. The write is retried, or the message is returned to the owner. Reported once until such a
+    /// A write has failed. It is retried, or the message returns to the owner. Reported once until such a
     /// write succeeds.
     Failing(Errno),
-    /// Call [`Channel::writable`](super::Channel::writable) after a pause.
+    /// The owner calls [`Channel::writable`](super::Channel::writable) after a pause.
     Retry,
     /// Nothing can be written from now on; earlier bytes of the peer can still be read.
     Broken,
@@ -64,7 +65,7 @@ pub(crate) enum ChannelEvent {
 }
 
 impl ChannelStep {
-    /// The socket in flight until the step runs.
+    /// The socket that is in flight until this step runs.
     pub(crate) fn ends_flight(&self) -> Option<SocketId> {
         match self {
             ChannelStep::Report(ChannelEvent::FlightEnded(socket)) => Some(*socket),

@@ -1,17 +1,18 @@
-//! The account of unsent bytes, by source: when `send` is congested or full, and when reading pauses. `sending` proves
-//! that these limits block no peer.
+//! The account of unsent bytes, by source. It decides when `send` is congested or full, and when reading
+//! pauses. `sending` proves that these limits block no peer.
 
 use serde::{Deserialize, Serialize};
 
 use super::outgoing::OutgoingFrame;
 use crate::settings::Limits;
 
-/// The program may queue one frame per this many bytes of `unsent_bytes`. A frame takes some 200 bytes besides its
-/// text, so the shortest messages take four times [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes);
-/// without the bound, a hundred times.
+/// The program may queue one frame for every 64 bytes of `unsent_bytes`. A frame takes some 200 bytes besides
+/// its text, so even the shortest messages take only four times
+/// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) of memory; without this bound it would be
+/// a hundred times.
 const LINE: usize = 64;
 
-/// The lower bound of the limit of frames, however low the limit of bytes is.
+/// The least limit of frames, however low the limit of bytes is.
 const LINES: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,17 +21,18 @@ pub(super) struct Unsent {
     congestion: usize,
     capacity: usize,
     answer_limit: usize,
-    /// Unsent bytes, blocked frames included.
+    /// Unsent bytes of all frames, including blocked frames.
     bytes: usize,
     /// Unsent bytes of answers that are not blocked.
     answers: usize,
     /// Unsent bytes of blocked answers.
     blocked_answers: usize,
-    /// The number of the program's frames not yet written completely. A frame returned to the owner is not counted.
+    /// The number of the program's frames that are not yet written completely. A frame that has returned to
+    /// the owner is not counted.
     unwritten: u64,
-    /// Frames of the program were lost.
+    /// Whether frames of the program were lost.
     lossy: bool,
-    /// Reading is paused, because the peer causes more answers than it reads.
+    /// Whether reading is paused, because the peer causes answers faster than it reads them.
     paused: bool,
 }
 
@@ -49,7 +51,7 @@ impl Unsent {
         }
     }
 
-    /// Whether the counts include these frames.
+    /// Whether these frames are included in the counts.
     pub(super) fn covers<'a>(
         &self,
         ready: impl Iterator<Item = &'a OutgoingFrame> + Clone,
@@ -64,12 +66,12 @@ impl Unsent {
             && counted <= self.unwritten
     }
 
-    /// `congested_bytes` are unsent.
+    /// Whether at least `congested_bytes` are unsent.
     pub(super) fn is_congested(&self) -> bool {
         self.bytes >= self.congestion
     }
 
-    /// No further message of the program fits.
+    /// Whether no further message of the program fits.
     pub(super) fn is_full(&self, lines: usize) -> bool {
         let limit = self.capacity;
         self.bytes >= limit || lines >= (limit / LINE).max(LINES)
@@ -84,19 +86,20 @@ impl Unsent {
         self.bytes += frame.unsent();
     }
 
-    /// The program waits for the frame.
+    /// Counts a frame that the program waits for.
     pub(super) fn expect(&mut self, frame: &OutgoingFrame) {
         self.unwritten += u64::from(frame.source.is_counted());
     }
 
-    /// Counts a frame that is not blocked, if the frame is an answer.
+    /// Counts a frame outside of the blocked frames, if the frame is an answer.
     pub(super) fn count_answer(&mut self, frame: &OutgoingFrame) {
         if frame.source.is_answer() {
             self.answers += frame.unsent();
         }
     }
 
-    /// A frame waits for an acknowledgement. Returns true if its answer is the first answer beyond the limit.
+    /// Counts a frame that waits for an acknowledgement. Returns true if this frame exceeds the limit of
+    /// blocked answers.
     pub(super) fn block(&mut self, frame: &OutgoingFrame) -> bool {
         let before = self.blocked_answers;
         if frame.source.is_answer() {
@@ -105,7 +108,7 @@ impl Unsent {
         before <= self.answer_limit && self.blocked_answers > self.answer_limit
     }
 
-    /// A blocked frame is removed from its queue.
+    /// Called when a blocked frame can be sent.
     pub(super) fn unblock(&mut self, frame: &OutgoingFrame) {
         if frame.source.is_answer() {
             self.blocked_answers -= frame.unsent();
@@ -113,7 +116,7 @@ impl Unsent {
         }
     }
 
-    /// The kernel has accepted this number of bytes of the frame.
+    /// Called when the kernel has accepted this number of bytes of the frame.
     pub(super) fn sent(&mut self, frame: &OutgoingFrame, bytes: usize) {
         self.bytes -= bytes;
         if frame.source.is_answer() {
@@ -121,18 +124,18 @@ impl Unsent {
         }
     }
 
-    /// A frame is written completely, or is removed from the queues before.
+    /// Called when a frame is written completely, or is removed from the queues before.
     pub(super) fn complete(&mut self, frame: &OutgoingFrame) {
         self.sent(frame, frame.unsent());
         self.unwritten -= u64::from(frame.source.is_counted());
     }
 
-    /// Every queue is empty. The count of unwritten messages is kept.
+    /// Called when every queue is emptied. The count of unwritten messages is kept.
     pub(super) fn clear(&mut self) {
         (self.bytes, self.answers, self.blocked_answers) = (0, 0, 0);
     }
 
-    /// No further frame of the program will be written. `lost`: some frames were lost.
+    /// Called when no further frame of the program will be written. `lost`: whether frames were lost.
     pub(super) fn lose(&mut self, lost: bool) {
         self.unwritten = 0;
         self.lossy |= lost;

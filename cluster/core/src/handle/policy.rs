@@ -1,5 +1,5 @@
-//! A policy assigns the connections of a listening socket to the listening workers. The policy decides; the primary sends,
-//! replies and closes.
+//! A policy assigns the connections of a listening socket to the listening workers. The policy only decides;
+//! the primary sends, replies and closes.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -16,7 +16,8 @@ pub(crate) struct Handoff {
     pub(crate) connection: SocketId,
 }
 
-/// The identity of a worker for a policy: the slot under a supervisor, so that a restart changes nothing; else the worker id.
+/// The identity of a worker for a policy. Under a supervisor this is the slot, so a restart changes nothing;
+/// otherwise it is the worker id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Seat(u64);
 
@@ -25,7 +26,7 @@ impl Seat {
         Seat(slot.into())
     }
 
-    /// Ids follow the numbers of slots: no worker without a slot has the seat of a slot.
+    /// Seats of worker ids follow the seats of all slots, so no worker without a slot has the seat of a slot.
     pub(crate) fn of_worker(WorkerId(worker): WorkerId) -> Self {
         Seat(worker.wrapping_add(1 << 32))
     }
@@ -35,25 +36,26 @@ impl Seat {
     }
 }
 
-/// The assignment of connections to workers. After each change, [`Policy::next`] returns the due handoffs. A worker has at most
-/// 1 connection without an answer.
+/// The assignment of connections to workers. After each change, [`Policy::next`] returns the handoffs that
+/// are due. A worker has at most one connection that it has not answered.
 pub(crate) trait Policy: fmt::Debug {
-    /// A worker listens. With an outstanding answer, as after a close, the worker gets nothing before the answer.
+    /// Called when a worker begins to listen. If its answer for an earlier connection is outstanding, as
+    /// after a close, the worker receives nothing before the answer.
     fn add(&mut self, worker: WorkerId, seat: Seat);
 
-    /// A worker no longer listens.
+    /// Called when a worker no longer listens.
     fn remove(&mut self, worker: WorkerId);
 
-    /// The worker listens.
+    /// Whether the worker listens.
     fn has(&self, worker: WorkerId) -> bool;
 
-    /// No worker listens.
+    /// Whether no worker listens.
     fn is_unused(&self) -> bool;
 
-    /// Queues a new connection. `client`: the address of the peer, if there is one.
+    /// Queues a new connection. `client`: the address of the client; `None` for a Unix socket.
     fn push(&mut self, connection: SocketId, client: Option<IpAddr>);
 
-    /// Queues a connection of this worker again. The answer of the worker is still outstanding.
+    /// Queues a connection not taken by this worker. The answer of the worker still counts as outstanding.
     fn requeue(&mut self, worker: WorkerId, connection: SocketId);
 
     /// The queued connections.
@@ -62,15 +64,15 @@ pub(crate) trait Policy: fmt::Debug {
     /// The number of queued connections.
     fn queued(&self) -> usize;
 
-    /// No answer of the worker is outstanding.
+    /// Called when the worker has answered, so it can receive another connection.
     fn answered(&mut self, worker: WorkerId);
 
-    /// Hands nothing to a worker until [`Policy::answered`].
+    /// Assigns nothing to a worker until [`Policy::answered`].
     fn pass_over(&mut self, worker: WorkerId);
 
-    /// The next due handoff.
+    /// The next handoff that is due.
     fn next(&mut self) -> Option<Handoff>;
 
-    /// Empties the queue: no worker is left to serve the connections.
+    /// Empties the queue, because no worker is left to serve the connections.
     fn drain(&mut self) -> Vec<SocketId>;
 }

@@ -1,5 +1,5 @@
-//! The round-robin policy: a queue of connections, a queue of workers, and a handoff when both are nonempty. A worker
-//! gets its next connection after its answer for the last.
+//! The round-robin policy: a queue of connections, a queue of workers, and a handoff when neither queue is
+//! empty. A worker receives its next connection after the answer for the last.
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -14,11 +14,12 @@ use crate::os::{SocketId, WorkerId};
 pub(crate) struct RoundRobin {
     /// The workers that listen here.
     all: BTreeSet<WorkerId>,
-    /// The workers ready for a connection, in order of readiness. Node: `free`.
+    /// The workers that are ready for a connection, in the order in which they became ready. Node: `free`.
     free: VecDeque<WorkerId>,
-    /// The workers not ready: an answer is outstanding, or the worker has just refused a connection.
+    /// The workers that are not ready: an answer is outstanding, or the worker has just declined a
+    /// connection.
     busy: BTreeSet<WorkerId>,
-    /// The connections without a worker. Node: `handles`.
+    /// The connections that wait for a worker. Node: `handles`.
     queue: VecDeque<SocketId>,
 }
 
@@ -121,7 +122,8 @@ mod tests {
         given
     }
 
-    /// Sequential connections rotate through the workers in order of readiness.
+    /// Connections that arrive one after another rotate through the workers, in the order in which the
+    /// workers became ready.
     #[test]
     fn sequential_connections_rotate() {
         let mut handle = with(&[ONE, TWO]);
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(answer(&mut handle, ONE), Some((1, 2)));
     }
 
-    /// A removed worker gets nothing; a busy worker that is added again waits for its answer.
+    /// A removed worker receives nothing. A busy worker added again receives nothing before the answer.
     #[test]
     fn removed_worker_gets_nothing() {
         let mut handle = with(&[ONE]);
@@ -153,7 +155,7 @@ mod tests {
         assert_eq!(answer(&mut handle, ONE), Some((1, 2)));
     }
 
-    /// A paused worker gets nothing until its pause ends; the other workers get the connections.
+    /// A paused worker receives nothing until the pause ends; the other workers receive the connections.
     #[test]
     fn passed_over_worker_waits() {
         let mut handle = with(&[ONE, TWO]);
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(distribute(&mut handle, 1), Some((2, 1)));
         assert_eq!(distribute(&mut handle, 2), None, "one pauses, the other is busy");
         assert_eq!(answer(&mut handle, ONE), Some((1, 2)));
-        // A worker that listens nowhere is not added.
+        // A worker that no longer listens is not added.
         handle.remove(TWO);
         handle.pass_over(TWO);
         assert_eq!((answer(&mut handle, TWO), handle.busy.contains(&TWO)), (None, false));

@@ -1,4 +1,5 @@
-//! The shared policy: the workers accept from one socket themselves. The policy holds the set of workers.
+//! The shared policy: the workers themselves accept from one socket. The policy only holds the set of
+//! workers.
 
 use alloc::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use crate::os::WorkerId;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Shared {
     all: BTreeSet<WorkerId>,
-    /// The type of the socket in the answer to a query.
+    /// The type of the socket, for the answer to a query.
     kind: HandleType,
 }
 
@@ -35,7 +36,7 @@ impl Shared {
         self.all.remove(&worker);
     }
 
-    /// No worker accepts from the socket.
+    /// Whether no worker accepts from the socket.
     pub(crate) fn is_unused(&self) -> bool {
         self.all.is_empty()
     }

@@ -1,12 +1,14 @@
-//! The sticky policy: the connections of a client address reach the same worker. A connection waits for its worker, also
-//! while other workers are free.
+//! The sticky policy: the connections of a client address reach the same worker. A connection waits for this
+//! worker even while other workers are free.
 //!
-//! Each client address has a fixed order of all seats, by rendezvous hashing: the seat with the highest score precedes the others.
-//! A score depends on an address and a seat alone, so a new seat takes a share of the clients from every other seat, and a
-//! removed seat moves only the clients of the seat. A restart keeps the seat, and so the clients.
+//! Each client address has a fixed order of all seats, by rendezvous hashing: the seat with the highest score
+//! is first. A score depends on an address and a seat alone, so a new seat takes a share of the clients from
+//! every other seat, and when a seat is removed, only its own clients move. A worker that restarts has the
+//! same seat, and so the same clients.
 //!
-//! The score is the 64-bit hash XXH64 of the 16 bytes of the address (IPv4 as an IPv4-mapped IPv6 address), with the number of
-//! the seat as the seed. The port does not count. The hash is the same on every machine and in every version.
+//! The score is the 64-bit hash XXH64 of the 16 bytes of the address (IPv4 as an IPv4-mapped IPv6 address),
+//! with the number of the seat as the seed. The port has no influence. The hash is the same on every machine
+//! and in every version.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -19,12 +21,13 @@ use xxhash_rust::xxh64::xxh64;
 use super::policy::{Handoff, Policy, Seat};
 use crate::os::{SocketId, WorkerId};
 
-/// The identity of a client in the scores.
+/// The identity of a client for the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Client([u8; 16]);
 
 impl Client {
-    /// Each connection without an address counts as another client: these connections spread over all workers.
+    /// A connection without an address counts as a client of its own, so these connections spread over all
+    /// workers.
     fn of(connection: SocketId, address: Option<IpAddr>) -> Self {
         Client(match address {
             Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
@@ -42,21 +45,23 @@ impl Client {
 pub(crate) struct Sticky {
     /// The workers that listen here.
     all: BTreeMap<WorkerId, Seat>,
-    /// The workers that listen here and cannot receive a connection.
+    /// The workers that listen here, but cannot receive a connection now.
     passed_over: BTreeSet<WorkerId>,
-    /// The workers with an outstanding answer, and the connection unless it is queued again.
+    /// The workers with an outstanding answer, each with the connection, unless the connection is queued
+    /// again.
     busy: BTreeMap<WorkerId, Option<(SocketId, Client)>>,
-    /// The queued connections, each at the first worker of its client, in order of acceptance. No queue is empty.
+    /// The queued connections, each at the worker that is first for the client, in order of acceptance. No
+    /// queue in the map is empty.
     waiting: BTreeMap<WorkerId, BTreeMap<SocketId, Client>>,
-    /// The queued connections while no worker can receive a connection.
+    /// The connections queued because no worker can receive a connection.
     unassigned: BTreeMap<SocketId, Client>,
-    /// The workers without an outstanding answer for which a connection waits.
+    /// The workers for which a connection waits, and which have no outstanding answer.
     due: BTreeSet<WorkerId>,
 }
 
 impl Sticky {
-    /// The worker with the highest score; of two workers with the same seat, the earlier: a successor follows when the
-    /// predecessor no longer listens.
+    /// The worker with the highest score. Two workers may have the same seat: then the earlier is chosen, and
+    /// the successor follows when the predecessor no longer listens.
     fn choose(&self, client: Client) -> Option<WorkerId> {
         let able = self.all.iter().filter(|(worker, _)| !self.passed_over.contains(worker));
         able.max_by_key(|(worker, seat)| (client.score(**seat), Reverse(**worker))).map(|(worker, _)| *worker)
@@ -73,7 +78,7 @@ impl Sticky {
         }
     }
 
-    /// Chooses again for every queued connection: the workers have changed.
+    /// Chooses again for every queued connection, because the workers have changed.
     fn choose_again(&mut self) {
         for (connection, client) in self.take_queue() {
             self.enqueue(connection, client);
@@ -118,7 +123,7 @@ impl Policy for Sticky {
     fn requeue(&mut self, worker: WorkerId, connection: SocketId) {
         let handed = self.busy.get_mut(&worker).and_then(Option::take);
         let handed = handed.filter(|(handed, _)| *handed == connection);
-        // Without a record, as in a state that was restored and contradicts itself, the client is unknown.
+        // A restored state with a contradiction may have no record: then the client is unknown.
         let client = handed.map_or_else(|| Client::of(connection, None), |(_, client)| client);
         self.enqueue(connection, client);
     }
@@ -203,7 +208,8 @@ mod tests {
         client(u32::try_from(home).expect("few clients"))
     }
 
-    /// Another implementation of XXH64 has computed the scores. Other scores would move every client at an update.
+    /// Another implementation of XXH64 has computed these scores. Other scores would move every client at an
+    /// update.
     #[test]
     fn scores_are_fixed() {
         let loopback = Client::of(SocketId(1), Some(Ipv4Addr::LOCALHOST.into()));
@@ -243,7 +249,7 @@ mod tests {
         assert!((1_900..2_100).contains(&moved.len()), "{} of 10,000 clients moved", moved.len());
     }
 
-    /// A worker in the slot of an exited worker has the clients of the exited worker.
+    /// A worker in the slot of an exited worker receives the same clients.
     #[test]
     fn respawn_keeps_clients() {
         let mut sticky = slots(3);
@@ -256,7 +262,7 @@ mod tests {
         assert!(renamed.eq(after));
     }
 
-    /// A successor gets no client while the predecessor listens.
+    /// A successor receives no client while its predecessor listens.
     #[test]
     fn successor_waits_for_predecessor() {
         let mut sticky = slots(2);
@@ -285,7 +291,8 @@ mod tests {
         assert_eq!(all_due(&mut sticky), [(1, 2)]);
     }
 
-    /// A worker no longer listens, or cannot receive: the next worker receives the connections.
+    /// When a worker no longer listens, or cannot receive connections, the next worker receives its
+    /// connections.
     #[test]
     fn connections_leave_absent_worker() {
         for leave in [Sticky::remove, Sticky::pass_over] {

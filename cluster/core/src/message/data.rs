@@ -1,15 +1,17 @@
-//! Data that the servers of a key share by way of the primary. Node: the keys of TLS session tickets, but any
-//! JavaScript value is possible; the primary keeps the JSON and echoes it.
+//! Data that all servers of a key share: the primary keeps the JSON value of the first worker, and sends it
+//! to the others. Node uses the data for the keys of TLS session tickets, but any JavaScript value is
+//! possible.
 
 use alloc::boxed::Box;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-/// The longest data, in bytes: kept for every socket, and echoed to every worker. Node sends 107 bytes for TLS.
+/// The longest data, in bytes. The data is kept for every socket, and sent to every worker. Node sends 107
+/// bytes for TLS.
 pub(super) const LONGEST: usize = 16 << 10;
 
-/// The greatest depth of data. The 'advanced' serialization is written level by level.
+/// The greatest depth of data, because the 'advanced' serialization writes it level by level.
 const DEEPEST: usize = 64;
 
 /// A JavaScript value.
@@ -17,14 +19,14 @@ const DEEPEST: usize = 64;
 pub(crate) enum Data {
     #[default]
     Undefined,
-    /// Of every server without TLS, so without memory of its own.
+    /// The data of every server without TLS, so this variant takes no memory.
     Null,
     /// Any other value, as JSON.
     Json(#[serde(deserialize_with = "checked")] Box<str>),
 }
 
 impl Data {
-    /// `None` if the value is too long or too deep to keep.
+    /// `None`: the value is too long or nested too deep to be kept.
     pub(super) fn of(raw: Option<&RawValue>) -> Option<Self> {
         let Some(json) = raw.map(RawValue::get) else { return Some(Data::default()) };
         let fits = json.len() <= LONGEST && depth(json) <= DEEPEST;
@@ -43,7 +45,7 @@ impl Data {
         *self == Data::Undefined
     }
 
-    /// JavaScript takes the value for false, so the next worker's data replaces it.
+    /// Whether the value is false in JavaScript. Then the data of the next worker replaces it.
     pub(crate) fn is_falsy(&self) -> bool {
         match self {
             Data::Undefined | Data::Null => true,
@@ -52,7 +54,7 @@ impl Data {
     }
 }
 
-/// The depth of a JSON value by its brackets; brackets in strings count as well.
+/// The depth of a JSON value by the brackets. Brackets in strings are counted as well.
 fn depth(json: &str) -> usize {
     let depths = json.bytes().scan(0_usize, |depth, byte| {
         *depth = match byte {

@@ -1,5 +1,5 @@
-//! Frames to messages. Each field is coerced as in Node's own code, and fields that Node ignores are ignored: only a
-//! message that no unmodified Node sends is a violation. `docs/node.md` lists the fields.
+//! Frames to messages. Each field is converted as Node's own code converts it, and fields that Node ignores
+//! are ignored: only a message that no unmodified Node sends is a violation. `docs/node.md` lists the fields.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -21,29 +21,30 @@ use crate::serialization::{json, surrogates};
 use crate::user_message::Message;
 use crate::violation::Violation;
 
-/// The longest host, path or key, in bytes. A Unix socket's path is shorter.
+/// The longest host, path or key, in bytes. The path of a Unix socket is shorter.
 pub(crate) const ADDRESS: usize = 4096;
 
-/// Keeps a part of the received bytes, by a copy or by sharing memory.
+/// Keeps a part of the received bytes, by copying it or by sharing memory.
 pub(crate) type Keep<'a> = &'a dyn Fn(&[u8]) -> Bytes;
 
-/// The envelope of a message with a descriptor.
+/// The `cmd` of the envelope around a message with a descriptor.
 pub(super) const HANDLE: &str = "NODE_HANDLE";
 
-/// The messages of a supervisor.
+/// The `cmd` of each message of a supervisor.
 pub(super) const LAME_DUCK: &str = "NODE_CLUSTER_LAME_DUCK";
 pub(super) const PING: &str = "NODE_CLUSTER_PING";
 pub(super) const PONG: &str = "NODE_CLUSTER_PONG";
 
-/// A retransmitted socket of Node 20 has two envelopes; no socket has more.
+/// The most envelopes around a message. Node 20 writes two when it sends a socket again, and never more.
 const ENVELOPES: u8 = 2;
 
-/// The acknowledgement of a descriptor, and the beginning of a message with a bare socket, as Node writes them: two of
-/// the three frames of each connection. Both are recognized before their fields are read.
+/// The acknowledgement of a descriptor, and the beginning of a message with a bare socket, exactly as Node
+/// writes them. Two of the three frames of each connection have these forms, so they are recognized without
+/// reading their fields.
 pub(super) const ACK: &str = r#"{"cmd":"NODE_HANDLE_ACK"}"#;
 const BARE_SOCKET: &str = r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":"#;
 
-/// Decodes one line, without its newline.
+/// Decodes one line without the newline.
 pub(crate) fn decode(line: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
     let text = core::str::from_utf8(line).map_err(|_| Violation::Malformed)?;
     if text == ACK {
@@ -52,10 +53,11 @@ pub(crate) fn decode(line: &[u8], keep: Keep<'_>) -> Result<Frame, Violation> {
     bare_socket(text, keep).map_or_else(|| decode_within(text, keep, ENVELOPES), Ok)
 }
 
-/// The message with a bare socket, if the envelope has no other field behind the message.
+/// The message in an envelope for a bare socket. `None`: the envelope has another form.
 fn bare_socket(text: &str, keep: Keep<'_>) -> Option<Frame> {
     let inner = text.strip_prefix(BARE_SOCKET)?.strip_suffix('}')?;
-    // With another field, the rest of the line is not one JSON value, and is rejected here.
+    // If another field follows the message, the rest of the line is not a single JSON value, and is rejected
+    // here.
     match decode_within(inner, keep, ENVELOPES - 1).ok()? {
         Frame::Message(message) => {
             Some(Frame::Handle(Box::new(Envelope { message, kind: HandleType::Native, key: None })))
@@ -93,7 +95,7 @@ fn decode_within(text: &str, keep: Keep<'_>, envelopes: u8) -> Result<Frame, Vio
         return internal(&cmd, &fields, keep, envelopes);
     }
     json::check(text)?;
-    // The name of a field contains a lone surrogate.
+    // `Fields` could not read this valid JSON, because the name of a field contains a lone surrogate.
     if may_be_reserved && json::reserved(text).is_some() {
         let mended = surrogates::without_lone_ones(text.as_bytes()).ok_or(Violation::Malformed)?;
         let mended = core::str::from_utf8(&mended).map_err(|_| Violation::Malformed)?;
@@ -121,12 +123,12 @@ fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Re
         "NODE_SOCKET_GET_COUNT" => counting(SocketCount::GetCount),
         "NODE_SOCKET_NOTIFY_CLOSE" => counting(SocketCount::NotifyClose),
         LAME_DUCK | PING | PONG => Ok(Frame::Message(supervision(cmd, fields))),
-        // Also the answers to questions, which this crate never asks.
+        // Node's other messages, including the answers to questions that this crate never asks.
         _ => Ok(Frame::Message(ChannelMessage::Foreign)),
     }
 }
 
-/// A message in an envelope that describes its descriptor; at most this many more envelopes may be inside.
+/// The message in an envelope. At most `left` further envelopes may be inside.
 fn envelope(
     fields: &Fields<'_>,
     envelopes: u8,
@@ -138,19 +140,20 @@ fn envelope(
             let (kind, key) = (kind(fields)?, key(fields));
             Ok(Frame::Handle(Box::new(Envelope { message, kind, key })))
         }
-        // Any number of envelopes needs one acknowledgement, and the innermost describes the descriptor.
+        // Several envelopes need only one acknowledgement, and the innermost envelope describes the
+        // descriptor.
         inner @ Frame::Handle(_) => Ok(inner),
         Frame::Ack | Frame::Nack => Err(fields.violation(Field::Msg)),
     }
 }
 
-/// The key by which a sender counts its connections. Node does not count without a key.
+/// The key under which the sender counts the connection. Without a key, Node does not count.
 fn key(fields: &Fields<'_>) -> Option<String> {
     let key = fields.text(Field::Key).filter(|key| !key.is_empty() && key.len() <= ADDRESS);
     key.map(Cow::into_owned)
 }
 
-/// The type of a descriptor. Node crashes on an unknown type; without a type, the socket is bare.
+/// The type of a descriptor. A socket without a type is bare; on an unknown type Node crashes.
 fn kind(fields: &Fields<'_>) -> Result<HandleType, Violation> {
     match fields.text(Field::Type).as_deref() {
         // `net.BoundSocket` is a type of Node 24.21 and 26.
@@ -165,7 +168,7 @@ fn kind(fields: &Fields<'_>) -> Result<HandleType, Violation> {
     }
 }
 
-/// A program's own message may have one of these names, with fields of any type.
+/// A message of a supervisor. A program's own message may have the same name, with fields of any type.
 fn supervision(cmd: &str, fields: &Fields<'_>) -> ChannelMessage {
     let (Ok(seq), Ok(connections)) = (fields.count(Field::Seq), fields.count(Field::Count)) else {
         return ChannelMessage::Foreign;
@@ -177,7 +180,7 @@ fn supervision(cmd: &str, fields: &Fields<'_>) -> ChannelMessage {
     })
 }
 
-/// An unknown `act`, and an `ack` of an unknown message, are ignored, as in Node.
+/// A message of the cluster. An unknown `act`, and an `ack` of an unknown message, are ignored, as in Node.
 fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
     let key = || HandleKey(fields.get(Field::Key).text().into_owned());
     let request = match fields.text(Field::Act).as_deref() {
@@ -198,7 +201,7 @@ fn cluster(fields: &Fields<'_>) -> Result<ChannelMessage, Violation> {
 }
 
 fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
-    // Node searches for a message with the number, without success.
+    // Node would search for a message with this number, and find none.
     let Ok(ack) = fields.count(Field::Ack) else { return Ok(None) };
     if fields.raw(Field::Ack).is_none() {
         return Ok(None);
@@ -213,13 +216,15 @@ fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
     }))
 }
 
-/// Any true value is an error; a number is the error's number.
+/// The error of a reply. Every value that is true in JavaScript is an error; a number is the number of the
+/// error.
 fn errno(value: &Js<'_>) -> Option<Errno> {
     let number = || value.int32().checked_abs().filter(|number| *number != 0);
     value.is_true().then(|| number().map_or(Errno::EPROTO, Errno))
 }
 
-/// The address of a Node primary's socket: absent for a path, an empty object if the primary has no address.
+/// The address of a Node primary's socket. Node omits the field for a path, and sends an empty object if the
+/// socket has no address.
 fn sockname(fields: &Fields<'_>) -> Result<Option<LocalAddress>, Violation> {
     let Some(raw) = fields.raw(Field::Sockname) else { return Ok(None) };
     let inner = Fields::of(raw);
@@ -243,7 +248,7 @@ fn listening(fields: &Fields<'_>) -> Result<ListeningAddress, Violation> {
     }
     Ok(ListeningAddress {
         address,
-        // A Unix socket has -1, which is no port; the descriptor of a Unix socket has null.
+        // Node sends -1 for a Unix socket, and null for the descriptor of a Unix socket; neither is a port.
         port: match stream_port(fields)?.unwrap_or(0) {
             port @ -1..=65_535 => i32::try_from(port).expect("a port below 65536"),
             _ => return Err(fields.violation(Field::Port)),
@@ -265,20 +270,21 @@ fn query(fields: &Fields<'_>) -> Result<QueryServer, Violation> {
         key: query_key(fields),
         index: fields.count(Field::Index)?,
         data: Data::of(fields.raw(Field::Data)),
-        // Of any length: an honest program may ask for a long address, and gets an error number.
+        // Any length is accepted here: an honest program may ask for a long address, and receives an error
+        // number.
         address: fields.text(Field::Address).map(Cow::into_owned),
         port,
         address_type,
         fd: fd(fields),
         flags: flags(&fields.get(Field::Flags)),
         backlog: backlog(&fields.get(Field::Backlog)),
-        // Compared with `true`, as in Node, where other true values do not widen the mode.
+        // Only `true` widens the mode, as in Node; other values that are true in JavaScript do not.
         readable_all: fields.get(Field::ReadableAll) == Js::Boolean(true),
         writable_all: fields.get(Field::WritableAll) == Js::Boolean(true),
     })
 }
 
-/// The key of a query, from the fields as strings. A long key is rejected before it is kept.
+/// The key of a query, from the fields as strings. A key that is too long is rejected before it is kept.
 fn query_key(fields: &Fields<'_>) -> HandleKey {
     let parts = [Field::Address, Field::Port, Field::AddressType, Field::Fd, Field::Index];
     let parts = parts.map(|field| fields.get(field).text());
@@ -286,7 +292,7 @@ fn query_key(fields: &Fields<'_>) -> HandleKey {
     HandleKey::of([address, port, address_type, fd, index])
 }
 
-/// `net` sends an integer, -1 for a path, or null for a descriptor.
+/// The port of a stream socket. Node's `net` sends an integer, -1 for a path, or null for a descriptor.
 fn stream_port(fields: &Fields<'_>) -> Result<Option<i64>, Violation> {
     let port = fields.get(Field::Port);
     if port.is_nullish() {
@@ -296,7 +302,8 @@ fn stream_port(fields: &Fields<'_>) -> Result<Option<i64>, Violation> {
     }
 }
 
-/// `dgram` sends the program's value: Node uses the low 16 bits of any number, and 0 for other values.
+/// The port of a datagram socket. Node's `dgram` sends the program's value, and uses the low 16 bits of a
+/// number, and 0 for any other value.
 fn udp_port(port: &Js<'_>) -> Option<i64> {
     (!port.is_nullish()).then(|| i64::from(port.int32() & 0xFFFF))
 }
@@ -305,20 +312,21 @@ fn flags(value: &Js<'_>) -> Option<u64> {
     (!value.is_nullish()).then(|| value.int32().cast_unsigned().into())
 }
 
-/// A fraction, or a number that no descriptor has, becomes `i64::MAX`.
+/// A descriptor. A fraction, or a number that no descriptor has, becomes `i64::MAX`.
 fn fd(fields: &Fields<'_>) -> Option<i64> {
     let fd = fields.get(Field::Fd);
     (!fd.is_nullish()).then(|| fd.integer().unwrap_or(i64::MAX))
 }
 
-/// Node: `backlog || 511`, then a 32-bit integer. To the kernel a negative number is the largest backlog. A value of 0 after
-/// the conversion is the smallest backlog of the kernel, 1.
+/// The backlog. Node: `backlog || 511`, converted to a 32-bit integer. To the kernel, a negative number is
+/// the largest backlog. If the conversion results in 0, the backlog is 1, the smallest of the kernel.
 fn backlog(value: &Js<'_>) -> Option<u32> {
     let given = || u32::try_from(value.int32()).unwrap_or(u32::MAX).max(1);
     (*value != Js::Undefined).then(|| if value.is_true() { given() } else { 0 })
 }
 
-/// A type that Node does not handle, such as another family of a program's own `dns.lookup`, is TCP.
+/// The type of an address. A type that Node does not handle counts as TCP: a program's own `dns.lookup` may
+/// return another family.
 fn address_type(value: &Js<'_>) -> AddressType {
     match (&*value.text(), value.int32()) {
         ("udp4", _) => AddressType::Udp4,

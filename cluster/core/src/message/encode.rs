@@ -41,7 +41,7 @@ pub(crate) fn encode(
     frame(text, serialization)
 }
 
-/// Encodes a user's message. The bytes have the serialization of the channel already.
+/// Encodes a user's message. Its bytes have the serialization of the channel already.
 fn encode_user(message: &Message, carries: Option<HandleType>) -> Vec<u8> {
     let bytes = message.as_bytes();
     match (message.serialization(), carries) {
@@ -91,7 +91,7 @@ fn frame(text: ObjectWriter, serialization: Serialization) -> Vec<u8> {
     }
 }
 
-/// The envelope of a message with a descriptor. The message and the end follow.
+/// Begins the envelope of a message with a descriptor. The caller appends the message and the end.
 fn begin_envelope(kind: HandleType, text: &mut ObjectWriter) {
     let (r#type, dgram_type) = type_of(kind);
     text.begin(HANDLE);
@@ -102,7 +102,7 @@ fn begin_envelope(kind: HandleType, text: &mut ObjectWriter) {
     text.name("msg");
 }
 
-/// The type of a descriptor. Node: `type` and `dgramType`.
+/// The type of a descriptor in an envelope. Node: `type` and `dgramType`.
 fn type_of(kind: HandleType) -> (&'static str, Option<&'static str>) {
     match kind {
         HandleType::Native => ("net.Native", None),
@@ -139,7 +139,7 @@ fn write_supervision(supervision: Supervision, text: &mut ObjectWriter) {
     text.end();
 }
 
-/// A field without a value is absent.
+/// Writes a number. Without a value the field is absent.
 fn write_number(name: &'static str, number: Option<impl itoa::Integer>, text: &mut ObjectWriter) {
     if let Some(number) = number {
         text.number(name, number);
@@ -198,7 +198,7 @@ fn write_query(query: &QueryServer, text: &mut ObjectWriter) {
     write_address(query.address.as_deref(), text);
     match query.port {
         Some(port) => text.number("port", port),
-        // As in Node: without a port, a UDP socket omits the field, any other socket has `null`.
+        // As in Node: a UDP socket without a port omits the field, any other socket writes `null`.
         None if query.fd == Some(-1) => {}
         None => text.null("port"),
     }
@@ -213,7 +213,8 @@ fn write_query(query: &QueryServer, text: &mut ObjectWriter) {
     }
 }
 
-/// Without an address, the field is `null`: Node distinguishes `null` from an absent field.
+/// Writes an address. Without an address the field is `null`, because Node distinguishes `null` from an
+/// absent field.
 fn write_address(address: Option<&str>, text: &mut ObjectWriter) {
     match address {
         Some(address) => text.text("address", address),
@@ -241,7 +242,7 @@ fn write_reply(reply: &Reply, text: &mut ObjectWriter) {
     write_number("errno", reply.errno.map(|errno| -errno.0), text);
     if let Some(key) = &reply.key {
         text.text("key", &key.0);
-        // A Node worker that serves TLS needs `data` in every answer to its query.
+        // A Node worker that serves TLS needs `data` in every reply to its query.
         if !reply.data.is_undefined() {
             text.name("data");
             text.json(reply.data.as_json().as_bytes());
@@ -252,7 +253,8 @@ fn write_reply(reply: &Reply, text: &mut ObjectWriter) {
     }
 }
 
-/// The address with the zone, if any; a path has no name. Node appends the name of the interface to a link-local address.
+/// Writes the address of a socket, with the zone if any. For a path nothing is written. As in Node, the zone
+/// of a link-local address is the name of the interface.
 fn write_sockname(at: &LocalAddress, text: &mut ObjectWriter) {
     let (address, family) = match at {
         LocalAddress::Ip(SocketAddr::V4(v4)) => (v4.ip().to_string(), "IPv4"),

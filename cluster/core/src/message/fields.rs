@@ -1,5 +1,5 @@
-//! The fields of an internal message, each as written. Unknown fields are skipped, because newer versions of Node
-//! have more, and a program's own message may borrow a `cmd` of Node.
+//! The fields of an internal message, as they were written. Unknown fields are skipped, because newer
+//! versions of Node have more, and because a program's own message may use a `cmd` of Node.
 
 use alloc::borrow::Cow;
 use core::fmt;
@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use super::js::Js;
 use crate::violation::{FIELDS, FieldKind, Violation};
 
-/// A field that a cluster reads. A value is found by index instead of by name, because several fields of each message
-/// are read.
+/// A field that a cluster reads. Several fields of each message are read, so values are found by index rather
+/// than by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(field_identifier, rename_all = "camelCase")]
 pub(super) enum Field {
@@ -51,7 +51,7 @@ impl Field {
     }
 }
 
-/// Integers of this many digits are JavaScript numbers.
+/// Integers of at most this many digits are exact JavaScript numbers.
 const EXACT: usize = 15;
 
 /// The values of an object, in the order of [`Field`].
@@ -86,7 +86,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of an object inside a message. Any other value has no fields.
+    /// The fields of an object inside a message. A value that is no object has no fields.
     pub(super) fn of(raw: &'a RawValue) -> Self {
         serde_json::from_str(raw.get()).unwrap_or_default()
     }
@@ -99,15 +99,15 @@ impl<'a> Fields<'a> {
         Js::from(self.raw(field))
     }
 
-    /// The string of a field; `None` for null, which Node takes for absent.
+    /// The string in a field. `None` for null, which Node treats as absent.
     pub(super) fn text(&self, field: Field) -> Option<Cow<'a, str>> {
         let value = self.get(field);
         (!value.is_nullish()).then(|| value.text())
     }
 
-    /// The number of a message or of a server, which Node itself counts.
+    /// A number that Node itself counts: of a message or of a server.
     pub(super) fn count(&self, field: Field) -> Result<u64, Violation> {
-        // As Node writes it; a longer number may be none that a float represents exactly.
+        // The form that Node writes. A longer number may have no exact float.
         if let Some(Ok(count)) =
             self.raw(field).map(RawValue::get).filter(|raw| raw.len() <= EXACT).map(str::parse)
         {
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(serde_json::from_str::<Field>(r#""other""#).ok(), Some(Field::Unknown));
     }
 
-    /// A short count is read as text, with the result of the float.
+    /// A short count is read from the text, with the same result as through a float.
     #[test]
     fn counts_read_as_floats() {
         for (text, count) in [

@@ -1,5 +1,6 @@
-//! A field of a message as JavaScript reads it: truth, number, string. Node's own code coerces most fields instead of
-//! checking them, so a program's values arrive as the program wrote them. `docs/node.md` lists the fields.
+//! A field of a message as JavaScript reads it: as a truth value, a number or a string. Node's own code
+//! converts most fields instead of checking them, so the values of a program arrive as the program wrote
+//! them. `docs/node.md` lists the fields.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -12,13 +13,13 @@ use crate::serialization::advanced::numbers;
 use crate::serialization::surrogates;
 use crate::violation::FieldKind;
 
-/// The value of a field. A list or an object stays raw, so its depth costs nothing.
+/// The value of a field. A list or an object stays unparsed, so its depth costs nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Js<'a> {
     Undefined,
     Null,
     Boolean(bool),
-    /// With the number's text, which JavaScript also writes.
+    /// A number, and the text, which is also JavaScript's text for the number.
     Number(f64, &'a str),
     Text(Cow<'a, str>),
     List(&'a str),
@@ -28,8 +29,8 @@ pub(super) enum Js<'a> {
 /// The greatest depth of lists that are read. A nested list converts to a number if its innermost value does.
 const DEPTH: u8 = 8;
 
-/// The longest list that is joined, in bytes of JSON. The string of a longer list is too long for an address or a
-/// key, and a join allocates many times the bytes of the list.
+/// The longest list that is joined, in bytes of JSON. The string of a longer list is too long for an address
+/// or a key, and joining allocates many times the bytes of the list.
 const LIST: usize = 64 << 10;
 
 #[derive(Deserialize)]
@@ -42,7 +43,7 @@ impl<'a> From<Option<&'a RawValue>> for Js<'a> {
 }
 
 impl<'a> Js<'a> {
-    /// Reads one JSON value, without the blanks around the value.
+    /// Reads one JSON value without surrounding blanks.
     fn read(json: &'a str) -> Self {
         match json.as_bytes().first() {
             Some(b'n') => Js::Null,
@@ -100,11 +101,11 @@ impl<'a> Js<'a> {
     pub(super) fn int32(&self) -> i32 {
         const MODULUS: f64 = 4_294_967_296.0;
         let number = self.number();
-        // A float of this size is an integer within 53 bits; its low 32 bits are the result.
+        // A float of this size is an integer of at most 53 bits, and the low 32 bits are the result.
         if number.is_finite() { (number % MODULUS) as i64 as i32 } else { 0 }
     }
 
-    /// An integer that a float represents exactly.
+    /// The value, if it is an integer that a float represents exactly.
     pub(super) fn integer(&self) -> Option<i64> {
         numbers::integer(self.number())
     }
@@ -129,13 +130,13 @@ impl<'a> Js<'a> {
     }
 }
 
-/// The value of a JSON number. Most numbers are short integers, which need no rounding.
+/// The value of a JSON number. Most numbers are short integers and need no rounding.
 fn float(json: &str) -> f64 {
     json.parse::<u32>().map_or_else(|_| json.parse().unwrap_or(f64::NAN), f64::from)
 }
 
-/// The value of a JSON string. Without an escape the value is the text between the quotes. A lone surrogate becomes
-/// the replacement character.
+/// The value of a JSON string. Without an escape, the value is the text between the quotes. A lone surrogate
+/// becomes the replacement character.
 fn text(json: &str) -> Cow<'_, str> {
     let inner = json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     if let Some(plain) = inner.filter(|inner| memchr::memchr(b'\\', inner.as_bytes()).is_none()) {
@@ -165,7 +166,7 @@ fn number_of(text: &str) -> f64 {
     let text = text.trim();
     let radix = |radix, digits: &str| {
         let plain = digits.bytes().all(|digit| digit.is_ascii_alphanumeric());
-        // A longer number is no port and no backlog.
+        // A number that does not fit is neither a port nor a backlog.
         u64::from_str_radix(digits, radix).ok().filter(|_| plain).map_or(f64::NAN, as_float)
     };
     match text.get(..2) {
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!((Js::Undefined.text(), Js::Undefined.int32()), ("undefined".into(), 0));
     }
 
-    /// The string of a list beyond the limit is its JSON, not a number.
+    /// A list beyond the limit has its JSON as its string, and is not a number.
     #[test]
     fn long_list_is_its_json() {
         let list = |length: usize| alloc::format!("[{:>1$}]", 5, length - 2);

@@ -1,9 +1,9 @@
-//! Writes JSON objects. Names and most values of internal messages need no escape, so only other texts are searched for
-//! characters to escape.
+//! Writes JSON objects. The names and most values of internal messages need no escape, so only other texts
+//! are searched for characters to escape.
 
 use alloc::vec::Vec;
 
-/// The length of most messages.
+/// The room for most messages, in bytes.
 const USUAL: usize = 128;
 
 /// The JSON text of objects, written field by field.
@@ -14,7 +14,7 @@ impl ObjectWriter {
         ObjectWriter(Vec::with_capacity(USUAL))
     }
 
-    /// Begins an object, with its `cmd`.
+    /// Begins an object, and writes its `cmd`.
     pub(super) fn begin(&mut self, cmd: &'static str) {
         self.open();
         self.plain("cmd", cmd);
@@ -28,7 +28,7 @@ impl ObjectWriter {
         self.0.push(b'}');
     }
 
-    /// The name of the next field, which needs no escape. The value follows.
+    /// Writes the name of the next field, which needs no escape. The caller appends the value.
     pub(super) fn name(&mut self, name: &'static str) {
         if self.0.last() != Some(&b'{') {
             self.0.push(b',');
@@ -37,12 +37,12 @@ impl ObjectWriter {
         self.0.push(b':');
     }
 
-    /// A value that is JSON.
+    /// Writes a value that is JSON already.
     pub(super) fn json(&mut self, json: &[u8]) {
         self.0.extend_from_slice(json);
     }
 
-    /// A field with a text that needs no escape.
+    /// Writes a field with a text that needs no escape.
     pub(super) fn plain(&mut self, name: &'static str, text: &'static str) {
         self.name(name);
         self.quoted(text);
@@ -83,7 +83,7 @@ impl ObjectWriter {
     }
 }
 
-/// Whether JSON has no escape for a byte.
+/// Whether JSON writes a byte without an escape.
 fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte != b'"' && byte != b'\\'
 }
@@ -92,7 +92,7 @@ fn is_plain(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// Every text is written as `serde_json` writes it.
+    /// Every text is written in the same way as by `serde_json`.
     #[test]
     fn texts_are_escaped() {
         let all: alloc::string::String = (0..0x300).filter_map(char::from_u32).collect();

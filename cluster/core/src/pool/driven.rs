@@ -1,5 +1,5 @@
-//! A pool over the workers of a supervisor: events of the supervisor become inputs of the pool, and outputs of the pool become
-//! commands of the supervisor.
+//! A pool over the workers of a supervisor: events of the supervisor become inputs of the pool, and outputs
+//! of the pool become commands of the supervisor.
 
 use super::task_error::TaskError;
 use super::{ClosePolicy, KillReason, Pool, PoolOutput, TaskId};
@@ -12,20 +12,22 @@ use crate::user_message::Message;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each variant documents its fields")]
 pub enum PoolEvent {
-    /// A task was sent to a worker. A task that is delivered at least once has this event for each worker.
+    /// A task was sent to a worker. With [`Delivery::AtLeastOnce`](super::Delivery::AtLeastOnce), the event
+    /// can occur several times for a task, once for each worker.
     Started { task: TaskId, worker: WorkerId },
     /// A task has ended. Each task ends once.
     Completed { task: TaskId, outcome: Result<Message, TaskError> },
-    /// The worker of a task was killed, and is replaced. The exit does not count as a restart. The end or another start of the task
-    /// follows the exit, unless the task was cancelled.
+    /// The worker of a task was killed, and is replaced. The exit does not count as a restart. After the
+    /// exit, the task ends or starts again, unless it was cancelled.
     Killed { task: TaskId, worker: WorkerId, reason: KillReason },
-    /// After [`Pool::close`]: no task is left.
+    /// The pool was closed by [`Pool::close`], and no task is left.
     Empty,
 }
 
 impl Pool {
-    /// Takes an event of the supervisor; [`Pool::drive`] has to follow. Returns whether the event belongs to the pool
-    /// alone. The caller closes a handle that arrives with a message of the pool: such handles have no meaning.
+    /// Takes an event of the supervisor. Call [`Pool::drive`] afterwards. Returns whether the event concerns
+    /// only the pool. If a message of the pool has a handle, the caller closes the handle, which has no
+    /// meaning.
     pub fn observe(&mut self, event: &SupervisorEvent) -> bool {
         match event {
             SupervisorEvent::Primary(Event::Message { worker, message, handle: _ }) => {
@@ -61,8 +63,9 @@ impl Pool {
         false
     }
 
-    /// Performs the outputs up to the next event. Call after each input, until `None`: a worker that the supervisor asks to exit
-    /// receives no further task, and is disconnected when its tasks have ended.
+    /// Performs the outputs up to the next event. Call after each input, until the result is `None`. If the
+    /// supervisor asks a worker to exit, the worker receives no further task, and is disconnected when the
+    /// tasks have ended.
     pub fn drive(&mut self, supervisor: &mut Supervisor) -> Option<PoolEvent> {
         self.follow(supervisor);
         let event = self.perform_until_event(supervisor);
@@ -72,13 +75,14 @@ impl Pool {
         event
     }
 
-    /// Updates the states of the workers from the supervisor. A worker never becomes ready again, so each is asked until the first time.
+    /// Updates the states of the workers from the supervisor. Only workers that were never ready are checked,
+    /// because a worker does not become ready twice.
     fn follow(&mut self, supervisor: &Supervisor) {
         for worker in self.workers.early() {
             if supervisor.is_ready(worker) {
                 self.set_ready(worker, true);
             } else if supervisor.slot_of(worker).is_none() {
-                // A process that holds the channel of an exited worker, or a worker without a slot.
+                // The worker has no slot, or has exited and another process holds its channel.
                 self.workers.remove(worker);
             }
         }
@@ -87,7 +91,7 @@ impl Pool {
         }
     }
 
-    /// The next output. No task is sent to a worker that is no longer ready.
+    /// The next output. A worker that is no longer ready receives no task.
     fn next_output(&mut self, supervisor: &Supervisor) -> Option<PoolOutput> {
         while !self.queue.is_empty()
             && let Some(worker) = self.workers.least_loaded()

@@ -7,24 +7,25 @@ use core::time::Duration;
 use super::task_message::TASKS_READY;
 use crate::supervisor::{Readiness, SupervisorSettings};
 
-/// The fate of a task after its worker has exited before the reply.
+/// What happens to a task when the worker exits before the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Delivery {
     /// The task ends with [`TaskError::WorkerDied`](super::TaskError::WorkerDied), and never runs twice.
     #[default]
     AtMostOnce,
-    /// The task is sent to another worker, before the tasks that wait. For tasks that may run twice.
+    /// The task is sent to another worker, before the tasks that wait. Use this for tasks that may run twice.
     AtLeastOnce {
-        /// The number of workers that receive the task at most, so that a task that kills each worker ends:
-        /// [`TaskError::TooManyAttempts`](super::TaskError::TooManyAttempts).
+        /// The most workers that receive the task. Afterwards the task ends with
+        /// [`TaskError::TooManyAttempts`](super::TaskError::TooManyAttempts): otherwise a task that kills its
+        /// worker would never end.
         attempts: u32,
     },
 }
 
-/// The fate of the worker of a running task that is cancelled.
+/// What happens to the worker when the running task is cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CancelRunning {
-    /// The worker receives a message. Its reply is ignored, and the next task is sent after the reply.
+    /// The worker receives a message. Its reply is ignored, and frees the worker for the next task.
     #[default]
     Ask,
     /// The worker is killed and replaced. The exit does not count as a restart.
@@ -62,7 +63,7 @@ pub(super) struct PoolRules {
 }
 
 impl PoolSettings {
-    /// The defaults, with this number of workers. A worker is ready when it has sent [`TASKS_READY`].
+    /// The defaults for this number of workers. A worker is ready when it has sent [`TASKS_READY`].
     pub fn new(workers: u32) -> Self {
         PoolSettings {
             supervisor: SupervisorSettings::new(workers)
@@ -82,38 +83,39 @@ impl PoolSettings {
         self
     }
 
-    /// The fate of a task after its worker has exited before the reply. Default: [`Delivery::AtMostOnce`].
+    /// Sets what happens to a task when the worker exits before the reply. Default: [`Delivery::AtMostOnce`].
     #[must_use]
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.delivery = delivery;
         self
     }
 
-    /// The fate of the worker of a running task that is cancelled. Default: [`CancelRunning::Ask`].
+    /// Sets what happens to the worker when the running task is cancelled. Default: [`CancelRunning::Ask`].
     #[must_use]
     pub fn cancel(mut self, cancel: CancelRunning) -> Self {
         self.cancel = cancel;
         self
     }
 
-    /// The number of tasks that a worker receives at a time. Default: 1.
+    /// Sets the number of tasks that a worker has at the same time. Default: 1.
     #[must_use]
     pub fn tasks_per_worker(mut self, tasks: usize) -> Self {
         self.tasks_per_worker = tasks;
         self
     }
 
-    /// The number of tasks that wait for a worker at most. Redelivered tasks do not count. Default: 1024.
+    /// Sets the most tasks that wait for a worker. Tasks sent again do not count. Default: 1024.
     #[must_use]
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;
         self
     }
 
-    /// The time of a task at a worker, from the send to the reply. Beyond the limit, by at most an eighth, the worker is killed and
-    /// replaced, also for a cancelled task without a reply; other tasks of the worker end as after any exit. The exit does not count
-    /// as a restart. The late task ends with [`TaskError::TimedOut`](super::TaskError::TimedOut), or is sent to another worker, by
-    /// [`Delivery`]; a reply before the exit still counts. Default: none.
+    /// Sets the longest time of a task at a worker, from the send to the reply. A worker that exceeds the
+    /// limit is killed and replaced, at most an eighth of the limit later. This includes a cancelled task
+    /// without a reply. The late task ends with [`TaskError::TimedOut`](super::TaskError::TimedOut) or is
+    /// sent to another worker, by [`Delivery`]; a reply before the exit still counts. Other tasks of the
+    /// worker end as after any exit. The exit does not count as a restart. Default: none.
     #[must_use]
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.time_limit = Some(limit);

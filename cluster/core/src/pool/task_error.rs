@@ -16,33 +16,34 @@ pub enum TaskError {
     Failed(String),
     /// The task was cancelled.
     Cancelled,
-    /// The worker exited before its reply. The task may have run, in part or whole: see
+    /// The worker has exited before the reply. The task may have run, in part or completely: see
     /// [`Delivery::AtMostOnce`](super::Delivery::AtMostOnce).
     WorkerDied {
         /// The worker.
         worker: WorkerId,
-        /// The exit status. `None`: the process cannot be killed.
+        /// The exit status. `None`: the process is stuck, and cannot be killed.
         status: Option<ExitStatus>,
     },
-    /// Each worker that received the task exited before its reply: see
+    /// Each worker that has received the task has exited before the reply: see
     /// [`Delivery::AtLeastOnce`](super::Delivery::AtLeastOnce).
     TooManyAttempts {
         /// The number of workers.
         attempts: u32,
-        /// The exit status of the last worker. `None`: the process cannot be killed.
+        /// The exit status of the last worker. `None`: the process is stuck, and cannot be killed.
         status: Option<ExitStatus>,
     },
-    /// The task has exceeded [`PoolSettings::time_limit`](super::PoolSettings::time_limit), and the worker was killed. At least once: at
-    /// the last worker.
+    /// The task has exceeded [`PoolSettings::time_limit`](super::PoolSettings::time_limit), and the worker
+    /// was killed. With [`Delivery::AtLeastOnce`](super::Delivery::AtLeastOnce), this is the error of the
+    /// last attempt.
     TimedOut {
         /// The worker.
         worker: WorkerId,
-        /// The setting.
+        /// The time limit.
         limit: Duration,
     },
     /// The pool was closed before the task was started.
     Closed,
-    /// Every slot of the supervisor is suspended: no worker will start by itself.
+    /// Every slot of the supervisor is suspended, so no worker will start unless a command starts one.
     NoWorkers,
     /// The channel does not accept the message of the task.
     NotSent(SendError),

@@ -1,5 +1,6 @@
-//! The messages of a task pool. All are messages of the program in Node's protocol, so that a Node worker serves tasks with
-//! `process.on('message')` and `process.send()`. Payloads are JSON values, on a channel of either serialization.
+//! The messages of a task pool. All are messages of the program in Node's protocol, so a Node worker can
+//! serve tasks with `process.on('message')` and `process.send()`. Payloads are JSON values, on a channel of
+//! either serialization.
 //!
 //! | from | message |
 //! |---|---|
@@ -19,10 +20,10 @@ use super::TaskId;
 use crate::message_error::MessageError;
 use crate::user_message::Message;
 
-/// The first message of a worker that serves tasks, a text.
+/// The first message of a worker that serves tasks. The message is this text.
 pub const TASKS_READY: &str = "CLUSTER_TASKS_READY";
 
-/// The common part of every message: a message without this text belongs to the program.
+/// A text in every message of a pool. A message without it belongs to the program.
 const PREFIX: &str = "CLUSTER_TASK";
 
 const RUN: &str = "CLUSTER_TASK";
@@ -52,7 +53,7 @@ pub enum TaskReply {
     Failed { task: TaskId, error: String },
 }
 
-/// The members of every message but the first.
+/// The fields of every message except the first.
 #[derive(Serialize, Deserialize)]
 struct TaskFields<'a> {
     cmd: &'a str,
@@ -71,7 +72,7 @@ impl<'a> TaskFields<'a> {
     }
 }
 
-/// A member as a message; an absent member is `null`, as in JavaScript.
+/// The value of a field as a message. A missing field is `null`, as in JavaScript.
 fn value(member: Option<&RawValue>) -> Message {
     let text = member.map_or("null", RawValue::get);
     Message::of_json(text.to_owned().into_bytes().into())

@@ -1,15 +1,15 @@
-//! The tasks that wait for a worker. Tasks are numbers here.
+//! The tasks that wait for a worker. Here, tasks are only numbers.
 
 use alloc::collections::BTreeSet;
 
 use super::TaskId;
 
-/// The waiting tasks, in the order of their numbers: the order of their acceptance.
+/// The waiting tasks, in the order of their numbers, which is the order of their acceptance.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct TaskQueue {
-    /// The tasks that no worker has received. The limit of the queue counts these.
+    /// The tasks that no worker has received. Only these count toward the limit of the queue.
     unsent: BTreeSet<TaskId>,
-    /// The tasks of exited workers. These tasks precede the others.
+    /// The tasks of exited workers, which precede the others.
     returned: BTreeSet<TaskId>,
 }
 

@@ -1,5 +1,5 @@
-//! The workers of a pool and the running tasks of each worker. Tasks are numbers here. Free workers and changed workers are indexed:
-//! no command visits every worker.
+//! The workers of a pool, and the running tasks of each. Here, tasks are only numbers. Indexes of free and
+//! changed workers exist so no command visits every worker.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -9,21 +9,21 @@ use super::TaskId;
 use super::time_limit::Ticks;
 use crate::os::WorkerId;
 
-/// The tasks of a worker, with the ticks since the start.
+/// The tasks of a worker, each with the ticks since its start.
 pub(super) type RunningTasks = BTreeMap<TaskId, Ticks>;
 
 /// A worker with tasks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 struct TaskWorker {
-    /// The worker has sent [`TASKS_READY`](super::TASKS_READY).
+    /// Whether the worker has sent [`TASKS_READY`](super::TASKS_READY).
     has_announced: bool,
     is_ready: bool,
-    /// The channel is full.
+    /// Whether the channel is full.
     is_congested: bool,
     running: RunningTasks,
-    /// The cancelled tasks without a reply; a cancelled task still takes a place.
+    /// The cancelled tasks that have no reply yet. A cancelled task still takes a place.
     cancelled: RunningTasks,
-    /// The cancelled tasks without a sent message: the channel was full.
+    /// The cancelled tasks without a sent message, because the channel was full.
     unsent: BTreeSet<TaskId>,
 }
 
@@ -41,7 +41,7 @@ impl TaskWorker {
         self.has_announced && self.is_ready && !self.is_congested && self.load() < limit
     }
 
-    /// Counts a tick for each task, and returns the first task with an exceeded limit, once.
+    /// Counts a tick for each task. Returns the first task that exceeds its limit with this tick.
     fn tick(&mut self) -> Option<TaskId> {
         let mut late = None;
         for (task, ticks) in self.running.iter_mut().chain(&mut self.cancelled) {
@@ -55,18 +55,18 @@ impl TaskWorker {
     }
 }
 
-/// The workers, by number.
+/// The workers, by id.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct TaskWorkers {
     /// The number of tasks per worker.
     limit: usize,
     workers: BTreeMap<WorkerId, TaskWorker>,
-    /// The workers with room for a task, by the number of tasks.
+    /// The workers with room for a task, by the number of their tasks.
     free: BTreeSet<(usize, WorkerId)>,
-    /// The workers with an announcement, before the first readiness.
+    /// The workers that have sent the announcement, but have not been ready yet.
     early: BTreeSet<WorkerId>,
     congested: BTreeSet<WorkerId>,
-    /// The workers that became busy or idle since the last report.
+    /// The workers that have become busy or idle since the last call of `take_changed`.
     changed: BTreeSet<WorkerId>,
 }
 
@@ -97,7 +97,7 @@ impl TaskWorkers {
         Some(changed)
     }
 
-    /// The worker has sent the announcement.
+    /// Called when the worker has sent the announcement.
     pub(super) fn announce(&mut self, worker: WorkerId) {
         let is_ready = self.workers.entry(worker).or_default().is_ready;
         self.change(worker, |worker| worker.has_announced = true);
@@ -113,17 +113,17 @@ impl TaskWorkers {
         self.change(worker, |worker| worker.is_ready = is_ready);
     }
 
-    /// The workers with an announcement, before the first readiness.
+    /// The workers that have sent the announcement, but have not been ready yet.
     pub(super) fn early(&self) -> Vec<WorkerId> {
         self.early.iter().copied().collect()
     }
 
-    /// The worker with the fewest tasks and with room.
+    /// The worker with the fewest tasks, among those with room.
     pub(super) fn least_loaded(&self) -> Option<WorkerId> {
         self.free.first().map(|(_, worker)| *worker)
     }
 
-    /// The workers that became busy (true) or idle since the last call.
+    /// The workers that have become busy (true) or idle (false) since the last call.
     pub(super) fn take_changed(&mut self) -> impl Iterator<Item = (WorkerId, bool)> {
         let workers = &self.workers;
         mem::take(&mut self.changed)
@@ -141,12 +141,12 @@ impl TaskWorkers {
         removed.running
     }
 
-    /// The worker has received the task.
+    /// Called when the worker has received the task.
     pub(super) fn start(&mut self, worker: WorkerId, task: TaskId) {
         self.change(worker, |worker| worker.running.insert(task, Ticks::default()));
     }
 
-    /// The worker has replied. False: the task does not run there, or was cancelled.
+    /// Called when the worker has replied. False: the task does not run there, or was cancelled.
     pub(super) fn finish(&mut self, worker: WorkerId, task: TaskId) -> bool {
         let is_running = self.change(worker, |worker| {
             worker.cancelled.remove(&task);
@@ -164,7 +164,7 @@ impl TaskWorkers {
         });
     }
 
-    /// The channel of the worker is full; the message about `cancelled` was not sent.
+    /// Called when the channel of the worker is full. `cancelled`: a task without a sent message.
     pub(super) fn congested(&mut self, worker: WorkerId, cancelled: Option<TaskId>) {
         let known = self.change(worker, |worker| {
             worker.is_congested = true;
@@ -177,7 +177,7 @@ impl TaskWorkers {
         !self.congested.is_empty()
     }
 
-    /// Channels may have room. Returns the cancelled tasks without a sent message.
+    /// Called when channels may have room. Returns the cancelled tasks without a sent message.
     pub(super) fn has_room(&mut self) -> Vec<(WorkerId, TaskId)> {
         let mut unsent = Vec::new();
         for id in mem::take(&mut self.congested) {
@@ -192,7 +192,7 @@ impl TaskWorkers {
 
     // ---- the time limit
 
-    /// Counts a tick for every task. Returns the workers to kill, with the first late task.
+    /// Counts a tick for every task. Returns the workers to kill, each with the first late task.
     pub(super) fn tick(&mut self) -> Vec<(WorkerId, TaskId)> {
         let mut late = Vec::new();
         for (id, worker) in &mut self.workers {
@@ -216,8 +216,8 @@ mod tests {
 
     const WORKERS: u64 = 1000;
 
-    /// A command on a worker reports this worker alone, and a choice finds only workers with room: the number of steps is independent
-    /// of the number of workers.
+    /// A command on a worker reports this worker only, and a choice looks only at workers with room. So the
+    /// number of steps does not depend on the number of workers.
     #[test]
     fn command_visits_no_other_worker() {
         let mut workers = TaskWorkers::new(1);

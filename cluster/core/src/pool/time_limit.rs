@@ -1,10 +1,11 @@
-//! The time limit of tasks. A machine has no clock, and no timer can be cancelled: a single timer ticks for all tasks, eight times per
-//! limit, and each task counts the ticks since the start. The first tick may follow the start at once, so a task with nine ticks
-//! has exceeded the limit by at most an eighth.
+//! The time limit of tasks. A machine has no clock, and no timer can be cancelled. Therefore a single timer
+//! ticks for all tasks, eight times per limit, and each task counts the ticks since its start. The first tick
+//! may follow the start at once, so a task is late at the ninth tick: at most an eighth of the limit too
+//! late.
 
 use core::time::Duration;
 
-/// The ticks in a time limit.
+/// The number of ticks in a time limit.
 const TICKS: u8 = 8;
 
 /// The time between two ticks.
@@ -21,7 +22,7 @@ impl Ticks {
         self.0 = self.0.saturating_add(1);
     }
 
-    /// The time limit is exceeded.
+    /// Whether the time limit is exceeded.
     pub(super) fn are_too_many(self) -> bool {
         self.0 > TICKS
     }

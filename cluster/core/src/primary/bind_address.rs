@@ -1,5 +1,5 @@
-//! The bind address of a query. A worker can ask for anything: the answer to an invalid request is `EINVAL`, and to a request
-//! that is too long to be kept `ENAMETOOLONG`.
+//! The bind address of a query. A worker can ask for anything: the answer to an invalid request is `EINVAL`,
+//! and to a request that is too long to be kept, `ENAMETOOLONG`.
 
 use alloc::string::String;
 
@@ -8,7 +8,7 @@ use crate::message::{ADDRESS, IPV6_ONLY, QueryServer, REUSE_ADDRESS};
 use crate::os::{BindAddress, Errno};
 
 pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
-    // The primary keeps the key as well, and the port in a key is a text of any length.
+    // The primary also keeps the key of the query, and the port in a key is a text of any length.
     let is_long = |text: &String| text.len() > ADDRESS;
     if query.address.as_ref().is_some_and(is_long) || query.key.0.len() > 2 * ADDRESS {
         return Err(Errno::ENAMETOOLONG);
@@ -22,7 +22,7 @@ pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
         AddressType::Udp6 => udp(query, true),
         AddressType::V4 | AddressType::V6 => tcp(query),
         AddressType::Path => path(query),
-        // A program's own `dns.lookup` may return no family.
+        // With a port and an address, this is TCP: a program's own `dns.lookup` may have returned no family.
         AddressType::Descriptor if query.port.is_some() && query.address.is_some() => tcp(query),
         AddressType::Descriptor => Err(Errno::EINVAL),
     }
@@ -46,7 +46,8 @@ fn tcp(query: &QueryServer) -> Result<BindAddress, Errno> {
 
 fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
     let given = query.address.as_deref().unwrap_or(if v6 { "::" } else { "0.0.0.0" });
-    // A Node worker puts its directory before the address of a negative port, as if the address were a path.
+    // A Node worker treats the address of a negative port as a path, and puts its working directory before
+    // the address.
     let address = given.rsplit_once('/').map_or(given, |(_, address)| address);
     if let Some((host, zone)) = address.split_once('%').filter(|_| v6) {
         return zoned(query, host, zone);
@@ -64,7 +65,7 @@ fn udp(query: &QueryServer, v6: bool) -> Result<BindAddress, Errno> {
     })
 }
 
-/// An IPv6 address in a zone; the operating system resolves the interface.
+/// The address for an IPv6 host in a zone. The operating system finds the interface.
 fn zoned(query: &QueryServer, host: &str, zone: &str) -> Result<BindAddress, Errno> {
     let datagrams = is_udp(query);
     Ok(BindAddress::Zoned {
@@ -84,8 +85,9 @@ fn path(query: &QueryServer) -> Result<BindAddress, Errno> {
     Ok(BindAddress::Path { path, readable_all: query.readable_all, writable_all: query.writable_all })
 }
 
-/// The name of an abstract Unix socket, with the leading NUL. A Node worker takes the name for a relative path and
-/// puts its working directory before the name; no path contains NUL.
+/// The name of an abstract Unix socket, from the leading NUL on. A Node worker treats the name as a relative
+/// path, and puts its working directory before the name. No path contains a NUL, so the NUL shows where the
+/// name begins.
 fn abstract_name(path: &str) -> Option<&str> {
     let begin = path.find('\0')?;
     (begin == 0 || path[..begin].ends_with('/')).then(|| &path[begin..])

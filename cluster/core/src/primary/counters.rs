@@ -1,6 +1,6 @@
-//! The counters of a primary; each number is used once. The operating system numbers the sockets.
+//! The counters of a primary. Each number is used once. Sockets are numbered by the operating system.
 //!
-//! 64 bits last half a million years at a million numbers per second.
+//! 64 bits are enough for half a million years at a million numbers per second.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! Listening sockets and the distribution of accepted connections. `handles` finds a handle; the lives of workers and
-//! the sending are in `peers`.
+//! Listening sockets, and the distribution of accepted connections. `handles` finds a handle; `peers` has the
+//! workers and sends to them.
 
 use alloc::collections::BTreeSet;
 use core::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId
 use crate::passing::IncomingHandle;
 use crate::settings::{SchedulingPolicy, Settings};
 
-/// The kernel's queue of connections if the worker gives none. Node: 511.
+/// The length of the kernel's queue of connections if the worker asks for none. Node: 511.
 const BACKLOG: u32 = 511;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub(super) struct Distribution {
     keep_listening: bool,
     sockets_per_worker: usize,
     queued_connections: usize,
-    /// A supervisor shuts down: no connection is accepted.
+    /// Whether a supervisor is shutting down, so no connection is accepted.
     stopped: bool,
 }
 
@@ -124,15 +124,16 @@ impl Distribution {
 
     pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: LocalAddress, peers: &mut Peers) {
         let Some(handle) = self.handles.get_mut(id) else {
-            // Every worker that asked has disconnected since.
+            // Every worker that has asked was disconnected in the meantime.
             return peers.steps.call(Call::Close { socket });
         };
         handle.bind(socket, address);
         self.after_bind(id, Ok(()), peers);
     }
 
-    /// A socket on which the primary listens answers its workers one tick after the bind, as in Node, where they wait for
-    /// `'listening'`: the messages behind the query are answered first. A shared socket answers at once.
+    /// Called after the bind. If the primary listens, the workers are answered one tick later, so the
+    /// messages that have arrived after the queries are answered first: in Node, the workers wait for
+    /// `'listening'`. For a shared socket the workers are answered at once.
     pub(super) fn after_bind(&mut self, id: HandleId, result: Result<(), Errno>, peers: &mut Peers) {
         match self.handles.get(id).map(|handle| &handle.sharing) {
             Some(Sharing::Assigned(_)) => peers.steps.own_tick(Step::AnswerQueries(id, result)),
@@ -141,7 +142,8 @@ impl Distribution {
         }
     }
 
-    /// Answers the workers that asked before the bind. A handle that was closed since has no waiting workers.
+    /// Answers the workers that have asked before the bind. If the handle was closed in the meantime, no
+    /// worker waits.
     pub(super) fn answer_queries(&mut self, id: HandleId, result: Result<(), Errno>, peers: &mut Peers) {
         match result {
             Ok(()) => self.join_waiting(id, peers),
@@ -169,7 +171,7 @@ impl Distribution {
         }
     }
 
-    /// Sends a worker its address, and adds the worker to the handle.
+    /// Sends a worker the address of the socket, and adds the worker to the handle.
     fn join(&mut self, id: HandleId, worker: WorkerId, seq: u64, peers: &mut Peers) {
         let handle = self.handles.live(id);
         let Some((socket, address)) = handle.bound.clone() else { unreachable!("{id:?} is not bound") };
@@ -191,30 +193,30 @@ impl Distribution {
         }
     }
 
-    /// A worker no longer listens under a key. Node: `close`.
+    /// Called when a worker no longer listens under a key. Node: `close`.
     pub(super) fn close(&mut self, worker: WorkerId, key: &HandleKey, peers: &mut Peers) {
         if let Some(id) = self.handles.find(key) {
             self.remove_from_handle(id, worker, peers);
         }
     }
 
-    /// A worker no longer listens anywhere.
+    /// Called when a worker no longer listens anywhere.
     pub(super) fn remove_from_handles(&mut self, worker: WorkerId, peers: &mut Peers) {
         for id in self.handles.all(|handle| handle.has(worker)) {
             self.remove_from_handle(id, worker, peers);
         }
     }
 
-    /// Closes every socket without a listening worker: `keep_listening` keeps a socket only while a worker may
-    /// follow.
+    /// Closes every socket at which no worker listens. (`keep_listening` keeps such sockets only while
+    /// another worker may follow.)
     pub(super) fn close_unused_handles(&mut self, peers: &mut Peers) {
         for id in self.handles.all(Handle::is_unused) {
             self.close_handle(id, peers);
         }
     }
 
-    /// Closes every socket without a listening worker and without a connection in the ledger. False: no socket was
-    /// closed.
+    /// Closes every socket at which no worker listens and from which the ledger has no open connection.
+    /// False: no socket was closed.
     pub(super) fn close_idle_handles(&mut self, peers: &mut Peers) -> bool {
         let open: BTreeSet<HandleId> = self.ledger.open().map(|(_, state)| state.handle()).collect();
         let unused = self.handles.all(Handle::is_unused);
@@ -237,7 +239,7 @@ impl Distribution {
         }
     }
 
-    /// Closes a handle, its socket and its queued connections: no worker listens.
+    /// Closes a handle at which no worker listens, with the socket and the queued connections.
     fn close_handle(&mut self, id: HandleId, peers: &mut Peers) {
         let Some(mut handle) = self.handles.remove(id) else { return };
         for connection in handle.policy_mut().map(Policy::drain).unwrap_or_default() {
@@ -268,8 +270,8 @@ impl Distribution {
         self.hand_off(id, peers);
     }
 
-    /// A listening socket that failed to accept is paused until the process frees a descriptor, or for a growing
-    /// pause; clients wait in the socket's backlog.
+    /// Called when a listening socket has failed to accept. The socket is paused until the process frees a
+    /// descriptor, or for a growing pause; clients wait in the socket's backlog.
     pub(super) fn accept_failed(&mut self, listener: SocketId, errno: Errno, peers: &mut Peers) {
         let Some(id) = self.handles.at(listener) else { return };
         if errno == Errno::ECONNABORTED {
@@ -281,14 +283,15 @@ impl Distribution {
         self.set_timer(TimerAction::Accept(listener), pause, peers);
     }
 
-    /// The call that lets a listening socket accept, unless the primary has stopped accepting or the queue is full. Between
-    /// the decision to resume and this step, a failed write may have returned a connection to the queue.
+    /// The call that lets a listening socket accept again. `None` if the primary has stopped accepting, or if
+    /// the queue is full: a failed write may have returned a connection to the queue since the decision to
+    /// resume.
     pub(super) fn resume_accept(&self, socket: SocketId) -> Option<Call> {
         let handle = self.handles.get(self.handles.at(socket)?)?;
         (!self.stopped && !handle.throttled).then_some(Call::ResumeAccept { socket })
     }
 
-    /// Accepts no further connection. Connections in the queue are still handed off.
+    /// Accepts no further connection. Queued connections are still handed off.
     pub(super) fn stop_accepting(&mut self, peers: &mut Peers) {
         self.stopped = true;
         for socket in self.handles.listeners() {
@@ -296,7 +299,7 @@ impl Distribution {
         }
     }
 
-    /// A descriptor is free again: every paused socket tries once.
+    /// Called when a descriptor is free again: every paused socket tries once.
     pub(super) fn descriptor_freed(&mut self, peers: &mut Peers) {
         for action in self.timer_actions.take_accepts() {
             self.act(action, peers);
@@ -314,7 +317,7 @@ impl Distribution {
         self.throttle(id, peers);
     }
 
-    /// Pauses accepting while the queue is full; further clients wait in the kernel's backlog.
+    /// Pauses accepting while the queue is full. Further clients wait in the kernel's backlog.
     fn throttle(&mut self, id: HandleId, peers: &mut Peers) {
         let limit = self.queued_connections;
         let handle = self.handles.live(id);
@@ -359,7 +362,7 @@ impl Distribution {
         }
     }
 
-    /// A worker has not received the descriptor of this message.
+    /// Called when a worker has not received the descriptor of this message.
     pub(super) fn undelivered(&mut self, worker: WorkerId, message: ClusterMessage, peers: &mut Peers) {
         match message.reply {
             Some(Reply { ack, key: Some(key), data, .. }) => {
@@ -374,7 +377,8 @@ impl Distribution {
         }
     }
 
-    /// A worker can no longer listen and answer: its unacknowledged connections are handed to other workers.
+    /// Called when a worker can neither listen nor answer any longer: its unacknowledged connections are
+    /// handed to other workers.
     pub(super) fn remove_worker(&mut self, worker: WorkerId, peers: &mut Peers) {
         self.remove_from_handles(worker, peers);
         for connection in peers.take_offers(worker) {
@@ -395,8 +399,8 @@ impl Distribution {
         id
     }
 
-    /// The channel of a worker can no longer be written to. The worker stays in the handles until the channel is read
-    /// to the end.
+    /// Called when no further write to a worker can succeed. The worker stays in the handles, without new
+    /// connections, until the channel is read to the end.
     pub(super) fn offer_no_more(&mut self, worker: WorkerId, peers: &mut Peers) {
         for id in self.handles.all(|handle| handle.has(worker)) {
             if let Some(policy) = self.handles.live(id).policy_mut() {
@@ -429,13 +433,13 @@ impl Distribution {
         peers.steps.call(Call::SetTimer { timer, after_ms });
     }
 
-    /// The number of a timer that the caller sets.
+    /// The number for a timer that the caller sets.
     pub(super) fn next_timer(&mut self) -> TimerId {
         self.timer_actions.next()
     }
 
     pub(super) fn timer(&mut self, timer: TimerId, peers: &mut Peers) {
-        // A timer has no effect if the socket was resumed before.
+        // Without effect if the socket was resumed before.
         if let Some(action) = self.timer_actions.take(timer) {
             self.act(action, peers);
         }
@@ -453,12 +457,12 @@ impl Distribution {
     }
 }
 
-/// The policy of a handle with accepted connections.
+/// The policy of a handle that has accepted connections.
 fn assigned(handle: &mut Handle) -> &mut dyn Policy {
     handle.policy_mut().unwrap_or_else(|| unreachable!("a shared handle accepts nothing"))
 }
 
-/// The policy for an address, and the primary's backlog if the primary listens. UDP is always shared.
+/// Which side accepts at this address, and the backlog if the primary does. UDP is always shared.
 fn sharing(query: &QueryServer, policy: SchedulingPolicy) -> (Sharing, Option<u32>) {
     let assignment = match policy {
         _ if is_udp(query) => return (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),

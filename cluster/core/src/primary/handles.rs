@@ -1,4 +1,5 @@
-//! The table of handles, by id, key and listening socket. The distribution of connections is in `distribution`.
+//! The table of handles, by id, by key and by listening socket. The distribution of connections is in
+//! `distribution`.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use crate::os::{HandleId, SocketId, WorkerId};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Handles {
     last: Counter,
-    /// Boxed, because a map node has room for eleven values.
+    /// Boxed, because a node of the map has room for eleven values.
     rows: BTreeMap<HandleId, Box<Handle>>,
     keys: BTreeMap<HandleKey, HandleId>,
     listeners: BTreeMap<SocketId, HandleId>,
@@ -51,7 +52,7 @@ impl Handles {
         self.rows.get_mut(&id).map(|handle| &mut **handle)
     }
 
-    /// A handle that was not removed.
+    /// A handle that must be in the table.
     pub(super) fn live(&mut self, id: HandleId) -> &mut Handle {
         self.get_mut(id).unwrap_or_else(|| unreachable!("{id:?} was removed"))
     }
@@ -60,7 +61,7 @@ impl Handles {
         self.keys.get(key).copied()
     }
 
-    /// The socket accepts for the handle.
+    /// Records that the socket accepts for the handle.
     pub(super) fn listen(&mut self, socket: SocketId, id: HandleId) {
         self.listeners.insert(socket, id);
     }
@@ -75,7 +76,7 @@ impl Handles {
         self.listeners.keys().copied()
     }
 
-    /// The first field that contradicts another one.
+    /// The first field that contradicts another field.
     pub(super) fn contradiction(&self) -> Option<&'static str> {
         let is_found = |(id, handle): (HandleId, &Handle)| self.keys.get(&handle.key) == Some(&id);
         let accepts = |(socket, id): (&SocketId, &HandleId)| {
@@ -91,7 +92,7 @@ impl Handles {
         ])
     }
 
-    /// A later handle has a greater id.
+    /// Whether later handles will have greater ids.
     pub(super) fn is_ahead_of(&self, id: Option<HandleId>) -> bool {
         id.is_none_or(|id| id.0 <= self.last.last())
     }
@@ -110,8 +111,8 @@ impl Handles {
         self.rows.iter().filter(|(_, handle)| is_meant(handle)).map(|(id, _)| *id).collect()
     }
 
-    /// The worker has reached a limit. Without a limit nothing is counted: the count visits every socket, so a worker
-    /// with thousands of sockets would stall the others.
+    /// Whether the worker has reached a limit of sockets. Without a limit nothing is counted: the count
+    /// visits every socket, so a worker with thousands of sockets would delay the others.
     pub(super) fn has_reached(&self, worker: WorkerId, limit: usize) -> bool {
         let served = self.rows.values().filter(|handle| handle.has(worker));
         limit < usize::MAX && served.take(limit).count() == limit

@@ -7,13 +7,13 @@ use super::Setup;
 use crate::os_bytes::OsBytes;
 use crate::spawn_options::SpawnOptions;
 
-/// The inspector port of a primary without one; the workers' ports follow.
+/// The inspector port of a primary that does not choose one. The workers' ports follow.
 const DEFAULT: u64 = 9229;
 
-/// The variable with options for Node.js.
+/// The environment variable with options for Node.js.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
-/// A request for an inspector.
+/// An inspector that the options start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asked {
     /// The last port in the options.
@@ -21,12 +21,11 @@ struct Asked {
 }
 
 impl Setup {
-    /// Assigns an inspector port to the next worker if its arguments, or the options in its environment, start an
-    /// inspector.
+    /// Assigns an inspector port to the next worker if its arguments, or the options in its environment,
+    /// start an inspector.
     ///
-    /// The arguments take precedence over the environment, as in Node. A port in the options of a fork's own
-    /// environment was chosen for that worker and is kept. Port 0, which leaves the choice to the kernel, is kept as
-    /// well.
+    /// The arguments take precedence over the environment, as in Node. If a fork's own environment names a
+    /// port, the port was chosen for this worker, and is kept. Port 0 is kept as well: the kernel chooses.
     pub(super) fn assign_inspector(&mut self, options: &mut SpawnOptions, env: &mut Vec<(OsBytes, OsBytes)>) {
         if asked(options.exec_argv.as_deref().unwrap_or_default().iter().filter_map(OsBytes::to_str))
             .is_some()
@@ -49,7 +48,7 @@ impl Setup {
         env.push((NODE_OPTIONS.into(), format!("{options}{port}").into()));
     }
 
-    /// A configured port is the same for all workers, as in Node; otherwise each worker has its own.
+    /// The inspector port of the next worker. A configured port is the same for all workers, as in Node.
     fn inspect_port(&mut self) -> u64 {
         const UNPRIVILEGED: u64 = 1024;
         if let Some(port) = self.settings.spawn.inspect_port {
@@ -60,14 +59,14 @@ impl Setup {
         let first =
             inherited.and_then(|asked| asked.port).filter(|port| *port > 0).map_or(DEFAULT, u64::from);
         let ports = 65_536 - UNPRIVILEGED;
-        // A configured port may be privileged; the count still starts from it.
+        // The first port may be privileged. The count begins there, but the result is not privileged.
         let offset = first.saturating_sub(UNPRIVILEGED) + self.inspected.next() % ports;
         UNPRIVILEGED + offset % ports
     }
 }
 
-/// Matches the options that Node matches: the forms of `--inspect` (`-brk`, `-port`, `-wait`, with or without a host
-/// and a port), and `--debug-port`.
+/// The inspector in the options, found as in Node: all forms of `--inspect` (`-brk`, `-port`, `-wait`, with
+/// or without a host and a port), and `--debug-port`.
 fn asked<'a>(options: impl Iterator<Item = &'a str>) -> Option<Asked> {
     let mut asking = options.filter(|option| option.contains("--inspect") || option.contains("--debug-port"));
     let first = asking.next()?;

@@ -11,8 +11,8 @@ impl Primary {
     ///
     /// # Errors
     ///
-    /// [`SendError`] if there is no such worker, its channel is closed or full, or the message looks like an internal
-    /// message of Node.
+    /// [`SendError`] if there is no such worker, if its channel is closed or full, or if the message looks
+    /// like an internal message of Node.
     pub fn send(&mut self, worker: WorkerId, message: impl Into<Message>) -> Result<Sent, SendError> {
         let absent = self.setup.absent(worker);
         self.command(|primary| primary.peers.post(worker, message.into(), None)).unwrap_or(Err(absent))
@@ -20,13 +20,13 @@ impl Primary {
 
     /// Sends a message and a socket to a worker. Node: `worker.send(message, handle, options)`.
     ///
-    /// A rejected message is sent again, three times unless the socket is bare; then
-    /// [`NotReceived`](crate::WorkerError::NotReceived) is emitted. A socket that is unacknowledged when the worker
-    /// exits is lost, as in Node, and closed.
+    /// If the worker rejects the socket, the message is sent again up to three times, except with a bare
+    /// socket. Then [`NotReceived`](crate::WorkerError::NotReceived) is emitted. If the worker exits before
+    /// it has acknowledged the socket, the message is lost, as in Node, and the socket is closed.
     ///
     /// # Errors
     ///
-    /// As [`Primary::send`], or the socket was sent before. The caller keeps the socket.
+    /// As [`Primary::send`]. Also if the socket was sent before. The caller keeps the socket.
     pub fn send_with(
         &mut self,
         worker: WorkerId,
@@ -38,13 +38,14 @@ impl Primary {
             .unwrap_or(Err(absent))
     }
 
-    /// The number of accepted messages to a worker that the operating system has not accepted completely, the request
-    /// to disconnect included. `None`: messages were lost, or the worker is unknown.
+    /// The number of accepted messages to a worker, including the request to disconnect, that the operating
+    /// system has not taken completely. `None`: messages were lost, or the worker is unknown.
     pub fn unwritten(&self, worker: WorkerId) -> Option<u64> {
         self.peers.channel(worker)?.unwritten()
     }
 
-    /// The program has closed a socket that was received with a message. A Node sender may wait for the report.
+    /// Call when the program has closed a socket received with a message. A Node sender may wait for this
+    /// report.
     pub fn release(&mut self, socket: SocketId) {
         self.command(|primary| primary.peers.release(socket));
     }

@@ -19,19 +19,19 @@ pub(crate) enum Step {
     AnswerQueries(HandleId, Result<(), Errno>),
     /// Let a listening socket accept, unless the queue is full by now.
     ResumeAccept(SocketId),
-    /// The process has exited: settle the exit intent and emit.
+    /// The process has exited: decide whether the exit was requested, and emit.
     Exited(WorkerId, ExitStatus),
-    /// The channel is closed: settle the exit intent and emit.
+    /// The channel is closed: decide whether the exit was requested, and emit.
     Disconnected(WorkerId),
-    /// Every event was emitted: drop the entry.
+    /// Every event of the worker was emitted: drop its entry.
     Forget(WorkerId),
 }
 
 impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
-            // The step defers an event without an output. Run together with the calls, the step keeps the order of
-            // the ticks.
+            // These steps have no output of their own: `Later` defers an event. They run together with calls,
+            // which keeps the order of the ticks.
             Step::Later(_) | Step::ResumeAccept(_) => true,
             Step::Emit(_)
             | Step::Remove(_)
@@ -44,7 +44,7 @@ impl IsCall for Step {
 }
 
 impl MachineStep<Step> {
-    /// The worker that must have an entry when the step runs.
+    /// The worker that must still have an entry when the step runs.
     pub(super) fn of_worker(&self) -> Option<WorkerId> {
         match self {
             MachineStep::Own(

@@ -1,5 +1,5 @@
-//! The workers as peers: their state, their channels, the messages to them, and the queue of steps. `distribution`
-//! chooses the worker of a connection; the reactions to messages are in `primary`.
+//! The workers as peers of the primary: their states, their channels, the messages to them, and the queue of
+//! steps. `distribution` chooses the worker of a connection; `primary` reacts to messages.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -29,14 +29,14 @@ pub(super) mod peers_claims;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Peers {
-    /// Boxed, because a map node has room for eleven values.
+    /// Boxed, because a node of the map has room for eleven values.
     workers: BTreeMap<WorkerId, Box<WorkerEntry>>,
     pub(super) steps: Queue<Step>,
-    /// The connections that workers have not answered for.
+    /// The connections for which a worker's answer is outstanding.
     offers: Pending<SocketId>,
     in_flight: InFlightHandles,
     pub(super) counted: CountedHandles,
-    /// The workers that `disconnect_all` waits for.
+    /// The workers with an exit for which `disconnect_all` waits.
     disconnecting: Option<BTreeSet<WorkerId>>,
 }
 
@@ -79,7 +79,7 @@ impl Peers {
         self.workers.iter().filter(move |(_, entry)| has(&entry.info)).map(|(id, _)| *id)
     }
 
-    /// Takes the options of a process that has started or failed to.
+    /// Takes the options of a process that has started, or has failed to start.
     pub(super) fn started(&mut self, worker: WorkerId) -> Option<SpawnOptions> {
         self.workers.get_mut(&worker)?.starting.take()
     }
@@ -101,7 +101,8 @@ impl Peers {
         self.with_channel(worker.into(), Channel::closed);
     }
 
-    /// The process has exited. Returns whether the channel is connected; `None` without an entry.
+    /// Called when the process has exited. Returns whether its channel is still connected. `None`: the worker
+    /// has no entry.
     pub(super) fn exited(&mut self, worker: WorkerId) -> Option<bool> {
         let entry = self.workers.get_mut(&worker)?;
         entry.info.dead = true;
@@ -116,8 +117,8 @@ impl Peers {
         info.state = state;
     }
 
-    /// Drops a worker after its last event. Returns whether the worker was the last that `disconnect_all` waited for;
-    /// `None` if nothing waits, or the worker has further events.
+    /// Drops a worker after the last event. Returns whether `disconnect_all` has waited for this worker last.
+    /// `None`: nothing waits, or the worker has further events.
     pub(super) fn forget(&mut self, worker: WorkerId) -> Option<bool> {
         let entry = &self.workers[&worker];
         if !(entry.info.dead && entry.channel.is_over()) {
@@ -133,7 +134,7 @@ impl Peers {
         Some(disconnecting.is_empty())
     }
 
-    /// Waits for every worker. Returns the workers.
+    /// Begins to wait for the exits of all workers, and returns these workers.
     pub(super) fn expect_exits(&mut self) -> BTreeSet<WorkerId> {
         let all: BTreeSet<WorkerId> = self.workers.keys().copied().collect();
         if !all.is_empty() {
@@ -146,8 +147,8 @@ impl Peers {
         self.disconnecting = None;
     }
 
-    /// Every worker was asked to exit, and at least one has not exited. A worker that is waited for has an entry, so the
-    /// numbers are equal only if every worker is waited for.
+    /// Whether every worker was asked to exit, and at least one has not exited. Every awaited worker has an
+    /// entry, so the numbers are equal only if every worker is awaited.
     pub(super) fn is_disconnecting(&self) -> bool {
         self.disconnecting.as_ref().is_some_and(|disconnecting| disconnecting.len() == self.workers.len())
     }
@@ -177,7 +178,7 @@ impl Peers {
         }
     }
 
-    /// Every channel is closed.
+    /// Whether every channel is closed.
     pub(super) fn is_over(&self) -> bool {
         self.workers.values().all(|entry| entry.channel.is_over())
     }
@@ -186,7 +187,7 @@ impl Peers {
         self.workers.get(&worker).map(|entry| &entry.channel)
     }
 
-    /// Sends the socket to no further worker.
+    /// Cancels the sending of a socket to all workers.
     pub(super) fn cancel(&mut self, socket: SocketId) {
         for entry in self.workers.values_mut() {
             entry.channel.cancel(socket, &mut self.steps);
@@ -217,20 +218,21 @@ impl Peers {
         self.send(worker, ClusterMessage { seq, reply: Some(reply), request: None }.into(), handle);
     }
 
-    /// A refusal echoes the data as well: a Node TLS server reads its ticket keys from every answer.
+    /// Refuses a query. The answer contains the data as well, because a Node TLS server reads its ticket keys
+    /// from every answer.
     pub(super) fn refuse(&mut self, worker: WorkerId, seq: u64, key: HandleKey, data: Data, errno: Errno) {
         let reply = Reply { ack: seq, errno: Some(errno), key: Some(key), data, ..Reply::default() };
         self.reply(worker, reply, None);
     }
 
-    /// Offers a connection; the worker's answer is outstanding.
+    /// Offers a connection to a worker. From now on the answer is outstanding.
     pub(super) fn offer(&mut self, worker: WorkerId, key: HandleKey, socket: SocketId) {
         let handle = IncomingHandle { socket, kind: HandleType::Native };
         let seq = self.request(worker, Request::NewConn(key), Some(handle));
         self.offers.expect(seq, worker.into(), socket);
     }
 
-    /// The connection of an offer that the worker answers.
+    /// The connection of the offer that the worker answers.
     ///
     /// # Errors
     ///
@@ -248,7 +250,8 @@ impl Peers {
         self.offers.take(seq, worker.into())
     }
 
-    /// The connections that the worker has not answered for and can no longer answer for, oldest first.
+    /// Takes the connections for which the worker's answer is outstanding, because the worker can no longer
+    /// answer. Oldest first.
     pub(super) fn take_offers(&mut self, worker: WorkerId) -> Vec<SocketId> {
         self.offers.take_all(worker.into())
     }
@@ -279,7 +282,7 @@ impl Peers {
     ) -> Option<Result<Sent, SendError>> {
         let entry = self.workers.get_mut(&worker)?;
         if entry.info.dead && passing.is_some() {
-            // Another process may hold the channel open, and gets no sockets in the worker's place.
+            // Another process may hold the worker's channel open, and must not receive the worker's sockets.
             return Some(Err(SendError::Closed));
         }
         Some(entry.channel.post(message, passing, &mut self.in_flight, &mut self.steps))
@@ -291,14 +294,14 @@ impl Peers {
         }
     }
 
-    /// The sender of a socket stops counting the socket.
+    /// Ends the sender's count of a socket.
     pub(super) fn release(&mut self, socket: SocketId) {
         if let Some((peer, key)) = self.counted.release(socket) {
             self.send(WorkerId(peer.0), ChannelMessage::SocketCount(SocketCount::AllClosed(key)), None);
         }
     }
 
-    /// One copy of a socket that the program has sent is no longer in flight.
+    /// Called when a copy of a socket sent by the program is no longer in flight.
     pub(super) fn flight_ended(&mut self, socket: SocketId) {
         if self.in_flight.end(socket) {
             self.steps.call(Call::Close { socket });

@@ -1,4 +1,4 @@
-//! The contradictions of a deserialized primary: the claims of each part, and those that concern two parts.
+//! The contradictions of a deserialized primary: the claims of each part, and claims about two parts.
 
 use alloc::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ fn handed(distribution: &Distribution) -> impl Iterator<Item = (SocketId, Worker
     })
 }
 
-/// Each connection of the ledger is in one queue, or handed off by a handle that accepts.
+/// Whether each connection of the ledger is in one queue, or is handed off by a handle that accepts.
 fn of_distribution(
     Distribution { handles, ledger, timer_actions, .. }: &Distribution,
 ) -> Option<&'static str> {

@@ -8,13 +8,14 @@ use crate::channel::Channel;
 use crate::event::WorkerError;
 use crate::os::{WorkerId, timer_ms};
 
-/// The worker has exited, and its channel is open.
+/// Whether the worker has exited, and the channel is open.
 fn is_retained(worker: WorkerId, peers: &Peers) -> bool {
     peers.get(worker).is_some_and(WorkerInfo::is_dead)
         && peers.channel(worker).is_some_and(|channel| !channel.is_over())
 }
 
-/// The wait for the channel of an exited worker, in milliseconds. `None`: the channel is closed, or there is no limit.
+/// How long to wait for the channel of an exited worker, in milliseconds. `None`: the channel is closed, or
+/// there is no limit.
 pub(super) fn wait_ms(worker: WorkerId, timeout: Option<Duration>, peers: &Peers) -> Option<u64> {
     let timeout = timeout.filter(|_| is_retained(worker, peers))?;
     Some(timer_ms(timeout))

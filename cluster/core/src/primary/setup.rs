@@ -1,4 +1,4 @@
-//! Spawn options and the numbers of workers. The later life of a worker is in `primary`.
+//! Spawn options, and the ids of workers. What happens to a worker after the fork is in `primary`.
 
 use core::fmt;
 
@@ -18,7 +18,7 @@ pub enum ForkError {
     NoChannel,
     /// `stdio` contains more than one channel. Node: `ERR_IPC_ONE_PIPE`.
     TwoChannels,
-    /// The command is `node -e` or `node -p` without an argument behind the script text. Node.js creates no
+    /// The command is `node -e` or `node -p` without an argument after the script text. Node.js creates no
     /// `cluster.worker` in such a process, so its servers would wait for an answer forever.
     NoScript,
 }
@@ -38,8 +38,8 @@ impl fmt::Display for ForkError {
 
 impl core::error::Error for ForkError {}
 
-/// The command is Node.js with a script text and no argument behind it. An argument that could be the value of
-/// another option counts as an argument, so that no command that may be a worker is rejected.
+/// Whether the command is Node.js with a script text, and without an argument after the text. In doubt, a
+/// value of another option counts as such an argument: no command that could be a worker is rejected.
 fn lacks_a_script(options: &SpawnOptions) -> bool {
     let name = options.exec.as_ref().and_then(|exec| exec.to_str()?.rsplit('/').next());
     let mut evaluates = false;
@@ -62,7 +62,8 @@ fn lacks_a_script(options: &SpawnOptions) -> bool {
     evaluates && matches!(name, Some("node" | "nodejs"))
 }
 
-/// The scheduling policy is fixed by the first `setup` or `fork`. Node: a later assignment has no effect.
+/// The error of a change of the scheduling policy after the first `setup` or `fork`. Node ignores such an
+/// assignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyFrozen;
 
@@ -74,11 +75,11 @@ impl fmt::Display for PolicyFrozen {
 
 impl core::error::Error for PolicyFrozen {}
 
-/// The settings, and the numbers of forks.
+/// The settings, and the counters of forks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Setup {
     pub(super) settings: Settings,
-    /// The scheduling policy is fixed.
+    /// Whether the scheduling policy is fixed.
     frozen: bool,
     workers: Counter,
     /// Counts the inspector ports assigned.
@@ -96,7 +97,7 @@ impl Setup {
         self.workers.count_after(last.0);
     }
 
-    /// A later worker has a greater id.
+    /// Whether later workers will have greater ids.
     pub(super) fn is_ahead_of(&self, worker: Option<WorkerId>) -> bool {
         worker.is_none_or(|worker| worker.0 <= self.workers.last())
     }
@@ -105,7 +106,7 @@ impl Setup {
         WorkerId(self.workers.next())
     }
 
-    /// The error of a message to a worker that is not running.
+    /// The error of a message to a worker that has no entry.
     pub(super) fn absent(&self, worker: WorkerId) -> SendError {
         let was_forked = (1..=self.workers.last()).contains(&worker.0);
         if was_forked { SendError::Closed } else { SendError::UnknownWorker }

@@ -1,4 +1,4 @@
-//! The operations of a primary that only a supervisor needs.
+//! The operations of a primary that only a supervisor uses.
 
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -29,7 +29,7 @@ impl Primary {
     }
 }
 
-/// Workers accept by themselves, from shared sockets.
+/// Whether workers accept by themselves, from shared sockets.
 pub(crate) fn shares_sockets(primary: &Primary) -> bool {
     primary.setup.settings.policy == SchedulingPolicy::Shared
 }
@@ -39,20 +39,20 @@ impl Supervised<'_> {
         self.distribution.next_timer()
     }
 
-    /// The spawn options can start a worker.
+    /// Checks that the spawn options can start a worker.
     pub(crate) fn check_spawn(&self) -> Result<(), ForkError> {
         self.setup.checked_options().map(|_| ())
     }
 
-    /// The worker has a slot: a policy treats all workers of the slot as the same.
+    /// Assigns a slot to the worker. To a policy, all workers of a slot are the same.
     pub(crate) fn assign_slot(&mut self, worker: WorkerId, slot: u32) {
         if let Some(entry) = self.peers.entry(worker) {
             entry.seat = Seat::of_slot(slot);
         }
     }
 
-    /// Hands no further connection to the worker, and sends the program of the worker the message of a lame duck. From
-    /// now on queries of the worker for sockets get no answer.
+    /// Makes the worker a lame duck: the worker receives no further connection, its program receives the
+    /// message of a lame duck, and the queries for sockets get no answer.
     pub(crate) fn lame_duck(&mut self, worker: WorkerId) {
         let Some(entry) = self.peers.entry(worker) else { return };
         entry.info.lame_duck = true;
@@ -62,7 +62,7 @@ impl Supervised<'_> {
         });
     }
 
-    /// Asks a worker for its open connections; returns the number of the question.
+    /// Asks a worker for the number of the open connections. Returns the number of the question.
     pub(crate) fn ping(&mut self, worker: WorkerId) -> u64 {
         self.command(|peers, _| peers.ping(worker))
     }
@@ -77,7 +77,8 @@ impl Supervised<'_> {
         self.command(|peers, distribution| distribution.stop_accepting(peers));
     }
 
-    /// No worker has a connection to acknowledge, or listens where a connection is queued.
+    /// Whether no handed-off connection waits for an acknowledgement, and no queued connection has a worker
+    /// that could take it.
     pub(crate) fn all_acknowledged(&self) -> bool {
         let Distribution { ledger, handles, .. } = &*self.distribution;
         ledger.open().all(|(_, state)| match state {
@@ -86,13 +87,13 @@ impl Supervised<'_> {
         })
     }
 
-    /// Closes every socket at which no worker listens and from which no accepted connection is open. False: no socket
-    /// was closed.
+    /// Closes every socket at which no worker listens and from which no accepted connection is open. False:
+    /// no socket was closed.
     pub(crate) fn close_listeners(&mut self) -> bool {
         self.command(|peers, distribution| distribution.close_idle_handles(peers))
     }
 
-    /// Closes the channels of exited workers. False: no exited worker has a channel.
+    /// Closes the channels of exited workers. False: no exited worker has an open channel.
     pub(crate) fn abandon_retained_channels(&mut self) -> bool {
         let exited: Vec<WorkerId> = self.peers.all(WorkerInfo::is_dead).collect();
         self.command(|peers, _| {

@@ -14,7 +14,7 @@ pub(super) enum TimerAction {
     Worker(HandleId, WorkerId),
     Accept(SocketId),
     Write(WorkerId),
-    /// The end of the wait for the channel of an exited worker.
+    /// The wait for the channel of an exited worker ends.
     RetainedChannel(WorkerId),
 }
 
@@ -30,7 +30,7 @@ impl TimerActions {
         self.last.count_after(last);
     }
 
-    /// A later timer has a greater id.
+    /// Whether later timers will have greater ids.
     pub(super) fn is_ahead_of(&self, timer: Option<TimerId>) -> bool {
         timer.is_none_or(|timer| timer.0 <= self.last.last())
     }
@@ -53,7 +53,7 @@ impl TimerActions {
         self.actions.remove(&timer)
     }
 
-    /// Removes the actions for paused sockets, in order of their timers.
+    /// Removes the actions that end pauses of sockets, in order of the timers.
     pub(super) fn take_accepts(&mut self) -> Vec<TimerAction> {
         let is_accept = |_: &TimerId, action: &mut TimerAction| matches!(action, TimerAction::Accept(_));
         self.actions.extract_if(.., is_accept).map(|(_, action)| action).collect()

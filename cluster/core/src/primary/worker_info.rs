@@ -1,4 +1,5 @@
-//! The state of one worker in the primary: for the program, and beside the channel. The primary updates both.
+//! The state of one worker in the primary: the part that the program can read, and the rest. The primary
+//! updates both.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +8,11 @@ use crate::handle::policy::Seat;
 use crate::message::Supervision;
 use crate::spawn_options::{ProcessGroup, SpawnOptions};
 
-/// The last change of a worker's state. Node: `worker.state`. The connection and the process are separate: see
-/// [`WorkerInfo`].
+/// The last change of a worker's state. Node: `worker.state`. Whether the channel is connected and the
+/// process runs is separate: see [`WorkerInfo`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum WorkerState {
-    /// Forked; no message has arrived.
+    /// The worker was forked, and has sent no message.
     None,
     /// The process runs.
     Online,
@@ -34,7 +35,7 @@ pub struct WorkerInfo {
     pub(super) listed: bool,
     pub(super) lame_duck: bool,
     pub(super) acknowledged: u64,
-    /// The last answer to a supervisor: the number of the question, and the open connections.
+    /// The last answer to a supervisor: the number of the question, and the number of open connections.
     pub(crate) pong: Option<(u64, u64)>,
     pub(super) pid: Option<u32>,
 }
@@ -54,7 +55,7 @@ impl WorkerInfo {
         }
     }
 
-    /// At the first of exit and disconnect, a worker that was not asked to exit counts as exiting by itself.
+    /// At the first of exit and disconnect: if the worker was not asked to exit, its exit counts as its own.
     pub(super) fn settle_exit_intent(&mut self) {
         self.exited_after_disconnect.get_or_insert(false);
     }
@@ -64,46 +65,48 @@ impl WorkerInfo {
         self.state
     }
 
-    /// The worker was asked to exit. `None` until settled: by the request, by the worker's own report, or at the
-    /// latest right before the worker's first [`Disconnect`](crate::Event::Disconnect) or
-    /// [`Exit`](crate::Event::Exit). Node: `worker.exitedAfterDisconnect`.
+    /// Whether the worker was asked to exit. `None`: not known yet. Known from the request or the worker's
+    /// own report on, at the latest right before the worker's first [`Disconnect`](crate::Event::Disconnect)
+    /// or [`Exit`](crate::Event::Exit). Node: `worker.exitedAfterDisconnect`.
     pub fn exited_after_disconnect(&self) -> Option<bool> {
         self.exited_after_disconnect
     }
 
-    /// Messages can be sent. Node: `worker.isConnected()`.
+    /// Whether messages can be sent. Node: `worker.isConnected()`.
     pub fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// The process has exited, or could not be started. Node: `worker.isDead()`.
+    /// Whether the process has exited, or could not be started. Node: `worker.isDead()`.
     pub fn is_dead(&self) -> bool {
         self.dead
     }
 
-    /// The worker is in the primary's list. Node: the worker is in `cluster.workers`. A worker that is asked to
-    /// disconnect is removed at once; any other worker is removed once disconnected and dead.
+    /// Whether the worker is in the primary's list. Node: whether the worker is in `cluster.workers`. A
+    /// worker asked to disconnect is removed from the list at once, any other worker when both its channel
+    /// and the process have ended.
     pub fn is_listed(&self) -> bool {
         self.listed
     }
 
-    /// A supervisor has made the worker a lame duck: the worker receives no further connection.
+    /// Whether a supervisor has made the worker a lame duck, which receives no further connection.
     pub fn is_lame_duck(&self) -> bool {
         self.lame_duck
     }
 
-    /// The number of connections that the worker has acknowledged since the start, also those that have ended. Zero under the
-    /// shared policy, where workers accept by themselves.
+    /// The number of connections acknowledged by the worker since its start, including connections that have
+    /// ended. Zero under the shared policy, where workers accept by themselves.
     pub fn acknowledged_connections(&self) -> u64 {
         self.acknowledged
     }
 
-    /// The open connections, as the worker reported last to a supervisor. `None`: the worker has not answered a ping.
+    /// The number of open connections in the worker's last report to a supervisor. `None`: the worker has not
+    /// answered a ping.
     pub fn open_connections(&self) -> Option<u64> {
         self.pong.map(|(_, connections)| connections)
     }
 
-    /// The process id, once started. Node: `worker.process.pid`.
+    /// The process id, when the process has started. Node: `worker.process.pid`.
     pub fn pid(&self) -> Option<u32> {
         self.pid
     }
@@ -113,9 +116,9 @@ impl WorkerInfo {
 pub(super) struct WorkerEntry {
     pub(super) info: WorkerInfo,
     pub(super) channel: Channel,
-    /// The options of the process, until it has started or failed to.
+    /// The options of the process, until the process has started or has failed to start.
     pub(super) starting: Option<SpawnOptions>,
-    /// The process leads a group of its own.
+    /// Whether the process leads its own process group.
     pub(super) has_group: bool,
     pub(super) seat: Seat,
 }
@@ -131,7 +134,7 @@ impl WorkerEntry {
         }
     }
 
-    /// The worker was asked to exit, or a supervisor has made the worker a lame duck.
+    /// Whether the worker was asked to exit, or a supervisor has made the worker a lame duck.
     pub(super) fn is_retired(&self) -> bool {
         self.info.exited_after_disconnect == Some(true) || self.info.lame_duck
     }
@@ -139,7 +142,7 @@ impl WorkerEntry {
     pub(super) fn supervised(&mut self, answer: &Supervision) {
         match *answer {
             Supervision::Pong { seq, connections } => self.info.pong = Some((seq, connections)),
-            // Messages of a primary; ignored from a worker.
+            // Only a primary sends these messages. From a worker they are ignored.
             Supervision::LameDuck | Supervision::Ping { .. } => {}
         }
     }

@@ -1,8 +1,8 @@
 //! Node's 'advanced' serialization: V8's structured clone, each payload preceded by its length.
 //!
-//! A user's payload is forwarded unchanged. Here it is validated and searched for the fields of an internal message
-//! (`outline`), put into an envelope and taken out (`envelope`), and converted from and to JSON (`from_json`,
-//! `to_json`).
+//! A user's payload is forwarded unchanged. Here it is validated and searched for the fields of an internal
+//! message (`outline`), put into an envelope or taken out of one (`envelope`), and converted from and to JSON
+//! (`from_json`, `to_json`).
 
 pub(crate) mod date;
 mod envelope;
@@ -29,16 +29,16 @@ pub(crate) use to_json::{Rules, to_json};
 #[cfg(test)]
 mod tests;
 
-/// The first byte of every payload; the version of the format follows.
+/// The first byte of every payload. The version of the format follows.
 pub(crate) const HEADER: u8 = 0xFF;
 
-/// The version that Node 18 to 26 write. Older versions are read as well.
+/// The version that Node 18 to 26 write. Older versions can be read as well.
 pub(crate) const VERSION: u8 = 15;
 
-/// The relevant members of a payload that is an object; empty for any other payload.
+/// The members of a payload that matter, if the payload is an object.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outline {
-    /// The `cmd`, if a string.
+    /// The `cmd`, if it is a string.
     pub(crate) cmd: Option<String>,
     /// The `msg`.
     pub(crate) msg: Option<Span>,
@@ -54,14 +54,14 @@ impl Outline {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Span {
     range: Range<usize>,
-    /// The number of the value's first object.
+    /// The number of the first object in the value.
     first_object: u32,
 }
 
 /// The longest `cmd` that is read. Node's own have at most 26 characters.
 const LONGEST_CMD: usize = 64;
 
-/// Validates a payload.
+/// Validates a payload, and returns its outline.
 pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
     let mut tokens = Tokens::new(payload)?;
     let mut outline = Outline::default();
@@ -85,7 +85,7 @@ pub(crate) fn outline(payload: &[u8]) -> Result<Outline, Violation> {
     Ok(outline)
 }
 
-/// The next member name of the outermost object, or any other token outside of an object.
+/// The next member name of the outermost object. If the payload is no object: its next token.
 fn member<'a>(tokens: &mut Tokens<'a>) -> Result<Option<Token<'a>>, Violation> {
     loop {
         let is_member = tokens.depth() == 1 && tokens.is_at_key();

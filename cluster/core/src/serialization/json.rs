@@ -1,4 +1,5 @@
-//! Validation of received JSON, and detection of Node's internal messages. Builds no value, and accepts any depth.
+//! Validation of received JSON, and detection of Node's internal messages. No value is built, and any depth
+//! is accepted.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -15,7 +16,7 @@ pub(crate) fn check(text: &str) -> Result<(), Violation> {
     serde_json::from_str::<IgnoredAny>(text).map(drop).map_err(|_| Violation::Malformed)
 }
 
-/// Node takes an object with this `cmd` for an internal message.
+/// Whether Node treats an object with this `cmd` as an internal message.
 pub(crate) fn is_internal(cmd: &str) -> bool {
     cmd.len() > 5 && cmd.starts_with("NODE_")
 }
@@ -34,20 +35,22 @@ pub(crate) fn reserved(json: &str) -> Option<Cow<'_, str>> {
     is_internal(&cmd).then_some(cmd)
 }
 
-/// The beginning of an internal message that Node wrote.
+/// The beginning of an internal message as Node writes it.
 const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
 
-/// The line may be an internal message: an object with `NODE_` in its `cmd`, plain or escaped.
+/// Whether the line may be an internal message: an object with `NODE_` in its `cmd`, plain or escaped. False
+/// is certain.
 pub(crate) fn may_be_reserved(json: &[u8]) -> bool {
     let line = json.trim_ascii_start();
     let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
-    // A single search suffices for most objects, because most objects contain neither character.
+    // For most objects this search is enough, because most objects contain neither character.
     let may_say = || memchr::memchr2(b'N', b'\\', line).is_some();
     let says_so = || line.starts_with(BEGINNING) || may_say() && (says(b"NODE_") || says(b"\\u"));
     line.starts_with(b"{") && says_so()
 }
 
-/// The result of reading an object: the last member named `cmd`, as JavaScript reads it.
+/// The result of reading an object: its last member with the name `cmd`, which is the one that JavaScript
+/// reads.
 struct Members<'a> {
     cmd: Option<&'a RawValue>,
 }

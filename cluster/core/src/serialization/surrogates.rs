@@ -1,15 +1,15 @@
-//! Lone surrogates. A JavaScript string may contain half of a surrogate pair, for example after a cut, and Node sends
-//! the half unchanged; no Rust string can hold it. When a message is read, each lone surrogate becomes U+FFFD, as in
-//! any text decoder.
+//! Lone surrogates. A JavaScript string may contain half of a surrogate pair, for example after a cut, and
+//! Node sends the half unchanged. A Rust string cannot contain it. When a message is read, each lone
+//! surrogate becomes U+FFFD, as in any text decoder.
 //!
-//! Only escapes are interpreted: malformed JSON stays malformed.
+//! Only escapes are interpreted. Malformed JSON stays malformed.
 
 use alloc::vec::Vec;
 
 /// The length of an escaped code unit.
 const ESCAPE: usize = r"\u0000".len();
 
-/// The line with every lone surrogate replaced; `None` without any.
+/// The line with every lone surrogate replaced. `None`: the line has none.
 pub(crate) fn without_lone_ones(line: &[u8]) -> Option<Vec<u8>> {
     let mut mended = line.to_vec();
     let (mut at, mut is_mended) = (0, false);
@@ -22,7 +22,7 @@ pub(crate) fn without_lone_ones(line: &[u8]) -> Option<Vec<u8>> {
                 ESCAPE
             }
             (Some(_), _) => ESCAPE,
-            // Another escape: the next character does not begin one.
+            // Another escape. It takes two characters, and the second does not begin an escape.
             (None, _) if line[at] == b'\\' => 2,
             (None, _) => 1,
         };

@@ -1,5 +1,5 @@
-//! JavaScript values to types of the program. The error for a value without a form in the requested type names the
-//! value and its position.
+//! JavaScript values to types of the program. If a value has no form in the requested type, the error names
+//! the value and the position.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,7 +15,7 @@ use crate::message_error::MessageError;
 use crate::serialization::advanced::views::half;
 use crate::serialization::advanced::{date, numbers};
 
-/// The number of values that may be read again through references.
+/// The most values that may be read again through references.
 const AGAIN: usize = 1 << 20;
 
 /// Deserializes a value.
@@ -26,7 +26,7 @@ pub(crate) fn to<T: DeserializeOwned>(value: &Structured) -> Result<T, MessageEr
     T::deserialize(Value { structured: value, objects: &objects, left: &left, levels: LEVELS, followed: 0 })
 }
 
-/// The objects of a value, in the order of their beginnings.
+/// Collects the objects of a value, in the order in which they begin.
 fn number<'a>(value: &'a Structured, objects: &mut Vec<&'a Structured>) {
     if value.is_object() {
         objects.push(value);
@@ -40,7 +40,7 @@ struct Value<'a> {
     objects: &'a [&'a Structured],
     left: &'a Cell<usize>,
     levels: usize,
-    /// The number of references on the path.
+    /// The number of references from the outermost value to this one.
     followed: usize,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Value<'a> {
         Ok(Value { structured, levels, ..self })
     }
 
-    /// The value that a box, a host object or a reference stands for.
+    /// The value itself. A box, a host object or a reference is replaced by the value that it stands for.
     fn resolved(self) -> Result<Self, MessageError> {
         if let Structured::Boxed(inner) | Structured::Host(inner) = self.structured {
             self.inside(inner)?.resolved()
@@ -84,7 +84,7 @@ impl MessageError {
         MessageError::NoForm { what, path: String::new() }
     }
 
-    /// Adds the position of an outer member or element to an error.
+    /// Adds the position of the outer member or element to an error.
     fn inside(self, outer: &str) -> Self {
         match self {
             MessageError::NoForm { what, path } => {
@@ -148,7 +148,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
                 let name = core::iter::once(("name", error.name.as_str().into()));
                 visitor.visit_map(serde::de::value::MapDeserializer::new(name.chain(parts)))
             }
-            // `resolved` has replaced these values.
+            // Not reached: `resolved` has replaced these values.
             Structured::Boxed(_) | Structured::Host(_) | Structured::Reference(_) => {
                 Err(MessageError::no_form("a reference"))
             }
@@ -207,7 +207,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
     }
 }
 
-/// An exact integer as an integer; negative zero is a float.
+/// Visits an exact integer as an integer, and negative zero as a float.
 fn visit_number<'a, V: Visitor<'a>>(number: f64, visitor: V) -> Result<V::Value, MessageError> {
     match numbers::integer(number).filter(|_| number.to_bits() != (-0.0_f64).to_bits()) {
         Some(integer) => visit_integer(integer.into(), visitor),
@@ -250,7 +250,7 @@ impl<'a> SeqAccess<'a> for Elements<'a> {
     }
 }
 
-/// A sparse array, with its holes.
+/// A sparse array, including its holes.
 struct Sparse<'a> {
     of: Value<'a>,
     members: core::iter::Peekable<core::slice::Iter<'a, (JsString, Structured)>>,
@@ -260,7 +260,7 @@ struct Sparse<'a> {
 
 impl<'a> Sparse<'a> {
     fn new(of: Value<'a>, length: u32, members: &'a [(JsString, Structured)]) -> Result<Self, MessageError> {
-        // Each hole of an array counts toward the limit, as a reference does.
+        // Each hole of an array counts toward the limit, like a reference.
         let left = of.left.get().checked_sub(length as usize).ok_or(MessageError::TooLong)?;
         of.left.set(left);
         Ok(Sparse { of, members: members.iter().peekable(), at: 0, length })
@@ -378,7 +378,7 @@ enum Pairs<'a> {
 struct Members<'a> {
     of: Value<'a>,
     rest: Pairs<'a>,
-    /// The value of the last name, and its position.
+    /// The value of the last returned name, and the position.
     next: Option<(&'a Structured, String)>,
 }
 
@@ -388,7 +388,7 @@ impl<'a> MapAccess<'a> for Members<'a> {
     fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, MessageError> {
         match &mut self.rest {
             Pairs::Named(members) => {
-                // An undefined member is absent, as in JSON.
+                // A member that is `undefined` is left out, as in JSON.
                 while let Some(((name, value), rest)) = members.split_first() {
                     *members = rest;
                     if *value != Structured::Undefined {

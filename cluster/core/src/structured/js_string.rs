@@ -1,18 +1,18 @@
-//! JavaScript strings and big integers beyond Rust's range.
+//! JavaScript strings and big integers that Rust's types cannot hold.
 
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A JavaScript string: UTF-16 that may contain lone surrogates.
+/// A JavaScript string: UTF-16, perhaps with lone surrogates.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct JsString(Form);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Form {
     Text(String),
-    /// With lone surrogates.
+    /// Code units, with lone surrogates.
     Units(Vec<u16>),
 }
 
@@ -22,7 +22,7 @@ impl JsString {
         String::from_utf16(units).map_or_else(|_| JsString(Form::Units(units.to_vec())), JsString::from)
     }
 
-    /// The text, without lone surrogates.
+    /// The text. `None`: the string has lone surrogates.
     pub fn as_str(&self) -> Option<&str> {
         match &self.0 {
             Form::Text(text) => Some(text),
@@ -81,23 +81,23 @@ impl fmt::Debug for JsString {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BigInt {
     negative: bool,
-    /// The lowest first, without zeros at the end.
+    /// The bytes, lowest first, without zeros at the end.
     digits: Vec<u8>,
 }
 
 impl BigInt {
-    /// The integer with this sign and these bytes, the lowest first.
+    /// The integer with this sign and these bytes, lowest first.
     pub fn from_le_bytes(negative: bool, bytes: &[u8]) -> Self {
         let significant = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         BigInt { negative: negative && significant > 0, digits: bytes[..significant].to_vec() }
     }
 
-    /// The integer is less than zero.
+    /// Whether the integer is less than zero.
     pub fn is_negative(&self) -> bool {
         self.negative
     }
 
-    /// The magnitude, the lowest byte first.
+    /// The bytes of the magnitude, lowest first.
     pub fn to_le_bytes(&self) -> &[u8] {
         &self.digits
     }

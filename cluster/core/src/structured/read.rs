@@ -1,4 +1,4 @@
-//! Payloads to values, up to a depth that the stack can hold.
+//! Payloads to values. The depth is bounded, because the stack must hold it.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -20,7 +20,7 @@ pub(crate) fn read(payload: &Bytes) -> Result<Structured, MessageError> {
 }
 
 impl From<Violation> for MessageError {
-    /// A message is valid since its creation.
+    /// A message was validated when it was created, so this error does not occur.
     fn from(violation: Violation) -> Self {
         MessageError::Type { reason: violation.to_string() }
     }
@@ -110,7 +110,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The next inner value of the open value, `None` at its end.
+    /// The next inner value of the open value. `None`: its end.
     fn next_inside(&mut self, levels: usize) -> Result<Option<Structured>, MessageError> {
         match self.next()? {
             Token::Close(_) => Ok(None),
@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The name of a member; a number becomes its JavaScript string.
+/// The name of a member. A number becomes its JavaScript string.
 fn name_of(name: Structured) -> Result<JsString, MessageError> {
     if let Structured::String(name) = name {
         Ok(name)

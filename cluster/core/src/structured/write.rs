@@ -17,7 +17,7 @@ pub(crate) fn write(value: &Structured) -> Result<Vec<u8>, MessageError> {
 
 struct ValueWriter {
     out: Vec<u8>,
-    /// The number of objects that have begun.
+    /// The number of objects that have begun so far.
     objects: u32,
 }
 
@@ -172,7 +172,7 @@ impl ValueWriter {
         Ok(())
     }
 
-    /// A small integer as an integer, as V8 does; negative zero is a float.
+    /// Writes a number: a small integer as an integer, as V8 does, and negative zero as a float.
     #[expect(clippy::cast_possible_truncation, reason = "the comparison detects a loss")]
     fn number(&mut self, number: f64) {
         let small = number as i32;
@@ -210,7 +210,7 @@ impl ValueWriter {
     }
 }
 
-/// The index in a name, if the name is an index in JavaScript's spelling.
+/// The index, if the name is an index in JavaScript's spelling.
 fn index(name: &str) -> Option<u32> {
     let index: u32 = name.parse().ok()?;
     (index < u32::MAX && index.to_string() == name).then_some(index)

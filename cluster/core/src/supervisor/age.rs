@@ -4,9 +4,10 @@ use core::time::Duration;
 
 use crate::os::WorkerId;
 
-/// The age at which a worker is replaced: workers that started together spread over `spread` percent of the age.
+/// The age at which a worker is replaced. The ages of workers that have started together differ by up to
+/// `spread` percent.
 pub(super) fn age_of(worker: WorkerId, age: Duration, spread: u32) -> Duration {
-    // Fibonacci hashing: neighbouring ids are far apart.
+    // Fibonacci hashing, which puts neighbouring ids far apart.
     let share = (worker.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 1000;
     let most = age.saturating_mul(spread) / 100;
     age.saturating_add(most.saturating_mul(u32::try_from(share).unwrap_or(0)) / 1000)

@@ -1,4 +1,5 @@
-//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on these texts.
+//! The events of a supervisor and their reasons as texts, for logs and terminals. No decision depends on
+//! these texts.
 
 use core::fmt;
 
@@ -62,7 +63,7 @@ impl fmt::Display for SupervisorEvent {
     }
 }
 
-/// A reload or a recycle, as the subject of a sentence. The user's word for a requested recycle is *restart*.
+/// A reload or a recycle, as the subject of a sentence. A recycle requested by the user is named *restart*.
 /// Reloads and recycles share their numbers, so only reloads have one here.
 struct Numbered(ReloadId, ReloadScope);
 

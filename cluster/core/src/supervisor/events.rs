@@ -17,14 +17,14 @@ use crate::primary::ForkError;
 #[expect(missing_docs, reason = "each variant documents its fields")]
 #[non_exhaustive]
 pub enum SupervisorEvent {
-    /// An event of the primary, in Node's order. The supervisor's own events about the same change follow.
+    /// An event of the primary, in Node's order. The supervisor's own events about the same change follow it.
     Primary(Event),
     /// The worker of a slot is ready.
     SlotReady { slot: SlotId, worker: WorkerId },
     /// A worker did not become ready.
     StartFailed {
         slot: SlotId,
-        /// `None`: no worker was forked.
+        /// The worker. `None`: no worker was forked.
         worker: Option<WorkerId>,
         failure: StartFailure,
     },
@@ -37,15 +37,15 @@ pub enum SupervisorEvent {
         /// The pause before the start.
         after: Duration,
     },
-    /// The slot gets no further worker by itself: the restart policy forbids a restart, or the supervisor has given
-    /// up. A reload fills suspended slots. Not emitted once the supervisor shuts down.
+    /// The slot gets no further worker by itself, because the restart policy forbids a restart or the
+    /// supervisor has given up. A reload fills suspended slots. Not emitted during a shutdown.
     SlotSuspended { slot: SlotId },
-    /// The supervisor restarts nothing further: a limit of the settings is reached.
+    /// A limit of the settings is reached, and the supervisor restarts nothing further.
     GaveUp {
         reason: GiveUpReason,
-        /// The slot of the restart that was not done.
+        /// The slot of the worker that was not restarted.
         slot: SlotId,
-        /// The reason for that restart.
+        /// The reason why that worker would have been restarted.
         last: RestartReason,
     },
     /// A reload or a recycle begins.
@@ -59,23 +59,24 @@ pub enum SupervisorEvent {
         /// The number of slots.
         workers: u32,
     },
-    /// A worker has not answered a ping in time; SIGKILL was sent, and a restart follows the exit.
+    /// A worker has not answered a ping in time. SIGKILL was sent, and a restart follows the exit.
     Hung { slot: SlotId, worker: WorkerId },
-    /// A worker that was asked to exit has answered every request, and has exited by itself: before the first signal, with code 0 or
-    /// an unknown status.
+    /// A worker asked to exit has answered every request, and has exited by itself: before the first signal,
+    /// with code 0 or with an unknown status.
     Drained { slot: SlotId, worker: WorkerId },
     /// A worker that was asked to exit has exited with open connections, or was ended by a signal.
     Cut {
         slot: SlotId,
         worker: WorkerId,
-        /// The open connections that the worker reported last. `None`: the worker makes no reports, as a Node worker
-        /// without preload.
+        /// The number of open connections in the worker's last report. `None`: the worker makes no reports,
+        /// like a Node worker without preload.
         connections: Option<u64>,
     },
-    /// A worker without a server was asked to exit before it was ready, and has exited. No connection is lost.
+    /// A worker was asked to exit before it was ready, and has exited. It had no server, so no connection is
+    /// lost.
     Withdrawn { slot: SlotId, worker: WorkerId },
-    /// The process has not exited although SIGKILL was sent: the kernel holds the process, or the signal was not
-    /// permitted. The supervisor no longer waits for the process.
+    /// The process has not exited although SIGKILL was sent: the kernel holds the process, or has not
+    /// permitted the signal. The supervisor no longer waits for it.
     Stuck { slot: SlotId, worker: WorkerId },
     /// The time of [`Supervisor::set_timer`](super::Supervisor::set_timer) has passed.
     Timer { timer: TimerId },
@@ -96,14 +97,14 @@ pub enum StartFailure {
     Fork(ForkError),
     /// The process was not started.
     Spawn(WorkerError),
-    /// The process has exited.
+    /// The process has exited before the worker was ready.
     Exited(ExitStatus),
     /// The worker was not ready within
     /// [`SupervisorSettings::ready_timeout`](super::SupervisorSettings::ready_timeout).
     Timeout(Duration),
 }
 
-/// The errors of a start that last until the machine is changed.
+/// The errors after which another start fails as well, until something on the machine is changed.
 const LASTING: [Errno; 11] = [
     Errno::ENOENT,
     Errno::EACCES,
@@ -119,7 +120,7 @@ const LASTING: [Errno; 11] = [
 ];
 
 impl StartFailure {
-    /// Another start would fail in the same way.
+    /// Whether another start would fail in the same way.
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             StartFailure::Fork(_) => true,
@@ -129,7 +130,7 @@ impl StartFailure {
     }
 }
 
-/// A predicate: the subject is the worker.
+/// A predicate, for a sentence with the worker as its subject.
 impl fmt::Display for StartFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -149,7 +150,7 @@ pub enum RestartReason {
     StartFailed(StartFailure),
     /// The worker was ready, and its process has exited.
     Exited(ExitStatus),
-    /// The worker was ready, and its channel is closed. The process has not exited.
+    /// The worker was ready, and the channel has closed, but its process has not exited.
     Disconnected,
     /// The worker was ready, and its process has not exited although SIGKILL was sent.
     Stuck,
@@ -162,7 +163,7 @@ pub enum RestartReason {
 pub enum AbandonReason {
     /// The new worker of a slot did not become ready.
     StartFailed { slot: SlotId, failure: StartFailure },
-    /// A slot in replacement is suspended: [`SupervisorEvent::SlotSuspended`].
+    /// A slot of the reload is suspended: [`SupervisorEvent::SlotSuspended`].
     Suspended { slot: SlotId },
     /// The supervisor shuts down.
     Shutdown,

@@ -1,5 +1,6 @@
-//! The way of a supervised process from start to exit, through the primary. A requested exit has four phases: lame duck, disconnect,
-//! SIGTERM, SIGKILL; a timer ends each phase. Slots, restarts and the order of replacements are decided elsewhere.
+//! A supervised process from the start to its exit, through the primary. A requested exit has four phases:
+//! lame duck, disconnect, SIGTERM, SIGKILL; a timer ends each phase. Slots, restarts and the order of
+//! replacements are decided elsewhere.
 
 use alloc::collections::BTreeSet;
 use alloc::string::ToString;
@@ -17,10 +18,11 @@ use crate::message::HandleKey;
 use crate::os::{Call, Signal, TimerId, WorkerId};
 use crate::primary::{ForkError, Primary, WorkerInfo, shares_sockets};
 
-/// The variable with the number of the slot in the environment of a worker.
+/// The environment variable with the number of a worker's slot.
 pub const SLOT_VARIABLE: &str = "CLUSTER_SLOT";
 
-/// The least time for the exit after SIGKILL: a loaded kernel does not end a process within a millisecond.
+/// The least time to wait for the exit after SIGKILL. A loaded kernel does not end a process within a
+/// millisecond.
 const KILLED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,19 +55,20 @@ impl Lifecycle {
         self.primary.supervised().keys_of(worker)
     }
 
-    /// The connections that a worker has acknowledged.
+    /// The number of connections acknowledged by a worker.
     pub(super) fn acknowledged_by(&self, worker: WorkerId) -> u64 {
         self.primary.worker(worker).map_or(0, WorkerInfo::acknowledged_connections)
     }
 
-    /// The connections that a worker has acknowledged. `None`: the connections of the worker do not pass through the primary.
+    /// The number of connections acknowledged by a worker. `None`: its connections do not pass through the
+    /// primary.
     pub(super) fn known_connections(&self, worker: WorkerId) -> Option<u64> {
         let has_listened = self.processes.get(worker).is_some_and(Process::has_listened);
         (has_listened && !shares_sockets(&self.primary)).then(|| self.acknowledged_by(worker))
     }
 
-    /// The open connections that a worker reported last. A report of none from a worker without servers is unknown: the program may
-    /// have the connections from elsewhere.
+    /// The number of open connections in a worker's last report. If a worker without servers reports 0, the
+    /// number counts as unknown, because its program may have connections from elsewhere.
     pub(super) fn reported_connections(&self, worker: WorkerId, process: &Process) -> Option<u64> {
         let reported = self.primary.worker(worker)?.open_connections();
         reported.filter(|count| *count > 0 || process.has_listened())
@@ -81,20 +84,21 @@ impl Lifecycle {
         Ok(worker)
     }
 
-    /// The program of a worker has reported a server that listens. Returns the process, and the reports so far.
+    /// Called when a worker has reported a server that listens. Returns the process, and the number of
+    /// reports so far.
     pub(super) fn count_server(&mut self, worker: WorkerId) -> Option<(Process, usize)> {
         let process = self.processes.get_mut(worker)?;
         let servers = process.count_server();
         Some((*process, servers))
     }
 
-    /// A starting process is ready. `None`: the process was not starting.
+    /// Makes a starting process ready. `None`: the process was not starting.
     pub(super) fn make_ready(&mut self, worker: WorkerId) -> Option<SlotId> {
         let process = self.processes.get_mut(worker)?;
         process.advance(Phase::Ready).then_some(process.slot())
     }
 
-    /// A starting process is late, and has failed. `None`: the process is not starting.
+    /// Called when a starting process is too late, and so has failed. `None`: the process is not starting.
     pub(super) fn fail_start(&mut self, worker: WorkerId) -> Option<SlotId> {
         let process = self.processes.get_mut(worker)?;
         let is_late = process.phase() == Phase::Starting && process.exit_cause().is_none();
@@ -115,22 +119,22 @@ impl Lifecycle {
 
     // ---- readiness
 
-    /// The age of a ready process begins.
+    /// Sets the timer that limits the age of a ready process.
     pub(super) fn limit_age(&mut self, worker: WorkerId) {
         if let Some((age, spread)) = self.timeouts.max_age {
             self.set_timer(Deadline::Age(worker), age_of(worker, age, spread));
         }
     }
 
-    /// Sends the first ping when the process runs. The ping precedes the reply to the first server of the worker, so a worker
-    /// that listens has answered, and is watched from the moment in which it is ready.
+    /// Sends the first ping, when the process runs. The worker answers this ping before it can listen, so a
+    /// worker that listens has answered, and is watched from the moment in which it is ready.
     pub(super) fn introduce(&mut self, worker: WorkerId) {
         if self.timeouts.heartbeat.is_some() {
             self.primary.supervised().ping(worker);
         }
     }
 
-    /// Sends a ping to a ready worker, and sets the timers of the answer and of the next ping.
+    /// Sends a ping to a ready worker, and sets the timers for the answer and for the next ping.
     pub(super) fn watch(&mut self, worker: WorkerId) {
         let Some([interval, timeout]) = self.timeouts.heartbeat else { return };
         if self.processes.is_ready(worker) {
@@ -140,8 +144,9 @@ impl Lifecycle {
         }
     }
 
-    /// The time for the answer to a ping has ended. Kills a ready worker that hangs, and returns the slot. A worker
-    /// that has never answered a ping is not watched, because an unmodified Node program ignores pings.
+    /// Called when the time for the answer to a ping has ended. If a ready worker has not answered, it is
+    /// killed, and the slot is returned. A worker that has never answered a ping is not watched, because an
+    /// unmodified Node program ignores pings.
     pub(super) fn kill_silent(&mut self, worker: WorkerId, seq: u64) -> Option<SlotId> {
         let (answered, _) = self.primary.worker(worker)?.pong?;
         let process = self.processes.get_mut(worker)?;
@@ -155,7 +160,8 @@ impl Lifecycle {
         Some(slot)
     }
 
-    /// The replacement of a ready worker was abandoned: the next request waits for a growing pause.
+    /// Called when the replacement of a ready worker was abandoned. The next request waits for a pause, which
+    /// grows.
     pub(super) fn delay_recycle(&mut self, worker: WorkerId, pauses: [Duration; 2]) {
         let process = self.processes.get_mut(worker).filter(|process| process.phase() == Phase::Ready);
         if let Some(process) = process {
@@ -172,7 +178,8 @@ impl Lifecycle {
 
     // ---- exit
 
-    /// Asks a worker to exit. `drain`: see [`disconnect`](Lifecycle::disconnect).
+    /// Asks a worker to exit, beginning with the lame duck. `drain`: see
+    /// [`disconnect`](Lifecycle::disconnect).
     pub(super) fn retire(&mut self, worker: WorkerId, drain: Option<Duration>) {
         let Some(process) = self.processes.get_mut(worker) else { return };
         if !process.advance(Phase::Lame) {
@@ -188,7 +195,8 @@ impl Lifecycle {
         }
     }
 
-    /// The time of a lame duck has ended. `drain`: the time before SIGTERM; `None`: the deadline of a shutdown.
+    /// Disconnects a worker, when the time as a lame duck has ended. `drain`: the time before SIGTERM;
+    /// `None`: the worker has the deadline of a shutdown.
     pub(super) fn disconnect(&mut self, worker: WorkerId, drain: Option<Duration>) {
         match self.processes.get_mut(worker).map_or(Disconnect::Never, Process::disconnect) {
             Disconnect::Now => {
@@ -208,28 +216,30 @@ impl Lifecycle {
         }
     }
 
-    /// The program waits for replies of a worker, or no longer does: a postponed disconnect follows.
+    /// Sets whether the program waits for replies of a worker. If it no longer does, a postponed disconnect
+    /// follows.
     pub(super) fn set_busy(&mut self, worker: WorkerId, busy: bool, drain: Option<Duration>) {
         if self.processes.get_mut(worker).is_some_and(|process| process.set_busy(busy)) {
             self.disconnect(worker, drain);
         }
     }
 
-    /// The channel is closed, and the process has not exited: the process serves no further client. Returns the slot of a
-    /// ready worker that was not asked to exit.
+    /// Called when the channel is closed and the process has not exited: it serves no further client. Returns
+    /// the slot, if the worker was ready and was not asked to exit.
     pub(super) fn channel_closed(&mut self, worker: WorkerId) -> Option<SlotId> {
         let process = self.processes.get_mut(worker)?;
         if process.exit_cause().is_some() || !process.advance(Phase::Draining) {
             return None;
         }
         let process = *process;
-        // A worker that was not ready has failed to start; the exit has the reason.
+        // A worker that was not ready has failed to start. The exit will report the reason.
         let time = if process.was_ready() { self.timeouts.drain } else { self.timeouts.term };
         self.set_timer(Deadline::Drain(worker), time);
         process.was_ready().then_some(process.slot())
     }
 
-    /// Asks a worker, or every worker that was not signalled, for open connections before a signal.
+    /// Asks a worker, or all workers not sent a signal yet, for the number of open connections, before a
+    /// signal is sent.
     pub(super) fn ask(&mut self, worker: Option<WorkerId>) {
         let workers = worker.map_or_else(|| self.processes.before(Phase::Terminating), |one| [one].into());
         for worker in workers {
@@ -237,14 +247,14 @@ impl Lifecycle {
         }
     }
 
-    /// The time of a drain has ended.
+    /// Called when the time of a drain has ended.
     pub(super) fn end_drain(&mut self, worker: WorkerId) {
         if self.processes.get(worker).is_some_and(Process::is_draining) {
             self.terminate(worker);
         }
     }
 
-    /// Asks a worker to exit by SIGTERM, without a drain.
+    /// Asks a worker to exit by SIGTERM at once, without a drain.
     pub(super) fn end(&mut self, worker: WorkerId) {
         if let Some(process) = self.processes.get_mut(worker) {
             process.request_exit();
@@ -274,12 +284,12 @@ impl Lifecycle {
         }
     }
 
-    /// Forgets a process that has exited, or is no longer waited for.
+    /// Forgets a process that has exited, or is no longer awaited.
     pub(super) fn remove(&mut self, worker: WorkerId) -> Option<Process> {
         self.processes.remove(worker)
     }
 
-    /// Moves a process to a later phase. False: the process has exited, or is in this or a later phase.
+    /// Moves a process to a later phase. False: the process has exited, or is in this phase or a later one.
     fn advance(&mut self, worker: WorkerId, to: Phase) -> bool {
         self.processes.get_mut(worker).is_some_and(|process| process.advance(to))
     }

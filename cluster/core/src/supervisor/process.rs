@@ -1,5 +1,5 @@
-//! One supervised process: its slot, its phase, and the cause of its exit. A timer bounds every phase except `Ready`:
-//! the timer of the phase, or the timer of the shutdown. Timers are set elsewhere.
+//! One supervised process: its slot, its phase, and the cause of the exit. Every phase except `Ready` is
+//! bounded by a timer: by its own, or by that of the shutdown. Timers are set elsewhere.
 
 use core::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::restart::Pauses;
 use super::slot_info::{SlotId, SlotState};
 
-/// The phase of a process, in this order; a process skips phases and never returns to one.
+/// The phase of a process, in this order. A process may skip phases, and never returns to an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(super) enum Phase {
     Starting,
@@ -31,12 +31,12 @@ impl From<Phase> for SlotState {
     }
 }
 
-/// The cause of an exit. The first cause is final.
+/// The cause of an exit. Once set, a cause does not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum ExitCause {
     /// The supervisor replaces or ends the process.
     Requested,
-    /// The process has failed: the slot needs another process after the exit.
+    /// The process has failed, so the slot needs another process after the exit.
     Failed,
 }
 
@@ -45,17 +45,17 @@ pub(super) enum ExitCause {
 enum Work {
     Idle,
     Busy,
-    /// Busy, and the disconnect follows the last reply.
+    /// The program waits for a reply, and the disconnect follows the last reply.
     Postponed,
 }
 
-/// Whether a process is disconnected now.
+/// The result of a request to disconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disconnect {
     Now,
-    /// The process is busy. The time of its drain begins.
+    /// The process is busy. Its time to drain begins now.
     Postponed,
-    /// The process has exited, was disconnected, or the disconnect is postponed already.
+    /// The process has exited, or was asked before.
     Never,
 }
 
@@ -64,13 +64,14 @@ pub(super) struct Process {
     slot: SlotId,
     phase: Phase,
     was_ready: bool,
-    /// The reports of servers that listen.
+    /// The number of reports of servers that listen.
     listening: usize,
-    /// `None` until the process is asked to exit or has failed.
+    /// The cause. `None`: the process was not asked to exit, and has not failed.
     exit_cause: Option<ExitCause>,
     /// The pauses after failed replacements of this process.
     retries: Pauses,
-    /// The process is not recycled before the end of the pause.
+    /// Whether a pause after a failed replacement is in progress. During the pause, the process is not
+    /// recycled.
     is_retrying: bool,
     work: Work,
 }
@@ -101,12 +102,12 @@ impl Process {
         self.was_ready
     }
 
-    /// The process has reported a server.
+    /// Whether the process has reported a server.
     pub(super) fn has_listened(&self) -> bool {
         self.listening > 0
     }
 
-    /// The process was ready or has reported a server, so it may have connections.
+    /// Whether the process may have connections, because it was ready or has reported a server.
     pub(super) fn may_have_served(&self) -> bool {
         self.was_ready || self.listening > 0
     }
@@ -115,7 +116,7 @@ impl Process {
         self.exit_cause
     }
 
-    /// Moves to a later phase. False: the process is in this or a later phase.
+    /// Moves to a later phase. False: the process is in this phase or a later one.
     pub(super) fn advance(&mut self, to: Phase) -> bool {
         let is_later = self.phase < to;
         if is_later {
@@ -125,13 +126,13 @@ impl Process {
         is_later
     }
 
-    /// Counts a report of a server that listens; returns the reports so far.
+    /// Counts a report of a server that listens. Returns the number of reports so far.
     pub(super) fn count_server(&mut self) -> usize {
         self.listening += 1;
         self.listening
     }
 
-    /// The supervisor asks the process to exit.
+    /// Records the supervisor's request to exit.
     pub(super) fn request_exit(&mut self) {
         self.exit_cause.get_or_insert(ExitCause::Requested);
     }
@@ -140,7 +141,7 @@ impl Process {
         self.exit_cause = Some(ExitCause::Failed);
     }
 
-    /// The process is asked to disconnect, unless the process is busy.
+    /// Disconnects the process, or postpones the disconnect while the process is busy.
     pub(super) fn disconnect(&mut self) -> Disconnect {
         if self.phase >= Phase::Draining {
             return Disconnect::Never;
@@ -158,7 +159,7 @@ impl Process {
         }
     }
 
-    /// Changes whether the process is busy. True: a postponed disconnect follows now.
+    /// Sets whether the process is busy. True: a postponed disconnect follows now.
     pub(super) fn set_busy(&mut self, busy: bool) -> bool {
         let is_postponed = self.work == Work::Postponed;
         if busy && is_postponed {
@@ -168,23 +169,23 @@ impl Process {
         is_postponed
     }
 
-    /// The time of a drain has begun.
+    /// Whether the time to drain has begun.
     pub(super) fn is_draining(&self) -> bool {
         self.phase == Phase::Draining || self.phase == Phase::Lame && self.work == Work::Postponed
     }
 
-    /// The replacement of the process has failed: returns the pause before another.
+    /// Called when the replacement of the process has failed. Returns the pause before another attempt.
     pub(super) fn delay_recycle(&mut self, pauses: [Duration; 2]) -> Duration {
         self.is_retrying = true;
         self.retries.next_after_first(pauses)
     }
 
-    /// The pause after a failed replacement has ended.
+    /// Called when the pause after a failed replacement has ended.
     pub(super) fn permit_recycle(&mut self) {
         self.is_retrying = false;
     }
 
-    /// The process serves, and no pause after a failed replacement is in progress.
+    /// Whether the process serves, and no pause after a failed replacement is in progress.
     pub(super) fn is_recyclable(&self) -> bool {
         self.phase == Phase::Ready && !self.is_retrying
     }

@@ -1,5 +1,5 @@
-//! The order of replacements: reloads of all slots and recycles of one slot, one at a time, slot by slot. The supervisor carries out the
-//! steps. An abandoned replacement leaves the old workers in place.
+//! The order of replacements: reloads of all slots and recycles of one slot, one at a time, slot by slot. The
+//! supervisor carries out the steps. If a replacement is abandoned, the old workers remain.
 
 use alloc::collections::{BTreeSet, VecDeque};
 
@@ -12,7 +12,7 @@ use super::slots::{Slot, Slots};
 use super::supervisor_settings::SupervisorSettings;
 use crate::os::WorkerId;
 
-/// The number of a reload or a recycle, ascending from 1.
+/// The number of a reload or a recycle, in ascending order from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReloadId(pub u64);
 
@@ -38,20 +38,21 @@ pub enum RecycleReason {
     /// [`Supervisor::report_memory`](super::Supervisor::report_memory) has reported more than
     /// [`SupervisorSettings::max_memory`](super::SupervisorSettings::max_memory).
     Memory {
-        /// The reported bytes.
+        /// The number of bytes in the report.
         bytes: u64,
     },
-    /// The worker has owned [`SupervisorSettings::max_connections`](super::SupervisorSettings::max_connections).
+    /// The worker has owned
+    /// [`SupervisorSettings::max_connections`](super::SupervisorSettings::max_connections).
     Connections { count: u64 },
 }
 
-/// A requested recycle.
+/// A requested recycle that has not begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Recycle {
     id: ReloadId,
     slot: SlotId,
-    /// The last worker forked in the slot before the request. The recycle is obsolete when a later worker holds the
-    /// slot.
+    /// The worker forked last in the slot before the request. If a later worker holds the slot, the recycle
+    /// is obsolete.
     last: Option<WorkerId>,
     reason: RecycleReason,
 }
@@ -61,9 +62,9 @@ struct Recycle {
 struct Replacement {
     id: ReloadId,
     scope: ReloadScope,
-    /// The slots that still have their old workers.
+    /// The slots with a replacement that has not begun.
     waiting: BTreeSet<SlotId>,
-    /// The slots in replacement.
+    /// The slots with a replacement that has begun.
     active: BTreeSet<SlotId>,
 }
 
@@ -79,12 +80,12 @@ pub(super) enum ReplacementStep {
     StopFirst(WorkerId),
 }
 
-/// The replacement in progress and the requested replacements.
+/// The replacement in progress, and the requested replacements.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Replacements {
     last: u64,
     current: Option<Replacement>,
-    /// A reload that follows the replacement in progress; further requests join.
+    /// A reload that follows the replacement in progress. Further requests join it.
     next: Option<ReloadId>,
     recycles: VecDeque<Recycle>,
 }
@@ -95,7 +96,7 @@ impl Replacements {
         ReloadId(self.last)
     }
 
-    /// A reload of all slots. A reload that has not begun is joined.
+    /// Requests a reload of all slots. If a requested reload has not begun, it is joined.
     pub(super) fn request_reload(&mut self) -> ReloadId {
         if let Some(id) = self.next {
             return id;
@@ -105,7 +106,8 @@ impl Replacements {
         id
     }
 
-    /// A recycle of one slot with `last` as the last fork. A requested recycle of the slot is joined.
+    /// Requests a recycle of one slot. `last`: the worker forked last in the slot. If a requested recycle of
+    /// the slot has not begun, it is joined.
     pub(super) fn request_recycle(
         &mut self,
         slot: SlotId,
@@ -121,7 +123,7 @@ impl Replacements {
         id
     }
 
-    /// Requests the recycle of a ready worker, unless the replacement is in progress or has just failed.
+    /// Requests the recycle of a ready worker, unless its replacement is in progress or has just failed.
     pub(super) fn recycle(
         &mut self,
         worker: WorkerId,
@@ -158,13 +160,13 @@ impl Replacements {
         Some(step)
     }
 
-    /// Begins a requested reload, else the first recycle.
+    /// Begins the requested reload if there is one, otherwise the first requested recycle.
     fn begin(&mut self, slots: &Slots) -> Option<ReplacementStep> {
         let (id, scope, waiting) = if let Some(id) = self.next.take() {
             (id, ReloadScope::All, slots.ids().collect())
         } else {
             let Recycle { id, slot, last, reason } = self.recycles.pop_front()?;
-            // An obsolete recycle finishes without a replacement.
+            // If the recycle is obsolete, it finishes without a replacement.
             let is_needed = match (slots.get(slot).map(Slot::holder), last) {
                 (Some(Some(holder)), Some(last)) => holder <= last,
                 (Some(holder), last) => holder == last,
@@ -176,24 +178,25 @@ impl Replacements {
         Some(ReplacementStep::Begin(id, scope))
     }
 
-    /// The replacement of the slot is in progress.
+    /// Whether the replacement of the slot has begun and is not finished.
     pub(super) fn is_active(&self, slot: SlotId) -> bool {
         self.current.as_ref().is_some_and(|current| current.active.contains(&slot))
     }
 
-    /// The replacement in progress includes the slot.
+    /// Whether the replacement in progress includes the slot, begun or not.
     fn includes(&self, slot: SlotId) -> bool {
         self.is_active(slot) || self.current.as_ref().is_some_and(|current| current.waiting.contains(&slot))
     }
 
-    /// A worker that waited for its replacement has exited; the process that follows is new.
+    /// Called when a worker that waited for the replacement has exited. The process that follows is new, so
+    /// the slot needs no replacement.
     pub(super) fn restarted(&mut self, slot: SlotId) {
         if let Some(current) = &mut self.current {
             current.waiting.remove(&slot);
         }
     }
 
-    /// The slot was removed.
+    /// Called when the slot was removed.
     pub(super) fn remove(&mut self, slot: SlotId) {
         if let Some(current) = &mut self.current {
             current.waiting.remove(&slot);
@@ -201,12 +204,12 @@ impl Replacements {
         }
     }
 
-    /// Ends the replacement in progress. Returns the slots in replacement as well.
+    /// Ends the replacement in progress. Also returns the slots with a replacement that has begun.
     pub(super) fn abandon(&mut self) -> Option<(ReloadId, ReloadScope, BTreeSet<SlotId>)> {
         self.current.take().map(|current| (current.id, current.scope, current.active))
     }
 
-    /// Drops the next request.
+    /// Drops the next request, and returns it.
     pub(super) fn drop_request(&mut self) -> Option<(ReloadId, ReloadScope)> {
         let reload = self.next.take().map(|id| (id, ReloadScope::All));
         reload.or_else(|| {
@@ -216,13 +219,14 @@ impl Replacements {
     }
 }
 
-/// The slot has a ready worker and no other process, or was removed.
+/// Whether the replacement of a slot is complete: the slot has a ready worker and no other process, or was
+/// removed.
 fn is_replaced(id: SlotId, slots: &Slots, processes: &Processes) -> bool {
     let Some(slot) = slots.get(id) else { return true };
     slot.holder().is_some_and(|worker| processes.is_ready(worker)) && processes.of(id) == 1
 }
 
-/// The step with which the replacement of a slot can begin now.
+/// The step with which the replacement of a slot can begin now. `None`: it must wait.
 fn first_step(
     slot: SlotId,
     slots: &Slots,

@@ -13,19 +13,19 @@ use super::supervisor_settings::SupervisorSettings;
 pub enum GiveUpReason {
     /// More restarts than [`SupervisorSettings::intensity`](super::SupervisorSettings::intensity) allows.
     Restarts {
-        /// The restarts done within the time.
+        /// The number of restarts within the time.
         restarts: u32,
         within: Duration,
     },
     /// No worker was ever ready, and this number of starts in a row has failed in one slot:
     /// [`SupervisorSettings::failed_starts`](super::SupervisorSettings::failed_starts).
     FailedStarts { starts: u32 },
-    /// No worker was ever ready, and another start would fail as well: the program is missing or not executable, a
-    /// permission is missing, or the spawn options are impossible.
+    /// No worker was ever ready, and another start would fail as well: the program is missing or not
+    /// executable, a permission is missing, or the spawn options are impossible.
     CannotStart,
 }
 
-/// The failures in a row of one slot.
+/// The failures in a row of a slot, and so the pause before the next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Pauses {
     failures: u32,
@@ -36,7 +36,8 @@ impl Pauses {
         self.failures
     }
 
-    /// The pause before the next start: none after the first failure, then `first`, doubled up to `longest`.
+    /// The pause before the next start: none after the first failure, then `first`, doubled each time up to
+    /// `longest`.
     pub(super) fn next(&mut self, [first, longest]: [Duration; 2]) -> Duration {
         let doublings = self.failures.checked_sub(1);
         self.failures = self.failures.saturating_add(1);
@@ -45,13 +46,13 @@ impl Pauses {
         first.saturating_mul(factor).min(longest)
     }
 
-    /// As [`next`](Pauses::next), without an immediate first start.
+    /// As [`next`](Pauses::next), but the pause after the first failure is `first`.
     pub(super) fn next_after_first(&mut self, pauses: [Duration; 2]) -> Duration {
         self.failures = self.failures.max(1);
         self.next(pauses)
     }
 
-    /// A worker of the slot was ready for the shortest uptime.
+    /// Called when a worker of the slot was ready for the shortest uptime.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
@@ -62,14 +63,15 @@ impl Pauses {
 pub(super) struct Intensity {
     counted: u32,
     gave_up: bool,
-    /// A worker of the cluster was ready: the program can start.
+    /// Whether a worker of the cluster was ever ready, so the program can start.
     was_ready: bool,
 }
 
 impl Intensity {
-    /// Counts a restart of a slot with this number of failures in a row, unless the restart would exceed a limit.
+    /// Counts a restart of a slot with this number of failures in a row. On an error, the restart would
+    /// exceed a limit; then it is not counted.
     pub(super) fn count(&mut self, failures: u32, settings: &SupervisorSettings) -> Result<(), GiveUpReason> {
-        // Until a worker is ready, every failure is a failed start.
+        // Until a worker is ready, every failure counts as a failed start.
         let reason = if !self.was_ready && failures >= settings.failed_starts {
             GiveUpReason::FailedStarts { starts: failures }
         } else if self.counted >= settings.restarts {
@@ -82,8 +84,8 @@ impl Intensity {
         Err(reason)
     }
 
-    /// Whether another start after a failure is of use: a program that was ready before may be missing for a moment only, as in a
-    /// deployment.
+    /// Checks whether another start is of use after a failure that may last. If the program was ready before,
+    /// its file may be missing only for a moment, as in a deployment.
     pub(super) fn permit_another(&mut self, is_lasting: bool) -> Result<(), GiveUpReason> {
         if self.was_ready || !is_lasting {
             return Ok(());
@@ -96,17 +98,17 @@ impl Intensity {
         self.gave_up
     }
 
-    /// A worker is ready.
+    /// Called when a worker is ready.
     pub(super) fn ready(&mut self) {
         self.was_ready = true;
     }
 
-    /// A reload permits restarts again.
+    /// Permits restarts again, because a reload begins.
     pub(super) fn try_again(&mut self) {
         self.gave_up = false;
     }
 
-    /// A restart is long enough ago.
+    /// Called when a restart is so long ago that it no longer counts.
     pub(super) fn forget_one(&mut self) {
         self.counted = self.counted.saturating_sub(1);
     }
@@ -118,7 +120,7 @@ mod tests {
 
     const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(30)];
 
-    /// The first restart is immediate; the pauses double up to the longest.
+    /// The first restart is immediate, and then the pauses double up to the longest.
     #[test]
     fn pause_doubles_to_longest() {
         let mut backoff = Pauses::default();
@@ -136,7 +138,7 @@ mod tests {
         );
     }
 
-    /// Only restarts within the time count, and a refused restart does not.
+    /// Restarts count only within the time, and a refused restart does not count.
     #[test]
     fn intensity_forgets_old_restarts() {
         let within = Duration::from_mins(1);
@@ -152,7 +154,7 @@ mod tests {
         assert_eq!(intensity.counted, 1);
     }
 
-    /// Failed starts in a row count until a worker of the cluster is ready.
+    /// Failed starts in a row count until a worker of the cluster was ready.
     #[test]
     fn failed_starts_count_until_ready() {
         let settings = SupervisorSettings::new(1).failed_starts(3);

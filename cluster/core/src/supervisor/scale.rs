@@ -8,7 +8,7 @@ use super::processes::Processes;
 use super::slots::Slots;
 use crate::os::WorkerId;
 
-/// The change in progress, until every process has followed.
+/// The change in progress, until all workers have started or exited.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Scaling {
     is_changing: bool,
@@ -26,7 +26,7 @@ impl Scaling {
         self.removed.insert(worker);
     }
 
-    /// Ends a change that is complete. False: no change is complete.
+    /// Ends the change, if complete. False: no change, or it is not complete.
     pub(super) fn finish(&mut self, slots: &Slots, processes: &Processes) -> bool {
         if !self.is_changing {
             return false;

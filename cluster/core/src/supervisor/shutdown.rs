@@ -1,5 +1,5 @@
-//! The stages of a shutdown: the end of all workers within one deadline, and two ways to hurry: SIGTERM, then SIGKILL. The
-//! supervisor carries out the steps.
+//! The stages of a shutdown: all workers end within one deadline, and there are two ways to hurry them:
+//! SIGTERM, then SIGKILL. The supervisor carries out the steps.
 
 use core::time::Duration;
 
@@ -13,7 +13,7 @@ use super::timers::ShutdownTimer;
 enum Stage {
     #[default]
     Running,
-    /// No connection is accepted; connections in the queue are handed off, for a limited time.
+    /// No connection is accepted. Queued connections are handed off, for a limited time.
     Emptying,
     /// Every worker was asked to exit.
     Draining,
@@ -32,7 +32,7 @@ pub(super) enum ShutdownStep {
     StopAccepting,
     /// Ask every worker to exit.
     RetireAll,
-    /// Close the sockets without workers and open connections.
+    /// Close the sockets that have neither a worker nor an open connection.
     CloseListeners,
     TerminateAll,
     KillAll,
@@ -44,14 +44,14 @@ pub(super) enum ShutdownStep {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct StagedShutdown {
     stage: Stage,
-    /// The code at the end.
+    /// The exit code reported at the end.
     code: i32,
-    /// A further request repeats the last request.
+    /// Whether a further request is treated as a repetition of the last request, and has no effect.
     is_repeated: bool,
 }
 
 impl StagedShutdown {
-    /// Whether the supervisor starts processes.
+    /// Whether no shutdown has begun, so the supervisor may start processes.
     pub(super) fn is_running(&self) -> bool {
         self.stage == Stage::Running
     }
@@ -60,7 +60,8 @@ impl StagedShutdown {
         self.stage == Stage::Finished
     }
 
-    /// The time before SIGTERM for a worker that exits now. `None`: a shutdown has one deadline for all.
+    /// The time before SIGTERM for a worker asked to exit now. `None`: all workers have the deadline of the
+    /// shutdown.
     pub(super) fn drain(&self, drain: Duration) -> Option<Duration> {
         self.is_running().then_some(drain)
     }
@@ -73,8 +74,8 @@ impl StagedShutdown {
         })
     }
 
-    /// A request: the first request begins the shutdown, and later requests hurry the workers. A repetition has no
-    /// effect.
+    /// Handles a request. The first begins the shutdown, and later requests hurry the workers. A repetition
+    /// has no effect.
     pub(super) fn request(&mut self) -> Option<ShutdownStep> {
         if self.is_repeated {
             return None;
@@ -87,12 +88,12 @@ impl StagedShutdown {
         }
     }
 
-    /// Further requests repeat the last request, until [`ShutdownTimer::Repetition`].
+    /// From now until [`ShutdownTimer::Repetition`], further requests are treated as repetitions.
     pub(super) fn expect_repetition(&mut self) {
         self.is_repeated = true;
     }
 
-    /// A timer of the shutdown has ended.
+    /// Called when a timer of the shutdown has ended.
     pub(super) fn expired(&mut self, timer: ShutdownTimer) -> Option<ShutdownStep> {
         match timer {
             ShutdownTimer::Emptying => self.end_emptying(),
@@ -105,7 +106,7 @@ impl StagedShutdown {
         }
     }
 
-    /// Connections without acknowledgement remain in the ledger.
+    /// Ends the stage. Connections without an acknowledgement remain in the ledger.
     fn end_emptying(&mut self) -> Option<ShutdownStep> {
         (self.stage == Stage::Emptying).then(|| self.enter(Stage::Draining, ShutdownStep::RetireAll))
     }
@@ -115,7 +116,7 @@ impl StagedShutdown {
         is_early.then(|| self.enter(Stage::Terminating, ShutdownStep::TerminateAll))
     }
 
-    /// The next step when the primary has nothing left to do.
+    /// The next step, called when the primary has nothing left to do.
     pub(super) fn next(&mut self, lifecycle: &mut Lifecycle) -> Option<ShutdownStep> {
         match self.stage {
             Stage::Emptying if lifecycle.primary_mut().supervised().all_acknowledged() => self.end_emptying(),
@@ -134,7 +135,7 @@ impl StagedShutdown {
         }
     }
 
-    /// Every channel is closed, or a stuck process keeps one open.
+    /// Ends the shutdown, when every channel is closed or a stuck process keeps one open.
     pub(super) fn finish(&mut self) -> Option<ShutdownStep> {
         let step = ShutdownStep::Finish(self.code);
         (self.stage == Stage::Closing).then(|| self.enter(Stage::Finished, step))

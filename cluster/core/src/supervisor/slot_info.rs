@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::os::WorkerId;
 
-/// The number of a slot. The worker of a slot has the number in its environment, as `CLUSTER_SLOT`. Serialized by
-/// serde as a number.
+/// The number of a slot. Its worker has the number in the environment, as `CLUSTER_SLOT`. Serialized by serde
+/// as a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId(pub u32);
 
@@ -21,15 +21,15 @@ impl fmt::Display for SlotId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotState {
-    /// The worker starts.
+    /// The worker is starting.
     Starting,
     /// The worker serves.
     Ready,
-    /// The worker gets no connection and answers the requests on open connections.
+    /// The worker receives no connection, and answers requests on open connections.
     Lame,
     /// The worker was asked to disconnect.
     Draining,
-    /// The worker was signalled.
+    /// The worker was sent a signal.
     Terminating,
     /// The slot waits for the next start.
     BackingOff,
@@ -49,17 +49,19 @@ pub struct SlotInfo {
     pub worker: Option<WorkerId>,
     /// The process id of `worker`, once started.
     pub pid: Option<u32>,
-    /// The starting worker that replaces the holder when ready.
+    /// The starting worker that will replace the holder when ready.
     pub successor: Option<WorkerId>,
-    /// The restarts since the slot exists: after an exit that was not requested, a failed start, or a hang. Reloads and recycles do not count.
+    /// The number of restarts since the slot was added: after an exit not requested, a failed start, or a
+    /// hang. Reloads and recycles do not count.
     pub restarts: u64,
-    /// The failures in a row, failed starts included, that determine the next pause.
+    /// The number of failures in a row, failed starts included. It determines the next pause.
     pub failures: u32,
-    /// The number of connections that `worker` has acknowledged since the start, also those that have ended. `None`: there is no
-    /// worker, the worker has not listened, or the policy is shared, so that the connections do not pass through the primary.
+    /// The number of connections that `worker` has acknowledged since its start, including connections that
+    /// have ended. `None`: there is no worker, the worker has not listened, or the policy is shared and the
+    /// connections do not pass through the primary.
     pub acknowledged_connections: Option<u64>,
-    /// The open connections, as `worker` has reported them last. `None`: the worker has not answered a ping, see
-    /// [`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat), has reported none without a server, or there is no
-    /// worker.
+    /// The number of open connections in the last report of `worker`. `None`: there is no worker, the worker
+    /// has not answered a ping (see [`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat)),
+    /// or it has reported 0 without a server.
     pub open_connections: Option<u64>,
 }

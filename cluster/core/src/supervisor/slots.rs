@@ -1,5 +1,5 @@
-//! The slots of the supervised workers, numbered from 0 and stable over restarts. A slot has one holder at most. Starts are
-//! decided elsewhere.
+//! The slots of the supervised workers, numbered from 0 and stable over restarts. A slot has at most one
+//! holder. Whether to start a worker is decided elsewhere.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -25,11 +25,11 @@ enum Vacancy {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Slot {
     holder: Result<WorkerId, Vacancy>,
-    /// A starting process that replaces the holder when ready.
+    /// A starting process that will replace the holder when ready.
     successor: Option<WorkerId>,
     backoff: Pauses,
     restarts: u64,
-    /// The keys that the last ready holder served; empty after a failed start.
+    /// The keys that the last ready holder has served. Empty after a failed start.
     keys: BTreeSet<HandleKey>,
 }
 
@@ -62,12 +62,12 @@ impl Slot {
         self.holder.ok()
     }
 
-    /// The latest process of the slot: the successor, else the holder.
+    /// The process forked last in the slot: the successor, otherwise the holder.
     pub(super) fn last_fork(&self) -> Option<WorkerId> {
         self.successor.or(self.holder.ok())
     }
 
-    /// The keys that the last ready holder served; empty after a failed start.
+    /// The keys that the last ready holder has served. Empty after a failed start.
     pub(super) fn keys(&self) -> &BTreeSet<HandleKey> {
         &self.keys
     }
@@ -76,7 +76,7 @@ impl Slot {
         self.backoff.failures()
     }
 
-    /// Whether the slot waits for the start that follows this many failures.
+    /// Whether the slot waits for the start that follows this number of failures.
     pub(super) fn is_backing_off(&self, failures: u32) -> bool {
         self.holder == Err(Vacancy::BackingOff) && self.failures() == failures
     }
@@ -136,7 +136,7 @@ impl Slots {
         })
     }
 
-    /// Every slot has a ready worker or is suspended.
+    /// Whether every slot has a ready worker or is suspended.
     pub(super) fn are_ready_or_suspended(&self, processes: &Processes) -> bool {
         let mut states = self.0.values().map(|slot| slot.state(processes));
         states.all(|state| matches!(state, SlotState::Ready | SlotState::Suspended))
@@ -151,7 +151,7 @@ impl Slots {
         new
     }
 
-    /// Removes the slots from this number on, the last first, and returns their workers.
+    /// Removes the slots from this number on, last first, and returns their workers.
     pub(super) fn remove_from(&mut self, count: u32) -> Vec<(SlotId, Vec<WorkerId>)> {
         let removed = self.0.split_off(&SlotId(count)).into_iter().rev();
         removed.map(|(id, slot)| (id, slot.successor.into_iter().chain(slot.holder.ok()).collect())).collect()
@@ -159,7 +159,7 @@ impl Slots {
 
     // ---- the processes of a slot
 
-    /// The slot has a new holder.
+    /// Makes a worker the holder of the slot.
     pub(super) fn fill(&mut self, slot: SlotId, worker: WorkerId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.holder = Ok(worker);
@@ -172,7 +172,7 @@ impl Slots {
         }
     }
 
-    /// A start in the slot has failed. `None`: no process was forked.
+    /// Called when a start in the slot has failed. `worker`: `None` if no process was forked.
     pub(super) fn start_failed(&mut self, slot: SlotId, worker: Option<WorkerId>) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.successor.take_if(|successor| Some(*successor) == worker);
@@ -183,7 +183,8 @@ impl Slots {
         self.0.get_mut(&slot)?.successor.take()
     }
 
-    /// A worker is ready and serves these keys. A successor becomes the holder, and the predecessor is returned.
+    /// Called when a worker is ready and serves these keys. A successor becomes the holder, and the
+    /// predecessor is returned.
     pub(super) fn make_ready(
         &mut self,
         slot: SlotId,
@@ -197,22 +198,22 @@ impl Slots {
         predecessor
     }
 
-    /// The keys that a ready holder serves.
+    /// Sets the keys that a ready holder serves.
     pub(super) fn set_keys(&mut self, slot: SlotId, worker: WorkerId, keys: BTreeSet<HandleKey>) {
         if let Some(slot) = self.0.get_mut(&slot).filter(|slot| slot.holder == Ok(worker)) {
             slot.keys = keys;
         }
     }
 
-    /// The slot has no holder, and gets a holder only by a command.
+    /// Leaves the slot without a holder. Only a command gives the slot a holder again.
     pub(super) fn suspend(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.holder = Err(Vacancy::Suspended);
         }
     }
 
-    /// The slot has lost its holder. A successor becomes the holder. False: a successor has become the holder, or the
-    /// slot was removed.
+    /// Called when the slot has lost its holder. If there is a successor, it becomes the holder. True: the
+    /// slot needs a new holder.
     pub(super) fn vacate(&mut self, slot: SlotId, was_ready: bool) -> bool {
         let Some(slot) = self.0.get_mut(&slot) else { return false };
         if !was_ready {
@@ -222,7 +223,7 @@ impl Slots {
         slot.holder.is_err()
     }
 
-    /// The slot waits for its next start. Returns the pause and the failures in a row.
+    /// Lets the slot wait for the next start. Returns the pause, and the number of failures in a row.
     pub(super) fn back_off(&mut self, slot: SlotId, pauses: [Duration; 2]) -> Option<(Duration, u32)> {
         let slot = self.0.get_mut(&slot)?;
         slot.holder = Err(Vacancy::BackingOff);
@@ -230,21 +231,21 @@ impl Slots {
         Some((slot.backoff.next(pauses), slot.failures()))
     }
 
-    /// The holder was ready for the shortest uptime, so the next restart is immediate.
+    /// Called when the holder was ready for the shortest uptime. The next restart is then immediate.
     pub(super) fn stable(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.backoff.reset();
         }
     }
 
-    /// The failures before a slot was suspended do not count when a reload starts the slot.
+    /// Forgets the failures of a suspended slot, because a reload starts it.
     pub(super) fn forget_failures_of_suspended(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot).filter(|slot| slot.holder == Err(Vacancy::Suspended)) {
             slot.backoff.reset();
         }
     }
 
-    /// The slots that wait for a start are not filled.
+    /// Suspends the slots that wait for a start, and returns them.
     pub(super) fn suspend_waiting(&mut self) -> Vec<SlotId> {
         let waiting = self.0.iter_mut().filter(|(_, slot)| slot.holder == Err(Vacancy::BackingOff));
         waiting

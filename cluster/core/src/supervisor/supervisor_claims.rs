@@ -1,5 +1,5 @@
-//! The contradictions of a deserialized supervisor. Most of its parts are safe in any combination: a timer without a process has no
-//! effect, for example.
+//! The contradictions of a deserialized supervisor. Most of the parts are safe in any combination: a timer
+//! without a process, for example, has no effect.
 
 use super::Supervisor;
 use super::process::Process;

@@ -1,4 +1,5 @@
-//! The settings of a supervisor, each number with its unit and default, and the combinations that are impossible.
+//! The settings of a supervisor, each number with its unit and default, and the combinations that are
+//! impossible.
 
 use alloc::string::String;
 use core::fmt;
@@ -10,15 +11,15 @@ use crate::os::ExitStatus;
 use crate::primary::ForkError;
 use crate::settings::Settings;
 
-/// The largest number of slots, beyond the processes of any machine.
+/// The most slots: more than any machine can run processes.
 const MAX_WORKERS: u32 = 65_536;
 
-/// The condition for a ready worker.
+/// When a worker counts as ready.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// The worker listens on every key that the last ready worker of the slot served. In a new slot, and after a failed
-    /// start, one key is enough.
+    /// The worker listens on every key that the last ready worker of the slot has served. In a new slot, or
+    /// after a failed start, one key is enough.
     #[default]
     Listening,
     /// The process runs and has sent its first message. For workers without a server.
@@ -27,10 +28,12 @@ pub enum Readiness {
     Message(String),
 }
 
-/// The exits of a worker that cause a restart. An exit at the request of the supervisor never does.
+/// The exits of a worker after which it is restarted. An exit requested by the supervisor is never followed
+/// by a restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum RestartPolicy {
-    /// Every exit. The replacement of a ready worker starts when its channel closes, before the process exits.
+    /// Every exit. The replacement of a ready worker starts when the channel closes, before the process has
+    /// exited.
     #[default]
     Always,
     /// A code other than 0, a signal, or an exit before the worker was ready.
@@ -40,7 +43,8 @@ pub enum RestartPolicy {
 }
 
 impl RestartPolicy {
-    /// Whether a worker is restarted after its exit, or after the end of its channel (`status` is `None`).
+    /// Whether a worker is restarted after the exit, or after the end of the channel. In the second case
+    /// `status` is `None`.
     pub(super) fn restarts(self, was_ready: bool, status: Option<ExitStatus>) -> bool {
         match self {
             RestartPolicy::Always => true,
@@ -50,10 +54,11 @@ impl RestartPolicy {
     }
 }
 
-/// The reaction to more restarts than [`SupervisorSettings::intensity`] or [`SupervisorSettings::failed_starts`] allows.
+/// What happens when a limit is exceeded: [`SupervisorSettings::intensity`] or
+/// [`SupervisorSettings::failed_starts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum GiveUp {
-    /// Restart nothing further and keep the workers that run.
+    /// Restart nothing further. Workers that run continue.
     #[default]
     Suspend,
     /// Shut down, and finish with this code.
@@ -131,7 +136,7 @@ impl SupervisorSettings {
     /// The default of [`drain`](SupervisorSettings::drain), also of a worker without a supervisor.
     pub const DRAIN: Duration = Duration::from_secs(30);
 
-    /// The defaults, with this number of workers: from 1 to 65,536.
+    /// The defaults for this number of workers, from 1 to 65,536.
     pub fn new(workers: u32) -> Self {
         SupervisorSettings {
             primary: Settings::default(),
@@ -175,46 +180,47 @@ impl SupervisorSettings {
         self
     }
 
-    /// The condition for a ready worker. Default: [`Readiness::Listening`].
+    /// Sets when a worker counts as ready. Default: [`Readiness::Listening`].
     #[must_use]
     pub fn readiness(mut self, readiness: Readiness) -> Self {
         self.readiness = readiness;
         self
     }
 
-    /// The longest time from the start of a process until the worker is ready. A later worker is terminated and counts
-    /// as a failed start. Default: 60 s.
+    /// Sets the longest time from the start of a process until the worker is ready. If a worker is later, it
+    /// is terminated, and counts as a failed start. Default: 60 s.
     #[must_use]
     pub fn ready_timeout(mut self, timeout: Duration) -> Self {
         self.ready_timeout = timeout;
         self
     }
 
-    /// The exits that cause a restart. Default: [`RestartPolicy::Always`].
+    /// Sets the exits after which a worker is restarted. Default: [`RestartPolicy::Always`].
     #[must_use]
     pub fn restart(mut self, policy: RestartPolicy) -> Self {
         self.restart = policy;
         self
     }
 
-    /// The first and the longest pause before a restart. The first restart of a slot is immediate; then each pause is
-    /// twice the last, until a worker has been ready for [`min_uptime`](SupervisorSettings::min_uptime). The pauses between
-    /// the failed recycles of one worker begin with the first pause. Defaults: 100 ms and 30 s.
+    /// Sets the first and the longest pause before a restart. The first restart of a slot is immediate; then
+    /// each pause is twice the last, until a worker has been ready for
+    /// [`min_uptime`](SupervisorSettings::min_uptime). The pauses between failed recycles of a worker begin
+    /// with the first pause. Defaults: 100 ms and 30 s.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = [first, longest];
         self
     }
 
-    /// The time in readiness after which the slot of a worker counts as stable again. Default: 5 s.
+    /// Sets how long a worker must be ready before the slot counts as stable again. Default: 5 s.
     #[must_use]
     pub fn min_uptime(mut self, uptime: Duration) -> Self {
         self.min_uptime = uptime;
         self
     }
 
-    /// The restarts of the whole cluster that are allowed within a time. The supervisor gives up in place of a
-    /// further restart. Default: 10 in 60 s.
+    /// Sets how many restarts of the whole cluster are allowed within a time. At the next restart, the
+    /// supervisor gives up instead. Default: 10 in 60 s.
     #[must_use]
     pub fn intensity(mut self, restarts: u32, within: Duration) -> Self {
         self.restarts = restarts;
@@ -222,91 +228,95 @@ impl SupervisorSettings {
         self
     }
 
-    /// The failed starts in a row of one slot after which the supervisor gives up, as long as no worker of the
-    /// cluster was ready: the program cannot start. [`intensity`](SupervisorSettings::intensity) alone would retry a
-    /// program that fails slowly without end. Once a worker was ready, only the intensity is a limit: a slot without
-    /// a ready worker is retried with growing pauses, and the other slots continue to serve. A program that is missing or
-    /// not executable is not tried again unless a worker was ready before:
-    /// [`CannotStart`](super::GiveUpReason::CannotStart). Default: 5, reached in less than 6 minutes with the default [`ready_timeout`](SupervisorSettings::ready_timeout).
+    /// Sets after how many failed starts in a row in one slot the supervisor gives up, if no worker of the
+    /// cluster was ever ready: then the program cannot start. [`intensity`](SupervisorSettings::intensity)
+    /// alone would try a program that fails slowly again and again. Once a worker was ready, only the
+    /// intensity is a limit: a slot without a ready worker is retried with growing pauses, and the other
+    /// slots continue to serve. A program that is missing or not executable is tried again only if a worker
+    /// was ready before: see [`CannotStart`](super::GiveUpReason::CannotStart). Default: 5, reached in less
+    /// than 6 minutes with the default [`ready_timeout`](SupervisorSettings::ready_timeout).
     #[must_use]
     pub fn failed_starts(mut self, starts: u32) -> Self {
         self.failed_starts = starts;
         self
     }
 
-    /// The reaction to too many restarts or failed starts. Default: [`GiveUp::Suspend`].
+    /// Sets what happens after too many restarts or failed starts. Default: [`GiveUp::Suspend`].
     #[must_use]
     pub fn give_up(mut self, give_up: GiveUp) -> Self {
         self.give_up = give_up;
         self
     }
 
-    /// The processes beyond the number of slots during a reload, old workers that have not exited included. Default: 1.
+    /// Sets how many processes may exist beyond the number of slots during a reload, including old workers
+    /// that have not exited. Default: 1.
     #[must_use]
     pub fn surge(mut self, processes: u32) -> Self {
         self.surge = processes;
         self
     }
 
-    /// The slots that a reload may leave without a ready worker, when [`surge`](SupervisorSettings::surge) permits no
-    /// further successor: the old worker exits before the new worker starts. Default: 0.
+    /// Sets how many slots a reload may leave without a ready worker, when
+    /// [`surge`](SupervisorSettings::surge) permits no further successor: then the old worker exits before
+    /// the new worker starts. Default: 0.
     #[must_use]
     pub fn max_unavailable(mut self, slots: u32) -> Self {
         self.max_unavailable = slots;
         self
     }
 
-    /// The time between the announcement to a lame duck and the request to disconnect, without new connections for the
-    /// worker, and the longest wait of a shutdown for the acknowledgement of connections that were handed off. Default:
-    /// 500 ms.
+    /// Sets the time between the announcement to a lame duck and the request to disconnect; during this time
+    /// the worker gets no new connections. Also the longest time for which a shutdown waits for the
+    /// acknowledgement of connections that were handed off. Default: 500 ms.
     #[must_use]
     pub fn lame_duck(mut self, lame_duck: Duration) -> Self {
         self.lame_duck = lame_duck;
         self
     }
 
-    /// The time between the request to disconnect and SIGTERM. Default: 30 s.
+    /// Sets the time between the request to disconnect and SIGTERM. Default: 30 s.
     #[must_use]
     pub fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
         self
     }
 
-    /// The time between SIGTERM and SIGKILL. The longest wait for the exit after SIGKILL is the same time, but at
-    /// least 1 s. Default: 5 s.
+    /// Sets the time between SIGTERM and SIGKILL. After SIGKILL, the exit is awaited for the same time, but
+    /// at least 1 s. Default: 5 s.
     #[must_use]
     pub fn term(mut self, term: Duration) -> Self {
         self.term = term;
         self
     }
 
-    /// The time between the request to shut down and SIGTERM for the remaining workers. Default: 30 s.
+    /// Sets the time between the request to shut down and SIGTERM for the remaining workers. Default: 30 s.
     #[must_use]
     pub fn shutdown(mut self, shutdown: Duration) -> Self {
         self.shutdown = shutdown;
         self
     }
 
-    /// The time after a request to shut down for which further requests are the same request. A later request hurries. `timeout(1)`,
-    /// for example, sends SIGTERM to its child and then to the whole process group. Zero: every request counts. Default: 1 s.
+    /// Sets how long after a request to shut down further requests count as the same request. A later request
+    /// hurries the workers. `timeout(1)`, for example, sends SIGTERM to its child, and then once more to the
+    /// whole process group. Zero: every request counts. Default: 1 s.
     #[must_use]
     pub fn hurry_after(mut self, time: Duration) -> Self {
         self.hurry_after = time;
         self
     }
 
-    /// The time after the exit of a worker's process for which another process may hold the worker's channel open.
-    /// This value replaces [`retained_channel_timeout`](Settings::retained_channel_timeout) of the primary. A
-    /// shutdown waits for [`term`](SupervisorSettings::term) at most. Default: 10 s.
+    /// Sets how long another process may hold the channel of an exited worker open. Replaces
+    /// [`retained_channel_timeout`](Settings::retained_channel_timeout) of the primary. A shutdown waits at
+    /// most for [`term`](SupervisorSettings::term). Default: 10 s.
     #[must_use]
     pub fn retained_channel_timeout(mut self, timeout: Duration) -> Self {
         self.retained_channel_timeout = timeout;
         self
     }
 
-    /// The longest time for which a worker is ready before the worker is replaced, and a spread in percent of this time:
-    /// the lifetime of each worker is longer by up to this share, so that workers of one age are not replaced together. Default: no limit, 10
-    /// percent.
+    /// Sets how long a worker is ready before it is replaced, and a spread in percent: the time of each
+    /// worker is longer by up to this share, so workers of the same age are not replaced together. Default:
+    /// no limit, 10 percent.
     #[must_use]
     pub fn max_age(mut self, age: Duration, spread_percent: u32) -> Self {
         self.max_age = Some(age);
@@ -314,7 +324,7 @@ impl SupervisorSettings {
         self
     }
 
-    /// The resident memory in bytes beyond which a worker is replaced, as reported by
+    /// Sets the resident memory in bytes above which a worker is replaced. The program reports the memory by
     /// [`Supervisor::report_memory`](super::Supervisor::report_memory). Default: no limit.
     #[must_use]
     pub fn max_memory(mut self, bytes: u64) -> Self {
@@ -322,17 +332,17 @@ impl SupervisorSettings {
         self
     }
 
-    /// The number of connections that a worker owns in its life before the worker is replaced. Under the shared
-    /// policy the primary counts no connections. Default: no limit.
+    /// Sets after how many connections a worker is replaced. Has no effect under the shared policy, where the
+    /// primary counts no connections. Default: no limit.
     #[must_use]
     pub fn max_connections(mut self, connections: u64) -> Self {
         self.max_connections = Some(connections);
         self
     }
 
-    /// The time between two pings of a ready worker, and the time for each answer. A worker without the answer in time is
-    /// killed, unless the worker has never answered (a Node program without preload). The first ping is sent when the process
-    /// runs. Default: no pings.
+    /// Sets the time between two pings of a ready worker, and the time for each answer. A worker that does
+    /// not answer in time is killed, unless it has never answered (a Node program without preload). The first
+    /// ping is sent when the process runs. Default: no pings.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         self.heartbeat = Some([interval, timeout]);
@@ -350,8 +360,8 @@ impl SupervisorSettings {
         }
     }
 
-    /// The longest wait of a shutdown for acknowledgements: the time of a lame duck, and at most half of the time from the
-    /// end of the lame ducks to the end of the shutdown.
+    /// The longest time for which a shutdown waits for acknowledgements: the time of a lame duck, but at most
+    /// half of the time between the end of the lame ducks and the end of the shutdown.
     pub(super) fn emptying(&self) -> Duration {
         let rest = self.shutdown.saturating_sub(self.lame_duck);
         self.lame_duck.min(rest / 2)
@@ -421,11 +431,11 @@ impl SupervisorSettings {
 pub enum SettingsError {
     /// `workers` is 0.
     NoWorkers,
-    /// Two settings exclude each other.
+    /// Two settings contradict each other.
     Contradiction {
-        /// The names of both.
+        /// The names of the two settings.
         settings: [&'static str; 2],
-        /// The consequence.
+        /// What would happen.
         advice: &'static str,
     },
     /// The value of one setting is impossible.

@@ -1,5 +1,5 @@
-//! The timers of a supervisor. No timer can be cancelled: an obsolete timer finds the process or the slot in another
-//! state.
+//! The timers of a supervisor. No timer can be cancelled: a timer that is obsolete finds the process or the
+//! slot in another state, and has no effect.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::slot_info::SlotId;
 use crate::os::{Call, TimerId, WorkerId, timer_ms};
 
-/// The time that a timer ends.
+/// What a timer ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum Deadline {
     /// The time in which a worker becomes ready.
@@ -18,7 +18,7 @@ pub(super) enum Deadline {
     Stable(WorkerId),
     /// The time of a lame duck.
     Lame(WorkerId),
-    /// The last moment to ask one draining worker, or all workers, for the number of open connections.
+    /// The last moment to ask a draining worker, or all workers, for the number of open connections.
     Report(Option<WorkerId>),
     /// The time of a drain.
     Drain(WorkerId),
@@ -26,7 +26,7 @@ pub(super) enum Deadline {
     Term(WorkerId),
     /// The time after SIGKILL.
     Kill(WorkerId),
-    /// The pause before a start, by the failures of the slot at the time.
+    /// The pause before a start. Identified by the slot, and by the failures when the timer was set.
     Backoff(SlotId, u32),
     /// The pause before a worker is recycled again.
     Recycle(WorkerId),
@@ -34,11 +34,11 @@ pub(super) enum Deadline {
     Age(WorkerId),
     /// The time between two pings.
     Ping(WorkerId),
-    /// The time for the answer to a ping, by its number.
+    /// The time for the answer to the ping with this number.
     Pong(WorkerId, u64),
     /// A timer of the program.
     Program(TimerId),
-    /// The time in which a restart counts.
+    /// The time for which a restart counts.
     Counted,
     Shutdown(ShutdownTimer),
 }
@@ -46,20 +46,20 @@ pub(super) enum Deadline {
 /// The times of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) enum ShutdownTimer {
-    /// The time for acknowledgements at the beginning.
+    /// The time for acknowledgements, at the beginning.
     Emptying,
     /// The deadline of all workers.
     Shutdown,
-    /// The time for repetitions of a request.
+    /// The time in which further requests are repetitions.
     Repetition,
-    /// The time for the last channels.
+    /// The time for the last channels to close.
     Finish,
 }
 
-/// The time between the question for open connections and the end of a drain.
+/// How long before the end of a drain the worker is asked for the open connections.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// The moment to ask for open connections, within a time that ends with a signal.
+/// When to ask for open connections, within a time that ends with a signal.
 pub(super) fn report_after(time: Duration) -> Duration {
     time.saturating_sub(REPORT).max(time / 2)
 }

@@ -1,5 +1,5 @@
-//! The transitions of the slots: start, readiness, end and restart, and the steps of replacement and shutdown.
-//! `supervisor.rs` has the inputs that cause the transitions.
+//! The transitions of the slots: start, readiness, end and restart, and the steps of replacements and of the
+//! shutdown. `supervisor.rs` has the inputs that cause the transitions.
 
 use super::Supervisor;
 use super::events::{AbandonReason, RestartReason, StartFailure, SupervisorEvent};
@@ -14,12 +14,12 @@ use super::timers::{Deadline, ShutdownTimer, report_after};
 use crate::event::WorkerError;
 use crate::os::{ExitStatus, WorkerId};
 
-/// The end of a process.
+/// How a process has ended.
 pub(super) enum End {
     /// The process was not started.
     NotSpawned(WorkerError),
     Exited(ExitStatus),
-    /// The process has not exited after SIGKILL: the slot does not wait.
+    /// The process has not exited after SIGKILL, and the slot no longer waits for it.
     Stuck,
 }
 
@@ -39,7 +39,7 @@ impl Supervisor {
         }
     }
 
-    /// The worker's program has reported a server that listens.
+    /// Called when a worker has reported a server that listens.
     pub(super) fn listening(&mut self, worker: WorkerId) {
         let Some((process, servers)) = self.lifecycle.count_server(worker) else { return };
         let keys = self.lifecycle.keys_of(worker);
@@ -74,7 +74,8 @@ impl Supervisor {
         }
     }
 
-    /// A process was not ready: the replacement that has started the process is abandoned.
+    /// Called when a process has not become ready. If a replacement has started the process, the replacement
+    /// is abandoned.
     pub(super) fn start_failed(&mut self, slot: SlotId, worker: Option<WorkerId>, failure: StartFailure) {
         self.events.push_back(SupervisorEvent::StartFailed { slot, worker, failure: failure.clone() });
         self.slots.start_failed(slot, worker);
@@ -98,7 +99,8 @@ impl Supervisor {
             }
             End::Exited(status) if is_requested => {
                 let connections = self.lifecycle.reported_connections(worker, &process);
-                // Before the first signal, an unknown status is not the status of a killed process.
+                // Before the first signal: an unknown status cannot be that of a process killed by the
+                // supervisor.
                 let is_unforced = [ExitStatus::Code(0), ExitStatus::ReapedElsewhere].contains(&status);
                 let is_drained = process.phase() <= Phase::Draining && is_unforced;
                 self.events.push_back(if !process.may_have_served() {
@@ -134,7 +136,7 @@ impl Supervisor {
         }
     }
 
-    /// A slot has lost its worker, which was not asked to exit.
+    /// Called when a slot has lost its worker without a request.
     pub(super) fn lost(&mut self, slot: SlotId, worker: Option<WorkerId>, reason: RestartReason) {
         let was_ready = !matches!(reason, RestartReason::StartFailed(_));
         let status = if let RestartReason::Exited(status) = reason { Some(status) } else { None };
@@ -173,7 +175,7 @@ impl Supervisor {
         }
     }
 
-    /// The slots that wait for a start get no worker.
+    /// Gives up: the slots that wait for a start get no worker.
     fn give_up(&mut self, reason: GiveUpReason, slot: SlotId, last: RestartReason) {
         self.events.push_back(SupervisorEvent::GaveUp { reason, slot, last });
         match self.settings.give_up {
@@ -216,7 +218,8 @@ impl Supervisor {
         }
     }
 
-    /// Ends the replacement in progress. Successors that are not ready are terminated; old workers continue to serve.
+    /// Ends the replacement in progress. Successors that are not ready are terminated, and old workers
+    /// continue to serve.
     fn abandon(&mut self, reason: AbandonReason) {
         let Some((id, scope, active)) = self.replacements.abandon() else { return };
         self.events.push_back(SupervisorEvent::ReloadAbandoned { id, scope, reason });
@@ -263,8 +266,8 @@ impl Supervisor {
         true
     }
 
-    /// A shutdown ends the replacement in progress and the requested replacements, and the queue is handed off. The
-    /// program has not received the reports of suspended slots, and no longer needs these reports.
+    /// Begins a shutdown: ends the replacement in progress and the requested ones, and hands off the queue.
+    /// Reports of suspended slots not received yet by the program are dropped, because they no longer matter.
     fn stop_accepting(&mut self) {
         self.events.retain(|event| !matches!(event, SupervisorEvent::SlotSuspended { .. }));
         self.events.push_back(SupervisorEvent::ShutdownStarted);

@@ -1,4 +1,4 @@
-//! A primary and its workers, connected by queues: each message is delivered at once and in order.
+//! A primary and the workers, connected by queues. Each message is delivered at once and in order.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -14,7 +14,8 @@ use crate::pump::Machine;
 use crate::settings::{Limits, Settings};
 use crate::worker::Worker;
 
-/// The messages of one input, beyond any that a test needs: a cluster that never becomes idle fails its test.
+/// The most messages after one input, more than any test needs. A cluster that never becomes idle fails its
+/// test.
 const DELIVERIES: usize = 200_000;
 
 /// The processes of one cluster.
@@ -33,20 +34,21 @@ const DELIVERIES: usize = 200_000;
 /// ```
 #[derive(Debug)]
 pub struct TestCluster {
-    /// The machine of the primary; a command takes effect with [`settle`](TestCluster::settle).
+    /// The machine of the primary. A command takes effect at the next [`settle`](TestCluster::settle).
     pub primary: Primary,
-    /// The operating system of the primary. A worker has the same [`discards_calls`](TestOs::discards_calls) as the
-    /// primary at the time of the fork.
+    /// The operating system of the primary. When a worker is forked, it gets the same
+    /// [`discards_calls`](TestOs::discards_calls).
     pub os: TestOs,
-    /// The events of the primary so far; none with [`discards_calls`](TestOs::discards_calls).
+    /// The events of the primary so far. Always empty with [`discards_calls`](TestOs::discards_calls).
     pub events: Vec<Event>,
-    /// The worker processes. A process is removed when the channel closes: no later message has a reader.
+    /// The worker processes. A process is removed when the channel closes, because nothing reads later
+    /// messages.
     pub processes: BTreeMap<WorkerId, Box<TestProcess<Worker>>>,
-    /// The number of the next sent sockets that are lost.
+    /// How many of the next sent sockets are lost.
     pub sockets_to_lose: usize,
     /// The workers that may have something to do.
     commanded: VecDeque<WorkerId>,
-    /// Events of channels, each with its receiver; `None`: the primary.
+    /// Events of channels, each with the receiver. `None`: the primary.
     in_flight: VecDeque<(Option<WorkerId>, OsEvent)>,
 }
 
@@ -64,7 +66,8 @@ impl TestCluster {
         }
     }
 
-    /// A primary with listening workers, each with one server of these options, that ask for no connection.
+    /// A primary with listening workers. Each worker has one server with these options, and asks for no
+    /// connection.
     #[track_caller]
     pub fn serving(settings: Settings, workers: usize, options: &ListenOptions) -> Self {
         let mut cluster = TestCluster::new(settings);
@@ -83,7 +86,7 @@ impl TestCluster {
         workers
     }
 
-    /// The machine of a worker; a command takes effect with [`settle`](TestCluster::settle).
+    /// The machine of a worker. A command takes effect at the next [`settle`](TestCluster::settle).
     #[track_caller]
     pub fn worker(&mut self, id: WorkerId) -> &mut Worker {
         self.commanded.push_back(id);
@@ -113,20 +116,20 @@ impl TestCluster {
         self.settle();
     }
 
-    /// Delivers a line of a worker that the worker has not sent, and runs until idle.
+    /// Delivers a line as if the worker had sent it, and runs until idle.
     #[track_caller]
     pub fn read(&mut self, worker: WorkerId, line: &str, socket: Option<SocketId>) {
         let bytes = [line.as_bytes(), b"\n"].concat();
         self.handle(OsEvent::Read { channel: worker.into(), bytes, socket });
     }
 
-    /// A client without an address connects to the socket.
+    /// Connects a client without an address to the socket.
     #[track_caller]
     pub fn connect(&mut self, listener: SocketId) -> SocketId {
         self.connect_from(None, listener)
     }
 
-    /// A client connects to the socket.
+    /// Connects a client to the socket.
     #[track_caller]
     pub fn connect_from(&mut self, client: Option<IpAddr>, listener: SocketId) -> SocketId {
         let socket = self.os.next_socket();
@@ -134,7 +137,7 @@ impl TestCluster {
         socket
     }
 
-    /// The process exits: its end of the channel closes, then the exit is reported.
+    /// Ends the process of a worker: its end of the channel closes, then its exit is reported.
     #[track_caller]
     pub fn kill(&mut self, worker: WorkerId) {
         self.processes.remove(&worker);

@@ -7,15 +7,15 @@ use core::net::{Ipv6Addr, SocketAddr};
 
 use crate::os::{BindAddress, Call, Errno, HandleId, LocalAddress, Os, OsEvent, SocketId, TimerId, WorkerId};
 
-/// The answer to calls of one kind.
+/// How calls of one kind are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Answer {
     /// Every call succeeds.
     #[default]
     Success,
-    /// This number of calls fail with this error number; later calls succeed.
+    /// This number of calls fail with this error number. Later calls succeed.
     Failures(usize, Errno),
-    /// No answer: the test answers.
+    /// Calls get no answer. The test gives the answer.
     Withheld,
 }
 
@@ -37,7 +37,7 @@ impl Answer {
 pub struct TestOs {
     /// The calls so far.
     pub calls: Vec<Call>,
-    /// Record neither a call nor an event of the primary: for measurements.
+    /// Whether to record neither calls nor events of the primary, for measurements.
     pub discards_calls: bool,
     /// The answer to [`Call::Spawn`].
     pub spawns: Answer,
@@ -45,16 +45,16 @@ pub struct TestOs {
     pub writes: Answer,
     /// The answer to [`Call::Bind`] and [`Call::Listen`].
     pub binds: Answer,
-    /// The address of bound and received sockets; `None`: for a bound socket the requested address, with a
-    /// predictable port, and for a received socket a separate TCP port.
+    /// The address of bound and received sockets. `None`: a bound socket has the requested address, with a
+    /// predictable port, and a received socket has its own TCP port.
     pub address: Option<LocalAddress>,
     /// The open sockets that this operating system has numbered.
     pub open: BTreeSet<SocketId>,
-    /// The closed sockets that were not open: numbered by the test, or closed twice.
+    /// Sockets closed without being open: they were numbered by the test, or closed twice.
     pub strays: Vec<SocketId>,
     sockets: u64,
     last_bound: Option<SocketId>,
-    /// Milliseconds.
+    /// The time, in milliseconds.
     now: u64,
     timers: BTreeSet<(u64, TimerId)>,
 }
@@ -91,7 +91,7 @@ impl TestOs {
         self.last_bound
     }
 
-    /// The lines written so far, without their ends.
+    /// The lines written so far, without line ends.
     pub fn written(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for call in &self.calls {
@@ -112,7 +112,7 @@ impl TestOs {
         self.now
     }
 
-    /// Lets time pass until the next timer fires. If no timer fires until `limit`, time stops there.
+    /// Lets time pass until the next timer fires. If none fires before `limit`, time stops there.
     pub fn next_timer(&mut self, limit: Option<u64>) -> Option<OsEvent> {
         match self.timers.first().copied() {
             Some(next) if limit.is_none_or(|limit| next.0 <= limit) => {
@@ -127,7 +127,7 @@ impl TestOs {
         }
     }
 
-    /// The answer to a call, which is recorded.
+    /// Records a call, and returns its answer.
     pub(super) fn answer(&mut self, call: &Call) -> Option<OsEvent> {
         if !self.discards_calls {
             self.calls.push(call.clone());
@@ -185,7 +185,7 @@ impl Os for TestOs {
     }
 }
 
-/// The address of a bound socket; the port of a handle without a port is predictable.
+/// The address of a bound socket. If no port was requested, the port depends on the handle.
 fn bound(address: &BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     let free = || 40_000 + u16::try_from(handle % 1000).expect("less than 1000");
     let at = |host, port| SocketAddr::new(host, if port == 0 { free() } else { port }).into();
@@ -198,7 +198,7 @@ fn bound(address: &BindAddress, HandleId(handle): HandleId) -> LocalAddress {
     }
 }
 
-/// A process id in the range of the kernel's process ids, for any worker id.
+/// A process id for any worker id, in the range of the kernel's process ids.
 fn pid(WorkerId(worker): WorkerId) -> u32 {
     1000 + u32::try_from(worker % 30_000).expect("less than 30,000")
 }

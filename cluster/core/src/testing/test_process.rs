@@ -7,10 +7,11 @@ use crate::event::Output;
 use crate::os::{Call, ChannelId, OsEvent, SocketId};
 use crate::pump::Machine;
 
-/// The outputs of one input, beyond any that a test needs: a machine that never becomes idle fails its test.
+/// The most outputs after one input, more than any test needs. A machine that never becomes idle fails its
+/// test.
 const OUTPUTS: usize = 200_000;
 
-/// Drains a machine; `each` receives every output after the answer of the operating system.
+/// Drains a machine. `each` receives every output, after the answer of the operating system.
 #[track_caller]
 pub fn drain<M: Machine>(machine: &mut M, os: &mut TestOs, mut each: impl FnMut(Output<M::Event>)) {
     let mut outputs = 0;
@@ -29,7 +30,7 @@ pub fn drain<M: Machine>(machine: &mut M, os: &mut TestOs, mut each: impl FnMut(
 /// A machine and its operating system.
 #[derive(Debug, Clone)]
 pub struct TestProcess<M: Machine> {
-    /// The machine; a command takes effect with [`drain`](TestProcess::drain).
+    /// The machine. A command takes effect at the next [`drain`](TestProcess::drain).
     pub machine: M,
     /// The operating system.
     pub os: TestOs,
@@ -69,7 +70,7 @@ impl<M: Machine> TestProcess<M> {
         self.drain();
     }
 
-    /// Delivers a line of a peer, and drains the machine.
+    /// Delivers a line of the peer, and drains the machine.
     #[track_caller]
     pub fn read(&mut self, channel: ChannelId, line: &str, socket: Option<SocketId>) {
         self.handle(OsEvent::Read { channel, bytes: [line.as_bytes(), b"\n"].concat(), socket });

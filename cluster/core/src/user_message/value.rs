@@ -1,10 +1,10 @@
-//! JSON values to text. A deep value uses no stack.
+//! JSON values to text. The depth of a value uses no stack.
 
 use alloc::vec::Vec;
 
 use serde_json::{Map, Value, map};
 
-/// Up to this depth, recursion is faster.
+/// The depth up to which recursion is used, because it is faster.
 const SHALLOW: usize = 128;
 
 pub(super) fn text(value: &Value) -> Vec<u8> {
@@ -12,7 +12,8 @@ pub(super) fn text(value: &Value) -> Vec<u8> {
 }
 
 fn plain(value: &Value) -> Vec<u8> {
-    // The memory of a counter or an id has the right size at once. A `0` may have been written as `-0`.
+    // Written without `serde_json`, which would reserve too much memory for a counter or an id. Not for 0,
+    // because the value may be `-0`.
     if let Some(number @ (1.. | ..=-1)) = value.as_i64() {
         return itoa::Buffer::new().format(number).as_bytes().to_vec();
     }
@@ -27,7 +28,7 @@ fn is_deeper(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// The unwritten rest of an array or an object.
+/// The rest of an array or an object not written yet.
 enum Rest<'a> {
     Array(core::slice::Iter<'a, Value>),
     Object(map::Iter<'a>),

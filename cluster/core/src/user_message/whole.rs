@@ -1,4 +1,5 @@
-//! A message in a serialized machine: its serialization and its bytes. [`Message`] itself is serialized as its JSON.
+//! A message inside a serialized machine: its serialization and the bytes. (Elsewhere, serde writes a
+//! [`Message`] as its JSON.)
 
 use bytes::Bytes;
 use serde::de::Error;
@@ -17,7 +18,7 @@ struct MessageForm {
 }
 
 impl MessageForm {
-    /// As strict as a channel, because later conversions rely on the check.
+    /// Checks the bytes as strictly as a channel does, because later conversions rely on it.
     fn check(&self) -> Result<(), Violation> {
         match self.serialization {
             Serialization::Json => {

@@ -1,6 +1,6 @@
-//! The connections of a worker: offers, acknowledgements, ownership. A worker acknowledges a connection when the
-//! application asks for a connection, and the application owns the connection once the acknowledgement is written, so
-//! that the primary always has the true owner. Servers are in `servers`.
+//! The connections of a worker: offers, acknowledgements, ownership. A worker acknowledges a connection when
+//! the application asks for one, and the application owns the connection when the acknowledgement is written.
+//! So the primary always has the true owner. Servers are in `servers`.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::message::{HandleKey, Reply};
 use crate::os::{Call, Errno, SocketId, TimerId};
 
 impl Servers {
-    /// The application asks for one connection.
+    /// Called when the application asks for one connection.
     pub(super) fn accept(&mut self, listener: ListenerId, peer: &mut Peer) {
         if let Some(server) = self.rows.get_mut(&listener) {
             server.wanted = true;
@@ -20,7 +20,7 @@ impl Servers {
         }
     }
 
-    /// The application no longer asks for a connection.
+    /// Called when the application no longer asks for a connection.
     pub(super) fn withdraw(&mut self, listener: ListenerId, peer: &mut Peer) {
         if let Some(server) = self.rows.get_mut(&listener)
             && core::mem::take(&mut server.wanted)
@@ -31,7 +31,7 @@ impl Servers {
         }
     }
 
-    /// The application no longer owns a connection, or a socket that was received with a message.
+    /// Called when the application no longer owns a connection, or a socket received with a message.
     pub(super) fn released(&mut self, socket: SocketId, peer: &mut Peer) {
         if let Some(listener) = self.connections.release(socket) {
             self.close_if_drained(listener, peer);
@@ -40,7 +40,7 @@ impl Servers {
         self.descriptor_freed(peer);
     }
 
-    /// The primary offers a connection. Node: `newconn`.
+    /// Called when the primary offers a connection. Node: `newconn`.
     pub(super) fn offered(&mut self, seq: u64, key: &HandleKey, connection: SocketId, peer: &mut Peer) {
         let open = |server: &Server| {
             server.key.as_ref() == Some(key) && matches!(server.state, ServerState::RoundRobin(_))
@@ -54,8 +54,8 @@ impl Servers {
         self.serve(listener, peer);
     }
 
-    /// The application owns, or is about to own, as many connections as the server's limit. Node:
-    /// `server.maxConnections`.
+    /// Whether the connections of the application, including offered ones, reach the limit of the server.
+    /// Node: `server.maxConnections`.
     fn is_at_limit(&self, listener: ListenerId) -> bool {
         let Some(server) = self.rows.get(&listener) else { return false };
         let Some(limit) = server.options.max_connections else { return false };
@@ -63,7 +63,7 @@ impl Servers {
             >= usize::try_from(limit).unwrap_or(usize::MAX)
     }
 
-    /// If the application asks for a connection: acknowledges an offer, or resumes accepting.
+    /// If the application asks for a connection, acknowledges an offer or resumes accepting.
     pub(super) fn serve(&mut self, listener: ListenerId, peer: &mut Peer) {
         let Some(server) = self.rows.get_mut(&listener) else { return };
         if !server.wanted || server.is_udp() {
@@ -82,20 +82,20 @@ impl Servers {
         }
     }
 
-    /// The acknowledgement is written: the application owns the connection.
+    /// Called when the acknowledgement is written: the application owns the connection.
     pub(super) fn written(&mut self, connection: SocketId) -> Option<Output<WorkerEvent>> {
         let listener = self.connections.acknowledged(connection)?;
         Some(Output::Event(WorkerEvent::Connection { listener, connection }))
     }
 
-    /// A socket of the worker has accepted a connection.
+    /// Called when a socket of the worker has accepted a connection.
     pub(super) fn accepted(&mut self, socket: SocketId, connection: SocketId, peer: &mut Peer) {
         let Some(listener) = self.owner(socket) else { return peer.close_socket(Some(connection)) };
         if let Some(server) = self.rows.get_mut(&listener) {
             server.backoff.reset();
         }
         if self.is_at_limit(listener) {
-            // No other worker can get the connection. Node: `'drop'` on the server.
+            // No other worker can receive the connection. Node: `'drop'` on the server.
             return peer.close_socket(Some(connection));
         }
         self.connections.own(connection, listener);
@@ -106,8 +106,8 @@ impl Servers {
         peer.steps.own(Step::Emit(WorkerEvent::Connection { listener, connection }));
     }
 
-    /// A socket of the worker has failed to accept, and is paused until the process frees a descriptor, or for a
-    /// growing pause; clients wait in the socket's backlog. Node: ignored.
+    /// Called when a socket of the worker has failed to accept. The socket is paused until the process frees
+    /// a descriptor, or for a growing pause; clients wait in the socket's backlog. Node ignores the failure.
     pub(super) fn accept_failed(&mut self, socket: SocketId, errno: Errno, peer: &mut Peer) {
         let Some(listener) = self.owner(socket).filter(|_| errno != Errno::ECONNABORTED) else { return };
         let Some(server) = self.rows.get_mut(&listener) else { return };
@@ -117,8 +117,8 @@ impl Servers {
         peer.steps.call(Call::SetTimer { timer: TimerId(listener.0), after_ms });
     }
 
-    /// A pause is over. The timer may belong to an earlier pause of the socket: then the socket tries to accept once
-    /// more than necessary.
+    /// Called when a pause is over. The timer may belong to an earlier pause of the socket; then the socket
+    /// tries to accept once too often.
     pub(super) fn rested(&mut self, TimerId(listener): TimerId, peer: &mut Peer) {
         let listener = ListenerId(listener);
         if let Some(server) = self.rows.get_mut(&listener).filter(|server| server.resting) {
@@ -127,7 +127,7 @@ impl Servers {
         }
     }
 
-    /// A descriptor is free again: every paused socket tries once.
+    /// Called when a descriptor is free again: every paused socket tries once.
     fn descriptor_freed(&mut self, peer: &mut Peer) {
         let resting = self.rows.iter().filter(|(_, server)| server.resting).map(|(id, _)| *id);
         for ListenerId(listener) in resting.collect::<Vec<_>>() {
@@ -135,7 +135,8 @@ impl Servers {
         }
     }
 
-    /// The channel is closed: the primary hands the unacknowledged connections to other workers.
+    /// Drops the unacknowledged connections, because the channel is closed: the primary hands them to other
+    /// workers.
     pub(super) fn drop_unacknowledged(&mut self, peer: &mut Peer) {
         let accepting = self.connections.take_unacknowledged();
         let offered = self.rows.values_mut().flat_map(|server| core::mem::take(&mut server.offered));

@@ -1,6 +1,6 @@
-//! The indexes of a worker's servers: the n-th open server of an address shares a socket with the n-th open server of
-//! every other worker. Up to version 20, Node keeps the index of a failed attempt, so that later servers no longer
-//! match; here the index is returned.
+//! The indexes of a worker's servers. The n-th open server of an address shares a socket with the n-th open
+//! server of every other worker. Up to version 20, Node does not reuse the index of a failed attempt, so
+//! later servers no longer match. Here the index is returned.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -8,7 +8,7 @@ use alloc::string::String;
 use crate::address::AddressType;
 use crate::listen::ListenAddress;
 
-/// Servers with the same address count together. Node: `address:port:addressType:fd`.
+/// What a server's index is counted by. Node: `address:port:addressType:fd`.
 type Place = (Option<String>, Option<i64>, AddressType, Option<i64>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -28,7 +28,7 @@ fn place(address: &ListenAddress) -> Place {
 }
 
 impl Indexes {
-    /// Takes the index of a new server.
+    /// Takes the next index for a new server.
     pub(super) fn take(&mut self, address: &ListenAddress) -> u64 {
         let row = self.rows.entry(place(address)).or_default();
         let index = row.next;
@@ -37,8 +37,8 @@ impl Indexes {
         index
     }
 
-    /// Returns the index of a server that is closed or failed to open. After the return of the last index, counting
-    /// restarts. `None`: an exclusive server.
+    /// Returns the index of a server that is closed or has failed to open. When the last index is returned,
+    /// counting restarts. `None`: an exclusive server, which has no index.
     pub(super) fn give_back(&mut self, address: &ListenAddress, index: Option<u64>) {
         let Some(index) = index else { return };
         let place = place(address);

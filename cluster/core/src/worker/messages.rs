@@ -15,20 +15,22 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`SendError`] if the channel is closed or full, or the message looks like an internal message of Node.
+    /// [`SendError`] if the channel is closed or full, or if the message looks like an internal message of
+    /// Node.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<Sent, SendError> {
         self.command(|worker| worker.peer.post(message.into(), None))
     }
 
     /// Sends a message and a socket to the primary. Node: `process.send(message, handle, options)`.
     ///
-    /// A connection of a server of this worker is released once the primary has received a copy. A rejected message
-    /// is sent again, three times unless the socket is bare; then [`ChannelError::NotReceived`] is emitted. A socket
-    /// that is unacknowledged when the channel closes is lost, as in Node, and closed.
+    /// If the socket is a connection of a server of this worker, the connection is released when the primary
+    /// has received its copy. If the primary rejects the socket, the message is sent again up to three times,
+    /// except with a bare socket; then [`ChannelError::NotReceived`] is emitted. If the channel closes before
+    /// the primary has acknowledged the socket, the message is lost, as in Node, and the socket is closed.
     ///
     /// # Errors
     ///
-    /// As [`Worker::send`], or the socket was sent before. The caller keeps the socket.
+    /// As [`Worker::send`]. Also if the socket was sent before. The caller keeps the socket.
     pub fn send_with(
         &mut self,
         message: impl Into<Message>,
@@ -37,18 +39,18 @@ impl Worker {
         self.command(|worker| worker.peer.post(message.into(), Some(passing)))
     }
 
-    /// The number of accepted messages that the operating system has not accepted completely. `None`: messages were
-    /// lost.
+    /// The number of accepted messages that the operating system has not taken completely. `None`: messages
+    /// were lost.
     pub fn unwritten(&self) -> Option<u64> {
         self.peer.channel.unwritten()
     }
 
-    /// The application has closed a connection, or a socket that was received with a message.
+    /// Call when the application has closed a connection, or a socket received with a message.
     pub fn release(&mut self, socket: SocketId) {
         self.command(|worker| worker.servers.released(socket, &mut worker.peer));
     }
 
-    /// A message has arrived with a socket, which the sender may count.
+    /// Called when a message has arrived with a socket. The sender may count the socket.
     pub(super) fn arrived(&mut self, envelope: Envelope, socket: SocketId) -> Option<Output<WorkerEvent>> {
         let Envelope { message, kind, key } = envelope;
         match message {
@@ -65,7 +67,7 @@ impl Worker {
         None
     }
 
-    /// A supervisor makes the worker a lame duck, or asks for its open connections.
+    /// Called when a supervisor makes the worker a lame duck, or asks for the number of the open connections.
     pub(super) fn supervised(&mut self, supervision: Supervision) -> Option<Output<WorkerEvent>> {
         match supervision {
             Supervision::LameDuck => return Some(Output::Event(WorkerEvent::LameDuck)),
@@ -78,7 +80,7 @@ impl Worker {
         None
     }
 
-    /// One copy of a socket that the program has sent is no longer in flight.
+    /// Called when a copy of a socket sent by the program is no longer in flight.
     pub(super) fn flight_ended(&mut self, socket: SocketId) {
         if self.peer.end_flight(socket) {
             self.servers.released(socket, &mut self.peer);

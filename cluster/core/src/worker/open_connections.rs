@@ -1,5 +1,5 @@
-//! The connections of a worker, by socket: connections with an unwritten acknowledgement, and connections of the
-//! application.
+//! The connections of a worker, by socket: connections with an acknowledgement in writing, and connections of
+//! the application.
 
 use alloc::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::os::SocketId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct OpenConnections {
-    /// Connections with acknowledgements in writing.
+    /// The connections with an acknowledgement in writing.
     acknowledging: BTreeMap<SocketId, ListenerId>,
     /// Connections owned by the application.
     owned: BTreeMap<SocketId, ListenerId>,
@@ -29,12 +29,13 @@ impl OpenConnections {
         self.owned.values().chain(self.acknowledging.values()).filter(|of| **of == listener).count()
     }
 
-    /// The acknowledgement of a connection is being written.
+    /// Records that the acknowledgement of a connection is being written.
     pub(super) fn acknowledge(&mut self, connection: SocketId, listener: ListenerId) {
         self.acknowledging.insert(connection, listener);
     }
 
-    /// The acknowledgement is written: the application owns the connection. `None`: no connection.
+    /// Called when the acknowledgement is written: the application now owns the connection. `None`: the
+    /// socket is no connection.
     pub(super) fn acknowledged(&mut self, connection: SocketId) -> Option<ListenerId> {
         let listener = self.acknowledging.remove(&connection)?;
         self.own(connection, listener);
@@ -45,7 +46,7 @@ impl OpenConnections {
         self.owned.insert(connection, listener);
     }
 
-    /// The application has closed a connection. `None`: no connection.
+    /// Called when the application has closed a connection. `None`: the socket is no connection.
     pub(super) fn release(&mut self, socket: SocketId) -> Option<ListenerId> {
         self.owned.remove(&socket)
     }

@@ -1,5 +1,5 @@
-//! The primary as the peer of a worker: the channel, the outstanding replies, the sockets sent with messages, and the
-//! queue of steps. The reactions are in `worker`.
+//! The primary as the peer of a worker: the channel, the outstanding replies, the sockets sent with messages,
+//! and the queue of steps. `worker` reacts to messages.
 
 use super::Step;
 use crate::channel::{Channel, Outgoing, Queue};
@@ -11,7 +11,7 @@ use crate::pending::Pending;
 use crate::send::{SendError, Sent};
 use crate::user_message::Message;
 
-/// An outstanding reply of the primary.
+/// What an outstanding reply of the primary answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum PendingReply {
     Listen(ListenerId),
@@ -67,7 +67,7 @@ impl Peer {
         self.pending.take(seq, ChannelId::PRIMARY)
     }
 
-    /// Reports the exit to the primary; the answer permits the worker to disconnect.
+    /// Reports the exit to the primary. The answer permits the worker to disconnect.
     pub(super) fn report_exit(&mut self) {
         let seq = self.request(Request::ExitedAfterDisconnect);
         self.expect(seq, PendingReply::ExitedAfterDisconnect);
@@ -78,7 +78,7 @@ impl Peer {
         self.steps.call(Call::Close { socket: connection });
     }
 
-    /// Closes the channel once the queue is sent.
+    /// Closes the channel when the queue is sent.
     pub(super) fn disconnect(&mut self) {
         self.channel.disconnect(&mut self.steps);
     }
@@ -105,14 +105,15 @@ impl Peer {
         }
     }
 
-    /// The sender of a socket stops counting the socket.
+    /// Ends the sender's count of a socket.
     pub(super) fn uncount(&mut self, socket: SocketId) {
         if let Some((_, key)) = self.counted.release(socket) {
             self.send(ChannelMessage::SocketCount(SocketCount::AllClosed(key)), None);
         }
     }
 
-    /// One copy of a socket that the program has sent is no longer in flight. Returns true if the socket is closed.
+    /// Called when a copy of a socket sent by the program is no longer in flight. Returns true if the socket
+    /// is now closed.
     pub(super) fn end_flight(&mut self, socket: SocketId) -> bool {
         let closes = self.in_flight.end(socket);
         if closes {

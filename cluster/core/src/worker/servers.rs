@@ -17,39 +17,39 @@ use crate::listen::{ListenAddress, ListenOptions};
 use crate::message::{HandleKey, QueryServer, Reply, Request};
 use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId};
 
-/// The kernel's queue of connections if the program gives none. Node: 511.
+/// The length of the kernel's queue of connections if the program sets none. Node: 511.
 const BACKLOG: u32 = 511;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum ServerState {
-    /// No answer of the primary yet.
+    /// The primary has not answered yet.
     Requested,
-    /// The primary accepts connections, at this address.
+    /// The primary accepts connections at this address.
     RoundRobin(LocalAddress),
     /// The worker accepts connections from this socket.
     Bound(SocketId),
-    /// Closed, with open connections.
+    /// The server is closed, but has open connections.
     Closed,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
     pub(super) options: ListenOptions,
-    /// The index among the worker's servers of the address; `None` for an exclusive server.
+    /// The index among the worker's servers of the same address. `None`: an exclusive server.
     index: Option<u64>,
     pub(super) state: ServerState,
     pub(super) key: Option<HandleKey>,
     port: u16,
-    /// The application asks for a connection.
+    /// Whether the application asks for a connection.
     pub(super) wanted: bool,
-    /// Accepting is paused after a failure.
+    /// Whether accepting is paused after a failure.
     pub(super) resting: bool,
     pub(super) backoff: Backoff,
-    /// Connections offered by the primary, with the sequence numbers of the offers.
+    /// The connections offered by the primary, with the sequence numbers of the offers.
     pub(super) offered: VecDeque<(u64, SocketId)>,
 }
 
-/// A closed server, with a close that the primary has not been informed of.
+/// A closed server, while the primary does not know of the close.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Unanswered {
     address: ListenAddress,
@@ -59,12 +59,12 @@ pub(super) struct Unanswered {
 /// The servers of a worker, and their connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Servers {
-    /// Boxed, because a map node has room for eleven values.
+    /// Boxed, because a node of the map has room for eleven values.
     pub(super) rows: BTreeMap<ListenerId, Box<Server>>,
     last_listener: u64,
     indexes: Indexes,
-    /// Servers that were closed before the primary's answer. The primary must still be informed, and the servers keep
-    /// their indexes.
+    /// Servers closed before the primary's answer. They keep their indexes until the primary was informed of
+    /// the close.
     unanswered: BTreeMap<ListenerId, Unanswered>,
     pub(super) connections: OpenConnections,
 }
@@ -113,7 +113,7 @@ impl Servers {
         peer.steps.call(Call::Bind { handle: HandleId(listener.0), address, backlog });
     }
 
-    /// The operating system has bound the socket of an exclusive server.
+    /// Called when the operating system has bound the socket of an exclusive server.
     pub(super) fn bound(
         &mut self,
         HandleId(listener): HandleId,
@@ -141,7 +141,7 @@ impl Servers {
 
     fn ask(&mut self, listener: ListenerId, server: Server, is_shutting_down: bool, peer: &mut Peer) {
         if !peer.channel.is_connected() || is_shutting_down {
-            // No primary would answer.
+            // The primary will not answer.
             self.indexes.give_back(&server.options.address, server.index);
             return failed(&server.options, listener, Errno::ENOTCONN, peer);
         }
@@ -171,7 +171,7 @@ impl Servers {
             return peer.steps.call(Call::Listen { socket, backlog });
         }
         if server.is_udp() {
-            // A UDP server needs a socket.
+            // A UDP server cannot work without a socket.
             self.report_close(listener, peer);
             return self.not_listening(listener, Errno::EPROTO, peer);
         }
@@ -185,7 +185,8 @@ impl Servers {
         self.serves(listener, address, peer);
     }
 
-    /// The server was closed before the answer. The primary is informed now, because the answer contains the key.
+    /// Called when the primary's answer arrives after the server was closed. The primary is informed of the
+    /// close only now, because the answer contains the key.
     fn answered_too_late(
         &mut self,
         listener: ListenerId,
@@ -206,7 +207,7 @@ impl Servers {
         let Some(listener) = self.owner(socket) else { return };
         let asked = self.rows[&listener].options.address.port();
         if asked != 0 && asked != address.port() {
-            // A Node primary that failed to bind sends its socket all the same.
+            // A Node primary that has failed to bind sends its socket nevertheless.
             return self.listen_failed(socket, Errno::EADDRINUSE, peer);
         }
         self.serves(listener, address, peer);
@@ -226,8 +227,8 @@ impl Servers {
         self.rows.iter().find(|(_, server)| own(server)).map(|(listener, _)| *listener)
     }
 
-    /// The server listens: the program gets the event first, the primary the report after the program's reaction, as
-    /// in Node.
+    /// Called when the server listens. As in Node, the program first receives the event, and after the
+    /// reaction the primary receives the report.
     fn serves(&mut self, listener: ListenerId, address: LocalAddress, peer: &mut Peer) {
         if let Some(server) = self.rows.get_mut(&listener) {
             server.port = address.port();
@@ -235,7 +236,8 @@ impl Servers {
         peer.steps.own_tick(Step::Listening(listener, address));
     }
 
-    /// The tick of the listening event, unless the server was closed in the meantime.
+    /// Emits that the server listens, in the tick of this event, unless the server was closed in the
+    /// meantime.
     pub(super) fn emit_listening(
         &mut self,
         listener: ListenerId,
@@ -261,13 +263,13 @@ impl Servers {
         let Some(server) = self.rows.get(&listener) else { return };
         if server.state != ServerState::Closed && server.index.is_some() {
             let QueryServer { address, address_type, port, fd, .. } = server.query();
-            // The port of a path is -1.
+            // A path has the port -1.
             let port = if port == Some(-1) { -1 } else { i32::from(server.port) };
             peer.request(Request::Listening(ListeningAddress { address, port, address_type, fd }));
         }
     }
 
-    /// Removes a server that failed to listen.
+    /// Removes a server that has failed to listen.
     fn not_listening(&mut self, listener: ListenerId, errno: Errno, peer: &mut Peer) {
         let Some(server) = self.rows.remove(&listener) else { return };
         self.indexes.give_back(&server.options.address, server.index);
@@ -275,7 +277,8 @@ impl Servers {
         peer.steps.own(Step::ShutDown);
     }
 
-    /// Closes every server. A server without an answer fails: a worker that shuts down gets no answer.
+    /// Closes every server. A server that waits for the primary's answer fails, because a worker that shuts
+    /// down gets no answer.
     pub(super) fn close_all(&mut self, peer: &mut Peer) {
         let asked = |_: &ListenerId, server: &mut Box<Server>| {
             server.state == ServerState::Requested && server.index.is_some()
@@ -289,7 +292,7 @@ impl Servers {
         }
     }
 
-    /// The servers that a shutdown closes and waits for: those shared with other workers.
+    /// The servers that a shutdown closes and waits for: all except the exclusive ones.
     pub(super) fn shared_servers(&self) -> impl Iterator<Item = ListenerId> {
         self.rows.iter().filter(|(_, server)| server.index.is_some()).map(|(listener, _)| *listener)
     }
@@ -311,7 +314,7 @@ impl Servers {
         if let ServerState::Bound(socket) = before {
             peer.steps.call(Call::Close { socket });
         }
-        // The primary is informed first, and does not offer the connections to this worker again.
+        // The primary is informed first, so it does not offer these connections to this worker again.
         self.report_close(listener, peer);
         for (seq, connection) in offered {
             peer.decline(seq, connection);
@@ -319,7 +322,7 @@ impl Servers {
         self.close_if_drained(listener, peer);
     }
 
-    /// Informs the primary of a close, once the key is known.
+    /// Informs the primary of a close, if the key is known.
     fn report_close(&mut self, listener: ListenerId, peer: &mut Peer) {
         if let Some(key) = self.rows.get(&listener).and_then(|server| server.key.clone()) {
             peer.request(Request::Close(key));
@@ -333,7 +336,7 @@ impl Servers {
         }
     }
 
-    /// Removes a closed server. Returns false if the server was removed before.
+    /// Removes a closed server. Returns false if it was removed before.
     pub(super) fn remove(&mut self, listener: ListenerId) -> bool {
         self.rows.remove(&listener).is_some()
     }
@@ -353,7 +356,7 @@ impl Server {
     }
 }
 
-/// The address of a server, if the primary's answer has no address.
+/// The requested address of a server, used if the primary's answer contains none.
 fn requested_address(asked: &ListenAddress) -> LocalAddress {
     match asked {
         ListenAddress::Tcp { host, port, .. } | ListenAddress::Udp { host, port: Some(port), .. } => {

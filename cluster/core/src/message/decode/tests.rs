@@ -37,7 +37,7 @@ const RECORDED: [&str; 8] = [
     r#"{"cmd":"NODE_CLUSTER","errno":-98,"key":"127.0.0.1:41667:4:undefined:0","ack":4,"data":null,"seq":2}"#,
 ];
 
-/// The recorded lines are decoded, and decoded equally after encoding.
+/// The recorded lines can be decoded, and encoding a message and decoding it again changes nothing.
 #[test]
 fn recorded_lines_survive_encoding() {
     for line in RECORDED {
@@ -51,7 +51,8 @@ fn recorded_lines_survive_encoding() {
     }
 }
 
-/// A frame that is recognized by its text is decoded as one with a blank in front, of which the fields are read.
+/// A frame that is recognized by the text is decoded like the same frame with a blank in front, which is read
+/// field by field.
 #[test]
 fn recognized_frames_decode_as_others() {
     let offer = r#"{"cmd":"NODE_CLUSTER","act":"newconn","key":"k","seq":1}"#;
@@ -77,7 +78,7 @@ fn recognized_frames_decode_as_others() {
     assert_eq!(decode(ACK.as_bytes()), Ok(Frame::Ack));
 }
 
-/// The key of a counting sender is present and bounded.
+/// The key of a sender that counts connections is decoded up to a bound.
 #[test]
 fn counting_key_has_bounds() {
     for (length, is_kept) in [(0, false), (1, true), (ADDRESS, true), (ADDRESS + 1, false)] {
@@ -88,7 +89,7 @@ fn counting_key_has_bounds() {
     }
 }
 
-/// An address too long to keep is a violation.
+/// An address that is too long to be kept is a violation.
 #[test]
 fn listening_address_has_a_bound() {
     let line = |length: usize| {
@@ -100,7 +101,7 @@ fn listening_address_has_a_bound() {
     assert!(decode(line(ADDRESS + 1).as_bytes()).is_err());
 }
 
-/// The key of a recorded query is Node's.
+/// The key of a recorded query is the key that Node forms.
 #[test]
 fn query_key_matches_node() {
     let Some(Request::QueryServer(query)) = cluster_message(RECORDED[1]).request else { unreachable!() };
@@ -114,7 +115,7 @@ fn reply_error_is_positive() {
     assert_eq!(reply.errno, Some(Errno(98)));
 }
 
-/// Only a `cmd` that begins with `NODE_` and continues is internal.
+/// A `cmd` is internal only if it begins with `NODE_` and has further characters.
 #[test]
 fn internal_cmd_continues_after_prefix() {
     let user = |line: &str| {
@@ -152,7 +153,7 @@ fn null_in_envelope_is_message() {
     assert_eq!(decode(line), Ok(frame));
 }
 
-/// A message in three envelopes is a violation, as is a message in thousands of envelopes.
+/// A message in three envelopes is a violation, and so is a message in thousands of envelopes.
 #[test]
 fn third_envelope_is_a_violation() {
     for depth in [3, 100_000] {
@@ -169,8 +170,8 @@ fn query_of(fields: &str) -> QueryServer {
     query
 }
 
-/// The kept part of a query is bounded in length and depth; a worker that exceeds the bounds gets an error
-/// number.
+/// The kept part of a query is bounded in length and depth. A worker that exceeds the bounds receives an
+/// error number.
 #[test]
 fn data_of_query_is_bounded() {
     let data = |json: &str| query_of(&alloc::format!(r#""data":{json},"addressType":4"#)).data;
@@ -187,7 +188,7 @@ fn data_of_query_is_bounded() {
     assert!(query_of(r#""port":0"#).data.expect("kept").is_undefined());
 }
 
-/// `listen(port, host, callback)` sends `false`, and a program may give any value.
+/// `listen(port, host, callback)` sends `false` as the backlog, and a program may pass any value.
 #[test]
 fn backlog_is_coerced_as_in_node() {
     for (json, backlog) in [
@@ -211,7 +212,7 @@ fn backlog_is_coerced_as_in_node() {
     assert_eq!(query_of(r#""port":0"#).backlog, None);
 }
 
-/// The port of a datagram socket is the program's value; the key contains its string.
+/// The port of a datagram socket is the value of the program, and the key contains its string.
 #[test]
 fn udp_port_coerces_as_in_node() {
     for (json, port, text) in [
@@ -233,8 +234,8 @@ fn udp_port_coerces_as_in_node() {
     assert_eq!(query_of(r#""addressType":"udp6","fd":-1"#).key.0, "undefined:undefined:udp6:-1:0");
 }
 
-/// A mode is widened for `true` only, a descriptor may be out of range, and a program's own `dns.lookup` may omit
-/// the family.
+/// Only `true` widens a mode, a descriptor may be out of range, and a program's own `dns.lookup` may omit the
+/// family.
 #[test]
 fn fields_are_coerced_as_in_node() {
     for (json, readable) in
@@ -252,7 +253,7 @@ fn fields_are_coerced_as_in_node() {
     assert_eq!(query_of(r#""flags":5"#).flags, Some(5));
 }
 
-/// A message that Node ignores is not a violation: foreign commands, further fields, an unknown act or answer.
+/// What Node ignores is no violation: foreign commands, further fields, an unknown act, an unexpected answer.
 #[test]
 fn unread_fields_are_ignored() {
     let deep = alloc::format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -272,7 +273,7 @@ fn unread_fields_are_ignored() {
     assert_eq!(cluster_message(&online).request, Some(Request::Online));
 }
 
-/// An answer of a Node primary.
+/// A reply of a Node primary is converted as in Node.
 #[test]
 fn reply_is_coerced_as_in_node() {
     let reply = |fields: &str| {

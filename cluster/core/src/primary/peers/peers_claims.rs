@@ -7,7 +7,7 @@ use crate::channel::MachineStep;
 use crate::claims::first_false;
 use crate::os::{SocketId, WorkerId};
 
-/// The first field that contradicts another one.
+/// The first field that contradicts another field.
 pub(in crate::primary) fn contradiction(peers: &Peers) -> Option<&'static str> {
     let channels = peers.workers.iter();
     let mut channels = channels.map(|(worker, entry)| entry.channel.contradiction((*worker).into()));
@@ -28,7 +28,7 @@ pub(in crate::primary) fn contradiction(peers: &Peers) -> Option<&'static str> {
     })
 }
 
-/// The sockets of the program's messages, once for each copy in flight.
+/// The sockets in flight, of the program's messages: each once per copy.
 fn flights(peers: &Peers) -> impl Iterator<Item = SocketId> {
     let sent = peers.workers.values().flat_map(|entry| entry.channel.in_flight());
     let ended = peers.steps.all().filter_map(|step| match step {
@@ -38,7 +38,7 @@ fn flights(peers: &Peers) -> impl Iterator<Item = SocketId> {
     sent.chain(ended)
 }
 
-/// The connections that were offered, and the workers that have not answered.
+/// The connections for which an answer is outstanding, each with the worker.
 pub(in crate::primary) fn offers(peers: &Peers) -> impl Iterator<Item = (SocketId, WorkerId)> {
     peers.offers.awaited().map(|(channel, socket)| (*socket, WorkerId(channel.0)))
 }

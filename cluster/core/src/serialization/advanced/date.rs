@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 
-/// A date, in milliseconds since 1970. JavaScript: `toISOString`.
+/// The text of a date, which is given in milliseconds since 1970. JavaScript: `toISOString`.
 #[expect(clippy::cast_possible_truncation, reason = "a date has less than 54 bits")]
 pub(crate) fn iso(milliseconds: f64) -> Option<String> {
     const LAST: f64 = 8.64e15;
@@ -21,8 +21,8 @@ pub(crate) fn iso(milliseconds: f64) -> Option<String> {
     Some(format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time % 1000))
 }
 
-/// Year, month and day of a number of days after 1970. The year begins in March here, so that the leap day is the
-/// last.
+/// Year, month and day, a number of days after 1970. Here a year begins in March, so the leap day is its last
+/// day.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -1,5 +1,5 @@
-//! Payloads inside payloads. The objects of a payload are numbered, so references change with the surroundings of a
-//! value.
+//! Payloads inside payloads. The objects of a payload are numbered, so references change when a value is
+//! moved to another payload.
 
 use alloc::vec::Vec;
 
@@ -8,8 +8,8 @@ use super::tokens::{Token, Tokens};
 use super::{HEADER, Span, VERSION};
 use crate::violation::Violation;
 
-/// Copies a value inside a payload into a separate payload. A value with references to the rest of the payload is a
-/// violation: Node never writes such a value.
+/// Copies a value inside a payload into a payload of its own. If the value has references to the rest of the
+/// payload, this is a violation: Node never writes such a value.
 pub(crate) fn detached(payload: &[u8], span: &Span) -> Result<Vec<u8>, Violation> {
     let mut out = Vec::with_capacity(span.range.len() + 2);
     out.extend([HEADER, VERSION]);
@@ -18,7 +18,7 @@ pub(crate) fn detached(payload: &[u8], span: &Span) -> Result<Vec<u8>, Violation
     Ok(out)
 }
 
-/// An object with these strings, and the value of a payload as the last member `msg`.
+/// An object with these strings as members, and with the value of a payload as its last member, `msg`.
 pub(crate) fn enveloped(texts: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8>, Violation> {
     let mut out = Vec::with_capacity(payload.len() + 96);
     out.extend([HEADER, VERSION, b'o']);
@@ -29,7 +29,7 @@ pub(crate) fn enveloped(texts: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8
     put_text("msg", &mut out);
     let tokens = Tokens::new(payload)?;
     if !out.len().abs_diff(tokens.end()).is_multiple_of(2) {
-        // Strings of two-byte characters stay at even positions.
+        // Padding, because strings of two-byte characters must stay at even positions.
         out.push(0);
     }
     copy(payload, tokens, |object| object.checked_add(1), &mut out)?;
@@ -38,7 +38,7 @@ pub(crate) fn enveloped(texts: &[(&str, &str)], payload: &[u8]) -> Result<Vec<u8
     Ok(out)
 }
 
-/// Copies a value, renumbering the objects in its references.
+/// Copies a value, and renumbers the objects in the references.
 fn copy(
     payload: &[u8],
     mut tokens: Tokens<'_>,

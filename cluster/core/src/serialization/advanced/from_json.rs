@@ -1,6 +1,6 @@
-//! JSON to V8's structured clone, exactly: numbers as JavaScript reads them, the order of members, lone surrogates.
-//! Strings that are not ASCII are written as UTF-8, which V8 reads but never writes; strings with lone surrogates as
-//! V8 writes them.
+//! JSON to V8's structured clone. The conversion preserves numbers as JavaScript reads them, the order of
+//! members, and lone surrogates. A string that is not ASCII is written as UTF-8, which V8 reads but never
+//! writes; a string with lone surrogates is written as V8 does.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -11,13 +11,13 @@ use super::{HEADER, VERSION};
 
 /// An open object or array.
 struct OpenContainer {
-    /// Of an object: the start of its names in `names`. Of an array: `None`.
+    /// For an object: where its names begin in `names`. For an array: `None`.
     names: Option<u32>,
-    /// The number of elements or values.
+    /// The number of elements or values so far.
     count: u32,
 }
 
-/// The start and end of a name.
+/// The start and end of a member's name.
 type NameRange = (u32, u32);
 
 /// Converts a valid JSON text shorter than 1 GiB to a payload.
@@ -30,7 +30,7 @@ pub(crate) fn from_json(json: &str) -> Vec<u8> {
 
 struct CloneWriter {
     out: Vec<u8>,
-    /// The lengths of the arrays that have not begun.
+    /// The lengths of the arrays that have not begun yet.
     lengths: alloc::vec::IntoIter<u32>,
     levels: Vec<OpenContainer>,
     /// The names of all open objects.
@@ -98,7 +98,7 @@ impl CloneWriter {
             self.out.push(b'{');
             put_varint(count, &mut self.out);
         } else {
-            // No properties besides the elements.
+            // An array has no properties besides its elements.
             self.out.extend([b'$', 0]);
             put_varint(count as usize, &mut self.out);
         }
@@ -112,8 +112,8 @@ fn has_duplicates(names: &[NameRange], out: &[u8]) -> bool {
     sorted.windows(2).any(|pair| bytes(&pair[0]) == bytes(&pair[1]))
 }
 
-/// If several members have the same name, the last member counts, at the position of the first. V8 rejects
-/// duplicates.
+/// Removes duplicate names, which V8 rejects. The last member with a name counts, at the position of the
+/// first.
 fn without_duplicates(names: &[NameRange], out: &mut Vec<u8>) -> usize {
     let begins = names.first().map_or(0, |name| name.0 as usize);
     let written = out.split_off(begins);
@@ -140,10 +140,10 @@ fn without_duplicates(names: &[NameRange], out: &mut Vec<u8>) -> usize {
     members.len()
 }
 
-/// The mark of an object among the open arrays.
+/// Marks an object in the list of open arrays.
 const OBJECT: u32 = u32::MAX;
 
-/// The number of elements of each array, in the order of their beginnings.
+/// The number of elements of each array, in the order in which the arrays begin.
 fn lengths(json: &[u8]) -> Vec<u32> {
     let (mut lengths, mut open): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
     let mut at = 0;
@@ -152,7 +152,7 @@ fn lengths(json: &[u8]) -> Vec<u32> {
         match byte {
             b'"' => at = text_end(json, at),
             b'[' => {
-                // One element, unless only the end follows.
+                // At least one element, unless the end of the array follows.
                 let is_empty = json[at..].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b']');
                 open.push(u32::try_from(lengths.len()).expect("the text is shorter than a GiB"));
                 lengths.push(u32::from(!is_empty));
@@ -170,7 +170,7 @@ fn lengths(json: &[u8]) -> Vec<u32> {
     lengths
 }
 
-/// The position behind the closing quotation mark of a string.
+/// The position after the closing quotation mark of a string.
 fn text_end(json: &[u8], mut at: usize) -> usize {
     while let Some(found) = memchr::memchr2(b'"', b'\\', json.get(at..).unwrap_or_default()) {
         at += found + 1;
@@ -183,12 +183,12 @@ fn text_end(json: &[u8], mut at: usize) -> usize {
 }
 
 enum Lexeme<'a> {
-    /// Without the quotation marks.
+    /// A string, without the quotation marks.
     Text(&'a str),
     Number(&'a str),
     /// `null`, `true` or `false`, by its tag.
     Word(u8),
-    /// An array, else an object.
+    /// The beginning of an array if true, otherwise of an object.
     Opens(bool),
     Closes,
 }
@@ -224,7 +224,7 @@ fn word<'a>(tag: u8, length: usize, at: &mut usize) -> Lexeme<'a> {
     Lexeme::Word(tag)
 }
 
-/// JavaScript's small integers as integers, every other number as a float.
+/// Writes a number. JavaScript's small integers are written as integers, all other numbers as floats.
 fn put_number(number: &str, out: &mut Vec<u8>) {
     if number != "-0"
         && let Ok(small) = number.parse::<i32>()
@@ -232,7 +232,7 @@ fn put_number(number: &str, out: &mut Vec<u8>) {
         put_small(small, out);
     } else {
         out.push(b'N');
-        // A number out of range is infinite, as in JavaScript.
+        // A number that is out of range becomes infinite, as in JavaScript.
         out.extend(number.parse::<f64>().unwrap_or(f64::NAN).to_le_bytes());
     }
 }
@@ -243,7 +243,7 @@ pub(crate) fn put_small(number: i32, out: &mut Vec<u8>) {
     put_varint(zigzag.cast_unsigned() as usize, out);
 }
 
-/// A string without its quotation marks.
+/// Writes a string, given without the quotation marks.
 fn put_json_text(text: &str, out: &mut Vec<u8>) {
     match unescaped(text) {
         Ok(text) => put_text(&text, out),
@@ -257,7 +257,7 @@ pub(crate) fn put_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// A string of UTF-16, at an even position, as V8 writes it.
+/// Writes a string in UTF-16 at an even position, as V8 does.
 pub(crate) fn put_units(units: &[u16], out: &mut Vec<u8>) {
     let mut length = Vec::with_capacity(5);
     put_varint(units.len() * 2, &mut length);
@@ -269,7 +269,8 @@ pub(crate) fn put_units(units: &[u16], out: &mut Vec<u8>) {
     out.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
 }
 
-/// Replaces the escapes; the error is a string with lone surrogates, in UTF-16.
+/// Replaces the escapes of a string. If the string has lone surrogates, the error contains the string in
+/// UTF-16.
 fn unescaped(text: &str) -> Result<Cow<'_, str>, Vec<u16>> {
     if memchr::memchr(b'\\', text.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(text));
@@ -286,7 +287,7 @@ fn unescaped(text: &str) -> Result<Cow<'_, str>, Vec<u16>> {
     String::from_utf16(&units).map(Cow::Owned).map_err(|_| units)
 }
 
-/// The escaped code unit at the beginning, and the length of the escape.
+/// The code unit of the escape at the beginning, and the length of the escape.
 fn escape(after: &[u8]) -> (u16, usize) {
     let short = |unit: u8| (u16::from(unit), 1);
     match after.first() {

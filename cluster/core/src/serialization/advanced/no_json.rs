@@ -5,13 +5,13 @@ use crate::violation::Violation;
 /// The reason why a payload has no JSON form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum NoJson {
-    /// `JSON.stringify` throws as well.
+    /// A big integer: `JSON.stringify` throws as well.
     BigInt,
     /// An object inside itself: `JSON.stringify` throws as well.
     Cycle,
-    /// `undefined` by itself.
+    /// The value is `undefined`.
     Nothing,
-    /// Longer than the limit.
+    /// The JSON would be longer than the limit.
     TooLong,
     /// The bytes are not a payload.
     Malformed,

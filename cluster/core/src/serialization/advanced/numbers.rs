@@ -5,7 +5,7 @@ use core::fmt::{self, Write as _};
 
 use serde_json::Number;
 
-/// The bound of exact integers: above, some integers are not JavaScript numbers.
+/// The bound of exact integers. Above it, some integers are not JavaScript numbers.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// The integer that a number represents exactly, if any.
@@ -26,7 +26,7 @@ pub(crate) fn put(number: f64, out: &mut String) {
     out.push_str(&integer(number).map_or_else(other, |number| number.to_string()));
 }
 
-/// The index of an array element.
+/// The index of an array element, if the number is one.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is an integer of 32 bits")]
 pub(super) fn index(number: f64) -> Option<u32> {
     let is_index = (0.0..f64::from(u32::MAX)).contains(&number) && number % 1.0 == 0.0;

@@ -12,7 +12,7 @@ use crate::message::{ChannelMessage, Frame, decode_advanced};
 
 const LIMIT: usize = 1 << 20;
 
-/// The result of `JSON.stringify` for a payload.
+/// The text that `JSON.stringify` returns for a payload.
 fn stringified(payload: &[u8]) -> Result<String, NoJson> {
     to_json(payload, Rules::Stringify(LIMIT))
 }
@@ -25,8 +25,8 @@ fn written(value: &Value) -> Vec<u8> {
     from_json(&value.to_string())
 }
 
-/// The output of Node 20's `process.send` in mode 'advanced', and of the same value in mode 'json'; another text
-/// where that mode throws, as for a big integer.
+/// What Node 20's `process.send` writes in mode 'advanced', and for the same value in mode 'json'. Where the
+/// second throws, as for a big integer, there is another text.
 const RECORDED: &str = include_str!("../../../tests/recorded/advanced-node-20.txt");
 
 fn bytes(hexadecimal: &str) -> Vec<u8> {
@@ -41,7 +41,7 @@ fn recorded() -> impl Iterator<Item = (Vec<u8>, Value)> {
     })
 }
 
-/// A payload of Node is kept unchanged unless its `cmd` begins with `NODE_`.
+/// A payload of Node is kept unchanged, unless its `cmd` begins with `NODE_`.
 #[test]
 fn payloads_of_node_are_kept() {
     assert_eq!(recorded().count(), 52);
@@ -85,7 +85,8 @@ fn written_json_is_v8s() {
     assert_eq!(written(&value), bytes(text));
 }
 
-/// Numbers as JavaScript reads them, lone surrogates, members in order, the last member of a name.
+/// Numbers become what JavaScript reads, lone surrogates and the order of members are kept, and the last
+/// member of a name counts.
 #[test]
 fn json_is_converted_exactly() {
     for (json, back) in [
@@ -118,7 +119,7 @@ fn depth_is_no_danger() {
 /// A value with several references is written several times, up to the limit.
 #[test]
 fn few_bytes_stay_within_the_limit() {
-    // Each array contains the one before twice.
+    // Each array contains the array before it twice.
     let mut doubling = vec![0xFF, 15, b'A', 26, b'A', 0, b'$', 0, 0];
     for object in 1..26 {
         doubling.extend([b'A', 2, b'^', object, b'^', object, b'$', 0, 2]);
@@ -126,7 +127,7 @@ fn few_bytes_stay_within_the_limit() {
     doubling.extend([b'$', 0, 26]);
     assert_eq!(outline(&doubling), Ok(Outline::default()));
     assert_eq!(stringified(&doubling), Err(NoJson::TooLong));
-    // An array of four thousand million holes.
+    // An array of four thousand million missing elements.
     let sparse = [0xFF, 15, b'a', 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, b'@', 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F];
     assert_eq!(outline(&sparse), Ok(Outline::default()));
     assert_eq!(stringified(&sparse), Err(NoJson::TooLong));
@@ -134,7 +135,7 @@ fn few_bytes_stay_within_the_limit() {
     assert_eq!(outline(&dense), Err(Violation::Malformed));
 }
 
-/// Reading a value again is charged each time, even if nothing is written.
+/// Each time a value is read again, its bytes are counted, even if nothing is written.
 #[test]
 fn repeated_reading_is_bounded() {
     let member = b"I\x000\x7B\x01".to_vec();
@@ -150,7 +151,8 @@ fn repeated_reading_is_bounded() {
     }
 }
 
-/// A value with a reference is written again; an object inside itself has no JSON form; wrong counts are a violation.
+/// A value with a reference is written again, an object inside itself has no JSON form, and wrong counts are
+/// a violation.
 #[test]
 fn references_are_followed() {
     assert_eq!(value(&bytes("ff0f41026f2201616f7b007b015e02240002")), Ok(json!([{"a": {}}, {}])));
@@ -160,7 +162,7 @@ fn references_are_followed() {
     assert_eq!(outline(&bytes("ff0f6f2201615e007b02")), Err(Violation::Malformed));
 }
 
-/// A value in an envelope refers to itself only, and its objects have other numbers there.
+/// A value in an envelope has references only to itself, and the objects have other numbers in the envelope.
 #[test]
 fn enveloped_payload_is_detached_again() {
     let texts = [("cmd", "NODE_HANDLE"), ("type", "net.Socket")];
@@ -174,7 +176,7 @@ fn enveloped_payload_is_detached_again() {
         let padding = usize::from(detached[2] == 0);
         assert_eq!(detached[2 + padding..], payload[2..]);
     }
-    // A value with a reference to the envelope.
+    // A value with a reference to its envelope.
     let escaping = bytes("ff0f6f2203636d64220b4e4f44455f48414e444c4522036d736741015e002400017b02");
     let msg = outline(&escaping).expect("a payload of V8").msg.expect("the member `msg`");
     assert_eq!(detached(&escaping, &msg), Err(Violation::Malformed));
@@ -230,7 +232,7 @@ proptest! {
         prop_assert_eq!(value(&payload), Ok(json));
     }
 
-    /// Any bytes are read or rejected in bounded time.
+    /// Any bytes are either read or rejected, in bounded time.
     #[test]
     fn noise_is_read_or_rejected(
         value in json_value(),
@@ -259,7 +261,7 @@ fn read_every_way(payload: &[u8]) {
     let _ = decode_advanced(payload, &bytes::Bytes::copy_from_slice);
     let is_whole = outline(payload).is_ok();
     let text = stringified(payload);
-    // A value that cannot be written is not read to its end.
+    // If a value cannot be written, it is not read to its end.
     assert!(is_whole || text.is_err(), "{text:?}");
     if let Ok(text) = text {
         assert!(text.len() <= LIMIT);

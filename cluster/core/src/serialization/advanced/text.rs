@@ -11,7 +11,7 @@ pub(crate) enum Text<'a> {
 }
 
 impl Text<'_> {
-    /// The characters; a lone surrogate is an error with its number.
+    /// The characters. For a lone surrogate, the item is an error with the number of the surrogate.
     pub(crate) fn characters(self) -> impl Iterator<Item = Result<char, u16>> {
         let (latin1, utf8, utf16): (&[u8], &[u8], &[[u8; 2]]) = match self {
             Text::Latin1(bytes) => (bytes, &[], &[]),
@@ -27,7 +27,7 @@ impl Text<'_> {
         latin1.iter().copied().map(char::from).chain(utf8).map(Ok).chain(utf16)
     }
 
-    /// With U+FFFD for each lone surrogate.
+    /// The text, with U+FFFD for each lone surrogate.
     pub(crate) fn lossy(self) -> String {
         self.characters().map(|character| character.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
     }

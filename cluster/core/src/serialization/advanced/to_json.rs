@@ -1,6 +1,6 @@
-//! V8's structured clone to JSON, as Node's `JSON.stringify` writes it, without recursion. Values without a JSON form
-//! vanish as in Node: `undefined` from objects; a map, a set, an error or a regular expression is `{}`, a date is its
-//! text.
+//! V8's structured clone to JSON, as Node's `JSON.stringify` writes it, without recursion. Values without a
+//! JSON form are treated as in Node: an `undefined` member is left out; a map, a set, an error or a regular
+//! expression is `{}`; a date is its text.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,13 +11,13 @@ use super::text::Text;
 use super::tokens::{Leaf, Open, Token, Tokens};
 use super::{date, numbers, views};
 
-/// The extent of the conversion.
+/// What is converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rules {
     /// As `JSON.stringify`, up to this many bytes.
     Stringify(usize),
-    /// The fields of an internal message of Node: bytes, big integers and references become null, so that the JSON is
-    /// proportional to the payload, and the content of an envelope is left out.
+    /// The fields of an internal message of Node. Bytes, big integers and references become null, and the
+    /// content of an envelope is left out, so the JSON is proportional to the payload.
     Fields,
 }
 
@@ -28,7 +28,7 @@ pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
         Rules::Stringify(limit) => limit,
         Rules::Fields => payload.len().saturating_mul(8).saturating_add(64),
     };
-    // Positions in the text have 32 bits.
+    // The limit is lower than the largest 32-bit number, because positions in the text have 32 bits.
     let limit = limit.min(u32::MAX as usize / 2);
     let mut writer = JsonWriter {
         payload,
@@ -44,20 +44,20 @@ pub(crate) fn to_json(payload: &[u8], rules: Rules) -> Result<String, NoJson> {
     if writer.out.is_empty() { Err(NoJson::Nothing) } else { Ok(writer.out) }
 }
 
-/// The writer's position in an open value.
+/// The position of the writer in an open value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// Before an element of an array; whether another element precedes.
+    /// Before an element of an array. True: after another element.
     Element(bool),
-    /// Before the name of an element of a sparse array; the number of elements written.
+    /// Before the name of an element of a sparse array, after this number of elements.
     Index(u32),
-    /// Before the sparse array's element of this index.
+    /// Before the element of a sparse array with this index.
     Sparse(u32),
-    /// Before the other members of a sparse array with this many elements.
+    /// Before the other members of a sparse array, after this number of elements.
     Besides(u32),
-    /// Before the name of a member; whether another member precedes.
+    /// Before the name of a member. True: after another member.
     Name(bool),
-    /// Before the value of a member. If the value is undefined, the name is removed.
+    /// Before the value of a member. If the value is `undefined`, the name is removed.
     Value(bool),
     /// Before the value of a member that is left out.
     Left(bool),
@@ -71,7 +71,7 @@ enum Position {
 struct WriteLevel {
     position: Position,
     object: u32,
-    /// The length of the text before the name of the next value.
+    /// The length of the text before the name of the next value was written.
     before: u32,
 }
 
@@ -79,18 +79,18 @@ struct JsonWriter<'a> {
     payload: &'a [u8],
     rules: Rules,
     limit: usize,
-    /// The number of bytes that may still be read: a value is read once per reference.
+    /// The number of bytes that may still be read. A value is read once for each reference to it.
     left: usize,
     out: String,
-    /// The position of each object, as V8 numbers them, and whether the object is open.
+    /// The position of each object, in the order in which V8 numbers them, and whether the object is open.
     objects: Vec<(u32, bool)>,
-    /// The reader of the payload, and the readers of its references.
+    /// The reader of the payload, and the readers for the references.
     readers: Vec<Tokens<'a>>,
     levels: Vec<WriteLevel>,
 }
 
 impl<'a> JsonWriter<'a> {
-    /// Handles one token; false after the last.
+    /// Handles one token. False: it was the last.
     fn step(&mut self) -> Result<bool, NoJson> {
         let Some(tokens) = self.readers.last_mut() else { return Ok(false) };
         let (number, from, is_besides) = (tokens.objects(), tokens.end(), tokens.is_besides_elements());
@@ -100,7 +100,7 @@ impl<'a> JsonWriter<'a> {
         };
         self.left = self.left.checked_sub(tokens.end() - from).ok_or(NoJson::TooLong)?;
         let is_new = tokens.objects() > number && number as usize == self.objects.len();
-        // Fields do not follow references.
+        // `Rules::Fields` does not follow references.
         if is_new && self.rules != Rules::Fields {
             let start = u32::try_from(tokens.start()).map_err(|_| NoJson::Malformed)?;
             self.objects.push((start, false));
@@ -207,7 +207,7 @@ impl<'a> JsonWriter<'a> {
         Ok(())
     }
 
-    /// The missing elements of a sparse array.
+    /// Writes `null` for missing elements of an array.
     fn nulls(&mut self, from: u32, to: u32) -> Result<(), NoJson> {
         const NULL: &str = "null,";
         let missing = to.saturating_sub(from) as usize;
@@ -298,12 +298,12 @@ impl<'a> JsonWriter<'a> {
     }
 }
 
-/// The content of an envelope follows.
+/// Whether the member with this name is the content of an envelope.
 fn is_enclosed(name: Leaf<'_>) -> bool {
     matches!(name, Leaf::Text(name) if name.is(b"msg"))
 }
 
-/// A value that internal messages never contain becomes null.
+/// Writes a field. A value that internal messages never contain becomes null.
 fn field(leaf: Leaf<'_>, out: &mut String) -> Result<(), NoJson> {
     if matches!(leaf, Leaf::BigInt(_) | Leaf::BoxedBigInt(_) | Leaf::View { .. }) {
         out.push_str("null");
@@ -335,7 +335,7 @@ fn put_date(milliseconds: f64, out: &mut String) {
     }
 }
 
-/// As `JSON.stringify`: lone surrogates are escaped.
+/// Writes a text as `JSON.stringify` does: lone surrogates are escaped.
 fn put_text(text: Text<'_>, out: &mut String) {
     out.push('"');
     for character in text.characters() {

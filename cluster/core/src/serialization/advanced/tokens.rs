@@ -1,5 +1,5 @@
-//! V8's structured clone as tokens, without recursion: depth costs 8 bytes per level. The input is untrusted, so
-//! every length, count, key and reference is checked. Builds no value.
+//! V8's structured clone as tokens, read without recursion: a level of depth costs 8 bytes. The input is
+//! untrusted, so every length, count, key and reference is checked. No value is built.
 
 use alloc::vec::Vec;
 
@@ -7,16 +7,16 @@ use super::HEADER;
 use super::text::Text;
 use crate::violation::Violation;
 
-/// A step through a payload.
+/// One step through a payload.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Token<'a> {
     /// A value without inner values.
     Leaf(Leaf<'a>),
-    /// An object that began earlier, by its number.
+    /// A reference to an object that has begun earlier, by the object's number.
     Reference(u32),
     /// The beginning of a value with inner values.
     Open(Open),
-    /// A part of the open error.
+    /// A part of the error that is open.
     Error(ErrorPart<'a>),
     Close(Open),
 }
@@ -32,7 +32,7 @@ pub(crate) enum Leaf<'a> {
     Double(f64),
     BigInt(BigDigits<'a>),
     Text(Text<'a>),
-    /// In milliseconds since 1970.
+    /// A date, in milliseconds since 1970.
     Date(f64),
     BoxedBool(bool),
     BoxedNumber(f64),
@@ -44,10 +44,10 @@ pub(crate) enum Leaf<'a> {
     },
     ArrayBuffer {
         bytes: &'a [u8],
-        /// For a resizable buffer.
+        /// The greatest length, if the buffer can be resized.
         max: Option<u64>,
     },
-    /// A typed array, a buffer or a data view, by Node's number of its kind.
+    /// A typed array, a buffer or a data view. Node numbers these kinds.
     View {
         kind: u32,
         bytes: &'a [u8],
@@ -56,15 +56,15 @@ pub(crate) enum Leaf<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum ErrorPart<'a> {
-    /// The constructor, unless `Error`.
+    /// The name of the constructor, if it is not `Error`.
     Name(&'static str),
     Message(Text<'a>),
     Stack(Text<'a>),
-    /// The next value is the cause.
+    /// The cause follows as the next value.
     Cause,
 }
 
-/// The digits of a big integer, the lowest first.
+/// The digits of a big integer, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct BigDigits<'a> {
     pub(crate) negative: bool,
@@ -75,25 +75,25 @@ pub(crate) struct BigDigits<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Open {
     Object,
-    /// A number of elements, then members.
+    /// An array: this number of elements, then other members.
     Dense(u32),
-    /// Members only; the array's length.
+    /// A sparse array of this length, which has members only.
     Sparse(u32),
     Map,
     Set,
     Error,
-    /// A host object of Node. One value follows, a plain object.
+    /// A host object of Node. One value follows: a plain object.
     Host,
 }
 
-/// An open value: the position of its tag, and the number of inner values read.
+/// An open value: the position of the tag, and the number of inner values read so far.
 #[derive(Debug, Clone, Copy)]
 struct OpenValue {
     tag: u32,
     count: u32,
 }
 
-/// The expected next token.
+/// What the next token must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     /// The name of a member, or the end.
@@ -114,9 +114,9 @@ pub(crate) struct Tokens<'a> {
     payload: &'a [u8],
     at: usize,
     levels: Vec<OpenValue>,
-    /// The number of the next object, as V8 counts.
+    /// The number of the next object, counted as by V8.
     next_object: u32,
-    /// The position of the last token's tag.
+    /// The position of the tag of the last token.
     start: usize,
     begun: bool,
 }
@@ -132,7 +132,7 @@ impl<'a> Tokens<'a> {
         Ok(tokens)
     }
 
-    /// A reader of the value at a position; the value's first object has this number.
+    /// A reader of the value at a position. The first object of the value has the number `next_object`.
     pub(crate) fn of_value(payload: &'a [u8], at: usize, next_object: u32) -> Self {
         Tokens { payload, at, levels: Vec::new(), next_object, start: at, begun: false }
     }
@@ -157,12 +157,12 @@ impl<'a> Tokens<'a> {
         self.next_object
     }
 
-    /// The next token is the name of a member, or the end of the open value.
+    /// Whether the next token is the name of a member, or the end of the open value.
     pub(crate) fn is_at_key(&self) -> bool {
         self.levels.last().is_some_and(|level| self.expected(*level) == Expected::Key)
     }
 
-    /// The next token is an array's member besides its elements, or the array's end.
+    /// Whether the next token is a member of an array besides its elements, or the array's end.
     pub(crate) fn is_besides_elements(&self) -> bool {
         let array = self.levels.last().filter(|level| self.payload[level.tag as usize] == b'A');
         array.is_some_and(|level| self.expected(*level) != Expected::Element)
@@ -191,7 +191,7 @@ impl<'a> Tokens<'a> {
             b'A' => count.checked_sub(self.declared(tag)).map_or(Expected::Element, pair),
             b'\\' if count == 0 => Expected::Value,
             b'\\' => Expected::End,
-            // A map cannot end between a key and its value, nor an error behind an announced cause.
+            // A map cannot end between a key and the value, and an error cannot end after an announced cause.
             b';' | b'r' if !count.is_multiple_of(2) => Expected::Value,
             b'r' => Expected::ErrorPart,
             _ => Expected::ValueOrEnd,
@@ -208,7 +208,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The length of the array with its tag at a position; it was read before.
+    /// The length of the array with the tag at this position. The length was read before.
     fn declared(&self, tag: u32) -> u32 {
         Tokens::of_value(self.payload, tag as usize + 1, 0).varint32().unwrap_or(0)
     }
@@ -225,7 +225,7 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// Closes the open value behind its end tag; its counts must match the values read.
+    /// Closes the open value after the end tag. Its counts must match the values read.
     fn close(&mut self, OpenValue { tag, count }: OpenValue) -> Result<Token<'a>, Violation> {
         self.start = self.at.saturating_sub(1);
         let open = self.open_of(tag);
@@ -278,7 +278,7 @@ impl<'a> Tokens<'a> {
         Ok(token)
     }
 
-    /// A value with a number, to which references are possible.
+    /// A value that has a number, so references to it are possible.
     fn object(&mut self, tag: u8) -> Result<Token<'a>, Violation> {
         self.next_object = self.next_object.checked_add(1).ok_or(Violation::Malformed)?;
         Ok(match tag {
@@ -322,7 +322,7 @@ impl<'a> Tokens<'a> {
         Ok(Token::Leaf(Leaf::ArrayBuffer { bytes: self.bytes(length as usize)?, max: Some(max) }))
     }
 
-    /// The constructor, message, cause and stack of an error, up to a full stop.
+    /// A part of an error: constructor, message, cause or stack. A full stop ends the parts.
     fn error_part(&mut self) -> Result<Token<'a>, Violation> {
         self.start = self.at;
         Ok(match self.byte()? {
@@ -349,8 +349,8 @@ impl<'a> Tokens<'a> {
 
     // ---- bytes
 
-    /// The next tag. Padding precedes strings of two-byte characters, and a count of objects, which V8 verifies, may
-    /// precede any value.
+    /// The next tag. Two things are skipped: padding before strings of two-byte characters, and a count of
+    /// objects, which may precede any value and which V8 verifies.
     fn tag(&mut self) -> Result<u8, Violation> {
         loop {
             self.start = self.at;
@@ -409,7 +409,7 @@ impl<'a> Tokens<'a> {
         Ok(BigDigits { negative: bits & 1 == 1, digits: self.bytes((bits >> 1) as usize)? })
     }
 
-    /// Bytes behind their count.
+    /// Bytes that follow their count.
     fn run(&mut self) -> Result<&'a [u8], Violation> {
         let length = self.varint32()?;
         self.bytes(length as usize)
@@ -430,7 +430,7 @@ impl<'a> Tokens<'a> {
         u32::try_from(self.varint()?).map_err(|_| Violation::Malformed)
     }
 
-    /// Seven bits per byte, the lowest first.
+    /// A number with seven bits per byte, lowest first.
     fn varint(&mut self) -> Result<u64, Violation> {
         let mut number = 0;
         for shift in (0..63).step_by(7) {

@@ -1,14 +1,14 @@
-//! Typed arrays, buffers and data views in JSON, by Node's number of their kind.
+//! Typed arrays, buffers and data views in JSON. Node numbers these kinds.
 
 use alloc::string::String;
 
 use super::no_json::NoJson;
 use super::numbers::{self, append};
 
-/// An array of 16-bit floats, since Node 24.
+/// Node's number of an array of 16-bit floats, which exist since Node 24.
 const FLOAT16: u32 = 13;
 
-/// Appends at most `limit` bytes and one element.
+/// Appends the elements of a view: at most `limit` bytes and one element.
 pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) -> Result<(), NoJson> {
     match kind {
         0 => elements(bytes, limit, out, |[byte], out| {
@@ -24,7 +24,7 @@ pub(super) fn put_view(kind: u32, bytes: &[u8], limit: usize, out: &mut String) 
         10 => buffer(bytes, limit, out),
         11 | 12 if !bytes.is_empty() => Err(NoJson::BigInt),
         FLOAT16 => elements(bytes, limit, out, |n, out| numbers::put(half(u16::from_le_bytes(n)), out)),
-        // A data view has no elements; later kinds are unknown here.
+        // A data view has no elements, and later kinds are unknown here.
         _ => {
             out.push_str("{}");
             Ok(())
@@ -62,7 +62,7 @@ fn within(limit: usize, out: &str) -> Result<(), NoJson> {
     if out.len() > limit { Err(NoJson::TooLong) } else { Ok(()) }
 }
 
-/// A 16-bit float.
+/// The value of a 16-bit float.
 pub(crate) fn half(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1F), f64::from(bits & 0x3FF));
     let magnitude = match exponent {
@@ -74,7 +74,7 @@ pub(crate) fn half(bits: u16) -> f64 {
     if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
-/// A power of two between 2^-24 and 2^5.
+/// A power of two, from 2^-24 to 2^5.
 fn exp2(exponent: i32) -> f64 {
     f64::from_bits(u64::try_from(exponent + 1023).expect("a positive exponent") << 52)
 }

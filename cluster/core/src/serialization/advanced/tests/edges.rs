@@ -1,4 +1,4 @@
-//! Both sides of each edge: tags that few payloads have, the last byte within a limit, odd and even places.
+//! Both sides of each edge: rare tags, the last byte within a limit, odd and even positions.
 
 extern crate std;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::*;
 
-/// No conversion here takes so long: a test that waits longer fails.
+/// The longest time of a conversion. No conversion here takes so long.
 const BOUND: Duration = Duration::from_secs(3);
 
 /// The result of a conversion that ends within [`BOUND`].
@@ -23,7 +23,7 @@ fn payload(body: &[u8]) -> Vec<u8> {
     [&[HEADER, VERSION][..], body].concat()
 }
 
-/// An array of length 3 with holes and one member of this name, `"x"`.
+/// An array of length 3 without elements, and with one member of this name and the value `"x"`.
 fn sparse(name: &[u8]) -> Vec<u8> {
     payload(&[b"a\x03", name, b"\"\x01x@\x01\x03"].concat())
 }
@@ -92,7 +92,8 @@ fn half_floats_are_exact() {
     assert_eq!(views::half(0x8000).to_bits(), (-0.0_f64).to_bits());
 }
 
-/// A text of exactly the limit is written, a text of one byte more is not; a long view stops at the limit.
+/// A text of exactly the limit is written, and a text that is one byte longer is not. A long view stops at
+/// the limit.
 #[test]
 fn limit_counts_every_byte() {
     let recorded = recorded().map(|(_, value)| written(&value));
@@ -112,7 +113,7 @@ fn limit_counts_every_byte() {
 #[test]
 fn references_cost_what_they_read() {
     const TIMES: usize = LIMIT / 512;
-    // Far behind the beginning, so that a place differs from a length.
+    // The object is far behind the beginning, so its position differs from the length.
     let object = [vec![0; LIMIT / 4], b"0o".to_vec(), vec![0; LIMIT / 256], b"I\x000{\x01".to_vec()].concat();
     let count = {
         let mut count = Vec::new();
@@ -123,7 +124,7 @@ fn references_cost_what_they_read() {
     assert_eq!(stringified(&payload(&body)), Err(NoJson::TooLong));
 }
 
-/// An index may be a number of any form or a text; any other name is left out, as in `JSON.stringify`.
+/// An index may be a number of any form, or a text. Any other name is left out, as by `JSON.stringify`.
 #[test]
 fn sparse_arrays_take_indexes_alone() {
     let (with, without) = (r#"[null,"x",null]"#, "[null,null,null]");
@@ -141,7 +142,7 @@ fn sparse_arrays_take_indexes_alone() {
     }
 }
 
-/// Tags that are absent from the recorded payloads of Node.
+/// Reads the tags that Node's recorded payloads do not contain.
 #[test]
 fn rare_tags_are_read() {
     for (body, json) in [
@@ -184,7 +185,8 @@ fn wide_names_are_names() {
     }
 }
 
-/// Payloads that V8 never writes: a hole that is no element, and a reference to an object that has not begun.
+/// Payloads that V8 never writes are malformed: a hole outside of an array, and a reference to an object that
+/// has not begun.
 #[test]
 fn misplaced_tags_are_malformed() {
     for body in [&b"-"[..], b"o\"\x01a-{\x01", b";0-:\x02", b"A\x01^\x01$\0\x01"] {
@@ -193,7 +195,7 @@ fn misplaced_tags_are_malformed() {
     assert_eq!(stringified(&payload(b"A\x01-$\0\x01")).as_deref(), Ok("[null]"));
 }
 
-/// Seven bits a byte, as few bytes as possible.
+/// Lengths have seven bits per byte, in as few bytes as possible.
 #[test]
 fn lengths_are_written_as_by_v8() {
     for (number, bytes) in [(0, &[0][..]), (0x7F, &[0x7F]), (0x80, &[0x80, 1]), (0x3FFF, &[0xFF, 0x7F])] {
@@ -203,14 +205,14 @@ fn lengths_are_written_as_by_v8() {
     }
 }
 
-/// If several members have the same name, the last member counts, also if all members have that name.
+/// The last of several members with the same name counts, even if all members have this name.
 #[test]
 fn last_of_one_name_counts() {
     assert_eq!(stringified(&from_json(r#"{"a":1,"a":2}"#)).as_deref(), Ok(r#"{"a":2}"#));
     assert_eq!(stringified(&from_json(r#"{"a":1,"b":3,"a":2}"#)).as_deref(), Ok(r#"{"a":2,"b":3}"#));
 }
 
-/// Fields omit exactly the members of an envelope.
+/// `Rules::Fields` omits exactly the members of an envelope.
 #[test]
 fn fields_leave_out_the_envelope() {
     let message = from_json(r#"{"msg":[1],"a":{"msg":2},"b":"msg"}"#);
@@ -219,7 +221,8 @@ fn fields_leave_out_the_envelope() {
     assert_eq!(stringified(&message).as_deref(), Ok(r#"{"msg":[1],"a":{"msg":2},"b":"msg"}"#));
 }
 
-/// V8 reads texts of two-byte characters only at even positions, after texts of any length.
+/// V8 reads texts of two-byte characters only at even positions. After texts of any length, the positions are
+/// even.
 #[test]
 fn wide_texts_stand_at_even_places() {
     let is_even = |payload: &[u8]| {
