@@ -181,6 +181,11 @@ impl Channel {
         };
         let taken = match taken {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if is_broken(&error) => {
+                // No write follows. Without the end, a peer that is alive waits for the missing bytes.
+                let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+                return Err(error);
+            }
             taken => taken?,
         };
         self.full = taken < bytes.len();
@@ -244,6 +249,12 @@ impl Channel {
             read => Some(channel_event(&read, buffer, &mut self.waiting)),
         }
     }
+}
+
+/// Whether the core writes nothing after this error.
+fn is_broken(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    [BrokenPipe, ConnectionReset, NotConnected].contains(&error.kind())
 }
 
 /// The event of a read. Any failure is the end, because the kernel reports a failure only after the last
