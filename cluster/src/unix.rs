@@ -359,7 +359,7 @@ impl Unix {
             bind::check_descriptor_limit(&bound)?;
         }
         let address = bind::local_address(&bound)?;
-        let listens = descriptor::is_stream(&bound);
+        let listens = descriptor::is_stream(&bound)?;
         let socket = self.sockets.insert(bound);
         self.paths.extend(path.map(|path| (socket, path)));
         if let Some(backlog) = backlog.filter(|_| listens)
@@ -383,7 +383,7 @@ impl Unix {
     fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;
-        if descriptor::is_stream(bound) {
+        if descriptor::is_stream(bound)? {
             listen::listen(bound, backlog)?;
             let bound = self.sockets.open.remove(&socket).expect("the found entry");
             let listening = self.watch(bound, is_shared)?;

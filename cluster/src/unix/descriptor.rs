@@ -32,8 +32,8 @@ pub(crate) fn kind(descriptor: impl AsFd) -> Option<Kind> {
 }
 
 /// Whether a socket can listen.
-pub(super) fn is_stream(socket: &OwnedFd) -> bool {
-    SockRef::from(socket).r#type().is_ok_and(|kind| kind == Type::STREAM)
+pub(super) fn is_stream(socket: &OwnedFd) -> io::Result<bool> {
+    Ok(SockRef::from(socket).r#type()? == Type::STREAM)
 }
 
 #[cfg(not(target_vendor = "apple"))]
