@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
+use tracing::warn;
 
 /// The mode bits for reads of every user.
 const READABLE: u32 = 0o444;
@@ -25,9 +26,15 @@ pub(super) struct BoundPath {
 }
 
 impl BoundPath {
+    /// Takes a path that was bound just now. On a failure the path is removed: otherwise no later bind would succeed.
     fn new(path: PathBuf) -> io::Result<Self> {
-        let identity = identity(&path)?;
-        Ok(BoundPath { path, identity })
+        match identity(&path) {
+            Ok(identity) => Ok(BoundPath { path, identity }),
+            Err(error) => {
+                removed(&path, fs::remove_file(&path));
+                Err(error)
+            }
+        }
     }
 }
 
@@ -50,10 +57,21 @@ impl BoundPath {
 
 impl Drop for BoundPath {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
-            // An error: another process has removed the file.
-            let _ = fs::remove_file(&self.path);
+        match identity(&self.path) {
+            Ok(identity) if identity == self.identity => removed(&self.path, fs::remove_file(&self.path)),
+            // Another process has replaced the file.
+            Ok(_) => {}
+            Err(error) => removed(&self.path, Err(error)),
         }
+    }
+}
+
+/// Logs a removal that failed: the next bind of the path will fail. Another process may have removed the path before.
+fn removed(path: &Path, removal: io::Result<()>) {
+    if let Err(error) = removal
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        warn!("cannot remove {}: {error}; remove the file before the next start", path.display());
     }
 }
 
