@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 use std::{future, io};
 
 use cluster_core::{
-    Event, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings, WorkerId, flush,
-    pump,
+    Event, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings, WorkerId,
+    WorkerInfo, flush, pump,
 };
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -266,6 +266,11 @@ impl Supervisor {
     /// The slots, by ascending number.
     pub fn slots(&self) -> Vec<SlotInfo> {
         self.machine.slots().collect()
+    }
+
+    /// The state of a worker, until the call of [`next`](Supervisor::next) after the worker's last event.
+    pub fn worker(&self, worker: WorkerId) -> Option<&WorkerInfo> {
+        self.machine.primary().worker(worker)
     }
 
     /// As [`Primary::connections`](crate::Primary::connections).

@@ -12,5 +12,5 @@ mod run_dir;
 pub mod sim;
 #[cfg(test)]
 mod supervised;
-mod translate;
+pub mod translate;
 pub mod unix;

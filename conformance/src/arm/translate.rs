@@ -144,7 +144,7 @@ pub(super) fn asked(address: &ListenAddress) -> ServerAddress {
 /// `None`: Node has no such event. `place` is the directory of the run. The first `own_args` arguments are
 /// those that every worker needs. `adopt` receives the handle and the text of a message, and returns the kind
 /// of the handle.
-pub(super) fn event<'a>(
+pub fn event<'a>(
     event: &Event,
     place: &str,
     own_args: usize,
