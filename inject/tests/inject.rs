@@ -1,0 +1,51 @@
+//! Short sweeps on the real system. The whole sweep is the command without options.
+
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::process::Command;
+
+/// Runs the command, and returns the printed text.
+fn inject(options: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inject"));
+    let output = command.args(options.split_whitespace()).output().expect("the command can be started");
+    let [out, err] =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    assert!(output.status.success(), "inject {options}\n{out}{err}");
+    out
+}
+
+/// The number of injected positions in the last line.
+fn positions(out: &str) -> usize {
+    let last = out.lines().last().unwrap_or_default();
+    last.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .expect("the last line has the number")
+}
+
+/// The first occurrence of every call fails once, and the process is killed and stopped there.
+#[test]
+fn first_calls_break_no_claim() {
+    let positions = positions(&inject("--quick --cluster tcp"));
+    assert!(positions > 200, "{positions} positions");
+}
+
+/// A worker closes the channel after a failed write of an acknowledgement, and another worker receives the connection.
+#[test]
+fn failed_write_ends_the_channel() {
+    let options = "--cluster tcp --victim worker --call sendmsg --failure EPIPE --failure ECONNRESET";
+    assert!(positions(&inject(options)) > 10);
+}
+
+/// A listener of unknown kind is an error and not a datagram socket.
+#[test]
+fn unknown_kind_is_no_listener() {
+    assert!(positions(&inject("--cluster tcp --victim primary --call getsockopt")) > 2);
+}
+
+/// A path is removed if the bind fails after it was made.
+#[test]
+fn failed_bind_removes_the_path() {
+    let options = "--cluster path --victim primary --call statx --call unlink --failure EACCES";
+    assert!(positions(&inject(options)) > 2);
+}
