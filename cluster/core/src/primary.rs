@@ -404,6 +404,9 @@ impl Stepper for Primary {
             Step::Later(event) => peers.steps.own_tick(Step::Emit(event)),
             Step::Remove(worker) => peers.info(worker).listed = false,
             Step::ResumeAccept(socket) => return self.distribution.resume_accept(socket).map(Output::Call),
+            Step::Bind(handle, address, backlog) => {
+                return self.distribution.bind(handle, address, backlog).map(Output::Call);
+            }
             Step::AnswerQueries(handle, result) => self.distribution.answer_queries(handle, result, peers),
             Step::Exited(worker, status) => {
                 peers.end(worker, WorkerState::Dead);

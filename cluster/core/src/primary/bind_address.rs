@@ -35,6 +35,15 @@ pub(super) fn is_udp(query: &QueryServer) -> bool {
     }
 }
 
+/// Whether the address names a host.
+pub(super) fn has_host(address: &BindAddress) -> bool {
+    match address {
+        BindAddress::Tcp { host, .. } => host.is_some(),
+        BindAddress::Udp { .. } | BindAddress::Zoned { .. } => true,
+        BindAddress::Path { .. } | BindAddress::Descriptor { .. } => false,
+    }
+}
+
 fn tcp(query: &QueryServer) -> Result<BindAddress, Errno> {
     let given = query.address.as_deref().filter(|address| !address.is_empty());
     if let Some((host, zone)) = given.and_then(|address| address.split_once('%')) {

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Step;
-use super::bind_address::{bind_address, is_udp};
+use super::bind_address::{bind_address, has_host, is_udp};
 use super::handles::Handles;
 use super::peers::Peers;
 use super::retained_channels;
@@ -20,7 +20,7 @@ use crate::handle::shared::Shared;
 use crate::handle::{Assignment, Handle, Sharing};
 use crate::ledger::{CloseReason, Ledger};
 use crate::message::{ClusterMessage, Data, HandleKey, HandleType, QueryServer, Reply};
-use crate::os::{Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
+use crate::os::{BindAddress, Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
 use crate::passing::IncomingHandle;
 use crate::settings::{SchedulingPolicy, Settings};
 
@@ -119,7 +119,17 @@ impl Distribution {
             data,
             sharing,
         });
-        peers.steps.call(Call::Bind { handle, address, backlog });
+        // A primary that listens looks its host up, as in Node, where even an address takes one tick.
+        if backlog.is_some() && has_host(&address) {
+            peers.steps.own_tick(Step::Bind(handle, address, backlog));
+        } else {
+            peers.steps.call(Call::Bind { handle, address, backlog });
+        }
+    }
+
+    /// The bind of a handle, unless the handle was closed since.
+    pub(super) fn bind(&self, handle: HandleId, address: BindAddress, backlog: Option<u32>) -> Option<Call> {
+        self.handles.get(handle).map(|_| Call::Bind { handle, address, backlog })
     }
 
     pub(super) fn bound(&mut self, id: HandleId, socket: SocketId, address: LocalAddress, peers: &mut Peers) {

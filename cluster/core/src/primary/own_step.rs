@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::MachineStep;
 use crate::event::Event;
-use crate::os::{Errno, ExitStatus, HandleId, SocketId, WorkerId};
+use crate::os::{BindAddress, Errno, ExitStatus, HandleId, SocketId, WorkerId};
 use crate::steps::IsCall;
 
 /// Pending work of the primary.
@@ -15,6 +15,8 @@ pub(crate) enum Step {
     Later(Event),
     /// Remove the worker from the list: its process has exited and its channel is closed.
     Remove(WorkerId),
+    /// Bind the socket of a handle, unless the handle was closed since.
+    Bind(HandleId, BindAddress, Option<u32>),
     /// The bind of a socket has succeeded or failed: answer the waiting workers.
     AnswerQueries(HandleId, Result<(), Errno>),
     /// Let a listening socket accept, unless the queue is full by now.
@@ -35,6 +37,7 @@ impl IsCall for Step {
             Step::Later(_) | Step::ResumeAccept(_) => true,
             Step::Emit(_)
             | Step::Remove(_)
+            | Step::Bind(..)
             | Step::AnswerQueries(..)
             | Step::Exited(..)
             | Step::Disconnected(_)
@@ -54,7 +57,11 @@ impl MachineStep<Step> {
                 | Step::Forget(worker),
             ) => Some(*worker),
             MachineStep::Own(
-                Step::Emit(_) | Step::Later(_) | Step::AnswerQueries(..) | Step::ResumeAccept(_),
+                Step::Emit(_)
+                | Step::Later(_)
+                | Step::Bind(..)
+                | Step::AnswerQueries(..)
+                | Step::ResumeAccept(_),
             )
             | MachineStep::Call(_)
             | MachineStep::Channel(..) => None,

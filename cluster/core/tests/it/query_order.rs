@@ -1,7 +1,7 @@
 //! The order of a primary's answers to one read with a query and the request to exit.
 
 use cluster_core::testing::{Answer, TestProcess};
-use cluster_core::{Errno, Machine, OsEvent, Primary, SchedulingPolicy, Settings};
+use cluster_core::{Call, Errno, Event, Machine, OsEvent, Primary, SchedulingPolicy, Settings, pump};
 
 /// The sequence numbers that the primary acknowledges, in order, when a worker listens and disconnects at
 /// once: 1 for the query, 2 for the request to exit.
@@ -34,6 +34,70 @@ fn first_query_is_answered_later() {
         primary.os.binds = Answer::Failures(usize::from(bind_fails), Errno::EADDRINUSE);
         assert_eq!(answers(&mut primary), [2, 1]);
     }
+}
+
+/// The keys of queries in one read, in the order of their answers. In Node the lookup of a host takes a tick before the
+/// bind, and a user message behind the query is emitted, and answered, first.
+#[test]
+fn query_with_host_waits_longer() {
+    let orders: [(&[&str], &[&str]); 6] = [
+        (&["127.0.0.1", "any"], &["any", "127.0.0.1"]),
+        (&["any", "127.0.0.1"], &["any", "127.0.0.1"]),
+        (&["127.0.0.1", "path"], &["path", "127.0.0.1"]),
+        (&["127.0.0.1", "any", "::1", "path"], &["any", "path", "127.0.0.1", "::1"]),
+        (&["127.0.0.1", "message", "any"], &["message", "any", "127.0.0.1"]),
+        (&["127.0.0.1", "fe80::1%lo", "any"], &["any", "127.0.0.1", "fe80::1%lo"]),
+    ];
+    for (queries, answers) in orders {
+        assert_eq!(order_of_answers(queries), answers, "{queries:?}");
+    }
+}
+
+/// The program answers the user message of the worker at once.
+fn order_of_answers(queries: &[&str]) -> Vec<String> {
+    let mut primary = primary(Settings::default());
+    let worker = primary.machine.fork().expect("possible settings");
+    primary.drain();
+    primary.os.take_calls();
+    let lines: Vec<String> = (0..).zip(queries).map(|(seq, query)| line(seq, query)).collect();
+    let bytes = format!("{}\n", lines.join("\n")).into_bytes();
+    primary.machine.handle(OsEvent::Read { channel: worker.into(), bytes, socket: None });
+    while let Some(event) = pump(&mut primary.machine, &mut primary.os) {
+        if matches!(event, Event::Message { .. }) {
+            primary.machine.send(worker, "answer").expect("a connected worker");
+        }
+    }
+    let answered = |text: &String| {
+        let seq = (0..).zip(queries).find(|(seq, _)| text.contains(&format!("\"ack\":{seq},")));
+        let answer = text.contains("answer").then_some("message");
+        answer.or(seq.map(|(_, query)| *query)).map(str::to_owned)
+    };
+    primary.os.written().iter().filter_map(answered).collect()
+}
+
+fn line(seq: u64, query: &str) -> String {
+    let (address, port, kind) = match query {
+        "message" => return r#""hello""#.to_owned(),
+        "any" => ("null".to_owned(), 0, 4),
+        "path" => (r#""/run/web.sock""#.to_owned(), -1, -1),
+        host => (format!("{host:?}"), 0, if host.contains(':') { 6 } else { 4 }),
+    };
+    format!(
+        r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":{address},"port":{port},"addressType":{kind},"seq":{seq}}}"#
+    )
+}
+
+/// The only worker that waits for the lookup closes its server: nothing is bound.
+#[test]
+fn closed_handle_is_not_bound() {
+    let mut primary = primary(Settings::default());
+    let worker = primary.machine.fork().expect("possible settings");
+    primary.drain();
+    primary.os.take_calls();
+    let close = r#"{"cmd":"NODE_CLUSTER","act":"close","key":"127.0.0.1:0:4:undefined:0","seq":2}"#;
+    primary.read(worker.into(), &format!("{}\n{close}", line(1, "127.0.0.1")), None);
+    let calls = primary.os.take_calls();
+    assert!(!calls.iter().any(|call| matches!(call, Call::Bind { .. })), "{calls:?}");
 }
 
 /// The socket listens already, and Node waits for no event.
