@@ -80,6 +80,10 @@ impl Families {
             }
             ReportedEnd { shared: true, r#type: Some(kind), address: Some(address), .. } => {
                 let is_any = ["0.0.0.0", "::"].contains(&address.as_str());
+                // The primary's key and line contain the zone of the request; the bound address does not.
+                if !is_any && form.contains('%') {
+                    return;
+                }
                 (&mut self.bind, if is_any { kind } else { format!("{kind} {address}") })
             }
             _ => return,
@@ -120,4 +124,29 @@ fn is_sent_unchanged(json: &str) -> bool {
     serde_json::to_string(&value).is_ok_and(|text| text == json)
         && json.len() <= LONGEST_MESSAGE
         && is_one_word(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The primary's line of a server has the zone of the request.
+    #[test]
+    fn zone_of_address_has_no_family() {
+        let mut families = Families::default();
+        let bound = |address| json!({ "shared": true, "type": "udp6", "address": address });
+        for (form, address) in
+            [("bind(0, '::1')", "::1"), ("bind(0, '::1%lo')", "::1"), ("bind('::1%lo')", "::")]
+        {
+            families.add(form, &bound(address));
+        }
+        assert_eq!(families.bind["udp6 ::1"], ["bind(0, '::1')"]);
+        assert_eq!(families.bind["udp6"], ["bind('::1%lo')"]);
+        let zoned = |(family, forms): (&String, &Vec<String>)| {
+            family.contains("::1") && forms.iter().any(|form| form.contains('%'))
+        };
+        assert!(!Families::ours().bind.iter().any(zoned));
+    }
 }
