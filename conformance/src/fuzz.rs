@@ -156,7 +156,7 @@ impl RunChecker {
         let concerning = self.exceptions.concerning(name, runtime);
         let hidden: Vec<_> = concerning.map(|known| known.lines.clone()).collect();
         let compared = self.exceptions.clone().apply(name, runtime, trace);
-        let sim = Sim::new(scenario).hiding(hidden);
+        let sim = Sim::new(scenario).like(runtime).hiding(hidden);
         // A trace with the lines of a defect is in no run, but a search rarely proves this within its budget,
         // so the budget is smaller.
         let (outcome, budget) = match sim.reaches(&compared, self.budget) {
@@ -170,11 +170,12 @@ impl RunChecker {
             .map_or(outcome, |known| RunOutcome::Known(known.to_owned()))
     }
 
-    /// The defect because of which the runtime has written other lines, if the simulator can produce the
-    /// corrected trace.
+    /// The defect because of which the runtime has reported other events, if the simulator can produce the
+    /// trace with these reports.
     fn read_otherwise(&self, sim: &Sim, runtime: &str, trace: &Trace, budget: Budget) -> Option<&str> {
-        let is_reached = |trace: &Trace| matches!(sim.reaches(trace, budget), Reach::Yes(_));
-        let explains = |defect: &&Defect| defect.readings(runtime, trace).iter().any(is_reached);
+        let is_reached =
+            |lines| matches!(sim.clone().misreading(lines).reaches(trace, budget), Reach::Yes(_));
+        let explains = |defect: &&Defect| defect.readings(runtime, trace).into_iter().any(is_reached);
         self.defects.iter().find(explains).map(|defect| defect.defect.as_str())
     }
 }
@@ -295,6 +296,11 @@ mod tests {
     /// Four workers, each of which may serve a client that resets its connection. With a kill, none serves
     /// the client.
     fn outcome(rule: &str, runtime: &str, lines: &[&str]) -> RunOutcome {
+        outcome_of_workers(rule, "", runtime, lines)
+    }
+
+    /// As [`outcome`], with more rules of the workers.
+    fn outcome_of_workers(rule: &str, worker: &str, runtime: &str, lines: &[&str]) -> RunOutcome {
         let text = format!(
             r#"{{
               "name": "fuzz_test",
@@ -302,7 +308,7 @@ mod tests {
               "primary": [{{ "on": "start", "do": [{{ "fork": 4 }}] }}, {rule}],
               "worker": [
                 {{ "on": "start", "do": [{{ "listen": {{ "server": "web" }} }}] }},
-                {{ "on": "data", "do": [{{ "send": "hello" }}] }}
+                {{ "on": "data", "do": [{{ "send": "hello" }}] }}{worker}
               ],
               "clients": [{{ "count": 1, "order": "in_turn", "steps": [
                 {{ "await": "primary: listening #4" }}, {{ "connect": "web" }}, {{ "write": "hello" }}, "reset"
@@ -367,6 +373,51 @@ mod tests {
         let known = outcome(rule, "node v20.20.2", &lines);
         let reset = "A reset that arrives together with the last bytes is reported as an end.".to_owned();
         assert_eq!(known, RunOutcome::Known(reset));
+    }
+
+    /// The rules of a misreported end are performed, and a worker that reports ends truly exits in another way.
+    #[test]
+    fn misread_end_triggers_rules() {
+        let text = |line: &str| line.to_owned();
+        let mut lines: Vec<String> = FORKS.map(str::to_owned).into();
+        let state = "after_disconnect=undefined connected=true dead=false listed=true";
+        for worker in [1, 2, 3, 4] {
+            lines.push(format!("primary: online worker={worker} state=online {state}"));
+        }
+        for worker in [1, 2, 3, 4] {
+            lines.push(format!(
+                "primary: listening worker={worker} address=- type=4 port=p1 state=listening {state}"
+            ));
+            lines.push(format!("worker {worker}: start"));
+            lines.push(format!("worker {worker}: listening server=web port=p1"));
+        }
+        let served = ["connection server=web", "data server=web text=hello", "end server=web"];
+        lines.extend(served.map(|line| format!("worker 1: {line}")));
+        lines.push(format!("primary: message worker=1 text=hello state=listening {state}"));
+        lines.push(format!("primary: message worker=1 text=ended state=listening {state}"));
+        let ends = "after_disconnect=false connected=false";
+        lines.push(format!("primary: disconnect worker=1 state=disconnected {ends} dead=false listed=true"));
+        lines
+            .push(format!("primary: exit worker=1 code=3 signal=- state=dead {ends} dead=true listed=false"));
+        lines.push(text("client 1: connected server=web"));
+        let ends = "after_disconnect=true connected=false";
+        for worker in [2, 3, 4] {
+            lines.push(format!("worker {worker}: closed server=web"));
+            lines.push(format!("worker {worker}: disconnect {ends}"));
+            lines.push(format!(
+                "primary: disconnect worker={worker} state=disconnected {ends} dead=false listed=false"
+            ));
+            lines.push(format!(
+                "primary: exit worker={worker} code=0 signal=- state=dead {ends} dead=true listed=false"
+            ));
+        }
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let rule = r#"{ "on": "exit", "do": ["disconnect_all"] }"#;
+        let on_end = r#", { "on": "end", "do": [{ "send": "ended" }, { "exit": 3 }] }"#;
+        let reset = "A reset that arrives together with the last bytes is reported as an end.".to_owned();
+        let outcome = |runtime| outcome_of_workers(rule, on_end, runtime, &lines);
+        assert_eq!(outcome("node v20.20.2"), RunOutcome::Known(reset));
+        assert!(matches!(outcome("node v24.22.3"), RunOutcome::Undecided(_) | RunOutcome::Diverges(_)));
     }
 
     /// Node emits `error` for a write to a killed worker, and our primary emits none.

@@ -186,7 +186,7 @@ impl Checker {
         let (name, runtime) = (&scenario.name, &traces.runtime);
         let hidden: Vec<_> =
             self.exceptions().concerning(name, runtime).map(|exception| exception.lines.clone()).collect();
-        let sim = Sim::new(scenario).hiding(hidden);
+        let sim = Sim::new(scenario).like(runtime).hiding(hidden);
         verdict(scenario, claim, traces, |recorded| {
             let compared = self.exceptions().apply(name, runtime, &recorded.trace);
             let failure = match sim.reaches(&compared, self.budget) {

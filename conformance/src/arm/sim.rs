@@ -18,6 +18,7 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 
 mod hang;
+mod lookups;
 mod observation_writer;
 mod ports;
 mod primary;
@@ -26,6 +27,7 @@ mod sim_clients;
 mod sockets;
 mod worker;
 
+pub use observation_writer::Misreading;
 use observation_writer::ScenarioContext;
 pub use scenario_program::ScenarioProgram;
 
@@ -40,6 +42,9 @@ const UNCAUGHT: i32 = 1;
 
 /// The name of the simulator as a runtime.
 pub const NAME: &str = "sim";
+
+/// The end of the name in a replay line of a scenario with workers on Node.
+const ON_NODE: &str = "@node";
 
 /// A scenario, ready to be simulated.
 #[derive(Debug, Clone)]
@@ -106,14 +111,53 @@ impl Sim {
                 scenario: Arc::new(scenario.clone()),
                 datagram_servers,
                 hidden: [].into(),
+                workers_on_node: false,
+                misreadings: [].into(),
             },
         }
+    }
+
+    /// The scenario of a replay line, as `scenario` finds the scenario by name.
+    ///
+    /// # Errors
+    ///
+    /// Those of `scenario`.
+    pub fn of_line<E>(
+        line: &replay::Line,
+        scenario: impl FnOnce(&str) -> Result<Scenario, E>,
+    ) -> Result<Self, E> {
+        let name = line.scenario();
+        let on_node = name.strip_suffix(ON_NODE);
+        let mut sim = Sim::new(&scenario(on_node.unwrap_or(name))?);
+        sim.context.workers_on_node = on_node.is_some();
+        Ok(sim)
+    }
+
+    /// Simulates the workers of this runtime: `unix`, `node v20.20.2`, `unix with workers on node v20.20.2`.
+    /// The workers are ours by default.
+    #[must_use]
+    pub fn like(mut self, runtime: &str) -> Self {
+        let workers = runtime.split(" with workers on ").last().unwrap_or_default();
+        self.context.workers_on_node = workers.starts_with("node ");
+        self
+    }
+
+    /// The scenario.
+    pub fn scenario(&self) -> &Scenario {
+        &self.context.scenario
     }
 
     /// Removes these lines from the traces.
     #[must_use]
     pub fn hiding(mut self, lines: impl IntoIterator<Item = LinePattern>) -> Self {
         self.context.hidden = lines.into_iter().collect();
+        self
+    }
+
+    /// The workers report these events as others.
+    #[must_use]
+    pub fn misreading(mut self, lines: Vec<Misreading>) -> Self {
+        self.context.misreadings = lines.into();
         self
     }
 
@@ -176,8 +220,9 @@ impl Sim {
     /// The world of the scenario, on a quiet schedule.
     pub fn world(&self) -> World<ScenarioProgram> {
         let settings = translate::settings(&self.context.scenario, SpawnOptions::new());
+        let suffix = if self.context.workers_on_node { ON_NODE } else { "" };
         World::new(ScenarioProgram::new(self.context.clone()), settings)
-            .named(self.context.scenario.name.clone())
+            .named(format!("{}{suffix}", self.context.scenario.name))
     }
 }
 

@@ -31,8 +31,8 @@ impl Replay {
     pub(super) fn perform(&self, paths: &Paths) -> Result<Outcome, CliError> {
         let line: Line = self.line.parse()?;
         self.html.as_deref().map_or(Ok(()), file::writable)?;
-        let run = match paths.scenario(line.scenario()) {
-            Ok(scenario) => of_a_scenario(&line, &scenario, &paths.exceptions()?),
+        let run = match Sim::of_line(&line, |name| paths.scenario(name)) {
+            Ok(sim) => of_a_scenario(&line, &sim, &paths.exceptions()?),
             Err(CliError(unknown)) => scenarios::replay(&self.line).map(of_the_simulator).map_err(|_| {
                 CliError(format!(
                     "{unknown}. To replay a line of another program, call `prop::replay` of cluster-sim there"
@@ -110,10 +110,9 @@ fn of_the_simulator(again: scenarios::ReplayOutcome) -> Run {
     run
 }
 
-fn of_a_scenario(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> Run {
-    let sim = Sim::new(scenario);
-    let replayed = sim.replay(line);
-    let left = replayed.left.filter(|_| !is_recorded_with_less(line, scenario, exceptions));
+fn of_a_scenario(line: &Line, sim: &Sim, exceptions: &Exceptions) -> Run {
+    let (replayed, scenario) = (sim.replay(line), sim.scenario());
+    let left = replayed.left.filter(|_| !is_recorded_with_less(line, sim, exceptions));
     let trace = replayed.world.trace().cloned().unwrap_or_default();
     let has_ended = replayed.outcome.is_ok();
     let mut run = Run::new(trace, left, replayed.outcome);
@@ -143,9 +142,10 @@ fn judge(run: &mut Run, seen: &crate::trace::Trace, scenario: &Scenario, excepti
 }
 
 /// Whether the line is from a search that has hidden the lines of a runtime's exceptions.
-fn is_recorded_with_less(line: &Line, scenario: &Scenario, exceptions: &Exceptions) -> bool {
+fn is_recorded_with_less(line: &Line, sim: &Sim, exceptions: &Exceptions) -> bool {
     exceptions.runtimes().any(|runtime| {
-        let hidden = exceptions.concerning(&scenario.name, runtime).map(|exception| exception.lines.clone());
-        Sim::new(scenario).hiding(hidden).replay(line).left.is_none()
+        let concerning = exceptions.concerning(&sim.scenario().name, runtime);
+        let hidden = concerning.map(|exception| exception.lines.clone());
+        sim.clone().hiding(hidden).replay(line).left.is_none()
     })
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+use crate::arm::sim::Misreading;
 use crate::exceptions::glob;
 use crate::observation::{Line, Observation, Observer};
 use crate::order::Misfit;
@@ -33,7 +34,7 @@ pub struct Defect {
     /// A part of the standard error of the processes.
     #[serde(default)]
     pub stderr: String,
-    /// The word that such a line may stand for, if the runtime writes one word instead of another.
+    /// The event that such a line may stand for, if the runtime reports one event as another.
     #[serde(default)]
     pub instead: Option<String>,
     /// The defect, in a sentence.
@@ -72,32 +73,32 @@ impl Defect {
         is_seen && misfit.expected.contains(&self.expected) && stderr.contains(&self.stderr)
     }
 
-    /// The traces that the runtime may have meant, with lines of a defect replaced. Traces with only one
-    /// replaced line are first.
-    pub(crate) fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Trace> {
-        let Some(word) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
+    /// The lines of a defect that may stand for another event. Readings with only one such line are first.
+    pub(crate) fn readings(&self, runtime: &str, trace: &Trace) -> Vec<Vec<Misreading>> {
+        let Some(meant) = self.instead.as_ref().filter(|_| glob(&self.runtime, runtime)) else {
             return Vec::new();
         };
-        let is_meant = |observer: Observer, line: &Observation| {
+        let is_sign = |observer: Observer, line: &Observation| {
             let line = Line { observer, observation: line.clone() };
             self.seen.iter().any(|pattern| pattern.fits(&line, None))
         };
-        let meant = trace.observers.iter().flat_map(|(&observer, lines)| {
-            let meant = lines.iter().enumerate().filter(move |(_, line)| is_meant(observer, line));
-            meant.map(move |(at, _)| (observer, at))
+        let lines = trace.observers.iter().flat_map(|(&observer, lines)| {
+            let signs = lines.iter().enumerate().filter(move |(_, line)| is_sign(observer, line));
+            signs.map(move |(line, sign)| Misreading {
+                observer,
+                line,
+                meant: meant.clone(),
+                written: sign.what.clone(),
+            })
         });
-        let meant: Vec<(Observer, usize)> = meant.take(MOST).collect();
-        let mut sets: Vec<u32> = (1..1 << meant.len()).collect();
+        let lines: Vec<Misreading> = lines.take(MOST).collect();
+        let mut sets: Vec<u32> = (1..1 << lines.len()).collect();
         sets.sort_by_key(|set| set.count_ones());
-        let reading = |set: u32| {
-            let mut reading = trace.clone();
-            for (_, (observer, at)) in meant.iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0) {
-                let lines = reading.observers.get_mut(observer).expect("the observer of the line");
-                lines[*at].what.clone_from(word);
-            }
-            reading
+        let of_set = |set: u32| {
+            let chosen = lines.iter().enumerate().filter(|(bit, _)| set & 1 << bit != 0);
+            chosen.map(|(_, line)| line.clone()).collect()
         };
-        sets.into_iter().map(reading).collect()
+        sets.into_iter().map(of_set).collect()
     }
 }
 
@@ -115,12 +116,14 @@ mod tests {
             ["worker 1: end server=web", "worker 1: closed", "worker 2: end server=web", "client 1: end"];
         let trace = Trace::of(lines.map(|line| line.parse().expect(line)), &BTreeSet::new());
         assert!(defect.readings("node v24.21.0", &trace).is_empty());
-        let resets = |trace: &Trace| -> Vec<bool> {
-            trace.lines().map(|(_, line)| line.to_string() == "reset server=web").collect()
+        let number = |line: &Misreading| match line.observer {
+            Observer::Worker(id) => (id, line.line),
+            Observer::Primary | Observer::Client(_) => (0, line.line),
         };
-        let readings: Vec<_> = defect.readings("node v20.20.2", &trace).iter().map(resets).collect();
-        let [one, other] = [[true, false, false, false], [false, false, true, false]];
-        assert_eq!(readings, [one, other, [true, false, true, false]]);
+        let readings = defect.readings("node v20.20.2", &trace);
+        let numbers: Vec<Vec<_>> = readings.iter().map(|lines| lines.iter().map(number).collect()).collect();
+        assert_eq!(numbers, [vec![(1, 0)], vec![(2, 0)], vec![(1, 0), (2, 0)]]);
+        assert!(readings.iter().flatten().all(|line| line.meant == "reset" && line.written == "end"));
     }
 
     /// Defects of Node's workers also count under a Rust primary, and defects of Node's primary also count

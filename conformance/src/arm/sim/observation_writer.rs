@@ -1,6 +1,7 @@
 //! Writes the lines of a simulated process. A line is canonical where lines are compared, and unchanged for
 //! the driver, which needs real ports.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,16 +13,31 @@ use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Canon;
 
-/// The scenario, and the lines to hide.
+/// The scenario, the runtime of the workers, and the lines to hide or to misread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScenarioContext {
     pub(super) scenario: Arc<Scenario>,
     /// Computed once, because a search writes many lines.
     pub(super) datagram_servers: Arc<BTreeSet<String>>,
     pub(super) hidden: Arc<[LinePattern]>,
+    pub(super) workers_on_node: bool,
+    pub(super) misreadings: Arc<[Misreading]>,
 }
 
-/// The scenario never changes, so its hash is left out. A search hashes often.
+/// A line in which a runtime reports one event as another: `end` for `reset`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misreading {
+    /// The observer.
+    pub observer: Observer,
+    /// The number of the line in the observer's sequence, from 0.
+    pub line: usize,
+    /// The event.
+    pub meant: String,
+    /// The reported event.
+    pub written: String,
+}
+
+/// The context never changes, so its hash is left out. A search hashes often.
 impl Hash for ScenarioContext {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
@@ -38,11 +54,24 @@ impl ScenarioContext {
 pub(super) struct ObservationWriter {
     context: ScenarioContext,
     canon: Canon,
+    /// The number of lines, if any is misread.
+    lines: usize,
 }
 
 impl ObservationWriter {
     pub(super) fn new(context: ScenarioContext) -> Self {
-        ObservationWriter { context, canon: Canon::default() }
+        ObservationWriter { context, canon: Canon::default(), lines: 0 }
+    }
+
+    /// The observation as the runtime of this process reports it.
+    pub(super) fn reported<'a>(&self, process: &Process<'_>, seen: &'a Observation) -> Cow<'a, Observation> {
+        let here = (observer(process.actor()), self.lines);
+        let mut misreadings = self.context.misreadings.iter();
+        let misread = misreadings.find(|misread| (misread.observer, misread.line) == here);
+        match misread.filter(|misread| misread.meant == seen.what) {
+            Some(misread) => Cow::Owned(Observation { what: misread.written.clone(), ..seen.clone() }),
+            None => Cow::Borrowed(seen),
+        }
     }
 
     /// Writes a line, unless hidden. The driver receives the line in any case.
@@ -55,6 +84,9 @@ impl ObservationWriter {
         let canonical = self.canon.make(line.observer, line.observation, &self.context.datagram_servers);
         if hidden {
             return;
+        }
+        if !self.context.misreadings.is_empty() {
+            self.lines += 1;
         }
         match object_of(seen, &self.context.datagram_servers) {
             Some(object) => process.observe_object(canonical.to_string(), object),

@@ -1,5 +1,6 @@
 //! The arm on scenarios of the suite: searches find the traces of runs, and find no impossible trace.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
@@ -207,4 +208,67 @@ fn impossible_orders_are_not_found() {
             assert!(!matches!(reach, Reach::Yes(_)), "seed {seed}: {wrong}");
         }
     }
+}
+
+/// A worker with a server on an address, a server on every address, and a server for datagrams.
+fn with_lookup(form: &str) -> Scenario {
+    let text = format!(
+        r#"{{
+          "name": "lookup",
+          "description": "A server with a host, and a server without.",
+          "primary": [
+            {{ "on": "start", "do": [{{ "fork": 1 }}] }},
+            {{ "on": "listening #3", "do": ["disconnect_all"] }}
+          ],
+          "worker": [{{ "on": "start", "do": [
+            {{ "listen": {{ "server": "web", "host": "127.0.0.1"{form} }} }},
+            {{ "listen": {{ "server": "admin" }} }},
+            {{ "bind": {{ "server": "inbox", "host": "127.0.0.1" }} }}
+          ] }}],
+          "contract": [{{ "because": "There is a primary.", "seen": "primary: start", "times": 1 }}]
+        }}"#
+    );
+    Scenario::parse(Path::new("lookup.json"), &text).expect("a valid scenario")
+}
+
+/// The traces of a runtime, by the order in which the worker listens.
+fn by_order(sim: &Sim) -> BTreeMap<String, Trace> {
+    let order = |trace: &Trace| {
+        let lines = trace.seen_by(Observer::Worker(1)).iter().filter(|line| line.what == "listening");
+        lines.filter_map(|line| line.detail("server")).collect::<Vec<_>>().join(" ")
+    };
+    let traces = (0..300).map(|seed| sim.sample(seed).expect("no failure").trace);
+    traces.map(|trace| (order(&trace), trace)).collect()
+}
+
+/// A worker on Node asks for its servers in the order of their lookups: none, an address, a name.
+#[test]
+fn node_looks_up_hosts() {
+    let (plain, by_name) =
+        (with_lookup(""), with_lookup(r#", "form": "net.createServer().listen(0, 'localhost')""#));
+    let orders = |scenario, runtime: &str| by_order(&Sim::new(scenario).like(runtime));
+    let ours = orders(&plain, "unix");
+    assert!(ours.contains_key("web admin inbox") && ours.contains_key("admin web inbox"), "{ours:#?}");
+    assert_eq!(orders(&plain, "node v20.20.2 with workers on unix"), ours);
+    for runtime in ["node v20.20.2", "unix with workers on node v26.12.1"] {
+        let (address, name) = (orders(&plain, runtime), orders(&by_name, runtime));
+        assert!(address.contains_key("admin web inbox"), "{address:#?}");
+        assert!(!address.keys().any(|order| order.starts_with("web")), "{address:#?}");
+        assert!(name.contains_key("admin inbox web"), "{name:#?}");
+        let node = Sim::new(&plain).like(runtime);
+        found(node.reaches(&address["admin web inbox"], 100_000));
+        excluded(node.reaches(&ours["web admin inbox"], 100_000));
+    }
+}
+
+/// A replay line contains the runtime of the workers.
+#[test]
+fn replay_knows_node() {
+    let scenario = with_lookup("");
+    let sim = Sim::new(&scenario).like("node v20.20.2");
+    let run = quiet(&sim);
+    let line: replay::Line = run.replay.parse().expect("a line of our own");
+    let again =
+        Sim::of_line(&line, |name| (name == "lookup").then_some(scenario).ok_or(())).expect("the name");
+    assert_eq!(seen(&again.replay(&line).world), run.trace);
 }

@@ -11,6 +11,7 @@ use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
 
 use super::super::translate;
+use super::lookups::{Lookups, RequestedServer};
 use super::observation_writer::{ObservationWriter, ScenarioContext};
 use super::sockets::{self, ReplyTarget, Server, Sockets};
 use super::{PLACE, UNCAUGHT};
@@ -26,6 +27,7 @@ pub(super) struct SimWorker {
     writer: ObservationWriter,
     servers: BTreeMap<ListenerId, Server>,
     sockets: Sockets,
+    lookups: Lookups,
 }
 
 /// The descriptor number of the channel: 3 unless the settings have other descriptors, as on real systems.
@@ -38,6 +40,7 @@ impl SimWorker {
     pub(super) fn new(context: ScenarioContext, id: u64) -> Self {
         SimWorker {
             script: program::Worker::new(&context.scenario, id),
+            lookups: Lookups::new(context.workers_on_node),
             writer: ObservationWriter::new(context),
             servers: BTreeMap::new(),
             sockets: Sockets::default(),
@@ -100,6 +103,11 @@ impl SimWorker {
 
     /// Handles an event of a socket that the program itself owns.
     pub(super) fn socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
+        if let SocketEvent::Datagram { socket, .. } = &event
+            && let Some(server) = self.lookups.take_found(*socket, process)
+        {
+            return self.listen(worker, server);
+        }
         let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
         for (seen, target) in self.sockets.on_event(event) {
             if self.observe(worker, process, &seen, Some(target)).is_break() {
@@ -177,11 +185,32 @@ impl SimWorker {
         seen: &Observation,
         target: Option<ReplyTarget>,
     ) -> Going {
-        self.writer.write(process, seen);
-        self.script
-            .react(seen)
-            .into_iter()
-            .try_for_each(|action| self.perform(worker, process, action, target))
+        let seen = self.writer.reported(process, seen);
+        self.writer.write(process, &seen);
+        let mut actions = self.script.react(&seen).into_iter();
+        actions.try_for_each(|action| self.perform(worker, process, action, target))?;
+        for server in self.lookups.take_ticks() {
+            self.listen(worker, server);
+        }
+        Going::Continue(())
+    }
+
+    fn open(&mut self, worker: &mut Worker, process: &mut Process<'_>, server: RequestedServer) {
+        if let Some(server) = self.lookups.start(server, process) {
+            self.listen(worker, server);
+        }
+    }
+
+    fn listen(&mut self, worker: &mut Worker, server: RequestedServer) {
+        let (options, server) = match server {
+            RequestedServer::Listen(listen) => {
+                (translate::listen(&listen, PLACE), Server::of_connections(listen.server.as_str()))
+            }
+            RequestedServer::Bind(bind) => {
+                (translate::bind(&bind), Server::of_datagrams(bind.server.as_str(), bind.v6))
+            }
+        };
+        self.servers.insert(worker.listen(options), server);
     }
 
     fn perform(
@@ -192,14 +221,8 @@ impl SimWorker {
         target: Option<ReplyTarget>,
     ) -> Going {
         match action {
-            WorkerAction::Listen(listen) => {
-                let listener = worker.listen(translate::listen(&listen, PLACE));
-                self.servers.insert(listener, Server::of_connections(listen.server.as_str()));
-            }
-            WorkerAction::Bind(bind) => {
-                let listener = worker.listen(translate::bind(&bind));
-                self.servers.insert(listener, Server::of_datagrams(bind.server.as_str(), bind.v6));
-            }
+            WorkerAction::Listen(listen) => self.open(worker, process, RequestedServer::Listen(listen)),
+            WorkerAction::Bind(bind) => self.open(worker, process, RequestedServer::Bind(bind)),
             WorkerAction::SendDatagram(send) => {
                 let from = send.from.and_then(|name| self.sockets.named(name.as_str()));
                 sockets::send_datagram(process, from, send.to.port(), send.text.as_str());

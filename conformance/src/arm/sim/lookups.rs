@@ -1,0 +1,103 @@
+//! The lookups of a worker on Node: `server.listen` and `socket.bind` look a host up before the query, so a
+//! later server without a host is first in the channel. A Rust worker writes its queries at once.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use cluster_core::{BindAddress, LocalAddress, SocketId};
+use cluster_sim::Process;
+
+use crate::scenario::{Bind, Listen};
+
+/// A server that the worker opens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum RequestedServer {
+    Listen(Listen),
+    Bind(Bind),
+}
+
+/// The servers that wait for a lookup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Lookups {
+    is_node: bool,
+    /// Addresses, found one tick later.
+    ticks: Vec<RequestedServer>,
+    /// Names, found by another thread: a datagram from the socket to itself is the answer.
+    threads: BTreeMap<SocketId, RequestedServer>,
+}
+
+/// The time of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// There is no host, or the program's own lookup answers at once.
+    Now,
+    /// After the actions of the present line.
+    Tick,
+    /// At any later time.
+    Later,
+}
+
+impl Lookups {
+    /// The lookups of a worker on Node, or of a Rust worker.
+    pub(super) fn new(is_node: bool) -> Self {
+        Lookups { is_node, ..Lookups::default() }
+    }
+
+    /// The server, unless the server waits for a lookup.
+    pub(super) fn start(
+        &mut self,
+        server: RequestedServer,
+        process: &mut Process<'_>,
+    ) -> Option<RequestedServer> {
+        match server.answer() {
+            Answer::Tick if self.is_node => self.ticks.push(server),
+            Answer::Later if self.is_node => return self.ask_thread(server, process),
+            Answer::Now | Answer::Tick | Answer::Later => return Some(server),
+        }
+        None
+    }
+
+    fn ask_thread(&mut self, server: RequestedServer, process: &mut Process<'_>) -> Option<RequestedServer> {
+        let (host, port, unset) = (Ipv4Addr::LOCALHOST.into(), 0, false);
+        let address =
+            BindAddress::Udp { host, port, ipv6_only: unset, reuse_address: unset, reuse_port: unset };
+        let Ok((socket, LocalAddress::Ip(own))) = process.open(&address, None) else { return Some(server) };
+        process.send_to(socket, own, b"found");
+        self.threads.insert(socket, server);
+        None
+    }
+
+    /// The servers that a tick delayed.
+    pub(super) fn take_ticks(&mut self) -> Vec<RequestedServer> {
+        std::mem::take(&mut self.ticks)
+    }
+
+    /// The server with an answer at this socket.
+    pub(super) fn take_found(
+        &mut self,
+        socket: SocketId,
+        process: &mut Process<'_>,
+    ) -> Option<RequestedServer> {
+        let server = self.threads.remove(&socket)?;
+        process.close(socket);
+        Some(server)
+    }
+}
+
+impl RequestedServer {
+    /// Node: `lookupAndListen`, and `lookup` of a datagram socket, which has a default address.
+    fn answer(&self) -> Answer {
+        let (looks_up, form) = match self {
+            RequestedServer::Listen(Listen { host, path, fd_of, form, .. }) => {
+                (host.is_some() && path.is_none() && fd_of.is_none(), form)
+            }
+            RequestedServer::Bind(Bind { fd_of, form, .. }) => (fd_of.is_none(), form),
+        };
+        let form = form.as_deref().unwrap_or_default();
+        match looks_up {
+            true if form.contains("localhost") => Answer::Later,
+            true if !form.contains("lookup:") => Answer::Tick,
+            true | false => Answer::Now,
+        }
+    }
+}
