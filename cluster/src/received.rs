@@ -95,7 +95,7 @@ impl Drop for CountGuard {
 pub(crate) struct Releases {
     guard: UnboundedSender<SocketId>,
     dropped: UnboundedReceiver<SocketId>,
-    /// The sockets with a guard.
+    /// The sockets of guards that still exist.
     taken: BTreeSet<SocketId>,
 }
 
@@ -115,12 +115,12 @@ impl Releases {
         socket::take(unix, id).map(|socket| Received { socket, guard })
     }
 
-    /// The received sockets with a guard.
+    /// The received sockets of guards that still exist.
     pub(crate) fn taken(&self) -> Vec<SocketId> {
         self.taken.iter().copied().collect()
     }
 
-    /// The next socket with a dropped guard.
+    /// The socket of the next dropped guard.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SocketId> {
         // `self.guard` is a sender, so the queue never ends.
         let dropped = self.dropped.poll_recv(cx).map(|socket| socket.expect("the queue has a sender"));

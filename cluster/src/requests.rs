@@ -234,7 +234,8 @@ impl OpenRequests {
     }
 
     /// Delivers a reply to the caller of the request, and drops a late reply. False: the message belongs to
-    /// the program, being no reply, or with a socket. For a reply with a socket the caller receives an error.
+    /// the program, because the message is not a reply or has a socket. The caller of a reply with a socket
+    /// receives an error.
     pub(crate) fn take(&mut self, peer: Option<WorkerId>, message: &Message, has_socket: bool) -> bool {
         // A program without requests does not pay for the parsing.
         if self.last == 0 {

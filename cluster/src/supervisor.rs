@@ -56,7 +56,7 @@ use waiting::Waiting;
 /// ignores SIGHUP, SIGINT, SIGTERM, SIGTTIN and SIGTTOU where the program has no handler: a terminal and a
 /// service manager signal the whole process group, and the supervisor decides.
 ///
-/// Every program has a stated end, servers or not, with an event:
+/// The behaviour for each kind of program, with or without servers:
 ///
 /// | the program | behaviour |
 /// |---|---|

@@ -75,8 +75,8 @@ impl UdpSocket {
         if self.exclusive {
             return future::pending().await;
         }
-        // Not the phase of the worker: at the new phase, servers may still be open although the machine
-        // closes servers before the socket.
+        // Waits for the close of this socket. The phase of the worker begins too early: the machine closes
+        // earlier servers first, and the socket must not end before these servers.
         self.handle.closed().await;
     }
 }

@@ -243,8 +243,8 @@ impl SpawnOptions {
     /// [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals), use SIGKILL. The kernel drops the
     /// request for the signal if the worker executes a set-user-ID program.
     ///
-    /// With the variable `CLUSTER_SIGNAL_UNTIL_MAIN` among the variables of the worker, a program with this library
-    /// revokes the signal before `main`: the signal is then for other programs.
+    /// If the environment of the worker has the variable `CLUSTER_SIGNAL_UNTIL_MAIN`, a program with this
+    /// library revokes the request before `main`: then only other programs receive the signal.
     #[must_use]
     pub fn parent_death_signal(self, signal: Signal) -> Self {
         self.set(|options| options.parent_death_signal = Some(signal))

@@ -175,7 +175,7 @@ impl Primary {
         self.machine.running_workers().filter_map(|worker| self.machine.unwritten(worker)).sum()
     }
 
-    /// Writes the accepted messages without the runtime: the runtime may have ended.
+    /// Writes the accepted messages without the runtime, because the runtime may have ended.
     fn finish(&mut self) {
         if self.unwritten() == 0 {
             return;

@@ -81,7 +81,7 @@ impl Predecessor {
             executable::keep_path(path.clone());
         }
         // Only a new program may have to return. The old program needs no copies, and a full table of
-        // descriptors would have no room.
+        // descriptors may have no room for copies.
         if let Part::New { .. } = self.inherited.part {
             let copies = Copies::of(&state.all_descriptors());
             self.copies =

@@ -45,9 +45,9 @@ pub enum RunError {
     GaveUp {
         /// The limit that was reached.
         reason: GiveUpReason,
-        /// The slot without a restart.
+        /// The slot of the restart that was not done.
         slot: SlotId,
-        /// The reason for the missing restart: the last failure.
+        /// The reason for that restart: the last failure.
         last: RestartReason,
         /// The code of [`GiveUp::Exit`](crate::GiveUp::Exit); 1 with another setting.
         code: i32,

@@ -109,9 +109,9 @@ fn new(address: SocketAddr, kind: Type, ipv6_only: bool, reuse_port: bool) -> io
     Ok(socket)
 }
 
-/// A duplicate of a socket of this process. EINVAL for a descriptor without a use as a server, as in Node,
-/// and for a connection: otherwise a worker could guess the number of another worker's channel, and receive
-/// the channel.
+/// A duplicate of a socket of this process. EINVAL for a descriptor that cannot be a server, as in Node.
+/// EINVAL also for a connection: otherwise a worker could guess the number of another worker's channel, and
+/// receive the channel.
 fn existing(number: u32, datagrams: bool) -> io::Result<Socket> {
     let socket = duplicate(number).map_err(|_| Errno::EINVAL)?;
     let fits = match kind(&socket) {

@@ -43,7 +43,7 @@ pub(super) struct Channel {
     /// Whether the program has not taken earlier events.
     paused_by_program: bool,
     full: bool,
-    /// Whether the runtime may have ended, and is not used.
+    /// Whether the channel works without the runtime, because the runtime may have ended.
     without_runtime: bool,
     waiting: VecDeque<OwnedFd>,
     /// The most descriptors in `waiting`.

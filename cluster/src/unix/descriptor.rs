@@ -17,7 +17,8 @@ pub(crate) enum Kind {
     Udp { v6: bool },
 }
 
-/// The kind of a descriptor. `None`: not a socket, or no kind of socket for a message.
+/// The kind of a descriptor. `None`: the descriptor is not a socket, or is a socket that no message can
+/// carry.
 pub(crate) fn kind(descriptor: impl AsFd) -> Option<Kind> {
     let socket = SockRef::from(&descriptor);
     let (domain, kind) = (socket.local_addr().ok()?.domain(), socket.r#type().ok()?);

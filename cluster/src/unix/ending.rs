@@ -1,5 +1,5 @@
-//! The end of a process: accepted messages are written without the runtime: the runtime may have ended.
-//! `poll` waits for channels and timers; no other event is observed.
+//! The end of a process. The accepted messages are written without the runtime, because the runtime may have
+//! ended. `poll` waits for channels and timers; no other event is observed.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};

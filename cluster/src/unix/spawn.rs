@@ -1,5 +1,6 @@
-//! The start of a worker: the channel is a socket pair, and the far end becomes a low descriptor of the new
-//! program, and an environment variable has the number. The names of the variables are defined here.
+//! The start of a worker: the channel is a socket pair, the far end becomes a low descriptor of the new
+//! program, and an environment variable has the number of the descriptor. The names of the variables are
+//! defined here.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -26,7 +26,7 @@ impl Worker {
     ///
     /// A task that computes for long without an `await` delays all others of its thread: use
     /// [`serve_blocking_tasks`](Worker::serve_blocking_tasks) for such tasks. The call takes the events of
-    /// the worker, and drops messages without a pool.
+    /// the worker, and drops every message that does not belong to a pool.
     ///
     /// ```no_run
     /// # async fn program() -> Result<(), Box<dyn std::error::Error>> {

@@ -64,7 +64,7 @@ impl fmt::Display for SupervisorEvent {
 }
 
 /// A reload or a recycle, as the subject of a sentence. A recycle requested by the user is named *restart*.
-/// Reloads and recycles share their numbers, so only reloads have one here.
+/// Reloads and recycles share one count, so the text of a recycle has the slot and not the number.
 struct Numbered(ReloadId, ReloadScope);
 
 impl fmt::Display for Numbered {

@@ -25,7 +25,8 @@ fn interrupt(thread: Pid) {
     assert_eq!(sent, 0);
 }
 
-/// Only the close of the peer, or the bound of a second, ends the wait. Late bytes and signals do not.
+/// The wait ends when the peer closes the channel, or after a second. Late bytes and signals do not end the
+/// wait.
 #[tokio::test]
 async fn closed_channel_waits_for_peer() {
     let _handler = signal(SignalKind::user_defined1()).expect("a handler");
