@@ -124,7 +124,7 @@ impl<P> RunningProcess<P> {
         }
     }
 
-    /// Returns sockets that the program has closed to the machine.
+    /// Gives closed sockets of the program back to the machine.
     pub(crate) fn release(&mut self, sockets: &[SocketId]) {
         for &socket in sockets {
             match &mut self.machine {

@@ -119,7 +119,7 @@ impl Server {
         self.order(cluster, "reload").await
     }
 
-    /// Runs a command of this executable. For PM2, only a reload is possible.
+    /// Runs the command `name` of the executable `cluster`. Under PM2, `name` is ignored: PM2 reloads.
     pub(crate) async fn order(&self, cluster: &Path, name: &str) -> anyhow::Result<()> {
         let status = match &self.parent {
             Parent::Pm2(pm2) => pm2.reload().await?,

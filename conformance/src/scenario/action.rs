@@ -64,8 +64,8 @@ verbs! {
         /// closed, and the primary has not observed the end yet. In the simulator the block may end at any
         /// time
         BlockUntilExit(worker: Target),
-        /// `{ "inspect": 1 }`: write the primary's information about a worker; not after both `disconnect`
-        /// and `exit` of the worker
+        /// `{ "inspect": 1 }`: write what the primary knows of a worker; not after both `disconnect` and
+        /// `exit` of the worker
         Inspect(worker: Target),
         /// `"exhaust_fds"`: open files until no descriptor is left (EMFILE). The processes of such a scenario
         /// have a limit of 256
@@ -86,13 +86,13 @@ verbs! {
     pub enum WorkerAction {
         /// `{ "listen": { "server": "web" } }`: open a server, on every address and a port chosen by the
         /// kernel. `"host": "127.0.0.1"`: on an address. `"port_of": "admin"`: at the port of the server
-        /// `admin`, of the worker or from a message. `"port": 42`: at a port. `"path": "web.sock"`: at a path
-        /// in the directory of the run, with `readable_all` and `writable_all`. `"fd_of": "mine"`: on the
-        /// descriptor of a server of the primary's own. `ipv6_only`, `exclusive`, `reuse_port`: Node's
-        /// options. `backlog`, `max_connections`: numbers. `form`: the JavaScript of a worker on Node, to
-        /// create the server and call `listen`: a form of `forms/families.json` under the host, `any` or
-        /// `path`; other workers open the server of the same meaning. Only with `host`, `path` and
-        /// `max_connections`
+        /// `admin`, which is of the same worker or in the worker's environment. `"port": 42`: at a port.
+        /// `"path": "web.sock"`: at a path in the directory of the run, with `readable_all` and
+        /// `writable_all`. `"fd_of": "mine"`: on the descriptor of a server of the primary's own.
+        /// `ipv6_only`, `exclusive`, `reuse_port`: Node's options. `backlog`, `max_connections`: numbers.
+        /// `form`: the JavaScript of a worker on Node, to create the server and call `listen`: a form of
+        /// `forms/families.json` under the host, `any` or `path`; other workers open the server of the same
+        /// meaning. Only with `host`, `path` and `max_connections`
         Listen(listen: Listen),
         /// `{ "bind": { "server": "inbox" } }`: open a server for datagrams. `"v6": true`: of IPv6. `host`,
         /// `port_of`, `fd_of`, `ipv6_only`, `reuse_address`, `reuse_port`, `exclusive`. `form`: as for
@@ -105,9 +105,9 @@ verbs! {
         Close(server: ServerName),
         /// `{ "send": "ready" }`: send a message to the primary
         Send(text: Text),
-        /// `{ "send_form": "{ b: null }" }`: send the message of a JavaScript expression to the primary, a
-        /// form of `forms/families.json`, on Node by one of the overloads of `process.send`; the line has the
-        /// JSON text
+        /// `{ "send_form": "{ b: null }" }`: send the value of a JavaScript expression to the primary: a form
+        /// of `forms/families.json`. A worker on Node sends by an overload of `process.send`; the line has
+        /// the JSON text
         SendForm(form: MessageForm),
         /// `{ "try_send": "ready" }`: send a message to the primary, even on a closed channel, and write
         /// whether `send` accepted it
@@ -147,7 +147,7 @@ verbs! {
         EndAll,
         /// `{ "env": "COLOR" }`: write a variable of the environment
         Env(name: String),
-        /// `"inspect"`: write the worker's information about the worker
+        /// `"inspect"`: write what the worker knows of its own state
         Inspect,
         /// `"args"`: write the arguments, without those of the arm
         Args,

@@ -135,8 +135,7 @@ fn alpn_clients_leave() {
     }
 }
 
-/// The program closes all connections in a handler of SIGTERM. The handler runs at the SIGTERM of the preload
-/// and of a shutdown.
+/// The program closes all connections in a handler of SIGTERM. Both the preload and a shutdown send SIGTERM.
 #[test]
 fn own_shutdown_closes_connections() {
     let script = format!(

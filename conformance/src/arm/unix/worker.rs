@@ -70,7 +70,7 @@ struct State {
     own: Servers,
     /// The process runs as long as a clone of this sender exists.
     alive: Option<mpsc::Sender<()>>,
-    /// The end of the last position in the order in which servers for datagrams close.
+    /// Ends when the last server for datagrams in the order of closing has closed.
     last_turn: Option<oneshot::Receiver<()>>,
 }
 
