@@ -2,8 +2,8 @@
 //! this meaning.
 //!
 //! Random scenarios draw from the families. `conformance forms --families` derives the families from what
-//! Node does with every form of `forms/forms.json`. A form that fails, that Node swallows, or with a server
-//! outside the cluster has no family.
+//! Node does with every form of `forms/forms.json`. A form has no family if the form fails, if Node swallows
+//! the message, or if the server is outside the cluster.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -420,7 +420,7 @@ mod tests {
         assert!(matches!(outcome("node v24.22.3"), RunOutcome::Undecided(_) | RunOutcome::Diverges(_)));
     }
 
-    /// Node emits `error` for a write to a killed worker, and our primary emits none.
+    /// Node emits `error` for a write to a killed worker, and a Rust primary emits none.
     #[test]
     fn error_of_failed_write_is_excused() {
         let mut lines: Vec<String> = FORKS.map(str::to_owned).into();

@@ -69,8 +69,8 @@ impl Mixed {
         drive::run_with_stderr(&self.launch(scenario), scenario, DEADLINE)
     }
 
-    /// The primary starts as without a mixed cluster; the command of the workers follows the primary's own
-    /// arguments.
+    /// The primary starts as in a cluster of one runtime. The command of the workers follows the primary's
+    /// own arguments.
     fn launch(&self, scenario: &Scenario) -> Launch {
         let (unix, node) = (self.unix.launch(scenario), self.node.launch(scenario));
         let (mut primary, workers) = match self.primary {

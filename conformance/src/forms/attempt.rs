@@ -27,7 +27,7 @@ pub(super) enum Primary {
 pub enum FormsError {
     /// An operation on a file or on a process of Node failed.
     Io(io::Error),
-    /// Our primary did not start.
+    /// The Rust primary did not start.
     Primary(String),
     /// The script failed, or printed a malformed line.
     Script(String),
