@@ -49,7 +49,7 @@ pub(crate) async fn run(arguments: AdapterArguments) -> anyhow::Result<()> {
     }
     let worker = Worker::join()?;
     worker.keep_running();
-    // The supervisor signals the whole group, but means the program: the adapter ignores the signals. `exec`
+    // The supervisor's signals to the group are for the program, so the adapter ignores the signals. `exec`
     // resets the actions in the program.
     worker.ignore_terminal_signals();
     // Keeps the channel open until the program has ended.

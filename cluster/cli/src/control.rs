@@ -76,7 +76,7 @@ impl Control {
         Ok(Control { listener, path: path.to_owned() })
     }
 
-    /// Takes over the socket of the program before an upgrade.
+    /// Takes over the socket of the previous program.
     ///
     /// # Errors
     /// The runtime cannot register the socket.

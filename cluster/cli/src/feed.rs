@@ -159,7 +159,7 @@ impl Feed {
         Feed { sender: broadcast::Sender::new(READER_RECORDS), recent: Arc::default() }
     }
 
-    /// A feed with the recent records of the program before an upgrade.
+    /// A feed with the recent records of the previous program.
     pub(crate) fn after(memory: FeedMemory) -> Self {
         let feed = Feed::new();
         let FeedMemory { last, records } = memory;

@@ -56,7 +56,7 @@ impl Metrics {
         }
     }
 
-    /// Continues the counts of the program before an upgrade.
+    /// Continues the counts of the previous program.
     pub(crate) fn after(counts: Counts) -> Self {
         Metrics(Mutex::new(counts))
     }

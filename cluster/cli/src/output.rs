@@ -115,8 +115,8 @@ impl Output {
         Output { sink, readers: JoinSet::new(), open: OpenPipes::default(), writer: Some(writer), end }
     }
 
-    /// Starts the writing thread, unless started before. The thread follows the start of the first worker:
-    /// this start need not wait.
+    /// Starts the writing thread, unless started before. The thread starts after the first worker, so the
+    /// first worker starts earlier.
     fn start_thread(&mut self) {
         let Some(writer) = self.writer.take() else { return };
         let queue = self.sink.queue.clone();
@@ -132,7 +132,7 @@ impl Output {
         });
     }
 
-    /// Takes over the pipes and the queue of the program before an upgrade.
+    /// Takes over the pipes and the queue of the previous program.
     ///
     /// # Errors
     /// The runtime cannot register a pipe.
@@ -207,7 +207,7 @@ impl Sink {
     /// Writes the complete lines, and keeps the bytes of an incomplete line.
     fn write_lines(&self, pipe: &OpenPipe, bytes: &[u8]) {
         let mut part = pipe.part.lock().unwrap_or_else(PoisonError::into_inner);
-        // The kept bytes contain no line ending, except bytes of the program before an upgrade.
+        // The kept bytes contain no line ending, unless the previous program has kept the bytes.
         part.extend_from_slice(bytes);
         let mut start = 0;
         loop {

@@ -1,10 +1,10 @@
 'use strict';
 // The command `cluster` loads this file before a Node.js program, by `--require` in `NODE_OPTIONS`; Node.js
 // 18 and later. The preload makes a worker answer pings and requests for statistics. As a lame duck, the
-// worker asks clients to connect elsewhere, and closes idle connections last. The program cannot observe
-// anything else: the preload adds no listener for the program's messages, no handle that keeps the process
-// running, and no option for children. Before the lame duck, the preload changes no object of Node.js or of
-// the program.
+// worker asks clients to connect elsewhere, and in the end closes idle connections. The program cannot
+// observe anything else: the preload adds no listener for the program's messages, no handle that keeps the
+// process running, and no option for children. Before the lame duck, the preload changes no object of Node.js
+// or of the program.
 
 // Only the main thread of a worker has the channel to the primary. A thread of the worker and a child of the
 // program have none.
@@ -108,8 +108,8 @@ function observe() {
   /** Idle connections stay open until this time, in milliseconds of `now`. */
   let closeAt = 0;
 
-  // Node.js emits `internalMessage` for messages with a `cmd` that begins with `NODE_`, without a listener of
-  // the program. Node.js ignores the messages of this file itself.
+  // Node.js emits `internalMessage` only for messages with a `cmd` that begins with `NODE_`, and Node.js
+  // itself ignores the messages that are meant for this file.
   process.on('internalMessage', (message) => {
     if (message.cmd === 'NODE_CLUSTER_PING') {
       reply({ cmd: 'NODE_CLUSTER_PONG', seq: message.seq, count: openSockets().length });
@@ -191,7 +191,7 @@ function observe() {
     if (isLame) return;
     isLame = true;
     announceInAnswers();
-    // An answer that began before the lame duck may have promised a lasting connection; then the client may
+    // An answer that began before the lame duck may have promised a lasting connection, so the client may
     // send one more request.
     diagnostics.subscribe('http.server.response.finish', ({ response }) => {
       if (response.shouldKeepAlive) postpone();

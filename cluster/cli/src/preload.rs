@@ -11,7 +11,7 @@ const TEXT: &str = include_str!("preload.cjs");
 
 /// Writes the preload into a directory, and returns the path of the file.
 pub(crate) fn write(directory: &Path) -> io::Result<PathBuf> {
-    // The path must have no symbolic link: Node.js resolves links before the preload sees its own path.
+    // The path must have no symbolic link: Node.js resolves the links in the path that the preload finds.
     let directory = directory.canonicalize()?;
     let path = directory.join(concat!("preload-", env!("CARGO_PKG_VERSION"), ".cjs"));
     if fs::read_to_string(&path).is_ok_and(|text| text == TEXT) {

@@ -18,7 +18,7 @@ use crate::resources::Resources;
 use crate::run::{self, Memory, Parts};
 use crate::upgrade::{ServiceState, VERSION};
 
-/// Continues the service of the program before an upgrade.
+/// Continues the service of the previous program, after a hand-over.
 ///
 /// # Errors
 /// As [`run::serve`].

@@ -78,7 +78,7 @@ pub(crate) struct Parts {
     pub(crate) memory: Memory,
 }
 
-/// The memory of a service over an upgrade.
+/// What a service remembers across an upgrade.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) service: ServiceMemory,

@@ -40,7 +40,7 @@ pub(crate) struct Service {
     work: Arc<()>,
 }
 
-/// The memory of a service over an upgrade.
+/// What a service remembers across an upgrade.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ServiceMemory {
     uptime: Duration,

@@ -1,5 +1,6 @@
-//! The statistics of Node.js workers. The preload measures only while requests arrive, and the answer arrives
-//! after the status is complete. So each status has the answers to the requests of the previous status.
+//! The statistics of Node.js workers. The preload measures only while requests for statistics arrive, and an
+//! answer arrives only after the status is complete. So each status has the answers to the requests of the
+//! previous status.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

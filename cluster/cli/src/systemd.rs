@@ -99,8 +99,8 @@ pub(crate) struct Reported {
 }
 
 impl Notifier {
-    /// Continues after the reports of the program before an upgrade. Sends the state again, because the last
-    /// report may be lost.
+    /// Continues after the reports of the previous program. Sends the state again, because the last report
+    /// may be lost.
     pub(crate) fn after(reported: Reported, notifications: Notifications) -> Self {
         let mut changes = Vec::new();
         if reported.is_ready && !reported.is_reloading {

@@ -60,8 +60,7 @@ async fn polled() {
 /// Connects and sends the first bytes of a request, again and again until a process below the adapter has
 /// accepted the connection.
 ///
-/// The bytes are necessary: with `TCP_DEFER_ACCEPT` the kernel offers no connection without bytes to
-/// `accept`.
+/// The bytes are necessary: with `TCP_DEFER_ACCEPT`, `accept` returns no connection without bytes.
 pub(super) async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
     loop {
         if let Ok(mut connection) = TcpStream::connect(address).await

@@ -61,7 +61,7 @@ impl Ready {
     /// Without the setting, a program with sockets is ready when accepting.
     ///
     /// # Errors
-    /// The condition needs sockets and there are none, or the condition is none of a program with sockets.
+    /// The condition needs a socket and there is none, or there is a socket and the condition is unknown.
     pub(crate) fn of(setting: Option<&str>, sockets: &Sockets) -> anyhow::Result<Option<Ready>> {
         let has_sockets = !sockets.addresses.is_empty();
         let Some(setting) = setting else { return Ok(has_sockets.then_some(Ready::Accepting)) };

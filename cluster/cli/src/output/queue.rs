@@ -67,7 +67,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Adds the queued bytes of the program before an upgrade.
+    /// Adds the queued bytes of the previous program.
     pub(super) fn push(&self, bytes: &[u8]) {
         self.state().bytes.extend(bytes);
         self.changed.notify_one();
