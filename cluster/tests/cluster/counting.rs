@@ -13,8 +13,8 @@ use serde_json::json;
 use super::node::{is_absent, leading, lines, script};
 use super::support::{TestResult, asynchronous, connect, message, port, rest, trial, until};
 
-/// Passes each connection of the server to the primary, and reports the count of the server. After `close`,
-/// the primary has also read Node's question about the close when the report arrives. Until the server has
+/// Passes each connection of the server to the primary, and reports the count of the server. When the report
+/// after `close` arrives, the primary has also read Node's question about the close. Until the server has
 /// closed, Node counts one connection too many.
 const WORKER: &str = "
     const server = require('net').createServer((connection) => process.send('passed', connection));

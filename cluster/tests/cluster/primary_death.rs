@@ -21,8 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A worker is killed while it is the primary of a program without a channel. The setting ends the program by
-/// a signal; without the setting, the program continues.
+/// A worker is killed while it is the primary of a program without a channel. With the setting, a signal then
+/// ends the program; without the setting, the program continues.
 async fn death() -> TestResult {
     for program in ["lead a program with a death signal", "lead a program"] {
         let mut primary = primary()?;

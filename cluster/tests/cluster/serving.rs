@@ -64,7 +64,7 @@ async fn redistributed(program: &str) -> TestResult {
     let idle = fork(&mut primary, program);
     let port_number = port(&mut primary).await?;
     let client = connect(port_number)?;
-    // The worker has a connection that it does not accept. The next connection waits for another worker.
+    // The worker has a connection, but does not accept. The next connection waits for another worker.
     let other = fork(&mut primary, "serve");
     assert_eq!(port(&mut primary).await?, port_number);
     let second = read_answer(&mut primary, connect(port_number)?).await?;
@@ -145,8 +145,8 @@ async fn port_in_use() -> TestResult {
     rest(&mut primary).await.map(drop)
 }
 
-/// As in tokio's `bind`: after a failed address the next address is tried, and the error is that of the last
-/// address.
+/// As in tokio's `bind`: after a failed address the next address is tried, and the error is the error of the
+/// last address.
 async fn tries_each_address() -> TestResult {
     let taken = TcpListener::bind("127.0.0.1:0")?;
     let address = taken.local_addr()?.to_string();

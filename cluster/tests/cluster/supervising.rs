@@ -321,7 +321,7 @@ async fn suspended() -> TestResult {
 
 async fn signals() -> TestResult {
     let running = start(settings(&["serve the slot"])).await?;
-    // `run` handles signals from its first poll on, which precedes this answer.
+    // `run` handles signals from the first poll on, and this answer follows the first poll.
     let before = running.status().await?;
     kill(Pid::this(), Signal::SIGTTIN)?;
     while running.status().await?.len() < 3 {}

@@ -68,8 +68,7 @@ fn dropped_taker_takes_no_event() {
     loom::model(|| {
         let inbox = Arc::new(Inbox::new(1));
         let dropping = spawn(&inbox, |inbox| {
-            // Drops the received event like a task that ends before it returns the event: the event returns
-            // to the inbox.
+            // A task may end before it returns a received event. Then the event returns to the inbox.
             if let Poll::Ready(Some(event)) = ask_once(inbox, None) {
                 inbox.put(event);
             }
