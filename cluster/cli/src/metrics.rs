@@ -163,7 +163,7 @@ impl Counts {
         let reloads = ["finished", "abandoned"].map(|result| {
             ([result.to_owned()], float(self.reloads.get(result).copied().unwrap_or_default()))
         });
-        let help = "Reloads by result, those of one slot included.";
+        let help = "Reloads by result, including reloads of one slot.";
         scrape.counter("cluster_reloads_total", help, ["result"], reloads.into())?;
         let last = self.last_reload.map(|time| ([], time.as_secs_f64()));
         let help = "The duration of the last reload.";
@@ -201,7 +201,11 @@ fn record_connections(
     let counters = [
         ("cluster_connections_accepted_total", "Connections accepted by the primary.", accepted),
         ("cluster_connections_owned_total", "Connections handed off and acknowledged by a worker.", owned),
-        ("cluster_connections_requeued_total", "Hand-offs that ended in the queue again.", requeued),
+        (
+            "cluster_connections_requeued_total",
+            "Connections that returned to the queue after a hand-off.",
+            requeued,
+        ),
         ("cluster_connections_lost_total", "Connections closed by the primary without a worker.", closed),
     ];
     for (name, help, count) in counters {
@@ -215,7 +219,7 @@ fn record_connections(
     )?;
     scrape.gauge(
         "cluster_connections_handed_off",
-        "Connections on the way to a worker.",
+        "Connections handed off to a worker, but not acknowledged yet.",
         [],
         only(handed_off),
     )
@@ -231,7 +235,7 @@ fn record_slots(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()>
     let help = "Connections acknowledged by the worker of the slot.";
     scrape.counter("cluster_worker_connections_total", help, ["slot"], by_slot(slots, acknowledged))?;
     let open = |slot: &SlotStatus| slot.open_connections().map(float);
-    let help = "Open connections, as the worker has reported last.";
+    let help = "Open connections in the last report of the worker.";
     scrape.gauge("cluster_worker_open_connections", help, ["slot"], by_slot(slots, open))?;
     let memory = |slot: &SlotStatus| Some(float(slot.usage?.memory_bytes));
     let help = "Resident memory of the worker and its children.";
@@ -244,10 +248,10 @@ fn record_slots(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()>
 /// The statistics from the preload.
 fn record_node(scrape: &Scrape, slots: &[SlotStatus]) -> prometheus::Result<()> {
     let delay = |slot: &SlotStatus| Some(slot.statistics?.delay_max / 1_000.0);
-    let help = "The longest delay since the last scrape (Node.js).";
+    let help = "The longest delay of the event loop since the last scrape (Node.js).";
     scrape.gauge("cluster_worker_event_loop_delay_max_seconds", help, ["slot"], by_slot(slots, delay))?;
     let busy = |slot: &SlotStatus| Some(slot.statistics?.utilization);
-    let help = "The busy share of the time since the last scrape (Node.js).";
+    let help = "The share of time since the last scrape in which the event loop was busy (Node.js).";
     scrape.gauge("cluster_worker_event_loop_utilization", help, ["slot"], by_slot(slots, busy))?;
     let used = |slot: &SlotStatus| Some(float(slot.statistics?.heap_used));
     let help = "The used heap of the worker (Node.js).";
