@@ -29,8 +29,8 @@ fn halves(value: &(impl Hash + ?Sized)) -> [u64; 2] {
 const SEEDS: [u64; 2] = [0x243F_6A88_85A3_08D3, 0x1319_8A2E_0370_7344];
 const FACTORS: [u64; 2] = [0xA409_3822_299F_31D1, 0x082E_FA98_EC4E_6C89];
 
-/// Small numbers are collected in a word, behind a 1 bit as the mark of the beginning: a word without
-/// numbers, and the smallest full word.
+/// Small numbers are collected in a word, after a 1 bit that marks the beginning. `EMPTY` is a word without
+/// numbers, and `FULL` is the smallest full word.
 const EMPTY: u64 = 1;
 const FULL: u64 = 1 << 56;
 

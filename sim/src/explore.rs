@@ -234,8 +234,8 @@ const BEAMS: [(BeamHeuristic, usize); 4] = [
 /// number of visited worlds, and so time and memory.
 ///
 /// Short guided searches, beam searches, and depth-first searches in different orders are first: each kind
-/// recovers from other wrong choices. Two complete searches follow: with whole reactions, ended by a signal
-/// at most, and with single steps. So [`Reached::No`] covers all schedules.
+/// recovers from other wrong choices. Two complete searches follow: first with whole reactions, interrupted
+/// only by signals, then with single steps. So [`Reached::No`] covers all schedules.
 pub fn reaches<P: Program>(world: &World<P>, wanted: &Observed, budget: impl Into<Budget>) -> Reached {
     reaches_named(world, wanted, &Names::new(), budget)
 }

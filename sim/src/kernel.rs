@@ -69,8 +69,8 @@ pub(crate) struct Kernel {
     touched: Dependencies,
 }
 
-/// The number of lookups by programs that depend on other processes. A step with such a lookup may have read
-/// any object.
+/// The number of times that a program has looked up the state of other processes. A step with a lookup may
+/// have read any object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Lookups(u32);
 

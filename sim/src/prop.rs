@@ -1,8 +1,8 @@
 //! Random runs that shrink: a proptest strategy, and a search with an explained counterexample.
 //!
-//! A seed determines a run; also how often a process continues and which faults are armed, once for each run.
-//! A failed run is shrunk: first the world, as far as the strategy of the worlds can, then the run. The
-//! checks and the caller decide which runs fail.
+//! A seed determines a run: every choice, and once for each run how often a process continues and which
+//! faults are armed. A failed run is shrunk: first the world, as far as the strategy of the worlds can, then
+//! the run. The checks and the caller decide which runs fail.
 
 use std::fmt;
 

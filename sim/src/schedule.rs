@@ -261,8 +261,8 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
 /// so a seed keeps its run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 
-/// Random choices. Two kinds of odds are drawn once for each run: that the running process continues, and
-/// that each fault strikes.
+/// Random choices. Each run draws its odds once: for the running process to continue, and for each fault to
+/// strike.
 #[derive(Debug, Clone)]
 struct Random {
     numbers: Numbers,

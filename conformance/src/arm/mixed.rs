@@ -1,6 +1,6 @@
 //! Two runtimes in one cluster, to test each end of a channel against Node: a Rust primary with workers on
-//! live Node, and a primary on live Node with Rust workers. Each side plays its part as without the other
-//! side; only the executable of the workers differs.
+//! live Node, and a primary on live Node with Rust workers. Each side plays the same part as alone; only the
+//! executable of the workers differs.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Abandonment: when a reload ends early, every slot with a ready process still has a process in service. A
-//! slot without a process, because the reload has stopped the process before a successor was ready, is
-//! exempt: `max_unavailable` permits such slots.
+//! slot is exempt if the reload has stopped the process before a successor was ready: `max_unavailable`
+//! permits empty slots.
 
 use cluster_core::Supervisor;
 

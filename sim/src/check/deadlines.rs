@@ -1,8 +1,8 @@
-//! Deadlines, as four rules. No phase of a requested exit is longer than the setting. No timer sends a signal
-//! to a worker that was ready before the phase ends. No start counts as late too early. In the final state,
-//! every process that was asked to exit has exited or got SIGKILL. Commands of the program may send a signal
-//! at any time. The messages for lame duck and disconnect may wait in the channel behind a connection, so
-//! only the signals are timed.
+//! Deadlines, as four rules. No phase of a requested exit is longer than the setting. Before the end of a
+//! phase, no timer sends a signal to a worker that was ready. No start counts as late before the end of the
+//! time for starts. In the final state, every process that was asked to exit has exited or got SIGKILL.
+//! Commands of the program may send a signal at any time. The messages for lame duck and disconnect may wait
+//! in the channel behind a connection, so only the signals are timed.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Fairness. Under round robin, consider the workers of an address that are free all the time: no such worker
-//! receives a second connection before each has received a connection. Under every policy, no connection is
+//! receives a second connection before all have received a connection. Under every policy, no connection is
 //! refused while a worker listens.
 //!
 //! The check compares the ledger of an idle primary with the ledger at the previous check, and uses only

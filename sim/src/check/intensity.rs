@@ -1,5 +1,5 @@
-//! Intensity: a supervisor restarts no more often within the time of the settings than they allow. Until the
-//! first worker is ready, no slot has more failed starts in a row than they allow.
+//! Intensity: within the time in the settings, a supervisor restarts no more often than the settings allow.
+//! Until the first worker is ready, no slot has more failed starts in a row than the settings allow.
 
 use std::collections::{BTreeMap, VecDeque};
 

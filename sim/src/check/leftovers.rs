@@ -1,5 +1,5 @@
-//! Leftovers: in the final state the primary has no channel of a dead worker that is older than the setting
-//! permits, and no process remains in the group of a dead worker.
+//! Leftovers: in the final state the primary has no channel of a dead worker beyond the time in the settings,
+//! and no process remains in the group of a dead worker.
 
 use cluster_core::{ChannelId, Primary};
 

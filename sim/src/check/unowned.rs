@@ -1,5 +1,5 @@
-//! Unowned: the primary closes no accepted connection without an owner while a ready worker runs that got no
-//! signal; this also holds during a shutdown.
+//! Unowned: the primary closes no accepted connection without an owner while a ready worker without a signal
+//! runs, also during a shutdown.
 
 use cluster_core::{CloseReason, Supervisor};
 

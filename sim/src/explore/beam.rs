@@ -22,7 +22,7 @@ struct Node<P> {
     path: Vec<u32>,
 }
 
-/// The order of paths, from better to worse.
+/// The comparison of paths: each variant names the better paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BeamHeuristic {
     /// The paths with the most wanted observations.

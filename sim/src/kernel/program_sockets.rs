@@ -85,7 +85,7 @@ impl ProgramSockets<'_> {
 
     // ---- actions
 
-    /// Starts a child of the process that inherits the channel and the connection.
+    /// Starts a child of the process. The child inherits the channel and the connection.
     pub(crate) fn leave_child(&mut self, connection: SocketId) {
         let Kernel { processes, network, .. } = &mut *self.kernel;
         let (file, child) =

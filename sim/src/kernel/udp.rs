@@ -10,7 +10,7 @@ use super::sockets::Sockets;
 
 impl Sockets {
     /// The sockets that can receive a datagram for an address: the newest of the most specific sockets, and
-    /// every socket that shares the port by `SO_REUSEPORT`.
+    /// every socket that shares the port with the newest by `SO_REUSEPORT`.
     pub(crate) fn matching_udp_sockets(&self, to: SocketAddr) -> Vec<FileId> {
         let to = loopback(to);
         let close =

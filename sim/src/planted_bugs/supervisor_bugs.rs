@@ -171,7 +171,7 @@ fn slow(command: SupervisorMove) -> World<SupervisedServer> {
     server(command).world().with_faults(Faults::only(&[Fault::Stop]).limit(1))
 }
 
-/// The times until SIGTERM, of a drain and of a shutdown, are a thousandth of the settings.
+/// A drain and a shutdown have only a thousandth of the time in the settings, and SIGTERM is early.
 #[test]
 fn deadlines_detects_an_early_term() {
     for command in [SupervisorMove::Reload, SupervisorMove::ScaleDown, SupervisorMove::Shutdown] {

@@ -38,7 +38,7 @@ impl Process<'_> {
         self.log.observe(self.pid.into(), text.into(), Some(object));
     }
 
-    /// Sends a notice to the driver, such as a port, without an observation.
+    /// Sends the driver a notice, for example of a port, and records no observation.
     pub fn notify_driver(&mut self, text: impl Into<Cow<'static, str>>) {
         self.log.notify_driver(self.pid.into(), text.into());
     }
@@ -181,8 +181,8 @@ impl Process<'_> {
     }
 
     /// Stops reading and accepting from a socket that was sent with a message. The machine closes the socket
-    /// after the peer has received the socket. Otherwise both processes read and accept. Node: the effect of
-    /// `send` without `keepOpen`.
+    /// after the peer has received the socket. Without this call both processes read and accept. Node: the
+    /// effect of `send` without `keepOpen`.
     pub fn detach(&mut self, socket: SocketId) {
         self.access.kernel_mut().processes.give_to_machine(self.pid, socket);
     }
@@ -192,9 +192,9 @@ impl Process<'_> {
         self.access.kernel().system().mode(path)
     }
 
-    /// Starts a child of this worker that inherits the channel and the connection, and does nothing. After
-    /// the worker's death the channel stays open until the client of the connection has ended. A worker has
-    /// at most one child. Node: a channel among the `stdio` of `child_process.spawn()`.
+    /// Starts a child of this worker. The child inherits the channel and the connection, and does nothing.
+    /// After the worker's death the channel stays open until the client of the connection has ended. A worker
+    /// has at most one child. Node: a channel among the `stdio` of `child_process.spawn()`.
     pub fn leave_child(&mut self, connection: SocketId) {
         self.access.kernel_mut().program_sockets(self.pid).leave_child(connection);
     }

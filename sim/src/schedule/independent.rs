@@ -73,8 +73,8 @@ impl Die {
 mod tests {
     use super::*;
 
-    /// The opportunities at which a fault strikes, when each of the faults `others` has an opportunity before
-    /// each of them.
+    /// The opportunities at which a fault strikes, when each fault of `others` has an opportunity before each
+    /// opportunity of `fault`.
     fn strikes(seed: u64, fault: Fault, others: &[Fault]) -> Vec<usize> {
         let mut random = Independent::new(seed);
         let mut strikes_now = || {
