@@ -1,4 +1,5 @@
-//! The loop of a server of the command: accepts, and survives a process without free descriptors.
+//! The loop that accepts connections for a server of the command. The loop continues when the process has no
+//! free descriptor.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,7 +9,7 @@ use std::time::Duration;
 /// The pause after a failed accept. Without free descriptors the next accept would fail at once.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves each accepted connection until the future is dropped. `name` is the socket in the log.
+/// Serves each accepted connection until the future is dropped. The log calls the socket `name`.
 pub(crate) async fn accept<C>(
     name: &str,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<io::Result<C>>,

@@ -20,7 +20,7 @@ use crate::service::{Service, ServiceMemory};
 use crate::units::Workers;
 use crate::{run, settings};
 
-/// The interval of the looks for a failed bind.
+/// The time between two checks for a failed bind.
 const LOOKS: Duration = Duration::from_millis(200);
 
 /// Starts one worker, and stops the worker as soon as the worker is ready.
@@ -65,15 +65,15 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-/// Stops a worker that is not ready some time after a failed bind: some programs try another address, others
-/// do nothing more.
+/// Stops a worker that is not ready some time after a failed bind. The time is needed because some programs
+/// try another address; other programs do nothing further.
 async fn stop_after_failed_bind(supervisor: SupervisorHandle, refused: Arc<OnceLock<String>>) {
     while let Ok(failed) = supervisor.failed_bind().await {
         sleep(LOOKS).await;
         let Some(failed) = failed else { continue };
         sleep(LATE).await;
         let _ = refused.set(failed);
-        // An error: the supervisor has ended.
+        // Fails if the supervisor has ended.
         let _ = supervisor.shutdown().await;
         return;
     }
@@ -86,7 +86,7 @@ struct Found {
     failure: Option<String>,
     is_ready: bool,
     is_cut: bool,
-    /// The failed bind that has ended the check.
+    /// The failed bind because of which the check has ended.
     refused: Arc<OnceLock<String>>,
     /// The stop signal of a foreign program; `None` for other programs. `has_handler` is whether the program
     /// handles the signal; `None`: unknown.

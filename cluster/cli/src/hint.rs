@@ -22,17 +22,17 @@ pub(crate) const LATE: Duration = Duration::from_secs(5);
 /// The default of `ready-timeout`.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The interval of the looks at a busy worker.
+/// The time between two measurements of a busy worker.
 const LOOKS: Duration = Duration::from_millis(500);
 
-/// The processor time of a waiting worker between two looks, at most.
+/// A worker counts as waiting if it uses at most this processor time between two measurements.
 const WAITING: Duration = Duration::from_millis(20);
 
 /// The workers that are not ready yet, each with the task that logs the hint.
 #[derive(Debug)]
 pub(crate) struct Hints {
     condition: Condition,
-    /// Half of `ready-timeout`: the last time of a hint.
+    /// Half of `ready-timeout`: the latest time for the hint.
     latest: Duration,
     supervisor: SupervisorHandle,
     tasks: Mutex<BTreeMap<WorkerId, AbortHandle>>,

@@ -126,7 +126,7 @@ fn options(arguments: &InitArguments) -> anyhow::Result<(Options, bool)> {
     Ok((Options { program, args, ..arguments.options.clone() }, true))
 }
 
-/// The image has the files of this directory alone, in another place.
+/// The image contains only the files of this directory, at another path.
 fn check_inside(options: &Options) -> anyhow::Result<()> {
     let own = env::current_dir()?;
     for word in options.line() {

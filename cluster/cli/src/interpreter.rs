@@ -13,7 +13,7 @@ const LONGEST_LINE: u64 = 256;
 /// Checks the interpreter of a program, as far as the program is a readable script at a path.
 ///
 /// # Errors
-/// The interpreter does not exist, or the line ends as on Windows.
+/// The interpreter does not exist, or the line has a Windows line ending.
 pub(crate) fn check(exec: &Path, directory: &Path) -> anyhow::Result<()> {
     if exec.components().count() < 2 {
         return Ok(());
@@ -33,7 +33,7 @@ pub(crate) fn check(exec: &Path, directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first line after `#!`. `None`: no script.
+/// The rest of the first line, after `#!`. `None`: the file is not a script.
 fn first_line(script: &Path) -> Option<String> {
     let mut line = Vec::new();
     BufReader::new(File::open(script).ok()?.take(LONGEST_LINE)).read_until(b'\n', &mut line).ok()?;

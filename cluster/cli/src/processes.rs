@@ -99,7 +99,7 @@ pub(crate) fn kill_strays(worker: WorkerId) {
     }
 }
 
-/// The work of the processes of a worker.
+/// How much the processes of a worker have worked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Work {
     /// The processor time of all processes since their starts.
@@ -108,7 +108,7 @@ pub(crate) struct Work {
     pub(crate) is_runnable: bool,
 }
 
-/// The work of a worker, without the adapter of a foreign program. `None`: unknown.
+/// How much a worker has worked, without the adapter of a foreign program. `None`: unknown.
 #[cfg(target_os = "linux")]
 pub(crate) fn work(worker: WorkerId, is_foreign: bool) -> Option<Work> {
     let mut processes = of_worker(worker);

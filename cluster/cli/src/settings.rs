@@ -21,8 +21,8 @@ use crate::units::{Size, Time, Workers};
 /// `max-restarts` counts the restarts within the last minute.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
-/// With this variable, a program with the library `cluster` revokes the signal of a killed service before
-/// `main`.
+/// If this variable is set, a program with the library `cluster` revokes, before `main`, the kernel's signal
+/// at the death of the service.
 const SIGNAL_UNTIL_MAIN: &str = "CLUSTER_SIGNAL_UNTIL_MAIN";
 
 /// The settings of the supervisor. Node.js loads the file `preload` before the program; a foreign program

@@ -16,7 +16,7 @@ pub(crate) struct Subject {
     pub(crate) has_preload: bool,
     /// Whether Node.js runs in the worker, as far as the command line shows.
     pub(crate) is_node: bool,
-    /// The signal for the end of a foreign program. `None`: the program is no foreign program.
+    /// The signal that asks a foreign program to end. `None`: the program is not foreign.
     pub(crate) stop_signal: Option<StopSignal>,
     /// The addresses of the sockets of the service manager.
     pub(crate) activated: Vec<SocketAddr>,

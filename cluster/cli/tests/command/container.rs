@@ -81,7 +81,7 @@ fn first_process_reaps_and_drains() {
     drain(&mut service, first, port);
 }
 
-/// As process 1 after two upgrades. An exit of the process would end every process of the namespace.
+/// Process 1 survives two upgrades. An exit of process 1 would end every process of the namespace.
 #[test]
 fn upgraded_first_process_reaps() {
     let Some((mut service, first)) = first_process() else { return };

@@ -61,7 +61,8 @@ pub(crate) fn port(service: &Service) -> u16 {
     line.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
 }
 
-/// Reloads `reloads` times under fresh connections, without a lost request. Returns the number of requests.
+/// Reloads `reloads` times while clients open a connection for each request. Fails if a request is lost.
+/// Returns the number of requests.
 pub(crate) fn reload_under_load(service: &Service, port: u16, reloads: usize) -> u64 {
     let (answered, lost) = reload_under_clients(service, port, reloads);
     assert_eq!(lost, 0, "lost requests");
@@ -71,7 +72,8 @@ pub(crate) fn reload_under_load(service: &Service, port: u16, reloads: usize) ->
 /// The clients of [`reload_under_clients`].
 const CLIENTS: u64 = 2;
 
-/// Reloads `reloads` times under fresh connections. Returns the numbers of answered and of lost requests.
+/// Reloads `reloads` times while clients open a connection for each request. Returns the numbers of answered
+/// and of lost requests.
 fn reload_under_clients(service: &Service, port: u16, reloads: usize) -> (u64, u64) {
     let (is_over, answered, lost) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -292,7 +294,7 @@ def app(environ, start):
 
 /// The program takes the number of the descriptor as an argument.
 ///
-/// uvicorn closes, at SIGTERM, the connections that it has accepted and not yet read, also without this command. A
+/// At SIGTERM, uvicorn closes connections that are accepted but not read yet, with or without this command. A
 /// client loses at most one request for each of the two processes: the next connection reaches the successor.
 #[test]
 fn uvicorn_takes_a_descriptor() {

@@ -92,7 +92,8 @@ fn log_names_the_port_in_use() {
     assert!(failure.contains(&format!("cluster: {refused}")) && failure.contains("; 5s later"), "{failure}");
 }
 
-/// A program that works longer than the time of the hint gets no hint: a waiting program, started later, does.
+/// A program that is still working at the time for the hint gets no hint. A program that waits gets a hint,
+/// although started later.
 #[test]
 #[cfg(target_os = "linux")]
 fn busy_worker_gets_no_hint() {

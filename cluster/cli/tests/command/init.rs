@@ -141,7 +141,7 @@ fn linters_find_nothing() {
     passes(&mut lint, server.path(), &["app.conf"]);
 }
 
-/// The image has the files of the directory alone.
+/// The image contains only the files of the directory.
 #[test]
 fn program_outside_the_image_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");

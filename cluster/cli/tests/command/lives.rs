@@ -85,7 +85,7 @@ fn lines_name_the_reason() {
         .line("slot 0 is suspended, without a worker: the worker exited before it was ready: exit status: 3");
 }
 
-/// Each address once, of all workers.
+/// The status lists an address once, for all workers.
 #[test]
 fn log_names_the_address() {
     let service = Service::of_script(SERVER, &["-n", "2"]);

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use super::foreign::{has_ended, number};
 use super::support::{Service, until};
 
-/// A program that never reads the channel, and that no adapter ends.
+/// A program that never reads the channel, and has no adapter to end the program.
 #[test]
 #[cfg(target_os = "linux")]
 fn silent_program_ends_with_the_service() {
@@ -24,8 +24,8 @@ fn silent_program_ends_with_the_service() {
     has_ended(pid);
 }
 
-/// The program of [`joined_worker_outlives_the_service`], a worker in Rust: notices the death of the service,
-/// and then completes work.
+/// The program of [`joined_worker_outlives_the_service`], a worker in Rust. The worker observes the death of
+/// the service, and then completes the work.
 #[test]
 fn joined_worker() {
     if !Path::new("join").exists() {

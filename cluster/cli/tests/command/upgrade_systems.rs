@@ -1,5 +1,5 @@
-//! `cluster upgrade` where the system or the program holds more than a plain service: an activated socket,
-//! daemons, and halves of large messages.
+//! `cluster upgrade` with more than a plain service: with an activated socket, with daemons, and in the
+//! middle of large messages.
 
 use std::fs;
 use std::net::TcpStream;
@@ -14,7 +14,8 @@ use super::support::{SERVER, Service, exists, get, text};
 use super::systemd::{activated, listening};
 use super::upgrade::{upgrade, workers};
 
-/// The socket of the service manager remains the socket of the port: for running workers, and for new ones.
+/// The socket of the service manager serves the port before and after an upgrade, for running and for new
+/// workers.
 #[test]
 fn activated_socket_survives_upgrade() {
     if !exists("systemd-socket-activate") {
@@ -74,7 +75,7 @@ fn inode(service: &Service, port: u16) -> String {
     line.split_whitespace().nth(9).expect("the column `inode`").to_owned()
 }
 
-/// A daemon belongs to its worker also after upgrades, and a daemon that exits is reaped.
+/// After upgrades, a daemon still belongs to the worker, and a daemon that exits is reaped.
 #[test]
 fn daemon_ends_after_upgrade() {
     let daemons = "import subprocess
@@ -100,11 +101,11 @@ for name in 'short', 'long':
     has_ended(new);
 }
 
-/// The name of [`large_messages`] for the harness of the tests.
+/// The name by which the test harness finds [`large_messages`].
 const LARGE_MESSAGES: &str = "command::upgrade_systems::large_messages";
 
-/// The program of [`large_messages_survive_upgrade`], a worker in Rust: sends messages of 3 MB without a
-/// pause, then a last message.
+/// The program of [`large_messages_survive_upgrade`], a worker in Rust. The worker sends messages of 3 MB
+/// without a pause, and then a last message.
 #[test]
 fn large_messages() {
     let is_over = || !Path::new("send").exists();
@@ -129,7 +130,7 @@ fn large_messages() {
     });
 }
 
-/// Each upgrade meets a message that is read in part: a lost or repeated byte would end the channel.
+/// At each upgrade a message has been read in part. A lost or repeated byte would end the channel.
 #[test]
 fn large_messages_survive_upgrade() {
     let directory = tempfile::tempdir().expect("a directory");
