@@ -87,8 +87,8 @@ impl From<ClusterMessage> for ChannelMessage {
     }
 }
 
-/// Questions and answers about the connections of a server sent to another process. Each names the key of the
-/// server.
+/// Questions and answers about connections that a server has accepted and another process has received. Each
+/// has the key of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum SocketCount {
     /// The question for the number of open connections. Node: `NODE_SOCKET_GET_COUNT`.

@@ -119,8 +119,8 @@ impl Primary {
     ///
     /// # Errors
     ///
-    /// [`ForkError`] unless `stdio` contains exactly one channel, or if the command cannot be a worker. No
-    /// process starts, but a worker id is used up, as in Node.
+    /// [`ForkError`] if `stdio` does not contain exactly one channel, or if the command cannot be a worker.
+    /// No process starts, but a worker id is used up, as in Node.
     pub fn fork(&mut self) -> Result<WorkerId, ForkError> {
         self.fork_with_env::<OsBytes, OsBytes>([])
     }

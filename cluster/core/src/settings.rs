@@ -63,17 +63,17 @@ pub struct Limits {
     /// primary stops reading from this worker, until half of the answers are written. A worker always reads
     /// from the primary. Default: 16 MiB.
     pub answer_bytes: usize,
-    /// The number of listening sockets that a worker may have the primary open. Beyond, the worker's `listen`
-    /// fails with `EMFILE`. Default: `usize::MAX`, as in Node. Whatever the limit, `listen` also fails with
-    /// `EMFILE` when seven eighths of the primary's descriptors (`ulimit -n`) are in use; the rest is
-    /// reserved for connections, channels and further workers.
+    /// The number of listening sockets that a worker may have the primary open. Above this number, the
+    /// worker's `listen` fails with `EMFILE`. Default: `usize::MAX`, as in Node. Whatever the limit, `listen`
+    /// also fails with `EMFILE` when seven eighths of the primary's descriptors (`ulimit -n`) are in use; the
+    /// rest is reserved for connections, channels and further workers.
     pub sockets_per_worker: usize,
     /// The number of connections queued in the primary for each listening socket. When the queue is full, the
     /// primary stops accepting, and the kernel's backlog holds further connections. Default: 512.
     pub queued_connections: usize,
     /// The number of bytes that the primary reads ahead from each of a worker's pipes, and keeps for the
-    /// program. The kernel holds about 200 KiB more, or much less if the lines are short. Beyond, a write
-    /// blocks the worker. Default: 1 MiB; Node keeps 64 KiB.
+    /// program. The kernel holds about 200 KiB more, or much less if the lines are short. When both are full,
+    /// a write blocks the worker. Default: 1 MiB; Node keeps 64 KiB.
     pub unread_output_bytes: usize,
 }
 

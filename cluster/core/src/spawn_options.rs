@@ -257,8 +257,8 @@ impl SpawnOptions {
     }
 
     /// Sets the inspector port of Node workers, one port for all. It has an effect if
-    /// [`exec_argv`](SpawnOptions::exec_argv) or `NODE_OPTIONS` starts an inspector (`--inspect` and the
-    /// forms). Default: each worker gets the next port, counted from the port in
+    /// [`exec_argv`](SpawnOptions::exec_argv) or `NODE_OPTIONS` starts an inspector (any form of
+    /// `--inspect`). Default: each worker gets the next port, counted from the port in
     /// [`Settings::node_options`](crate::Settings::node_options), or from 9229.
     #[must_use]
     pub fn inspect_port(self, port: u16) -> Self {

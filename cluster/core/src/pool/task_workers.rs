@@ -1,5 +1,5 @@
-//! The workers of a pool, and the running tasks of each. Here, tasks are only numbers. Indexes of free and
-//! changed workers exist so no command visits every worker.
+//! The workers of a pool, and the running tasks of each. Here, tasks are only numbers. Free workers and
+//! changed workers have indexes, so no command visits every worker.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;

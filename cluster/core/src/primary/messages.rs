@@ -26,7 +26,7 @@ impl Primary {
     ///
     /// # Errors
     ///
-    /// As [`Primary::send`]. Also if the socket was sent before. The caller keeps the socket.
+    /// As [`Primary::send`], and if the socket was sent before. After an error, the caller keeps the socket.
     pub fn send_with(
         &mut self,
         worker: WorkerId,

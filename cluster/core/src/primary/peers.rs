@@ -36,7 +36,7 @@ pub(super) struct Peers {
     offers: Pending<SocketId>,
     in_flight: InFlightHandles,
     pub(super) counted: CountedHandles,
-    /// The workers with an exit for which `disconnect_all` waits.
+    /// The workers that `disconnect_all` waits for.
     disconnecting: Option<BTreeSet<WorkerId>>,
 }
 
@@ -117,8 +117,8 @@ impl Peers {
         info.state = state;
     }
 
-    /// Drops a worker after the last event. Returns whether `disconnect_all` has waited for this worker last.
-    /// `None`: nothing waits, or the worker has further events.
+    /// Drops a worker after the last event. Returns whether this worker was the last that `disconnect_all`
+    /// waited for. `None`: nothing waits, or the worker has further events.
     pub(super) fn forget(&mut self, worker: WorkerId) -> Option<bool> {
         let entry = &self.workers[&worker];
         if !(entry.info.dead && entry.channel.is_over()) {

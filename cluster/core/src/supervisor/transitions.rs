@@ -99,8 +99,7 @@ impl Supervisor {
             }
             End::Exited(status) if is_requested => {
                 let connections = self.lifecycle.reported_connections(worker, &process);
-                // Before the first signal: an unknown status cannot be that of a process killed by the
-                // supervisor.
+                // An unknown status is accepted as well: up to `Draining`, the supervisor has sent no signal.
                 let is_unforced = [ExitStatus::Code(0), ExitStatus::ReapedElsewhere].contains(&status);
                 let is_drained = process.phase() <= Phase::Draining && is_unforced;
                 self.events.push_back(if !process.may_have_served() {

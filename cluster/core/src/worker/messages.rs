@@ -30,7 +30,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// As [`Worker::send`]. Also if the socket was sent before. The caller keeps the socket.
+    /// As [`Worker::send`], and if the socket was sent before. After an error, the caller keeps the socket.
     pub fn send_with(
         &mut self,
         message: impl Into<Message>,

@@ -21,8 +21,8 @@ pub(crate) fn iso(milliseconds: f64) -> Option<String> {
     Some(format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time % 1000))
 }
 
-/// Year, month and day, a number of days after 1970. Here a year begins in March, so the leap day is its last
-/// day.
+/// The year, month and day at this number of days after the beginning of 1970. Here a year begins in March,
+/// so the leap day is its last day.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
