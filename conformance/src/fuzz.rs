@@ -299,7 +299,7 @@ mod tests {
         outcome_of_workers(rule, "", runtime, lines)
     }
 
-    /// As [`outcome`], with more rules of the workers.
+    /// [`outcome`], with further rules of the workers.
     fn outcome_of_workers(rule: &str, worker: &str, runtime: &str, lines: &[&str]) -> RunOutcome {
         let text = format!(
             r#"{{
@@ -375,7 +375,8 @@ mod tests {
         assert_eq!(known, RunOutcome::Known(reset));
     }
 
-    /// The rules of a misreported end are performed, and a worker that reports ends truly exits in another way.
+    /// The worker performs the rules for the end, although the true event was a reset. So the trace fits only
+    /// with the known defect.
     #[test]
     fn misread_end_triggers_rules() {
         let text = |line: &str| line.to_owned();

@@ -43,7 +43,7 @@ const UNCAUGHT: i32 = 1;
 /// The name of the simulator as a runtime.
 pub const NAME: &str = "sim";
 
-/// The end of the name in a replay line of a scenario with workers on Node.
+/// In a replay line, the name of a scenario with workers on Node has this ending.
 const ON_NODE: &str = "@node";
 
 /// A scenario, ready to be simulated.
@@ -117,11 +117,11 @@ impl Sim {
         }
     }
 
-    /// The scenario of a replay line, as `scenario` finds the scenario by name.
+    /// The scenario of a replay line. `scenario` finds a scenario by name.
     ///
     /// # Errors
     ///
-    /// Those of `scenario`.
+    /// The errors of `scenario`.
     pub fn of_line<E>(
         line: &replay::Line,
         scenario: impl FnOnce(&str) -> Result<Scenario, E>,
@@ -133,8 +133,8 @@ impl Sim {
         Ok(sim)
     }
 
-    /// Simulates the workers of this runtime: `unix`, `node v20.20.2`, `unix with workers on node v20.20.2`.
-    /// The workers are ours by default.
+    /// Simulates workers of this runtime: `unix`, `node v20.20.2`, `unix with workers on node v20.20.2`. The
+    /// default is Rust workers.
     #[must_use]
     pub fn like(mut self, runtime: &str) -> Self {
         let workers = runtime.split(" with workers on ").last().unwrap_or_default();
@@ -154,7 +154,7 @@ impl Sim {
         self
     }
 
-    /// The workers report these events as others.
+    /// Lets the workers report these events as other events.
     #[must_use]
     pub fn misreading(mut self, lines: Vec<Misreading>) -> Self {
         self.context.misreadings = lines.into();

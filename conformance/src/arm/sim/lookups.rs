@@ -1,5 +1,6 @@
-//! The lookups of a worker on Node: `server.listen` and `socket.bind` look a host up before the query, so a
-//! later server without a host is first in the channel. A Rust worker writes its queries at once.
+//! The lookups of a worker on Node. `server.listen` and `socket.bind` look a host up before the worker sends
+//! the query, so the query of a later server without a host may be sent first. A Rust worker sends queries at
+//! once.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -20,16 +21,17 @@ pub(super) enum RequestedServer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lookups {
     is_node: bool,
-    /// Addresses, found one tick later.
+    /// Servers with an address as the host: the lookup ends one tick later.
     ticks: Vec<RequestedServer>,
-    /// Names, found by another thread: a datagram from the socket to itself is the answer.
+    /// Servers with a name as the host: a thread looks the name up. Here a datagram from the socket to itself
+    /// stands for the answer.
     threads: BTreeMap<SocketId, RequestedServer>,
 }
 
-/// The time of an answer.
+/// When the answer of a lookup arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// There is no host, or the program's own lookup answers at once.
+    /// At once: there is no host, or the program has its own lookup.
     Now,
     /// After the actions of the present line.
     Tick,
@@ -43,7 +45,7 @@ impl Lookups {
         Lookups { is_node, ..Lookups::default() }
     }
 
-    /// The server, unless the server waits for a lookup.
+    /// Starts a lookup if necessary. Returns the server if no lookup is necessary.
     pub(super) fn start(
         &mut self,
         server: RequestedServer,
@@ -67,12 +69,12 @@ impl Lookups {
         None
     }
 
-    /// The servers that a tick delayed.
+    /// Takes the servers that waited for the tick.
     pub(super) fn take_ticks(&mut self) -> Vec<RequestedServer> {
         std::mem::take(&mut self.ticks)
     }
 
-    /// The server with an answer at this socket.
+    /// Takes the server with the answer that has arrived at this socket.
     pub(super) fn take_found(
         &mut self,
         socket: SocketId,

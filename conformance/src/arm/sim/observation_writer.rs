@@ -54,7 +54,7 @@ impl ScenarioContext {
 pub(super) struct ObservationWriter {
     context: ScenarioContext,
     canon: Canon,
-    /// The number of lines, if any is misread.
+    /// The number of lines so far. Counted only if a line is misread.
     lines: usize,
 }
 
