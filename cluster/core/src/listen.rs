@@ -96,8 +96,8 @@ pub enum ListenAddress {
         v6: bool,
         /// `None`: every address.
         host: Option<IpAddr>,
-        /// `None` and 0: the kernel chooses the port. A server with `None` shares no socket with a server with
-        /// the port 0. Node: `None` is `bind()` without a port.
+        /// `None` and 0: the kernel chooses the port. A server with `None` shares no socket with a server
+        /// with the port 0. Node: `None` is `bind()` without a port.
         port: Option<u16>,
         /// With IPv6: exclude IPv4.
         ipv6_only: bool,

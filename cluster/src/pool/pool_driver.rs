@@ -202,7 +202,7 @@ impl PoolDriver {
                     );
                 }
                 PoolEvent::Killed { reason: KillReason::Cancelled, .. } => {}
-                // A second call would shorten the shutdown.
+                // A second call of `shutdown` would hurry the workers.
                 PoolEvent::Empty if self.supervisor.is_shutting_down() => {}
                 PoolEvent::Empty => self.supervisor.shutdown(),
             }

@@ -422,7 +422,7 @@ mod tests {
         drop(foreign);
         let (bytes, descriptor) = read(&mut channel).await;
         assert_eq!((bytes.as_slice(), descriptor.is_none()), (b"odd".as_slice(), true));
-        // At the end of the file, no copy of the descriptor is left.
+        // The read reaches the end of the pipe only when no copy of the descriptor is left.
         assert_eq!(watch.read(&mut [0]).expect("the end"), 0);
     }
 

@@ -301,7 +301,7 @@ impl SharedSocket {
 
 impl Drop for SharedSocket {
     fn drop(&mut self) {
-        // Needed because the registration outlives the close: other processes hold the socket as well.
+        // The close alone leaves the socket registered, because other processes hold the socket as well.
         self.pause();
         self.waiter.registry.entries().sockets.remove(&self.token);
     }

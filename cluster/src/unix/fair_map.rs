@@ -1,4 +1,4 @@
-//! An ordered map with entries that take turns: an always ready entry does not starve the others.
+//! An ordered map with entries that take turns: an entry that is always ready does not starve the others.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};

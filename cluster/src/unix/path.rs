@@ -26,7 +26,8 @@ pub(super) struct BoundPath {
 }
 
 impl BoundPath {
-    /// Takes a path that was bound just now. On a failure the path is removed: otherwise no later bind would succeed.
+    /// Takes a path that was bound just now. On a failure the path is removed: otherwise no later bind would
+    /// succeed.
     fn new(path: PathBuf) -> io::Result<Self> {
         match identity(&path) {
             Ok(identity) => Ok(BoundPath { path, identity }),
@@ -66,7 +67,8 @@ impl Drop for BoundPath {
     }
 }
 
-/// Logs a removal that failed: the next bind of the path will fail. Another process may have removed the path before.
+/// Logs a removal that failed: the next bind of the path will fail. Another process may have removed the path
+/// before.
 fn removed(path: &Path, removal: io::Result<()>) {
     if let Err(error) = removal
         && error.kind() != io::ErrorKind::NotFound

@@ -45,8 +45,8 @@ extern "C" fn before_main() {
 }
 
 /// Revokes the parent-death signal, if the primary has set [`SIGNAL_UNTIL_MAIN`]: the signal is for a program
-/// that never reads the channel, and would interrupt the open requests of this worker. The main thread calls this
-/// function, because the kernel has a signal for each thread.
+/// that never reads the channel, and would interrupt the open requests of this worker. The main thread calls
+/// this function, because the kernel has a signal for each thread.
 fn revoke_death_signal() {
     #[cfg(target_os = "linux")]
     if env::var_os(SIGNAL_UNTIL_MAIN).is_some() {

@@ -107,7 +107,7 @@ impl<'a> Fields<'a> {
 
     /// A number that Node itself counts: of a message or of a server.
     pub(super) fn count(&self, field: Field) -> Result<u64, Violation> {
-        // The form that Node writes. A longer number may have no exact float.
+        // A short integer, as Node writes it. A longer number may have no exact float.
         if let Some(Ok(count)) =
             self.raw(field).map(RawValue::get).filter(|raw| raw.len() <= EXACT).map(str::parse)
         {

@@ -185,7 +185,7 @@ proptest! {
         prop_assert_eq!(received, sent);
     }
 
-    /// The split of the bytes does not matter in Node's other serialization either.
+    /// The split of the bytes does not matter in the 'advanced' serialization either.
     #[test]
     fn payloads_may_be_cut_anywhere(
         sent in proptest::collection::vec("[a-z]{0,200}", 1..6),
@@ -209,7 +209,7 @@ proptest! {
         prop_assert_eq!(received, sent.into_iter().map(Value::from).collect::<Vec<_>>());
     }
 
-    /// In Node's other serialization a worker cannot harm the primary either.
+    /// No payload on a channel of the 'advanced' serialization harms the primary.
     #[test]
     fn wrong_serialization_spares_primary(
         sent in proptest::collection::vec(payload(), 0..12),

@@ -1,4 +1,4 @@
-//! The counts of connections, the stream of events, and the settings of the end.
+//! The counts of connections, the stream of events, and the linger time of a primary.
 
 use std::pin::pin;
 

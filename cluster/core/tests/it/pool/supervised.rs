@@ -162,8 +162,8 @@ fn late_announcement_leaves_no_entry() {
     }
 }
 
-/// The supervisor's timer ends a task that takes too long; the exit is no restart, and its slot is filled at
-/// once.
+/// The supervisor's timer ends a task that takes too long. The exit of the worker does not count as a
+/// restart, and the slot is filled at once.
 #[test]
 fn timer_ends_late_task() {
     let settings = PoolSettings::new(1)
