@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,6 +36,7 @@ fn waiting_clients_leave_descriptors() {
     let metrics = metrics_port(&service);
     let port = service.ready_port();
     let worker = get(port);
+    let start = Instant::now();
     signal(&worker, Signal::SIGSTOP);
     let clients = [(); 200].map(|()| TcpStream::connect(("127.0.0.1", port)).expect("a listener"));
     service.line("cannot accept a connection: EMFILE");
@@ -52,7 +54,8 @@ fn waiting_clients_leave_descriptors() {
     text(&service.command("stop", &[]));
     assert_eq!(service.code(), Some(0));
     let warnings = service.rest().iter().filter(|line| line.contains("cannot accept")).count();
-    assert!(warnings <= 2, "{warnings} warnings");
+    let most = start.elapsed().as_secs() / 10;
+    assert!(warnings as u64 <= most, "{warnings} warnings after the first, and {most} at most");
 }
 
 #[test]
