@@ -97,20 +97,17 @@ struct Found {
 impl Found {
     /// Records an event. Returns whether the check is complete.
     fn observe(&mut self, event: &SupervisorEvent) -> bool {
-        match event {
-            SupervisorEvent::Primary(Event::Listening { address, .. }) => {
-                self.addresses.push(address.to_string());
-            }
-            SupervisorEvent::SlotReady { worker, .. } => {
-                self.is_ready = true;
-                self.has_handler = self.signal.and_then(|signal| processes::handles(*worker, signal.0));
-                return true;
-            }
-            SupervisorEvent::StartFailed { failure, .. } => self.failure = Some(failure.to_string()),
-            SupervisorEvent::Cut { .. } => self.is_cut = true,
-            _ => {}
+        if let SupervisorEvent::Primary(Event::Listening { address, .. }) = event {
+            self.addresses.push(address.to_string());
+        } else if let SupervisorEvent::SlotReady { worker, .. } = event {
+            self.is_ready = true;
+            self.has_handler = self.signal.and_then(|signal| processes::handles(*worker, signal.0));
+        } else if let SupervisorEvent::StartFailed { failure, .. } = event {
+            self.failure = Some(failure.to_string());
+        } else if let SupervisorEvent::Cut { .. } = event {
+            self.is_cut = true;
         }
-        false
+        matches!(event, SupervisorEvent::SlotReady { .. })
     }
 
     fn report(self, is_json: bool) -> anyhow::Result<()> {
