@@ -67,8 +67,8 @@ impl Drop for BoundPath {
     }
 }
 
-/// Logs a removal that failed: the next bind of the path will fail. Another process may have removed the path
-/// before.
+/// Logs a failed removal, because the next bind of the path will fail. A path that another process has
+/// removed already is no failure.
 fn removed(path: &Path, removal: io::Result<()>) {
     if let Err(error) = removal
         && error.kind() != io::ErrorKind::NotFound

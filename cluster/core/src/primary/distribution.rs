@@ -119,7 +119,8 @@ impl Distribution {
             data,
             sharing,
         });
-        // A primary that listens looks its host up, as in Node, where even an address takes one tick.
+        // A primary that listens looks the host up before, as in Node: even for an IP address, the lookup
+        // takes one tick.
         if backlog.is_some() && has_host(&address) {
             peers.steps.own_tick(Step::Bind(handle, address, backlog));
         } else {
@@ -127,7 +128,7 @@ impl Distribution {
         }
     }
 
-    /// The bind of a handle, unless the handle was closed since.
+    /// The call that binds the socket of a handle. `None`: the handle was closed in the meantime.
     pub(super) fn bind(&self, handle: HandleId, address: BindAddress, backlog: Option<u32>) -> Option<Call> {
         self.handles.get(handle).map(|_| Call::Bind { handle, address, backlog })
     }

@@ -15,7 +15,7 @@ pub(crate) enum Step {
     Later(Event),
     /// Remove the worker from the list: its process has exited and its channel is closed.
     Remove(WorkerId),
-    /// Bind the socket of a handle, unless the handle was closed since.
+    /// Bind the socket of a handle, unless the handle was closed in the meantime.
     Bind(HandleId, BindAddress, Option<u32>),
     /// The bind of a socket has succeeded or failed: answer the waiting workers.
     AnswerQueries(HandleId, Result<(), Errno>),

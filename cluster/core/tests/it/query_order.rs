@@ -36,8 +36,8 @@ fn first_query_is_answered_later() {
     }
 }
 
-/// The keys of queries in one read, in the order of their answers. In Node the lookup of a host takes a tick
-/// before the bind, and a user message behind the query is emitted, and answered, first.
+/// The keys of queries in one read, in the order of their answers. In Node, the lookup of a host takes a tick
+/// before the bind, so a user message behind the query is emitted and answered before the query.
 #[test]
 fn query_with_host_waits_longer() {
     let orders: [(&[&str], &[&str]); 6] = [
