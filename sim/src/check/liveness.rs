@@ -82,7 +82,7 @@ fn workers(kernel: &Kernel, primary: Option<&Primary>) -> Result<(), String> {
         }
         let life = primary.and_then(|primary| primary.worker(pid.worker()));
         let must_exit = life.is_none_or(|life| life.exited_after_disconnect() == Some(true));
-        // A blocked process cannot exit, so it counts as running.
+        // A blocked process counts as stopped, and cannot exit.
         if process.is_alive() && must_exit && !kernel.keeps_running(pid) && !kernel.processes.is_stopped(pid)
         {
             return Err(format!("worker {n} was asked to exit and has nothing left to do, but still runs"));
