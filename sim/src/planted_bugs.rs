@@ -119,10 +119,16 @@ fn acks_detects_a_repeated_answer() {
 
 #[test]
 fn false_blame_detects_a_blamed_worker() {
+    const ACK: &[u8] = b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n";
+    // The reply to the offer is not repeated, because another check would fail first.
+    fn repeat(call: &mut Call) {
+        if let Call::Write { bytes, .. } = call {
+            bytes.splice(..0, ACK.iter().copied());
+        }
+    }
     let twice = |pid, next: &NextAction| {
-        let is_ack = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("NODE_HANDLE_ACK");
-        let is_ack = matches!(next, NextAction::Call(Call::Write { bytes, .. }) if is_ack(bytes));
-        tamper_if(pid != Pid::PRIMARY && is_ack, Tampering::Duplicate)
+        let is_ack = matches!(next, NextAction::Call(Call::Write { bytes, .. }) if bytes.starts_with(ACK));
+        if pid != Pid::PRIMARY && is_ack { Tampering::Change(repeat) } else { Tampering::None }
     };
     assert_eq!(failed_check(twice), Some(Check::FalseBlame));
 }

@@ -4,10 +4,12 @@
 //! the writes and `unsent` accounts for them; `sending` queues messages, and the documentation proves that
 //! reading never waits for the peer's reading; `failing` handles failed writes.
 
+use alloc::boxed::Box;
+
 use serde::{Deserialize, Serialize};
 
 use crate::claims::first_false;
-use crate::message::Frame;
+use crate::message::{Envelope, Frame};
 use crate::os::{Call, ChannelId, Errno, SocketId};
 use crate::passing::{InFlightHandles, OutgoingHandle};
 use crate::send::{SendError, Sent};
@@ -181,14 +183,7 @@ impl Channel {
     ) -> Option<ChannelEvent> {
         match frame {
             Frame::Message(message) => return Some(ChannelEvent::Received(message)),
-            Frame::Handle(envelope) => {
-                if self.link != Link::Closed {
-                    self.sending.acknowledge(socket.is_some(), steps);
-                }
-                if let Some(socket) = socket {
-                    steps.tick(MachineStep::Channel(self.id, ChannelStep::Deliver(envelope, socket)));
-                }
-            }
+            Frame::Handle(envelope) => self.arrived(envelope, socket, steps),
             Frame::Ack | Frame::Nack if !(self.sending.awaits_ack() || self.link == Link::Closed) => {
                 return Some(ChannelEvent::Violated(Violation::UnaskedAck));
             }
@@ -201,6 +196,23 @@ impl Channel {
         }
         self.close_if_done(steps);
         None
+    }
+
+    /// Acknowledges a descriptor, and delivers its message in a later tick. The acknowledgement of an offer is
+    /// written after the delivery, in one write with the reply, if any: the owner replies without the program.
+    /// Any other message is delivered after the acknowledgement, because the program may take long.
+    fn arrived<T>(&mut self, envelope: Box<Envelope>, socket: Option<SocketId>, steps: &mut Queue<T>) {
+        let needs_turn = self.link != Link::Closed && self.sending.acknowledge(socket.is_some(), steps);
+        let waits_for_reply = socket.is_some() && envelope.message.is_offer();
+        if needs_turn && !waits_for_reply {
+            steps.write(self.id);
+        }
+        if let Some(socket) = socket {
+            steps.tick(MachineStep::Channel(self.id, ChannelStep::Deliver(envelope, socket)));
+        }
+        if needs_turn && waits_for_reply {
+            steps.write_tick(self.id);
+        }
     }
 
     /// Sends a message of the program.

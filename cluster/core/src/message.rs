@@ -81,6 +81,19 @@ pub(crate) enum ChannelMessage {
     Foreign,
 }
 
+impl ChannelMessage {
+    /// The message offers a connection.
+    pub(crate) fn is_offer(&self) -> bool {
+        match self {
+            ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
+            ChannelMessage::User(_)
+            | ChannelMessage::SocketCount(_)
+            | ChannelMessage::Supervision(_)
+            | ChannelMessage::Foreign => false,
+        }
+    }
+}
+
 impl From<ClusterMessage> for ChannelMessage {
     fn from(cluster: ClusterMessage) -> Self {
         ChannelMessage::Cluster(Box::new(cluster))

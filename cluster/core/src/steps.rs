@@ -43,6 +43,10 @@ impl<S> Steps<S> {
         self.now.iter().chain(&self.ticks)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.now.is_empty() && self.ticks.is_empty()
+    }
+
     /// Whether the paused steps are still in the stack. A restored state may contradict this.
     pub(crate) fn is_pause_within(&self) -> bool {
         self.paused <= self.now.len()

@@ -182,6 +182,11 @@ impl Worker {
         self.servers.connections.is_acknowledging()
     }
 
+    /// No call and no event is queued: what follows is the next input.
+    pub fn is_settled(&self) -> bool {
+        self.peer.steps.is_empty()
+    }
+
     // ---- shutdown
 
     fn shut_down(&mut self, how: Shutdown) {

@@ -20,8 +20,16 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, frame: OutgoingFrame) {
-        self.frames.push_back(frame);
+    /// Adds a frame. The reply to an offer joins an unwritten answer before it, and shares the turn of that
+    /// answer. Returns whether the frame needs a turn.
+    pub(super) fn push(&mut self, frame: OutgoingFrame) -> bool {
+        let apart = match self.frames.back_mut() {
+            Some(last) => last.join(frame),
+            None => Some(frame),
+        };
+        let needs_turn = apart.is_some();
+        self.frames.extend(apart);
+        needs_turn
     }
 
     /// The number of frames behind the frame being written.

@@ -115,13 +115,7 @@ impl Outgoing {
 
     /// Whether the message offers a connection. Another peer can take the connection instead.
     pub(super) fn is_offer(&self) -> bool {
-        match &self.message {
-            ChannelMessage::Cluster(cluster) => matches!(cluster.request, Some(Request::NewConn(_))),
-            ChannelMessage::User(_)
-            | ChannelMessage::SocketCount(_)
-            | ChannelMessage::Supervision(_)
-            | ChannelMessage::Foreign => false,
-        }
+        self.message.is_offer()
     }
 
     /// Counts a repetition, after the socket was rejected. Returns false if the message is not sent again.
@@ -188,6 +182,22 @@ impl OutgoingFrame {
     /// A frame without a descriptor.
     fn plain(text: FrameText, source: Source) -> Self {
         OutgoingFrame { text, at: 0, socket: None, receipt: None, carries: None, source }
+    }
+
+    /// Appends the reply to an offer to this answer, usually the acknowledgement of the offer's descriptor.
+    /// Returns any other frame, which is written apart.
+    pub(super) fn join(&mut self, reply: OutgoingFrame) -> Option<OutgoingFrame> {
+        let is_plain_answer = self.source.is_answer() && self.receipt.is_none() && self.socket.is_none();
+        match (&mut self.text, &reply.text) {
+            (FrameText::Encoded(text), FrameText::Encoded(more))
+                if is_plain_answer && reply.source.is_answer() && reply.receipt.is_some() =>
+            {
+                text.extend_from_slice(more);
+                self.receipt = reply.receipt;
+                None
+            }
+            (FrameText::Encoded(_) | FrameText::Line(_), _) => Some(reply),
+        }
     }
 
     /// Whether the frame has at least as many bytes as were written.

@@ -167,13 +167,18 @@ impl SendQueue {
         }
     }
 
-    /// Sends the acknowledgement of a descriptor. The acknowledgement overtakes blocked frames, because
-    /// otherwise two peers could wait for each other.
-    pub(super) fn acknowledge<T>(&mut self, arrived: bool, steps: &mut Queue<T>) {
+    /// Queues the acknowledgement of a descriptor, before all blocked frames, because otherwise two peers
+    /// could wait for each other. Returns whether the caller must queue a turn of writing.
+    #[must_use]
+    pub(super) fn acknowledge<T>(&mut self, arrived: bool, steps: &mut Queue<T>) -> bool {
         let frame = self.encoder.acknowledgement(arrived);
         self.unsent.add(&frame);
         self.count_answer(&frame, steps);
-        self.enqueue(frame, steps);
+        if self.broken {
+            self.drop_unsent(steps);
+            return false;
+        }
+        self.outbox.push(frame)
     }
 
     fn transmit<T>(&mut self, mut frame: OutgoingFrame, steps: &mut Queue<T>) {
@@ -192,8 +197,9 @@ impl SendQueue {
         if self.broken {
             return self.drop_unsent(steps);
         }
-        self.outbox.push(frame);
-        steps.write(self.id);
+        if self.outbox.push(frame) {
+            steps.write(self.id);
+        }
     }
 
     fn count_answer<T>(&mut self, frame: &OutgoingFrame, steps: &mut Queue<T>) {

@@ -107,6 +107,11 @@ impl<T> Queue<T> {
         self.push(MachineStep::Channel(channel, ChannelStep::Write));
     }
 
+    /// A write behind the ticks queued so far.
+    pub(super) fn write_tick(&mut self, channel: ChannelId) {
+        self.tick(MachineStep::Channel(channel, ChannelStep::Write));
+    }
+
     pub(super) fn report(&mut self, channel: ChannelId, event: ChannelEvent) {
         self.push(MachineStep::Channel(channel, ChannelStep::Report(event)));
     }

@@ -361,3 +361,31 @@ fn bound_without_worker_is_closed() {
     primary.handle(OsEvent::Bound { handle, socket: BOUND, address });
     assert_eq!(closes(&primary.os.calls, BOUND), 1);
 }
+
+// ---- the writes of a hand-off
+
+/// A waiting worker acknowledges the descriptor and accepts the connection in one write, and takes the connection afterwards.
+#[test]
+fn acceptance_is_one_write() {
+    let mut alone = Alone::serving(ListenOptions::default());
+    alone.0.machine.accept(LISTENER);
+    alone.drain();
+    let (calls, events) = alone.offers(5, SocketId(7));
+    let [Call::Write { bytes, .. }] = calls.as_slice() else { unreachable!("{calls:?}") };
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(matches!(lines.as_slice(), [first, second]
+        if *first == r#"{"cmd":"NODE_HANDLE_ACK"}"# && second.contains(r#""ack":5,"accepted":true"#)));
+    assert_eq!(events, [WorkerEvent::Connection { listener: LISTENER, connection: SocketId(7) }]);
+}
+
+/// A busy worker acknowledges the descriptor at once: the channel is free for other messages.
+#[test]
+fn busy_worker_acknowledges_descriptor() {
+    let mut alone = Alone::serving(ListenOptions::default());
+    let (calls, _) = alone.offers(5, SocketId(7));
+    let [Call::Write { bytes, .. }] = calls.as_slice() else { unreachable!("{calls:?}") };
+    assert_eq!(bytes, b"{\"cmd\":\"NODE_HANDLE_ACK\"}\n");
+    alone.0.machine.accept(LISTENER);
+    assert_eq!(answers(&alone.drain().0), [(5, true)]);
+}
