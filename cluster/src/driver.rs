@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use cluster_core::{ListenOptions, ListenerId, Machine, SocketId, flush, pump};
+use cluster_core::{ListenOptions, ListenerId, Machine, OsEvent, SocketId, flush, pump};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -69,6 +69,8 @@ pub(crate) struct Inner {
 struct Driver {
     machine: cluster_core::Worker,
     unix: Unix,
+    /// The next event, found before the program has reacted to the last delivery.
+    next: Option<OsEvent>,
     listeners: Listeners,
     /// Received sockets that the program has dropped.
     releases: Releases,
@@ -272,6 +274,7 @@ impl Driver {
         Driver {
             machine,
             unix,
+            next: None,
             listeners: Listeners::default(),
             releases: Releases::default(),
             requests: OpenRequests::default(),
@@ -314,12 +317,27 @@ impl Driver {
                 self.over = true;
                 return Poll::Ready(Delivery::Over);
             }
-            let event = ready!(self.unix.poll_event(cx));
+            let event = match self.next.take() {
+                Some(event) => event,
+                None => ready!(self.unix.poll_event(cx)),
+            };
             // Dropped sockets first: another thread may have caused the event after the drop of a socket.
             self.release_dropped(cx);
             self.machine.handle(event);
             self.progress.notify_waiters();
         }
+    }
+
+    /// Whether steps or an event follow the last delivery. Without them, the driver has nothing to do until the
+    /// runtime reports an event.
+    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.next.is_none()
+            && self.machine.is_settled()
+            && let Poll::Ready(event) = self.unix.poll_event(cx)
+        {
+            self.next = Some(event);
+        }
+        self.next.is_some() || !self.machine.is_settled()
     }
 
     /// Reports the received sockets that the program has dropped: their senders stop counting these
@@ -399,7 +417,8 @@ impl Driver {
     }
 
     fn deliver_connection(&mut self, listener: ListenerId, connection: SocketId) {
-        let descriptor = self.unix.take(connection).expect("the descriptor of an announced connection");
+        let descriptor =
+            self.unix.take_connection(connection).expect("the descriptor of an announced connection");
         if !self.listeners.deliver(listener, (connection, descriptor)) {
             self.act(|machine| machine.release(connection));
         }
@@ -422,6 +441,10 @@ async fn drive(driven: Driven) {
 /// an event precedes the consequences of the next event, as in Node's listeners.
 async fn drive_on(inner: &Arc<Inner>) -> bool {
     match inner.next_delivery().await {
+        // A yield would cost a turn of the reactor for each connection.
+        Delivery::Listener if !future::poll_fn(|cx| Poll::Ready(inner.lock().has_more(cx))).await => {
+            return true;
+        }
         Delivery::Listener => {}
         Delivery::Inbox(event) => {
             let is_last = matches!(event, WorkerEvent::Disconnect);

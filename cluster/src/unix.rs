@@ -125,7 +125,7 @@ impl Unix {
     /// The resources of a worker: the channel to the primary.
     pub(crate) fn with_channel(stream: UnixStream) -> io::Result<Self> {
         let mut unix = Unix::new();
-        unix.channels.insert(ChannelId::PRIMARY, Channel::new(stream)?);
+        unix.channels.insert(ChannelId::PRIMARY, Channel::to_primary(stream)?);
         Ok(unix)
     }
 
@@ -178,9 +178,14 @@ impl Unix {
         self.channels.find(ChannelId::PRIMARY).is_some_and(|channel| channel.is_peer_closed())
     }
 
-    /// Removes a socket and returns the descriptor.
+    /// Removes a socket and returns the descriptor, non-blocking.
     pub(crate) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
-        self.sockets.open.remove(&socket)
+        self.sockets.take(socket)
+    }
+
+    /// Removes an accepted connection and returns the descriptor, non-blocking.
+    pub(crate) fn take_connection(&mut self, connection: SocketId) -> Option<OwnedFd> {
+        self.sockets.take_connection(connection)
     }
 
     /// Adds a socket of the program, for the machine to send.
@@ -263,11 +268,7 @@ impl Unix {
             let Poll::Ready(status) = process.poll_end(cx) else {
                 return process.poll_lingers(cx).map(|()| (worker, None, None));
             };
-            Poll::Ready((
-                worker,
-                Some(status),
-                drain_after_exit(process, channels.find(worker.into()), buffer),
-            ))
+            Poll::Ready((worker, Some(status), process.drain(channels.find(worker.into()), buffer)))
         });
         polled.map(|(worker, ended, unread)| {
             let Some(status) = ended else { return OsEvent::Lingers { worker } };
@@ -469,24 +470,6 @@ impl Os for Unix {
         }
         answer
     }
-}
-
-/// Reads the last bytes of an exited process, even if the channel is paused: the bytes present when the exit
-/// was found. Another process with the worker's end may write more; later bytes are not awaited.
-fn drain_after_exit(
-    process: &mut Process,
-    channel: Option<&mut Channel>,
-    buffer: &mut [u8],
-) -> Option<ChannelEvent> {
-    let channel = channel?;
-    let left = process.left_unread.get_or_insert_with(|| channel.unread());
-    if *left == 0 && !channel.is_at_end() {
-        return None;
-    }
-    let event = channel.read_now(buffer)?;
-    let read = if let ChannelEvent::Bytes(bytes, _) = &event { bytes.len() } else { *left };
-    *left = left.saturating_sub(read);
-    Some(event)
 }
 
 /// The error number. EINVAL for an error of std without a number, as for a NUL in an argument.

@@ -64,6 +64,9 @@ impl Driver {
         let until = self.deadline(linger);
         self.taskless = Some(Taskless { until, linger, completes: !rule.exits_as_node() });
         self.unix.leave_runtime();
+        if let Some(event) = self.next.take() {
+            self.machine.handle(event);
+        }
         self.withdraw_all();
         self.catch_up(until);
     }

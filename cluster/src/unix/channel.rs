@@ -48,6 +48,10 @@ pub(super) struct Channel {
     waiting: VecDeque<OwnedFd>,
     /// The most descriptors in `waiting`.
     room: usize,
+    /// Whether the peer is a primary. The descriptors of its offers are neither checked nor changed.
+    trusting: bool,
+    /// Whether the peer may have to acknowledge descriptors.
+    has_sent_descriptors: bool,
 }
 
 /// A channel shut down by this process, and not closed by the peer.
@@ -111,7 +115,15 @@ impl Channel {
             without_runtime: false,
             waiting: VecDeque::new(),
             room: WAITING,
+            trusting: false,
+            has_sent_descriptors: false,
         })
+    }
+
+    /// Takes the worker's end. A primary accepts every connection in the same way, so
+    /// [`Unix::take_connection`](super::Unix::take_connection) checks the first connection only.
+    pub(super) fn to_primary(stream: net::UnixStream) -> io::Result<Self> {
+        Ok(Channel { trusting: true, ..Channel::new(stream)? })
     }
 
     /// Shuts down writing. The peer first reads all written bytes, then the end.
@@ -172,6 +184,7 @@ impl Channel {
     /// Writes as much as the kernel accepts now, and the descriptor with the first byte.
     /// [`ChannelEvent::Room`] follows a partial write.
     pub(super) fn write(&mut self, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        self.has_sent_descriptors |= descriptor.is_some();
         let taken = match send(&self.stream, bytes, descriptor) {
             // Writes a second time through the reactor, so the reactor watches for room.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.without_runtime => {
@@ -204,19 +217,40 @@ impl Channel {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<ChannelEvent> {
-        let Channel { stream, waiting, room, .. } = self;
         loop {
-            match stream.poll_read_ready(cx) {
+            match self.stream.poll_read_ready(cx) {
                 Poll::Ready(Ok(())) => {}
                 // The reactor fails only when the runtime shuts down, and no event can arrive then.
                 Poll::Ready(Err(_)) => return Poll::Ready(ChannelEvent::End),
                 Poll::Pending => return Poll::Pending,
             }
-            match stream.try_io(Interest::READABLE, || receive(stream, buffer, waiting, *room)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return Poll::Ready(channel_event(&read, buffer, waiting)),
+            let ends_after_descriptor = self.is_quiet_after_descriptor();
+            let Channel { stream, waiting, room, trusting, .. } = self;
+            let mut read = None;
+            // The result is for the reactor: a failure withdraws the readiness until more bytes arrive.
+            let _ = stream.try_io(Interest::READABLE, || {
+                match receive(stream, buffer, waiting, *room, *trusting) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+                    received => {
+                        let empties =
+                            |received: &ReadOutcome| received.empties(buffer.len(), ends_after_descriptor);
+                        let is_empty = received.as_ref().is_ok_and(empties);
+                        read = Some(received);
+                        if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+                    }
+                }
+            });
+            if let Some(received) = read {
+                return Poll::Ready(channel_event(&received, buffer, waiting));
             }
         }
+    }
+
+    /// Whether the peer sends nothing behind a descriptor until this end has written. A primary waits for the
+    /// acknowledgement of a descriptor (Node: `_handleQueue`). Only acknowledgements of the worker's own
+    /// descriptors do not wait.
+    fn is_quiet_after_descriptor(&self) -> bool {
+        self.trusting && !self.has_sent_descriptors
     }
 
     /// The number of readable bytes.
@@ -243,10 +277,9 @@ impl Channel {
 
     /// Reads at once, without tokio's reactor; `None` if no byte is available.
     pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Option<ChannelEvent> {
-        let read = receive(&self.stream, buffer, &mut self.waiting, self.room);
-        match read {
+        match receive(&self.stream, buffer, &mut self.waiting, self.room, self.trusting) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            read => Some(channel_event(&read, buffer, &mut self.waiting)),
+            received => Some(channel_event(&received, buffer, &mut self.waiting)),
         }
     }
 }
@@ -259,10 +292,30 @@ fn is_broken(error: &io::Error) -> bool {
 
 /// The event of a read. Any failure is the end, because the kernel reports a failure only after the last
 /// byte.
-fn channel_event(read: &io::Result<usize>, buffer: &[u8], waiting: &mut VecDeque<OwnedFd>) -> ChannelEvent {
-    match read {
-        Ok(0) | Err(_) => ChannelEvent::End,
-        Ok(length) => ChannelEvent::Bytes(buffer[..*length].to_vec(), waiting.pop_front()),
+fn channel_event(
+    received: &io::Result<ReadOutcome>,
+    buffer: &[u8],
+    waiting: &mut VecDeque<OwnedFd>,
+) -> ChannelEvent {
+    match received {
+        Ok(ReadOutcome { bytes: 0, .. }) | Err(_) => ChannelEvent::End,
+        Ok(ReadOutcome { bytes, .. }) => ChannelEvent::Bytes(buffer[..*bytes].to_vec(), waiting.pop_front()),
+    }
+}
+
+/// The result of a read.
+#[derive(Debug, Clone, Copy)]
+struct ReadOutcome {
+    bytes: usize,
+    has_descriptors: bool,
+}
+
+impl ReadOutcome {
+    /// Whether the channel is empty after the read, so that another read would fail. Linux also ends a read
+    /// behind descriptors (`unix_stream_read_generic`), and other systems before descriptors.
+    fn empties(self, room: usize, ends_after_descriptor: bool) -> bool {
+        let is_whole = !self.has_descriptors || ends_after_descriptor;
+        cfg!(target_os = "linux") && self.bytes < room && is_whole
     }
 }
 
@@ -287,27 +340,41 @@ fn receive(
     buffer: &mut [u8],
     waiting: &mut VecDeque<OwnedFd>,
     room: usize,
-) -> io::Result<usize> {
+    trusting: bool,
+) -> io::Result<ReadOutcome> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let message = loop {
         match recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut control, receive_flags()) {
             Err(rustix::io::Errno::INTR) => {}
-            message => break message?,
+            message => break message,
         }
     };
+    #[cfg(all(test, target_os = "linux"))]
+    tests::count(message.is_err());
+    let message = message?;
     let descriptors = control.drain().filter_map(|message| {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message { Some(descriptors) } else { None }
     });
     // A truncated message has lost descriptors: no number was free, or there were too many. The lost
     // descriptors are unknown, so none is delivered, and the core rejects the message.
     let whole = !message.flags.contains(ReturnFlags::CTRUNC);
+    let mut has_descriptors = !whole;
     for descriptor in descriptors.flatten() {
-        if whole && waiting.len() < room && can_be_passed(&descriptor) {
+        has_descriptors = true;
+        let is_passable = || trusting && is_offer(&buffer[..message.bytes]) || can_be_passed(&descriptor);
+        if whole && waiting.len() < room && is_passable() {
             waiting.push_back(descriptor);
         }
     }
-    Ok(message.bytes)
+    Ok(ReadOutcome { bytes: message.bytes, has_descriptors })
+}
+
+/// Whether the bytes offer a connection, in either serialization. The socket of another message with this text
+/// is checked when the program takes the socket.
+fn is_offer(bytes: &[u8]) -> bool {
+    const OFFER: &[u8] = b"newconn";
+    bytes.windows(OFFER.len()).any(|text| text == OFFER)
 }
 
 /// Makes a received socket non-blocking. `false`: the descriptor is no socket, and is closed by the caller.
@@ -331,165 +398,4 @@ fn receive_flags() -> RecvFlags {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::future::poll_fn;
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    /// A channel and the blocking far end.
-    fn pair() -> (Channel, net::UnixStream) {
-        let (near, far) = net::UnixStream::pair().expect("a pair");
-        (Channel::new(near).expect("a channel"), far)
-    }
-
-    async fn next(channel: &mut Channel) -> ChannelEvent {
-        let mut buffer = vec![0; READ];
-        let event = poll_fn(|cx| channel.poll(cx, &mut buffer));
-        tokio::time::timeout(Duration::from_secs(10), event).await.expect("the channel is ready in time")
-    }
-
-    /// The bytes and the descriptor of the next event.
-    async fn read(channel: &mut Channel) -> (Vec<u8>, Option<OwnedFd>) {
-        match next(channel).await {
-            ChannelEvent::Bytes(bytes, descriptor) => (bytes, descriptor),
-            other @ (ChannelEvent::End | ChannelEvent::Room) => unreachable!("{other:?}"),
-        }
-    }
-
-    fn send_all(far: &net::UnixStream, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        assert!(control.push(SendAncillaryMessage::ScmRights(descriptors)));
-        let sent = sendmsg(far, &[IoSlice::new(bytes)], &mut control, SendFlags::empty());
-        assert_eq!(sent, Ok(bytes.len()));
-    }
-
-    /// A client and the server's end of the connection.
-    fn connection() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("a client");
-        (client, listener.accept().expect("a connection").0)
-    }
-
-    #[tokio::test]
-    async fn connection_arrives_with_its_bytes() {
-        let (mut near, far) = pair();
-        let mut far = Channel::new(far).expect("a channel");
-        let (mut client, server) = connection();
-        assert_eq!(near.write(b"plain", None).expect("written"), 5);
-        assert_eq!(near.write(b"with", Some(server.as_fd())).expect("written"), 4);
-        assert_eq!(near.write(b"after", None).expect("written"), 5);
-        drop(server);
-        let (mut bytes, mut found) = (Vec::new(), None);
-        while bytes.len() < 14 {
-            let (more, descriptor) = read(&mut far).await;
-            bytes.extend(more);
-            // A descriptor arrives before the bytes sent after the descriptor.
-            assert!(descriptor.is_none() || bytes.len() <= 9);
-            found = descriptor.or(found);
-        }
-        let mut received = TcpStream::from(found.expect("the connection"));
-        // Checked before the read: a blocking read would never return.
-        let flags = rustix::fs::fcntl_getfl(&received).expect("flags");
-        assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
-        assert_eq!(received.read(&mut [0]).map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock));
-        received.write_all(b"!").expect("written");
-        client.read_exact(&mut [0]).expect("read");
-        let flags = rustix::io::fcntl_getfd(&received).expect("flags");
-        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-    }
-
-    /// Each read delivers one of two descriptors of the same message.
-    #[tokio::test]
-    async fn descriptors_arrive_one_per_read() {
-        let (mut channel, far) = pair();
-        let ((_a, first), (_b, second)) = (connection(), connection());
-        send_all(&far, b"two", &[first.as_fd(), second.as_fd()]);
-        assert!(read(&mut channel).await.1.is_some());
-        send_all(&far, b"none", &[]);
-        assert!(read(&mut channel).await.1.is_some());
-        send_all(&far, b"none", &[]);
-        assert!(read(&mut channel).await.1.is_none());
-    }
-
-    /// The message of a descriptor that is no socket arrives without a descriptor.
-    #[tokio::test]
-    async fn foreign_descriptor_is_closed() {
-        let (mut channel, far) = pair();
-        let (mut watch, foreign) = io::pipe().expect("a pipe");
-        send_all(&far, b"odd", &[foreign.as_fd()]);
-        drop(foreign);
-        let (bytes, descriptor) = read(&mut channel).await;
-        assert_eq!((bytes.as_slice(), descriptor.is_none()), (b"odd".as_slice(), true));
-        // The read reaches the end of the pipe only when no copy of the descriptor is left.
-        assert_eq!(watch.read(&mut [0]).expect("the end"), 0);
-    }
-
-    #[tokio::test]
-    async fn truncated_descriptors_are_all_closed() {
-        let (mut channel, far) = pair();
-        let (mut client, server) = connection();
-        send_all(&far, b"many", &[server.as_fd(); 8]);
-        drop(server);
-        assert!(read(&mut channel).await.1.is_none());
-        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
-    }
-
-    #[tokio::test]
-    async fn descriptors_of_dead_process_are_closed() {
-        let (mut channel, far) = pair();
-        let (mut client, server) = connection();
-        send_all(&far, b"two", &[server.as_fd(), far.as_fd()]);
-        drop(read(&mut channel).await);
-        channel.close_descriptors();
-        // Another holder of the same end sends the message.
-        send_all(&far, b"more", &[server.as_fd()]);
-        drop((far, server));
-        assert!(read(&mut channel).await.1.is_none());
-        assert!(matches!(next(&mut channel).await, ChannelEvent::End));
-        assert_eq!(client.read(&mut [0]).expect("the end"), 0);
-    }
-
-    #[tokio::test]
-    async fn full_channel_reports_room() {
-        let (mut channel, mut far) = pair();
-        let bytes = vec![b'x'; 1 << 20];
-        let taken = channel.write(&bytes, None).expect("a part");
-        assert!(taken < bytes.len());
-        assert_eq!(channel.write(&bytes[taken..], None).expect("nothing"), 0);
-        far.read_exact(&mut vec![0; taken]).expect("what was written");
-        assert!(matches!(next(&mut channel).await, ChannelEvent::Room));
-        assert!(channel.write(&bytes[taken..], None).expect("more") > 0);
-    }
-
-    #[tokio::test]
-    async fn paused_channel_keeps_its_bytes() {
-        let (mut channel, mut far) = pair();
-        channel.pause(true);
-        far.write_all(b"later").expect("written");
-        drop(far);
-        let mut buffer = vec![0; READ];
-        // Polls often enough for the reactor to observe the bytes.
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-            let event = poll_fn(|cx| Poll::Ready(channel.poll(cx, &mut buffer))).await;
-            assert!(event.is_pending());
-        }
-        channel.pause(false);
-        assert_eq!(read(&mut channel).await.0, b"later");
-        assert!(matches!(next(&mut channel).await, ChannelEvent::End));
-    }
-
-    #[tokio::test]
-    async fn closed_peer_is_read_to_end() {
-        let (mut channel, mut far) = pair();
-        far.write_all(b"last words").expect("written");
-        assert_eq!(channel.write(b"unread", None).expect("written"), 6);
-        drop(far);
-        let error = channel.write(b"too late", None).expect_err("a closed peer");
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(read(&mut channel).await.0, b"last words");
-        assert!(matches!(next(&mut channel).await, ChannelEvent::End));
-    }
-}
+mod tests;

@@ -32,6 +32,17 @@ pub(crate) fn kind(descriptor: impl AsFd) -> Option<Kind> {
     }
 }
 
+/// Makes a descriptor non-blocking.
+pub(super) fn set_non_blocking(descriptor: &OwnedFd) {
+    // A failure (EBADF) does not occur for an open descriptor.
+    let _ = SockRef::from(descriptor).set_nonblocking(true);
+}
+
+/// Whether a descriptor blocks.
+pub(super) fn is_blocking(descriptor: &OwnedFd) -> bool {
+    SockRef::from(descriptor).nonblocking().is_ok_and(|nonblocking| !nonblocking)
+}
+
 /// Whether a socket can listen.
 pub(super) fn is_stream(socket: &OwnedFd) -> io::Result<bool> {
     Ok(SockRef::from(socket).r#type()? == Type::STREAM)

@@ -14,6 +14,7 @@ use tokio::process::Child;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::adopted_child::AdoptedChild;
+use super::channel::{Channel, ChannelEvent};
 use super::group::{Receivers, RemainingGroup};
 
 /// The time for which a process may run after the close of the channel. Longer than the five seconds of a
@@ -35,10 +36,9 @@ pub(super) struct Process {
     number: Option<Pid>,
     receivers: Receivers,
     ended: Option<ExitStatus>,
-    /// When the exit is found, the number of unread bytes in the channel; reads reduce the number.
-    pub(super) left_unread: Option<usize>,
-    /// The time at which [`OsEvent::Lingers`](cluster_core::OsEvent::Lingers) follows. Set when the channel
-    /// has closed.
+    /// The bytes unread when the exit was found, less the bytes read since.
+    left_unread: Option<usize>,
+    /// The time of [`OsEvent::Lingers`](cluster_core::OsEvent::Lingers), after the channel has closed.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -108,7 +108,21 @@ impl Process {
         self.ended.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Starts the deadline: the primary or the worker has closed the channel.
+    /// Reads the last bytes of the exited process, even if the channel is paused: the bytes present when the exit
+    /// was found. Another process with the worker's end may write more; later bytes are not awaited.
+    pub(super) fn drain(&mut self, channel: Option<&mut Channel>, buffer: &mut [u8]) -> Option<ChannelEvent> {
+        let channel = channel?;
+        let left = self.left_unread.get_or_insert_with(|| channel.unread());
+        if *left == 0 && !channel.is_at_end() {
+            return None;
+        }
+        let event = channel.read_now(buffer)?;
+        let read = if let ChannelEvent::Bytes(bytes, _) = &event { bytes.len() } else { *left };
+        *left = left.saturating_sub(read);
+        Some(event)
+    }
+
+    /// Starts the deadline: the channel has closed, on either side.
     pub(super) fn expect_end(&mut self) {
         self.deadline = Some(Box::pin(sleep(GRACE)));
     }

@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::Unix;
 use super::bind::{self, is_bound_at};
+use super::descriptor::{is_blocking, set_non_blocking};
 use super::log_display::Asked;
 use super::path::BoundPath;
 
@@ -20,6 +21,8 @@ pub(super) struct Sockets {
     pub(super) last: u64,
     /// The last bind that has failed, as a text.
     pub(super) failed_bind: Option<String>,
+    /// Whether the connections of the primary block; `None` before the first connection.
+    connections_block: Option<bool>,
 }
 
 impl Unix {
@@ -41,6 +44,22 @@ impl Sockets {
         let text = format!("cannot bind {}: {errno}", Asked(address));
         warn!("{text}");
         self.failed_bind = Some(text);
+    }
+
+    /// Removes a socket, and makes the socket non-blocking.
+    pub(super) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
+        self.open.remove(&socket).inspect(set_non_blocking)
+    }
+
+    /// Removes an accepted connection, and makes the connection non-blocking. This library and Node accept every
+    /// connection as non-blocking, which is a property of the file description. The first connection shows
+    /// whether the primary does.
+    pub(super) fn take_connection(&mut self, connection: SocketId) -> Option<OwnedFd> {
+        let descriptor = self.open.remove(&connection)?;
+        if *self.connections_block.get_or_insert_with(|| is_blocking(&descriptor)) {
+            set_non_blocking(&descriptor);
+        }
+        Some(descriptor)
     }
 
     /// Adopts a duplicate of a listening socket, given by number.
@@ -104,6 +123,22 @@ mod tests {
             assert!(is_bound_at(&sockets.adopted[0], &tcp(host, port)));
         }
         assert!(!is_bound_at(&sockets.adopted[0], &tcp(Some(Ipv4Addr::LOCALHOST.into()), port)));
+    }
+
+    /// Connections of a primary that accepts them as blocking, and of a primary that does not.
+    #[test]
+    fn taken_connection_is_non_blocking() {
+        for blocks in [true, false] {
+            let mut sockets = Sockets::default();
+            for _ in 0..3 {
+                let connection = std::os::unix::net::UnixStream::pair().expect("a pair").0;
+                connection.set_nonblocking(!blocks).expect("a flag");
+                let id = sockets.insert(connection.into());
+                let taken = sockets.take_connection(id).expect("a connection");
+                assert!(!is_blocking(&taken) && sockets.take_connection(id).is_none());
+            }
+            assert_eq!(sockets.connections_block, Some(blocks));
+        }
     }
 
     #[test]
