@@ -27,13 +27,13 @@ pub(crate) enum ClientEnd {
 
 pub(crate) const ROUNDS: usize = 3;
 
-/// The connections that are open at once.
+/// The number of connections open at once.
 pub(crate) const AT_ONCE: usize = 2;
 
 /// All clients.
 pub(crate) const CLIENTS: usize = ROUNDS * AT_ONCE;
 
-/// Runs the clients of one round, each for at most `patience`.
+/// Runs the clients of a round, each for at most `patience`.
 pub(crate) fn round(address: &Address, patience: Duration) -> Vec<ClientEnd> {
     let connections: Vec<_> = (0..AT_ONCE).map(|_| connect(address, patience)).collect();
     let written = connections.into_iter().map(|connection| {

@@ -33,7 +33,7 @@ struct Cli {
     /// Only the named system call; repeatable
     #[arg(long = "call", value_name = "NAME", value_parser = call)]
     calls: Vec<Sysno>,
-    /// Only the named failure: an errno, `kill` or `stop`; repeatable
+    /// Only the named failure: an errno, `ERRNO*3`, `short`, `kill` or `stop`; repeatable
     #[arg(long = "failure", value_name = "NAME")]
     failures: Vec<Failure>,
     /// Only the N-th occurrence of each call

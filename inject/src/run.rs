@@ -16,17 +16,17 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::clients::{self, Address, ClientEnd, ROUNDS};
-use crate::injection::{Injection, Victim};
+use crate::injection::{Injection, REPEATED, Victim};
 use crate::server::{Cluster, RELOADED, SOCKET, WORKERS};
 use crate::tracer::{Followed, Living, Tracer, descriptors};
 
-/// More than the longest legal end: a supervisor gives a process ten seconds after the close of the channel.
-const DEADLINE: Duration = Duration::from_secs(15);
+/// More than any run takes.
+pub(crate) const PROMPT: Duration = Duration::from_secs(7);
 
-/// The time until the second SIGTERM, for a primary without a reaction to the first.
-const AGAIN: Duration = Duration::from_secs(7);
+/// The time between further signals: a supervisor ignores an earlier repetition.
+const AGAIN: Duration = Duration::from_secs(2);
 
-/// The time of a client for one answer.
+/// The time of a client for an answer.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The time in which both workers listen, or fail, before clients start.
@@ -145,18 +145,20 @@ fn text(file: &mut File) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Repeats SIGTERM, kills every process at the deadline, and returns the killed processes.
+/// Repeats SIGTERM after a time, kills every process later, and returns the killed processes.
 fn watch(root: Pid, living: &Living, over: &Receiver<()>) -> Vec<Pid> {
     let is_over = |time| over.recv_timeout(time) != Err(RecvTimeoutError::Timeout);
-    if is_over(AGAIN) {
+    if is_over(PROMPT) {
         return Vec::new();
     }
-    living.signal(root, Signal::SIGTERM);
-    if is_over(DEADLINE.saturating_sub(AGAIN)) {
-        return Vec::new();
+    for _ in 0..REPEATED {
+        living.signal(root, Signal::SIGTERM);
+        if is_over(AGAIN) {
+            return Vec::new();
+        }
     }
     let late = living.all();
-    // A process may fork at this moment.
+    // A process may fork meanwhile.
     while !is_over(Duration::from_millis(10)) {
         for process in living.all() {
             living.signal(process, Signal::SIGKILL);

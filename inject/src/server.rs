@@ -33,10 +33,13 @@ pub(crate) enum Cluster {
     Shared,
     /// TCP, round robin, with a reload between the clients
     Reload,
+    /// TCP, round robin, workers that end by Node's rule
+    Node,
 }
 
 impl Cluster {
-    pub(crate) const ALL: [Cluster; 4] = [Cluster::Tcp, Cluster::Path, Cluster::Shared, Cluster::Reload];
+    pub(crate) const ALL: [Cluster; 5] =
+        [Cluster::Tcp, Cluster::Path, Cluster::Shared, Cluster::Reload, Cluster::Node];
 
     /// The workers of an undisturbed run.
     pub(crate) fn workers(self) -> u32 {
@@ -50,6 +53,7 @@ impl Cluster {
             Cluster::Path => "path",
             Cluster::Shared => "shared",
             Cluster::Reload => "reload",
+            Cluster::Node => "node",
         }
     }
 }
@@ -110,7 +114,7 @@ fn primary(runtime: &Runtime, cluster: Cluster) -> anyhow::Result<()> {
 
 fn worker(runtime: &Runtime, cluster: Cluster) -> anyhow::Result<()> {
     runtime.block_on(async {
-        let worker = Worker::join()?;
+        let worker = if cluster == Cluster::Node { Worker::join_as_node() } else { Worker::join() }?;
         write(Observer::Worker(worker.id().0), &vocabulary::start());
         let served = serve_clients(&worker, cluster).await;
         // A shutdown during the start is no error.
@@ -123,7 +127,7 @@ fn worker(runtime: &Runtime, cluster: Cluster) -> anyhow::Result<()> {
 
 async fn serve_clients(worker: &Worker, cluster: Cluster) -> anyhow::Result<()> {
     match cluster {
-        Cluster::Tcp | Cluster::Shared | Cluster::Reload => {
+        Cluster::Tcp | Cluster::Shared | Cluster::Reload | Cluster::Node => {
             let listener = worker.listen("127.0.0.1:0").await?;
             let address = ServerAddress::Port(listener.local_addr().port());
             accept(worker, listener, &address).await

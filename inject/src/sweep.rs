@@ -95,7 +95,12 @@ fn series(setup: Setup, selection: &Selection) -> anyhow::Result<Vec<Series>> {
     Ok(calls
         .flat_map(|call| {
             let errors = errnos::listed(call).iter().take(if selection.quick { 1 } else { usize::MAX });
+            let is_message = [Sysno::sendmsg, Sysno::recvmsg].contains(&call);
             let failures = errors.map(|errno| Failure::Error(*errno)).chain([Failure::Kill, Failure::Stop]);
+            let repeated = if selection.quick { &[] } else { errnos::listed(call) };
+            let failures = failures
+                .chain(is_message.then_some(Failure::Short))
+                .chain(repeated.iter().map(|errno| Failure::Repeated(*errno)));
             let is_selected =
                 |failure: &Failure| selection.failures.is_empty() || selection.failures.contains(failure);
             let failures: Vec<_> = failures.filter(is_selected).collect();

@@ -11,7 +11,7 @@ use crate::verdict::Outcome;
 #[derive(Debug)]
 pub(crate) struct Table<'a>(pub(crate) &'a [Record]);
 
-/// The process, the call, and the failure unless an error: the errors of a call have one row.
+/// The process, the call, and the kind of failure: the errors of a call share a row.
 type Row = (String, &'static str, String);
 
 type Counts = BTreeMap<Outcome, usize>;
@@ -30,9 +30,12 @@ impl Table<'_> {
         let mut rows: BTreeMap<Row, (BTreeSet<String>, Counts)> = BTreeMap::new();
         for record in self.injected() {
             let Record { setup, injection, .. } = record;
-            let is_error = matches!(injection.failure, Failure::Error(_));
             let failure = injection.failure.to_string();
-            let kind = if is_error { String::new() } else { failure.clone() };
+            let kind = match injection.failure {
+                Failure::Error(_) => String::new(),
+                Failure::Repeated(_) => "*".to_owned(),
+                Failure::Short | Failure::Kill | Failure::Stop => failure.clone(),
+            };
             let row = (setup.victim.to_string(), injection.call.name(), kind);
             let (failures, counts) = rows.entry(row).or_default();
             failures.insert(failure);

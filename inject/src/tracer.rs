@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::libc::{self, c_int};
+use nix::libc::{self, c_int, c_long};
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -87,6 +87,8 @@ struct Tracee {
     watched: bool,
     /// The error of the call in progress.
     error: Option<Errno>,
+    /// The address and the former value of the length changed for the call in progress.
+    shortened: Option<(u64, c_long)>,
 }
 
 /// The victim between SIGSTOP and SIGCONT.
@@ -107,6 +109,8 @@ pub(crate) struct Tracer<'a> {
     /// New threads that stopped before the report of the creator.
     early: BTreeSet<Pid>,
     hold: Option<Hold>,
+    /// The number of calls still to fail.
+    left: u32,
     followed: Followed,
 }
 
@@ -128,7 +132,8 @@ impl<'a> Tracer<'a> {
             | Options::PTRACE_O_EXITKILL;
         ptrace::seize(root, options)?;
         let (tracees, early, followed) = (BTreeMap::new(), BTreeSet::new(), Followed::default());
-        let mut tracer = Tracer { root, victim, injection, living, tracees, early, hold: None, followed };
+        let mut tracer =
+            Tracer { root, victim, injection, living, tracees, early, hold: None, left: 0, followed };
         tracer.add_process(root);
         kill(root, Signal::SIGCONT)?;
         Ok(tracer)
@@ -169,7 +174,8 @@ impl<'a> Tracer<'a> {
             self.early.insert(thread);
             return;
         };
-        let is_over = self.followed.hit && tracee.error.is_none();
+        let is_changed = tracee.error.is_some() || tracee.shortened.is_some();
+        let is_over = self.followed.hit && self.left == 0 && !is_changed;
         let resumed = if tracee.watched && !is_over {
             ptrace::syscall(thread, signal)
         } else {
@@ -186,7 +192,7 @@ impl<'a> Tracer<'a> {
         self.living.change(|living| {
             living.insert(process);
         });
-        self.add(process, Tracee { process, watched, error: None });
+        self.add(process, Tracee { process, watched, error: None, shortened: None });
     }
 
     fn add(&mut self, thread: Pid, tracee: Tracee) {
@@ -205,7 +211,7 @@ impl<'a> Tracer<'a> {
             }
             libc::PTRACE_EVENT_CLONE => {
                 if let (Some(child), Some(tracee)) = (created(thread), self.tracees.get(&thread)) {
-                    let tracee = Tracee { error: None, ..*tracee };
+                    let tracee = Tracee { error: None, shortened: None, ..*tracee };
                     self.add(child, tracee);
                 }
             }
@@ -217,6 +223,11 @@ impl<'a> Tracer<'a> {
             libc::PTRACE_EVENT_EXIT => {
                 if let Some(report) = self.followed.processes.get_mut(&thread) {
                     report.left = descriptors(thread);
+                }
+                if !self.tracees.contains_key(&thread) {
+                    // The thread was killed before the report of the creator.
+                    ptrace::cont(thread, None).unwrap_or_default();
+                    return;
                 }
             }
             libc::PTRACE_EVENT_STOP if signal == Signal::SIGSTOP && self.is_held(thread) => {
@@ -255,6 +266,12 @@ impl<'a> Tracer<'a> {
                 living.remove(&thread);
             });
         }
+        if thread == self.root {
+            // The primary was killed before the report of a fork.
+            for process in self.early.clone().into_iter().filter(|thread| is_process(*thread)) {
+                self.add_process(process);
+            }
+        }
         let has_watched = self.tracees.values().any(|tracee| tracee.watched);
         if !has_watched {
             self.hold = None;
@@ -267,8 +284,14 @@ impl<'a> Tracer<'a> {
             ptrace::syscall_info(thread).is_ok_and(|info| info.op == libc::PTRACE_SYSCALL_INFO_ENTRY);
         if is_entry {
             self.enter(thread);
-        } else if let Some(errno) = self.tracees.get_mut(&thread).and_then(|tracee| tracee.error.take()) {
-            set_result(thread, errno);
+        } else if let Some(tracee) = self.tracees.get_mut(&thread) {
+            if let Some(errno) = tracee.error.take() {
+                set_result(thread, errno);
+            }
+            if let Some((address, length)) = tracee.shortened.take() {
+                // A killed thread has no memory.
+                set_word(thread, address, length).unwrap_or_default();
+            }
         }
         self.resume(thread, None);
     }
@@ -276,33 +299,55 @@ impl<'a> Tracer<'a> {
     fn enter(&mut self, thread: Pid) {
         let Ok(registers) = ptrace::getregs(thread) else { return };
         let Some(call) = usize::try_from(registers.orig_rax).ok().and_then(Sysno::new) else { return };
-        if self.followed.hit {
-            return;
-        }
-        let count = self.followed.calls.entry(call).or_default();
-        *count += 1;
-        let nth = *count;
-        let Some(injection) =
-            self.injection.filter(|injection| injection.call == call && injection.nth == nth)
-        else {
-            return;
-        };
-        self.followed.hit = true;
-        match injection.failure {
-            Failure::Error(errno) => {
+        let Some(failure) = self.failure(call) else { return };
+        match failure {
+            Failure::Error(errno) | Failure::Repeated(errno) => {
                 let args = [registers.rdi, registers.rsi, registers.rdx];
                 let target = || target(thread, registers.rdi);
                 if errnos::can_fail(call, args, errno, target) {
                     self.fail(thread, call, errno);
-                } else {
+                } else if self.left + 1 == failure.calls() {
                     self.followed.exempt = true;
+                    self.left = 0;
                 }
             }
+            Failure::Short => self.shorten(thread, &registers),
             Failure::Kill => self.signal(thread, Signal::SIGKILL),
             Failure::Stop => {
                 self.hold = Some(Hold::default());
                 self.signal(thread, Signal::SIGSTOP);
             }
+        }
+    }
+
+    /// Counts a call. The failure, if the call is to fail.
+    fn failure(&mut self, call: Sysno) -> Option<Failure> {
+        let injection = self.injection.filter(|injection| injection.call == call);
+        if !self.followed.hit {
+            let count = self.followed.calls.entry(call).or_default();
+            *count += 1;
+            let due = injection.filter(|injection| injection.nth == *count)?;
+            self.followed.hit = true;
+            self.left = due.failure.calls();
+        }
+        let failure = injection?.failure;
+        self.left = self.left.checked_sub(1)?;
+        Some(failure)
+    }
+
+    /// Gives the first buffer of a message the length of a single byte, during the call. A shorter message is not changed.
+    fn shorten(&mut self, thread: Pid, registers: &libc::user_regs_struct) {
+        let length = word(thread, registers.rsi + BUFFERS).and_then(|buffer| {
+            let length = buffer.cast_unsigned() + LENGTH;
+            Ok((length, word(thread, length)?))
+        });
+        match length {
+            Ok((address, length @ 2..)) if set_word(thread, address, 1).is_ok() => {
+                if let Some(tracee) = self.tracees.get_mut(&thread) {
+                    tracee.shortened = Some((address, length));
+                }
+            }
+            Ok(_) | Err(_) => self.followed.exempt = true,
         }
     }
 
@@ -320,6 +365,26 @@ impl<'a> Tracer<'a> {
             kill(tracee.process, signal).unwrap_or_default();
         }
     }
+}
+
+/// The offset of the buffers in a `msghdr`.
+const BUFFERS: u64 = 16;
+
+/// The offset of the length in an `iovec`.
+const LENGTH: u64 = 8;
+
+fn word(thread: Pid, address: u64) -> nix::Result<c_long> {
+    ptrace::read(thread, address as ptrace::AddressType)
+}
+
+fn set_word(thread: Pid, address: u64, value: c_long) -> nix::Result<()> {
+    ptrace::write(thread, address as ptrace::AddressType, value)
+}
+
+/// Whether a thread is the first of a process.
+fn is_process(thread: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    status.lines().any(|line| line.strip_prefix("Tgid:").is_some_and(|of| of.trim() == thread.to_string()))
 }
 
 /// The new thread or process of an event.

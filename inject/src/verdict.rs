@@ -13,8 +13,8 @@ use syscalls::Sysno;
 use crate::clients::{AT_ONCE, CLIENTS, ClientEnd};
 use crate::injection::{Failure, Injection, Victim};
 use crate::known;
-use crate::run::{Evidence, Setup};
-use crate::server::{RELOADED, SOCKET};
+use crate::run::{Evidence, PROMPT, Setup};
+use crate::server::{Cluster, RELOADED, SOCKET};
 use crate::tracer::{ProcessEnd, ProcessReport};
 
 /// The outcome of a run.
@@ -22,7 +22,7 @@ use crate::tracer::{ProcessEnd, ProcessReport};
 pub(crate) enum Outcome {
     /// The process made fewer calls.
     NotReached,
-    /// The call had arguments for which no error is listed; it was not changed.
+    /// The table has no error for the arguments of the call; nothing was changed.
     Exempt,
     /// Every client was served by the first two workers.
     Unnoticed,
@@ -60,7 +60,7 @@ pub(crate) struct Undisturbed {
     pub(crate) sockets: usize,
 }
 
-/// The sockets at the exit of the primary: the pair that the runtime keeps for signals.
+/// The sockets at the exit of the primary: the pair of the runtime for signals.
 const OF_PRIMARY: usize = 2;
 
 /// The sockets at the exit of a worker: the same pair, and the channel, which a thread watches until the exit.
@@ -87,6 +87,10 @@ pub(crate) fn judge(
     broken.extend(judge.files());
     broken.extend(judge.clients());
     broken.extend(judge.order());
+    if !broken.is_empty() {
+        let errors = evidence.stderr.lines().filter(|line| line.starts_with("Error: "));
+        broken.extend(errors.map(str::to_owned));
+    }
     let outcome = if broken.is_empty() { judge.outcome() } else { Outcome::Fails };
     (outcome, broken)
 }
@@ -133,9 +137,16 @@ impl Judge<'_> {
         CLIENTS - self.evidence.clients.iter().filter(|end| matches!(end, ClientEnd::Served(_))).count()
     }
 
+    /// The primary shuts down after the first SIGTERM, unless the runtime could not write the signal to the pair for signals.
     fn hang(&self) -> Option<String> {
-        let late = &self.evidence.late;
-        (!late.is_empty()).then(|| format!("hang: the processes {late:?} did not exit (0 is the primary)"))
+        let Evidence { late, took, .. } = self.evidence;
+        if !late.is_empty() {
+            return Some(format!("hang: the processes {late:?} did not exit (0 is the primary)"));
+        }
+        let of_signals =
+            |injection: Injection| self.setup.victim == Victim::Primary && injection.call == Sysno::sendto;
+        let is_slow = *took >= PROMPT && !self.injection.is_some_and(of_signals);
+        is_slow.then(|| format!("the run took {took:?}"))
     }
 
     fn panics(&self) -> Vec<String> {
@@ -190,10 +201,14 @@ impl Judge<'_> {
         broken
     }
 
-    /// A process closes every descriptor before the exit, and the primary closes the copies of connections.
+    /// A process closes every descriptor before `main` returns, and the primary closes the copies of connections.
     fn descriptors(&self, undisturbed: Undisturbed) -> Vec<String> {
         let mut broken = Vec::new();
+        let ends_by_library = self.setup.cluster == Cluster::Node;
         for process in self.evidence.followed.processes.values().filter(|process| finished(process)) {
+            if ends_by_library && process.number > 0 {
+                continue;
+            }
             let left: Vec<_> = own(process).collect();
             if left.len() > if process.number == 0 { OF_PRIMARY } else { OF_WORKER } {
                 broken.push(format!("process {} left {left:?} open at its exit", process.number));
@@ -213,7 +228,9 @@ impl Judge<'_> {
     /// nothing to remove.
     fn files(&self) -> Option<String> {
         let is_killed = matches!(self.primary().and_then(|primary| primary.end), Some(ProcessEnd::Signal(_)));
-        let is_absent = self.injection.is_some_and(|one| one.failure == Failure::Error(Errno::ENOENT));
+        let is_absent = self.injection.is_some_and(|injection| {
+            [Failure::Error(Errno::ENOENT), Failure::Repeated(Errno::ENOENT)].contains(&injection.failure)
+        });
         let may_stay = is_killed || is_absent || self.evidence.stderr.contains("cannot remove");
         let may_stay = |name: &&String| *name == SOCKET && may_stay;
         let left: Vec<_> = self.evidence.files.iter().filter(|name| !may_stay(name)).collect();
@@ -235,11 +252,16 @@ impl Judge<'_> {
         let Some(injection) = self.injection.filter(|_| self.setup.victim == Victim::Worker) else {
             return 0;
         };
+        let victim = self.workers().find(|worker| worker.number == 1);
+        // std aborts a process without memory for a new thread. SIGKILL is a signal, too.
+        if victim.is_some_and(|victim| matches!(victim.end, Some(ProcessEnd::Signal(_)))) {
+            return AT_ONCE;
+        }
         match injection.failure {
-            Failure::Kill => AT_ONCE,
-            // The program drops a connection after a failed call.
-            Failure::Error(_) => usize::from(OF_CONNECTIONS.contains(&injection.call)),
-            Failure::Stop => 0,
+            Failure::Error(_) | Failure::Repeated(_) if OF_CONNECTIONS.contains(&injection.call) => {
+                injection.failure.calls() as usize
+            }
+            Failure::Error(_) | Failure::Repeated(_) | Failure::Short | Failure::Kill | Failure::Stop => 0,
         }
     }
 
