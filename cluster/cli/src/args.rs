@@ -345,7 +345,7 @@ mod tests {
             let long = Arguments::try_parse_from(line).ok().map(|arguments| arguments.command);
             match (short, long) {
                 (Some(short), Some(Command::Run(long))) => {
-                    assert_eq!(format!("{short:?}"), format!("{long:?}"))
+                    assert_eq!(format!("{short:?}"), format!("{long:?}"));
                 }
                 (short, _) => assert!(short.is_none() && index >= 4, "{index}"),
             }

@@ -217,7 +217,7 @@ function withoutConnection(headers) {
 /** Keeps idle connections of a server open until `closeAt`. Otherwise `Server.close` would close them at once, although
  *  a client may be about to send a request. */
 function keepIdle(server) {
-  if (!isHttp1(server) || Object.hasOwn(server, 'closeIdleConnections')) return;
+  if (!isHttp1(server)) return;
   const close = server.closeIdleConnections;
   const value = () => {
     if (now() >= closeAt) Reflect.apply(close, server, []);
@@ -260,7 +260,9 @@ function acceptSecondClose() {
 function closeIdle() {
   if (now() < closeAt) return;
   for (const server of liveServers()) {
-    if (isHttp1(server)) server.closeIdleConnections();
+    // The method of the class: the program may have replaced the method of its server.
+    const { closeIdleConnections } = Object.getPrototypeOf(server);
+    if (closeIdleConnections) Reflect.apply(closeIdleConnections, server, []);
   }
   for (const socket of Reflect.apply(activeHandles, process, [])) {
     const { server } = socket;

@@ -156,3 +156,20 @@ fn own_shutdown_closes_connections() {
         assert_eq!(client.rest(), "", "{node}");
     }
 }
+
+/// A server with methods of the program in place of those of Node.js: idle connections delay no reload.
+#[test]
+fn replaced_methods_delay_no_reload() {
+    let script = format!(
+        "const server = require('http').createServer((_, res) => res.end('ok')).listen(0, {LOCAL});
+        server.closeIdleConnections = server.closeAllConnections = () => {{}};"
+    );
+    for node in nodes() {
+        let service = service(&node, &script);
+        let port = service.ready_port();
+        let (mut used, mut unused) = (Client::connect(port), Client::connect(port));
+        used.get("/");
+        text(&service.command("reload", &[]));
+        assert_eq!((used.rest(), unused.rest()), (String::new(), String::new()), "{node}");
+    }
+}
