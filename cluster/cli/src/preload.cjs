@@ -51,10 +51,11 @@ function isWrapper() {
       // There is no script, or `process.argv[1]` lacks the extension of the file.
     }
   }
-  // The expression is compiled only for scripts of packages.
-  if (!script.includes('/node_modules/') && !script.includes('/nodejs/')) return false;
-  const wrappers = /\/(?:node_modules|nodejs)\/(?:@dotenvx\/dotenvx|cross-env|dotenv|dotenv-cli|env-cmd|npm|npm-run-all2?\/bin\/run-s|pnpm|corepack|yarn|tsx)\//;
-  return wrappers.test(script);
+  // The long expression is compiled only for scripts of packages.
+  if (!['/node_modules/', '/nodejs/', '/.yarn/'].some((folder) => script.includes(folder))) return false;
+  const packages =
+    /\/(?:node_modules|nodejs)\/(?:@babel\/node\/bin|@dotenvx\/dotenvx|@nestjs\/cli|@yarnpkg\/cli-dist|c8|corepack|cross-env|dotenv|dotenv-cli|env-cmd|npm|npm-run-all2?\/bin\/run-s|nyc|pnpm|run-script-os|ts-node\/dist\/bin-esm|tsx|yarn)[/.]/;
+  return packages.test(script) || /\/\.yarn\/releases\/yarn-[^/]*$/.test(script);
 }
 
 /** Passes the channel and this file on to the children of a wrapper. The wrapper itself is then no worker, and reads no

@@ -144,6 +144,18 @@ fn wrappers_pass_the_channel_on() {
     for way in ["spawn", "channel", "fork", "sync", "server", "nested"] {
         answers_end(&files, &[(&["node", file, way, "app.js", "wrapped"], " wrapped")]);
     }
+    let others = [
+        ".yarn/releases/yarn-4.17.0.cjs",
+        "node_modules/@babel/node/bin/babel-node.js",
+        "node_modules/@nestjs/cli/bin/nest.js",
+        "node_modules/c8/bin/c8.js",
+        "node_modules/run-script-os/index.js",
+        "node_modules/ts-node/dist/bin-esm.js",
+    ];
+    for file in others {
+        let files = [(file, wrapper), ("app.js", REPORTER)];
+        answers_end(&files, &[(&["node", file, "spawn", "app.js", "wrapped"], " wrapped")]);
+    }
 }
 
 /// A command for the package manager alone runs through the manager.
