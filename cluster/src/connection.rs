@@ -8,9 +8,9 @@ use std::task::{Context, Poll};
 
 use cluster_core::SocketId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::driver::Inner;
+use crate::net::TcpStream;
 
 /// A connection of a [`Listener`](crate::Listener), as a stream. A graceful disconnect waits until the
 /// connection is dropped.

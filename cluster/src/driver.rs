@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use cluster_core::{ListenOptions, ListenerId, Machine, OsEvent, SocketId, flush, pump};
+use cluster_core::{ListenOptions, ListenerId, Machine, OsEvent, SocketId};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -19,7 +19,7 @@ use crate::inbox::Inbox;
 use crate::listeners::{AcceptedConnections, BindFailure, BindReply, Bound, Demand, Listeners, OpenWatch};
 use crate::received::Releases;
 use crate::requests::OpenRequests;
-use crate::unix::Unix;
+use crate::system::{Held, System};
 use crate::unix::bind::number_zone;
 
 mod exit;
@@ -67,8 +67,8 @@ pub(crate) struct Inner {
 
 #[derive(Debug)]
 struct Driver {
-    machine: cluster_core::Worker,
-    unix: Unix,
+    machine: Held<cluster_core::Worker>,
+    system: System,
     /// The next event, found before the program has reacted to the last delivery.
     next: Option<OsEvent>,
     listeners: Listeners,
@@ -93,10 +93,15 @@ struct Driver {
 }
 
 impl Inner {
-    pub(crate) fn new(machine: cluster_core::Worker, unix: Unix, runtime: Handle, rule: ExitRule) -> Self {
+    pub(crate) fn new(
+        machine: impl Into<Held<cluster_core::Worker>>,
+        system: impl Into<System>,
+        runtime: Handle,
+        rule: ExitRule,
+    ) -> Self {
         let progress = Arc::new(Notify::new());
         Inner {
-            driver: Mutex::new(Driver::new(machine, unix, progress.clone())),
+            driver: Mutex::new(Driver::new(machine.into(), system.into(), progress.clone())),
             runtime,
             inbox: Inbox::new(INBOX_EVENTS),
             progress,
@@ -146,7 +151,7 @@ impl Inner {
 
     /// Reads from the machine.
     pub(crate) fn with_machine<T>(&self, read: impl FnOnce(&cluster_core::Worker) -> T) -> T {
-        read(&self.lock().machine)
+        self.lock().machine.read(read)
     }
 
     /// Opens a listener. Returns the id, the pending reply, and the queue of connections.
@@ -243,8 +248,8 @@ impl Inner {
         // A killed worker reads on, because the program no longer empties the inbox. After the exit of the
         // primary the worker reads on as well: only few bytes are unread.
         let reads = !is_full || self.senders.load(Ordering::Relaxed) > 0 || driver.killed;
-        let paused = !reads && !driver.unix.is_peer_closed();
-        driver.unix.pause_by_program(paused);
+        let paused = !reads && !driver.system.is_peer_closed();
+        driver.system.pause_by_program(paused);
         driver.poll_delivery(cx)
     }
 
@@ -270,10 +275,10 @@ enum Delivery {
 }
 
 impl Driver {
-    fn new(machine: cluster_core::Worker, unix: Unix, progress: Arc<Notify>) -> Self {
+    fn new(machine: Held<cluster_core::Worker>, system: System, progress: Arc<Notify>) -> Self {
         Driver {
             machine,
-            unix,
+            system,
             next: None,
             listeners: Listeners::default(),
             releases: Releases::default(),
@@ -291,8 +296,8 @@ impl Driver {
     }
 
     fn act<T>(&mut self, act: impl FnOnce(&mut cluster_core::Worker) -> T) -> T {
-        let result = act(&mut self.machine);
-        flush(&mut self.machine, &mut self.unix);
+        let result = self.machine.change(act);
+        self.system.flush(&mut self.machine);
         self.wake();
         result
     }
@@ -306,8 +311,8 @@ impl Driver {
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Delivery> {
         self.waker = Some(cx.waker().clone());
         loop {
-            self.release_dropped(cx);
-            let delivery = pump(&mut self.machine, &mut self.unix).map(|event| self.deliver(event));
+            release_dropped(&mut self.releases, &mut self.machine, cx);
+            let delivery = self.system.pump(&mut self.machine).map(|event| self.deliver(event));
             // Only after the delivery: a caller that sees the new phase must be able to take the connection.
             self.update_phase();
             if let Some(delivery) = delivery {
@@ -317,13 +322,16 @@ impl Driver {
                 self.over = true;
                 return Poll::Ready(Delivery::Over);
             }
-            let event = match self.next.take() {
-                Some(event) => event,
-                None => ready!(self.unix.poll_event(cx)),
-            };
+            let Driver { machine, system, releases, next, .. } = self;
             // Dropped sockets first: another thread may have caused the event after the drop of a socket.
-            self.release_dropped(cx);
-            self.machine.handle(event);
+            let mut before =
+                |machine: &mut Held<_>, cx: &mut Context<'_>| release_dropped(releases, machine, cx);
+            if let Some(event) = next.take() {
+                before(machine, cx);
+                machine.change(|machine| machine.handle(event));
+            } else {
+                ready!(system.poll_input(cx, before, machine));
+            }
             self.progress.notify_waiters();
         }
     }
@@ -331,43 +339,41 @@ impl Driver {
     /// Whether steps or an event follow the last delivery. Without them, the driver has nothing to do until the
     /// runtime reports an event.
     fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_settled = self.machine.read(cluster_core::Worker::is_settled);
         if self.next.is_none()
-            && self.machine.is_settled()
-            && let Poll::Ready(event) = self.unix.poll_event(cx)
+            && is_settled
+            && let Some(unix) = self.system.unix()
+            && let Poll::Ready(event) = unix.poll_event(cx)
         {
             self.next = Some(event);
         }
-        self.next.is_some() || !self.machine.is_settled()
-    }
-
-    /// Reports the received sockets that the program has dropped: their senders stop counting these
-    /// connections.
-    fn release_dropped(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(socket) = self.releases.poll(cx) {
-            self.machine.release(socket);
-        }
+        self.next.is_some() || !is_settled
     }
 
     /// Whether nothing is left to do. A disconnecting worker serves open connections to the end, even if the
     /// primary dies meanwhile.
     fn is_over(&self) -> bool {
-        self.unix.exit().is_some() || (self.is_disconnected() && self.listeners.is_empty())
+        self.system.exit().is_some() || (self.is_disconnected() && self.listeners.is_empty())
     }
 
     fn is_disconnected(&self) -> bool {
         *self.phase.borrow() == Phase::Disconnected
     }
 
+    fn is_asked_to_exit(&self) -> bool {
+        self.machine.read(cluster_core::Worker::exited_after_disconnect)
+    }
+
     /// Whether the channel has closed without a request to disconnect.
     fn is_lost(&self) -> bool {
-        self.is_disconnected() && !self.machine.exited_after_disconnect()
+        self.is_disconnected() && !self.is_asked_to_exit()
     }
 
     /// Enters [`Phase::Disconnecting`] only after the delivery of every acknowledged connection to the
     /// pending `accept`: a caller that sees the phase may drop the listener at once.
     fn update_phase(&self) {
-        let is_delivering = self.machine.is_acknowledging() || self.listeners.has_delivered();
-        if self.machine.exited_after_disconnect() && !is_delivering {
+        let is_acknowledging = self.machine.read(cluster_core::Worker::is_acknowledging);
+        if self.is_asked_to_exit() && !is_acknowledging && !self.listeners.has_delivered() {
             self.advance(Phase::Disconnecting);
         }
     }
@@ -384,7 +390,7 @@ impl Driver {
         use cluster_core::WorkerEvent as Event;
         match event {
             Event::Listening { listener, address, socket } => {
-                let socket = socket.and_then(|socket| self.unix.take(socket));
+                let socket = socket.and_then(|socket| self.system.take(socket));
                 self.listeners.open(listener, Ok(Bound { address: number_zone(address), socket }));
             }
             Event::ListenFailed { listener, error } => {
@@ -395,7 +401,7 @@ impl Driver {
             Event::Closed { listener } => self.listeners.close(listener),
             Event::Message { message, handle } if self.requests.take(None, &message, handle.is_some()) => {}
             Event::Message { message, handle } => {
-                let socket = handle.and_then(|handle| self.releases.take(&mut self.unix, handle.socket));
+                let socket = handle.and_then(|handle| self.releases.take(&mut self.system, handle.socket));
                 return Delivery::Inbox(WorkerEvent::Message { message, socket });
             }
             Event::Error { error } => return Delivery::Inbox(WorkerEvent::Error(error)),
@@ -418,10 +424,18 @@ impl Driver {
 
     fn deliver_connection(&mut self, listener: ListenerId, connection: SocketId) {
         let descriptor =
-            self.unix.take_connection(connection).expect("the descriptor of an announced connection");
+            self.system.take_connection(connection).expect("the descriptor of an announced connection");
         if !self.listeners.deliver(listener, (connection, descriptor)) {
             self.act(|machine| machine.release(connection));
         }
+    }
+}
+
+/// Reports the received sockets that the program has dropped: their senders stop counting these
+/// connections.
+fn release_dropped(releases: &mut Releases, machine: &mut Held<cluster_core::Worker>, cx: &mut Context<'_>) {
+    while let Poll::Ready(socket) = releases.poll(cx) {
+        machine.change(|machine| machine.release(socket));
     }
 }
 

@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use cluster_core::Machine;
 use tokio::sync::Notify;
 
 use crate::command_queue::{Command, CommandQueue};
 use crate::received::Releases;
-use crate::unix::Unix;
+use crate::system::{FaceMachine, Held, System};
 
 /// The machine of a primary, or a machine that contains a primary.
-pub(crate) trait PrimaryMachine: Machine {
+pub(crate) trait PrimaryMachine: FaceMachine {
     fn primary_mut(&mut self) -> &mut cluster_core::Primary;
 
     /// Whether the machine takes no further event of the operating system.
@@ -77,8 +76,8 @@ impl<P> Inputs<P> {
     /// for the count of connections.
     pub(crate) fn take(
         &mut self,
-        machine: &mut impl PrimaryMachine,
-        unix: &mut Unix,
+        machine: &mut Held<impl PrimaryMachine>,
+        system: &mut System,
         cx: &mut Context<'_>,
     ) -> Taken<P> {
         if self.release_dropped(machine, cx) {
@@ -90,7 +89,7 @@ impl<P> Inputs<P> {
         {
             return Taken::Command(command);
         }
-        if self.poll_os(machine, unix, cx) {
+        if self.poll_os(machine, system, cx) {
             return Taken::Input;
         }
         match self.commands.poll(cx) {
@@ -99,23 +98,31 @@ impl<P> Inputs<P> {
         }
     }
 
-    fn poll_os(&mut self, machine: &mut impl PrimaryMachine, unix: &mut Unix, cx: &mut Context<'_>) -> bool {
-        if machine.is_finished() {
+    fn poll_os(
+        &mut self,
+        machine: &mut Held<impl PrimaryMachine>,
+        system: &mut System,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        if machine.read(PrimaryMachine::is_finished) {
             return false;
         }
-        let Poll::Ready(event) = unix.poll_event(cx) else { return false };
         // Dropped sockets first: another thread may have caused the event after the drop of a socket.
-        self.release_dropped(machine, cx);
-        machine.handle(event);
-        self.progress.notify_waiters();
-        true
+        let before = |machine: &mut Held<_>, cx: &mut Context<'_>| {
+            self.release_dropped(machine, cx);
+        };
+        let is_input = system.poll_input(cx, before, machine).is_ready();
+        if is_input {
+            self.progress.notify_waiters();
+        }
+        is_input
     }
 
     /// Reports the dropped sockets to their senders, to end the counts. False: no socket was dropped.
-    fn release_dropped(&mut self, machine: &mut impl PrimaryMachine, cx: &mut Context<'_>) -> bool {
+    fn release_dropped(&mut self, machine: &mut Held<impl PrimaryMachine>, cx: &mut Context<'_>) -> bool {
         let mut any = false;
         while let Poll::Ready(socket) = self.releases.poll(cx) {
-            machine.primary_mut().release(socket);
+            machine.change(|machine| machine.primary_mut().release(socket));
             any = true;
         }
         any

@@ -72,6 +72,11 @@
 //! `http2` adds HTTP/2 to `serve`. [`serve_connection()`] drains a connection of hyper, for a server that
 //! accepts by itself, with TLS for example. A server without hyper awaits [`Worker::became_lame_duck`] and
 //! [`lame_duck_ended()`], and then closes connections.
+//!
+//! # Feature `simulated`
+//!
+//! Off by default, and enabled by `cluster-sim`: a program runs in a simulated world. [`TcpStream`] is then a
+//! stream of either system.
 
 // Examples and integration tests are exempt: their programs react to some events only.
 #![deny(clippy::wildcard_enum_match_arm)]
@@ -93,6 +98,7 @@ mod lame_duck;
 mod listener;
 mod listener_handle;
 mod listeners;
+mod net;
 mod pool;
 mod primary;
 mod received;
@@ -103,8 +109,11 @@ mod role;
 mod serve;
 #[cfg(feature = "axum")]
 mod serve_connection;
+#[cfg(feature = "simulated")]
+pub mod simulated;
 mod socket;
 mod supervisor;
+mod system;
 mod transport;
 mod udp;
 mod unix;
@@ -133,6 +142,7 @@ pub use error::{JoinError, ListenError, NoRuntime, PrimaryError, RemoteError, Re
 pub use event::WorkerEvent;
 pub use lame_duck::lame_duck_ended;
 pub use listener::Listener;
+pub use net::TcpStream;
 pub use pool::{PendingTask, Pool, PoolError, PoolStartError, TryRunError};
 pub use primary::{ConnectionCounts, Primary};
 pub use received::{CountGuard, Received};

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cluster_core::{ListenAddress, ListenOptions, LocalAddress};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
 use crate::connection::Connection;
 use crate::driver::Inner;
 use crate::error::ListenError;
 use crate::listener_handle::ListenerHandle;
+use crate::net::TcpStream;
 use crate::transport::Transport;
 
 /// The advice in the error for an address not served by the called method.

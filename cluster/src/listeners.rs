@@ -2,13 +2,14 @@
 //! when a listener opens and closes; here the results are delivered.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 
 use cluster_core::{ListenError, ListenerId, LocalAddress, SocketId};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::system::Descriptor;
+
 /// An acknowledged connection: the machine's number, and the descriptor.
-pub(crate) type Accepted = (SocketId, OwnedFd);
+pub(crate) type Accepted = (SocketId, Descriptor);
 
 /// The queue of a listener's connections. The queue ends when the listener is closed.
 pub(crate) type AcceptedConnections = mpsc::UnboundedReceiver<Accepted>;
@@ -33,7 +34,7 @@ pub(crate) enum BindFailure {
 pub(crate) struct Bound {
     pub(crate) address: LocalAddress,
     /// The descriptor of a UDP socket.
-    pub(crate) socket: Option<OwnedFd>,
+    pub(crate) socket: Option<Descriptor>,
 }
 
 /// The open listeners.

@@ -8,7 +8,7 @@ use std::{env, future};
 
 use cluster_core::{
     Event, ForkError, IncomingHandle, Message, OsBytes, PolicyFrozen, SchedulingPolicy, SendError, Sent,
-    Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo, flush, pump,
+    Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo,
 };
 use futures_core::Stream;
 use tokio::runtime::Handle;
@@ -20,7 +20,10 @@ use crate::inputs::{Inputs, Taken};
 use crate::received::Received;
 use crate::requests::{OpenRequests, PendingReply};
 use crate::role::origin;
+#[cfg(feature = "simulated")]
+use crate::simulated::{self, Created};
 use crate::socket::{self, NotSent, Socket};
+use crate::system::{Held, System};
 use crate::unix::{Pipes, Unix};
 
 mod connections;
@@ -53,8 +56,8 @@ const NODE_OPTIONS: &str = "NODE_OPTIONS";
 /// reaps the processes, so a program that continues has no zombies.
 #[derive(Debug)]
 pub struct Primary {
-    machine: cluster_core::Primary,
-    unix: Unix,
+    machine: Held<cluster_core::Primary>,
+    system: System,
     inputs: Inputs<Primary>,
     runtime: Handle,
     /// The socket of the last event, until the program takes it.
@@ -77,10 +80,10 @@ impl Primary {
     /// worker may create another primary.
     pub fn new(mut settings: Settings) -> Result<Self, PrimaryError> {
         let runtime = prepare(&mut settings)?;
-        let unix = Unix::with_unread_output(settings.limits.unread_output_bytes);
+        let system = System::of_primary(settings.limits.unread_output_bytes);
         Ok(Primary {
-            machine: cluster_core::Primary::new(settings),
-            unix,
+            machine: primary_machine(settings),
+            system,
             inputs: Inputs::default(),
             runtime,
             unclaimed: None,
@@ -107,7 +110,7 @@ impl Primary {
     #[cfg(target_os = "linux")]
     pub fn reap_orphans(&mut self) -> std::io::Result<()> {
         let _context = self.runtime.enter();
-        self.unix.reap_orphans()
+        self.system.unix().map_or(Ok(()), Unix::reap_orphans)
     }
 
     /// Sets how connections are distributed. Node: an assignment to `cluster.schedulingPolicy`.
@@ -180,9 +183,9 @@ impl Primary {
     ) -> Result<Sent, NotSent> {
         let _context = self.runtime.enter();
         let machine = &mut self.machine;
-        socket::pass(socket.into(), &mut self.unix, |unix, passing| {
-            let sent = machine.send_with(worker, message, passing);
-            flush(machine, unix);
+        socket::pass(socket.into(), &mut self.system, |system, passing| {
+            let sent = machine.change(|machine| machine.send_with(worker, message, passing));
+            system.flush(machine);
             sent
         })
     }
@@ -195,7 +198,7 @@ impl Primary {
     /// The worker receives the notice while the primary is awaited.
     pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
         self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
-        self.inputs.releases.take(&mut self.unix, handle.socket)
+        self.inputs.releases.take(&mut self.system, handle.socket)
     }
 
     /// Takes the primary's ends of a worker's pipes, once. The keys are the descriptor numbers in the worker:
@@ -207,7 +210,7 @@ impl Primary {
     /// the bound, a write blocks the worker until the pipe is read. If the program never reads the output,
     /// use [`Stdio::Ignore`](crate::Stdio::Ignore).
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
-        self.unix.take_pipes(worker)
+        self.system.take_pipes(worker)
     }
 
     /// Disconnects every worker: each finishes the open connections and exits; [`Event::AllDisconnected`]
@@ -280,7 +283,7 @@ impl Primary {
     /// instead.
     fn pump(&mut self) -> Option<Event> {
         loop {
-            let event = pump(&mut self.machine, &mut self.unix)?;
+            let event = self.system.pump(&mut self.machine)?;
             if !self.requests.take_event(&event) {
                 return Some(event);
             }
@@ -291,8 +294,8 @@ impl Primary {
         // The caller may be a thread outside the runtime; a new channel is registered with the runtime's
         // reactor.
         let _context = self.runtime.enter();
-        let result = act(&mut self.machine);
-        flush(&mut self.machine, &mut self.unix);
+        let result = self.machine.change(act);
+        self.system.flush(&mut self.machine);
         result
     }
 
@@ -307,9 +310,9 @@ impl Primary {
                 self.unclaimed = received_socket(&event);
                 return Poll::Ready(Some(event));
             }
-            self.unix.retain_pipes(|worker| self.machine.worker(worker).is_some());
+            self.system.retain_pipes(|worker| self.machine.worker(worker).is_some());
             if !self.take_input(cx) {
-                let over = self.unix.is_idle() && !self.inputs.commands.are_possible();
+                let over = self.system.is_idle(&self.machine) && !self.inputs.commands.are_possible();
                 return if over { Poll::Ready(None) } else { Poll::Pending };
             }
         }
@@ -318,7 +321,7 @@ impl Primary {
     /// Closes the socket of the last event, unless taken by the program.
     fn close_unclaimed(&mut self) {
         if let Some(socket) = self.unclaimed.take() {
-            drop(self.unix.take(socket));
+            drop(self.system.take(socket));
             self.command(|machine| machine.release(socket));
         }
     }
@@ -326,7 +329,7 @@ impl Primary {
     /// Takes an input: events of the operating system and commands of remotes alternate. `false`: no input is
     /// ready.
     fn take_input(&mut self, cx: &mut Context<'_>) -> bool {
-        match self.inputs.take(&mut self.machine, &mut self.unix, cx) {
+        match self.inputs.take(&mut self.machine, &mut self.system, cx) {
             Taken::Nothing => return false,
             Taken::Input => {}
             Taken::Command(command) => command(self),
@@ -335,9 +338,23 @@ impl Primary {
     }
 }
 
+/// The machine of this process.
+fn primary_machine(settings: Settings) -> Held<cluster_core::Primary> {
+    #[cfg(feature = "simulated")]
+    if simulated::is_simulated() {
+        return simulated::lent(Created::Primary(settings));
+    }
+    cluster_core::Primary::new(settings).into()
+}
+
 /// Checks whether this process may have a primary, and completes the settings from the environment.
 pub(crate) fn prepare(settings: &mut Settings) -> Result<Handle, PrimaryError> {
     let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
+    #[cfg(feature = "simulated")]
+    if simulated::is_simulated() {
+        // Nothing of a simulated process comes from the environment.
+        return if simulated::is_worker() { Err(PrimaryError::IsWorker) } else { Ok(runtime) };
+    }
     if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {
         return Err(PrimaryError::IsWorker);
     }

@@ -10,7 +10,7 @@ use cluster_core::SocketId;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::socket::{self, Socket};
-use crate::unix::Unix;
+use crate::system::System;
 
 /// A socket received with a message. Node: the second argument of `'message'`.
 ///
@@ -108,11 +108,11 @@ impl Default for Releases {
 
 impl Releases {
     /// Hands a received socket to the program. `None` after the first call.
-    pub(crate) fn take(&mut self, unix: &mut Unix, id: SocketId) -> Option<Received> {
+    pub(crate) fn take(&mut self, system: &mut System, id: SocketId) -> Option<Received> {
         // Recorded even without a socket, because the drop of the guard reports the number.
         self.taken.insert(id);
         let guard = CountGuard { socket: id, dropped: self.guard.clone() };
-        socket::take(unix, id).map(|socket| Received { socket, guard })
+        socket::take(system, id).map(|socket| Received { socket, guard })
     }
 
     /// The received sockets of guards that still exist.

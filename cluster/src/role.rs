@@ -33,6 +33,10 @@ pub enum Role {
 /// # Errors
 /// The variables are set, but with values that no primary sets: see [`RoleError`].
 pub fn role() -> Result<Role, RoleError> {
+    #[cfg(feature = "simulated")]
+    if crate::simulated::is_simulated() {
+        return Ok(crate::simulated::role());
+    }
     match origin() {
         Ok(Origin::Primary) => Ok(Role::Primary),
         Ok(Origin::Worker(_)) => Ok(Role::Worker),

@@ -8,7 +8,7 @@ use std::{error, fmt, io};
 use cluster_core::{Errno, HandleType, OutgoingHandle, SendError, Sent, SocketId};
 use socket2::SockRef;
 
-use crate::unix::Unix;
+use crate::system::System;
 use crate::unix::descriptor::{Kind, kind};
 
 /// A socket to send with a message, or received with a message. Node: the handle of `send()` and of
@@ -101,6 +101,16 @@ macro_rules! from_socket {
     )+};
 }
 
+#[cfg(feature = "simulated")]
+impl TryFrom<crate::TcpStream> for Socket {
+    type Error = io::Error;
+
+    /// Deregisters the socket from the runtime.
+    fn try_from(stream: crate::TcpStream) -> io::Result<Self> {
+        stream.into_std().map(Socket::TcpStream)
+    }
+}
+
 from_socket! {
     TcpStream TcpStream, tokio::net::TcpStream;
     TcpListener TcpListener, tokio::net::TcpListener;
@@ -158,21 +168,25 @@ impl error::Error for NotSent {
 /// Moves a socket into a machine, and back if the machine does not accept the message.
 pub(crate) fn pass(
     socket: Socket,
-    unix: &mut Unix,
-    send: impl FnOnce(&mut Unix, OutgoingHandle) -> Result<Sent, SendError>,
+    system: &mut System,
+    send: impl FnOnce(&mut System, OutgoingHandle) -> Result<Sent, SendError>,
 ) -> Result<Sent, NotSent> {
     let kind = socket.kind();
     // Sender and receiver share the file description: a blocking server would block a worker of Node 20.
     let _ = SockRef::from(&socket).set_nonblocking(true);
+    let Some(unix) = system.unix() else {
+        return Err(NotSent { error: SendError::Closed, socket });
+    };
     let id = unix.adopt(socket.into());
-    send(unix, OutgoingHandle { socket: id, kind: passed(kind), keep_open: false }).map_err(|error| {
-        let descriptor = unix.take(id).expect("the descriptor of an unsent socket");
+    send(system, OutgoingHandle { socket: id, kind: passed(kind), keep_open: false }).map_err(|error| {
+        let descriptor =
+            system.unix().and_then(|unix| unix.take(id)).expect("the descriptor of an unsent socket");
         NotSent { error, socket: Socket::of(kind, descriptor) }
     })
 }
 
 /// Hands a received socket to the program. `None` after the first call.
-pub(crate) fn take(unix: &mut Unix, id: SocketId) -> Option<Socket> {
+pub(crate) fn take(system: &mut System, id: SocketId) -> Option<Socket> {
     // The channel delivers sockets only. But the kernel may no longer report the kind of a broken socket.
-    Socket::new(unix.take(id)?).ok()
+    Socket::new(system.take(id)?.into_unix().ok()?).ok()
 }

@@ -6,7 +6,7 @@ use std::{future, io};
 
 use cluster_core::{
     Event, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings, WorkerId,
-    WorkerInfo, flush, pump,
+    WorkerInfo,
 };
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -15,6 +15,9 @@ use crate::command_sender::CommandSender;
 use crate::inputs::{Inputs, Taken};
 use crate::primary::{self, ConnectionCounts};
 use crate::requests::OpenRequests;
+#[cfg(feature = "simulated")]
+use crate::simulated::{self, Created};
+use crate::system::{Held, System};
 use crate::unix::{Pipes, Unix};
 
 mod handed_state;
@@ -81,8 +84,8 @@ use waiting::Waiting;
 /// [`Primary`](crate::Primary#drop).
 #[derive(Debug)]
 pub struct Supervisor {
-    machine: cluster_core::Supervisor,
-    unix: Unix,
+    machine: Held<cluster_core::Supervisor>,
+    system: System,
     inputs: Inputs<Supervisor>,
     runtime: Handle,
     signals: Option<SignalCommands>,
@@ -116,8 +119,8 @@ impl Supervisor {
         let runtime =
             runtime.expect("the settings of the primary were changed").map_err(SupervisorError::Primary)?;
         Ok(Supervisor {
-            machine: cluster_core::Supervisor::new(settings).map_err(SupervisorError::Settings)?,
-            unix: Unix::with_unread_output(unread_output),
+            machine: supervisor_machine(settings)?,
+            system: System::of_primary(unread_output),
             inputs: Inputs::default(),
             runtime,
             signals: None,
@@ -216,15 +219,19 @@ impl Supervisor {
     /// # Errors
     /// The runtime has no IO driver, or the kernel refuses.
     pub fn handle_signals(&mut self) -> io::Result<()> {
-        let _context = self.runtime.enter();
-        self.signals = Some(SignalCommands::new()?);
+        // A simulated process receives no signal that the program handles.
+        if self.system.as_unix().is_some() {
+            let _context = self.runtime.enter();
+            self.signals = Some(SignalCommands::new()?);
+        }
         Ok(())
     }
 
     /// Reaps orphans if this process has the process id 1.
     pub(crate) fn reap_as_init(&mut self) {
         #[cfg(target_os = "linux")]
-        if std::process::id() == 1
+        if self.system.as_unix().is_some()
+            && std::process::id() == 1
             && let Err(error) = self.reap_orphans()
         {
             warn!(%error, "orphans are not reaped");
@@ -239,7 +246,7 @@ impl Supervisor {
     #[cfg(target_os = "linux")]
     pub fn reap_orphans(&mut self) -> io::Result<()> {
         let _context = self.runtime.enter();
-        self.unix.reap_orphans()
+        self.system.unix().map_or(Ok(()), Unix::reap_orphans)
     }
 
     /// Adopts a listening socket opened by a service manager before the start of this process (systemd:
@@ -249,7 +256,7 @@ impl Supervisor {
     /// # Errors
     /// There is no such descriptor, or the descriptor is no TCP or Unix socket that can listen.
     pub fn adopt_listener(&mut self, descriptor: u32) -> io::Result<()> {
-        self.unix.adopt_listener(descriptor)
+        self.system.unix().map_or(Ok(()), |unix| unix.adopt_listener(descriptor))
     }
 
     /// Shuts down. A second call, later than [`hurry_after`](crate::SupervisorSettings::hurry_after), sends
@@ -286,24 +293,24 @@ impl Supervisor {
 
     /// As [`Primary::stdio`](crate::Primary::stdio).
     pub fn stdio(&mut self, worker: WorkerId) -> Pipes {
-        self.unix.take_pipes(worker)
+        self.system.take_pipes(worker)
     }
 
     pub(crate) fn command<T>(&mut self, act: impl FnOnce(&mut cluster_core::Supervisor) -> T) -> T {
         let _context = self.runtime.enter();
-        let result = act(&mut self.machine);
-        flush(&mut self.machine, &mut self.unix);
+        let result = self.machine.change(act);
+        self.system.flush(&mut self.machine);
         result
     }
 
     pub(crate) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<SupervisorEvent>> {
         self.unblock_signals();
         if let Some(socket) = self.unclaimed.take() {
-            drop(self.unix.take(socket));
+            drop(self.system.take(socket));
             self.command(|machine| machine.primary_mut().release(socket));
         }
         loop {
-            if let Some(event) = pump(&mut self.machine, &mut self.unix) {
+            if let Some(event) = self.system.pump(&mut self.machine) {
                 if let SupervisorEvent::Primary(event) = &event
                     && self.requests.take_event(event)
                 {
@@ -315,11 +322,12 @@ impl Supervisor {
                 }
                 return Poll::Ready(Some(event));
             }
-            self.unix.retain_pipes(|worker| self.machine.primary().worker(worker).is_some());
+            self.system.retain_pipes(|worker| self.machine.primary().worker(worker).is_some());
             if self.take_input(cx) {
                 continue;
             }
-            return if self.machine.is_finished() { Poll::Ready(None) } else { Poll::Pending };
+            let is_finished = self.machine.read(cluster_core::Supervisor::is_finished);
+            return if is_finished && self.system.is_at_rest() { Poll::Ready(None) } else { Poll::Pending };
         }
     }
 
@@ -330,7 +338,7 @@ impl Supervisor {
             self.execute(command);
             return true;
         }
-        match self.inputs.take(&mut self.machine, &mut self.unix, cx) {
+        match self.inputs.take(&mut self.machine, &mut self.system, cx) {
             Taken::Nothing => return false,
             Taken::Input => {}
             Taken::Command(command) => command(self),
@@ -356,6 +364,18 @@ impl Supervisor {
             warn!(%error, "the number of workers is unchanged");
         }
     }
+}
+
+/// The machine of this process.
+fn supervisor_machine(
+    settings: SupervisorSettings,
+) -> Result<Held<cluster_core::Supervisor>, SupervisorError> {
+    let machine = cluster_core::Supervisor::new(settings).map_err(SupervisorError::Settings)?;
+    #[cfg(feature = "simulated")]
+    if simulated::is_simulated() {
+        return Ok(simulated::lent(Created::Supervisor(machine.settings().clone())));
+    }
+    Ok(machine.into())
 }
 
 impl Drop for Supervisor {

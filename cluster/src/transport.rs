@@ -2,20 +2,22 @@
 //! read or written here.
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::{fmt, io};
 
 use cluster_core::{ListenAddress, LocalAddress};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream, unix};
+use tokio::net::{UnixStream, unix};
+
+use crate::net::{self, TcpStream};
+use crate::system::Descriptor;
 
 /// The streams of a [`Listener`](crate::Listener): [`TcpStream`] and [`UnixStream`]. No other type implements
 /// the trait.
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + sealed::Transport + 'static {}
 
 pub(crate) mod sealed {
-    use super::{ListenAddress, LocalAddress, OwnedFd, fmt, io};
+    use super::{Descriptor, ListenAddress, LocalAddress, fmt, io};
 
     /// The operations of a listener on streams.
     pub trait Transport: Sized {
@@ -25,7 +27,7 @@ pub(crate) mod sealed {
         type Local: Clone + fmt::Debug + Send + Sync;
 
         /// Makes a stream of a non-blocking connection.
-        fn adopt(connection: OwnedFd) -> io::Result<Self>;
+        fn adopt(connection: Descriptor) -> io::Result<Self>;
 
         fn client(&self) -> io::Result<Self::Client>;
 
@@ -47,8 +49,8 @@ impl sealed::Transport for TcpStream {
     type Client = SocketAddr;
     type Local = SocketAddr;
 
-    fn adopt(connection: OwnedFd) -> io::Result<Self> {
-        TcpStream::from_std(connection.into())
+    fn adopt(connection: Descriptor) -> io::Result<Self> {
+        net::adopt(connection)
     }
 
     fn client(&self) -> io::Result<SocketAddr> {
@@ -78,8 +80,8 @@ impl sealed::Transport for UnixStream {
     type Client = unix::SocketAddr;
     type Local = PathBuf;
 
-    fn adopt(connection: OwnedFd) -> io::Result<Self> {
-        UnixStream::from_std(connection.into())
+    fn adopt(connection: Descriptor) -> io::Result<Self> {
+        UnixStream::from_std(connection.into_unix()?.into())
     }
 
     fn client(&self) -> io::Result<unix::SocketAddr> {

@@ -45,7 +45,8 @@ impl UdpSocket {
         let (handle, bound) = ListenerHandle::open(inner, options).await?;
         let no_socket = || ListenError::Unsuitable { reason: "the primary sent no socket for this address" };
         let socket = bound.socket.ok_or_else(no_socket)?;
-        let socket = net::UdpSocket::from_std(socket.into()).map_err(ListenError::Socket)?;
+        let socket = socket.into_unix().and_then(|socket| net::UdpSocket::from_std(socket.into()));
+        let socket = socket.map_err(ListenError::Socket)?;
         Ok(UdpSocket { socket, handle, exclusive })
     }
 

@@ -8,7 +8,7 @@ mod channel;
 mod child;
 pub(crate) mod descriptor;
 mod descriptor_limit;
-mod ending;
+pub(crate) mod ending;
 #[cfg(target_os = "linux")]
 mod exclusive;
 pub(crate) mod executable;

@@ -16,8 +16,14 @@ use tokio::runtime::Handle;
 use crate::driver::{ExitRule, Inner, Phase};
 use crate::error::{JoinError, NoRuntime, RequestError};
 use crate::event::WorkerEvent;
+#[cfg(feature = "simulated")]
+use crate::role::Role;
 use crate::role::origin;
+#[cfg(feature = "simulated")]
+use crate::simulated;
 use crate::socket::{NotSent, Socket};
+#[cfg(feature = "simulated")]
+use crate::system::System;
 use crate::unix::{Unix, signals};
 
 mod listening;
@@ -86,6 +92,10 @@ impl Worker {
     }
 
     fn join_under(rule: ExitRule) -> Result<Self, JoinError> {
+        #[cfg(feature = "simulated")]
+        if simulated::is_simulated() {
+            return Worker::join_simulated(rule);
+        }
         let origin = origin().as_ref().map_err(|error| JoinError::Role(error.clone()))?;
         let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
         let inheritance = origin.take()?;
@@ -100,6 +110,17 @@ impl Worker {
         Ok(Worker { inner })
     }
 
+    #[cfg(feature = "simulated")]
+    fn join_simulated(rule: ExitRule) -> Result<Self, JoinError> {
+        let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
+        let refused =
+            if simulated::role() == Role::Worker { JoinError::Joined } else { JoinError::NotAWorker };
+        let machine = simulated::join().ok_or(refused)?;
+        let inner = Arc::new(Inner::new(machine, System::Simulated, runtime, rule));
+        inner.start();
+        Ok(Worker { inner })
+    }
+
     /// The worker's number in the primary, from 1. Node: `cluster.worker.id`.
     pub fn id(&self) -> WorkerId {
         self.inner.with_machine(cluster_core::Worker::id)
@@ -108,6 +129,10 @@ impl Worker {
     /// The number of the worker's slot under a [`Supervisor`](crate::Supervisor), counted from 0; a successor
     /// has the same number. Read from the variable `CLUSTER_SLOT`. `None`: the primary is no supervisor.
     pub fn slot(&self) -> Option<SlotId> {
+        #[cfg(feature = "simulated")]
+        if simulated::is_simulated() {
+            return simulated::slot();
+        }
         std::env::var(SLOT_VARIABLE).ok()?.parse().ok().map(SlotId)
     }
 

@@ -1,7 +1,6 @@
 //! The end of a worker's process. By default `main` returns; after the loss of the primary a deadline ends
 //! the process. Before the library ends a process, accepted messages are written: see `last_writes`.
 
-use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,6 +11,7 @@ use tracing::{error, warn};
 
 use super::{Inner, Phase};
 use crate::event::WorkerEvent;
+use crate::system::exit_process;
 
 /// The default linger time: how long an ending process waits for the peer to read.
 pub(crate) const LINGER: Duration = Duration::from_secs(5);
@@ -142,7 +142,7 @@ impl Inner {
     pub(crate) fn exit(&self, code: i32) -> ! {
         let linger = self.linger();
         self.lock().finish(linger);
-        process::exit(code)
+        exit_process(code)
     }
 
     /// Called when the channel has closed, before the program observes the close: the reaction of the program
@@ -190,7 +190,7 @@ impl Inner {
         driver.advance(Phase::Disconnected);
         self.inbox.end();
         match self.exit_rule() {
-            ExitRule::Node | ExitRule::Killed => process::exit(PANICKED),
+            ExitRule::Node | ExitRule::Killed => exit_process(PANICKED),
             ExitRule::Return => self.exit_at_deadline(PANICKED),
             ExitRule::KeepRunning => {}
         }
@@ -199,7 +199,7 @@ impl Inner {
     /// The safety net for a lost primary, in a separate thread: the program may block the runtime before the
     /// runtime can observe the loss, or drop the runtime and not return.
     pub(crate) fn watch_primary(self: &Arc<Self>) {
-        let Some(hangup) = self.lock().unix.hangup() else { return };
+        let Some(hangup) = self.lock().system.hangup() else { return };
         let (inner, rule) = (Arc::downgrade(self), self.exit.rule.subscribe());
         let (deadline, is_lost) = (self.exit.deadline.subscribe(), self.exit.is_lost.clone());
         let watch = move || {
@@ -227,6 +227,16 @@ impl Inner {
     fn exit_at_deadline(self: &Arc<Self>, code: i32) {
         let (rule, deadline) = (self.exit.rule.subscribe(), *self.exit.deadline.borrow());
         let inner = Arc::downgrade(self);
+        #[cfg(feature = "simulated")]
+        if crate::simulated::is_simulated() {
+            self.runtime.spawn(async move {
+                tokio::time::sleep(deadline).await;
+                if *rule.borrow() == ExitRule::Return {
+                    exit_late(inner.upgrade(), deadline, code);
+                }
+            });
+            return;
+        }
         start_thread(move || {
             thread::sleep(deadline);
             if *rule.borrow() == ExitRule::Return {
@@ -250,5 +260,5 @@ fn exit_late(inner: Option<Arc<Inner>>, deadline: Duration, code: i32) -> ! {
     if let Some(inner) = inner {
         inner.exit(code);
     }
-    process::exit(code)
+    exit_process(code)
 }

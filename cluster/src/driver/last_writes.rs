@@ -8,7 +8,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use cluster_core::{Machine, flush, pump};
+use cluster_core::Machine;
 use tracing::warn;
 
 use super::exit::ExitRule;
@@ -63,23 +63,25 @@ impl Driver {
     fn leave_task(&mut self, rule: ExitRule, linger: Duration) {
         let until = self.deadline(linger);
         self.taskless = Some(Taskless { until, linger, completes: !rule.exits_as_node() });
-        self.unix.leave_runtime();
+        let is_left = self.system.leave_runtime();
         if let Some(event) = self.next.take() {
-            self.machine.handle(event);
+            self.machine.change(|machine| machine.handle(event));
         }
         self.withdraw_all();
-        self.catch_up(until);
+        if is_left {
+            self.catch_up(until);
+        }
     }
 
     /// Accepts no further connection.
     fn withdraw_all(&mut self) {
         for listener in self.listeners.ids() {
-            self.machine.withdraw(listener);
+            self.machine.change(|machine| machine.withdraw(listener));
         }
         // `flush` performs the writes and nothing else: when a program exits within a transition, the rest of
         // the transition does not happen. Node: after an exit in the callback of `listen` the server is never
         // announced.
-        flush(&mut self.machine, &mut self.unix);
+        self.system.flush(&mut self.machine);
     }
 
     /// Performs a command. Without the driver task, the following steps are performed as well. If the primary
@@ -106,27 +108,28 @@ impl Driver {
     /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so
     /// a connection that the primary has just handed off is rejected, and not lost.
     fn complete_disconnect(&mut self, until: Instant) {
-        if !self.machine.exited_after_disconnect() || self.machine.is_finished() {
+        if !self.is_asked_to_exit() || self.is_finished() || !self.system.leave_runtime() {
             return;
         }
-        self.unix.leave_runtime();
         loop {
             self.pump_all();
-            if self.machine.is_finished() {
+            if self.is_finished() {
                 return;
             }
-            let Some(event) = self.unix.wait(until) else { return };
-            self.machine.handle(event);
+            let Some(event) = self.system.wait(until) else { return };
+            self.machine.change(|machine| machine.handle(event));
         }
     }
 
     /// Writes the accepted messages, and waits at most `linger` for the primary to read.
     pub(super) fn finish(&mut self, linger: Duration) {
         let until = self.deadline(linger);
-        self.unix.leave_runtime();
+        let is_left = self.system.leave_runtime();
         self.withdraw_all();
-        self.write_all(until);
-        self.unix.linger(until);
+        if is_left {
+            self.write_all(until);
+            self.system.linger(until);
+        }
     }
 
     fn write_all(&mut self, until: Instant) {
@@ -135,24 +138,31 @@ impl Driver {
             if !self.has_unwritten() {
                 break;
             }
-            let Some(event) = self.unix.wait(until) else {
-                warn!(unwritten = self.machine.unwritten(), "messages were lost: the primary does not read");
+            let Some(event) = self.system.wait(until) else {
+                warn!(
+                    unwritten = self.machine.read(cluster_core::Worker::unwritten),
+                    "messages were lost: the primary does not read"
+                );
                 break;
             };
-            self.machine.handle(event);
+            self.machine.change(|machine| machine.handle(event));
         }
     }
 
     /// Performs all outputs without a program: messages and errors are dropped, and listeners still receive
     /// events.
     fn pump_all(&mut self) {
-        while let Some(event) = pump(&mut self.machine, &mut self.unix) {
+        while let Some(event) = self.system.pump(&mut self.machine) {
             self.deliver(event);
         }
         self.update_phase();
     }
 
+    fn is_finished(&self) -> bool {
+        self.machine.read(cluster_core::Worker::is_finished)
+    }
+
     fn has_unwritten(&self) -> bool {
-        self.machine.unwritten().is_some_and(|unwritten| unwritten > 0)
+        self.machine.read(cluster_core::Worker::unwritten).is_some_and(|unwritten| unwritten > 0)
     }
 }

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cluster_core::{Message, SendError, Sent, flush};
+use cluster_core::{Message, SendError, Sent};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -67,9 +67,9 @@ impl Inner {
     pub(crate) fn send_with(&self, message: Message, socket: Socket) -> Result<Sent, NotSent> {
         let _context = self.runtime.enter();
         let driver = &mut *self.lock();
-        let sent = socket::pass(socket, &mut driver.unix, |unix, passing| {
-            let sent = driver.machine.send_with(message, passing);
-            flush(&mut driver.machine, unix);
+        let sent = socket::pass(socket, &mut driver.system, |system, passing| {
+            let sent = driver.machine.change(|machine| machine.send_with(message, passing));
+            system.flush(&mut driver.machine);
             sent
         });
         driver.posted += u64::from(sent.is_ok());
@@ -99,7 +99,7 @@ impl Drop for Sender<'_> {
 impl Driver {
     /// The number of accepted messages in the kernel.
     fn written(&self) -> Result<u64, SendError> {
-        let unwritten = self.machine.unwritten().ok_or(SendError::Closed)?;
+        let unwritten = self.machine.read(cluster_core::Worker::unwritten).ok_or(SendError::Closed)?;
         Ok(self.posted.saturating_sub(unwritten))
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::ListenError;
 use crate::listener_handle::ListenerHandle;
+use crate::unix::Unix;
 use cluster_core::{Limits, WorkerId};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::fs::File;

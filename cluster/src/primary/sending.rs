@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use cluster_core::{Event, Machine, Message, SendError, Sent, WorkerId, WorkerInfo, pump};
+use cluster_core::{Event, Machine, Message, SendError, Sent, WorkerId, WorkerInfo};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::warn;
@@ -181,18 +181,20 @@ impl Primary {
             return;
         }
         let until = Instant::now() + self.linger;
-        self.unix.leave_runtime();
+        if !self.system.leave_runtime() {
+            return;
+        }
         loop {
             // No program is left to take an event.
-            while pump(&mut self.machine, &mut self.unix).is_some() {}
+            while self.system.pump(&mut self.machine).is_some() {}
             let unwritten = self.unwritten();
             if unwritten == 0 {
                 return;
             }
-            let Some(event) = self.unix.wait(until) else {
+            let Some(event) = self.system.wait(until) else {
                 return warn!(unwritten, "messages were lost: their workers do not read");
             };
-            self.machine.handle(event);
+            self.machine.change(|machine| machine.handle(event));
         }
     }
 }

@@ -56,6 +56,10 @@ fn primary(script: &tempfile::TempPath, serialization: Serialization, environmen
     Primary::new(Settings { spawn: command, ..Settings::default() }).expect("a primary")
 }
 
+fn unix(primary: &mut Primary) -> &mut crate::unix::Unix {
+    primary.system.unix().expect("the real system")
+}
+
 async fn next(primary: &mut Primary) -> Event {
     timeout(LONG, primary.next()).await.expect("in time").expect("workers live")
 }
@@ -101,15 +105,15 @@ async fn passes_ends(serialization: Serialization) {
     let script = script().expect("a file");
     for last in NEAR_ENDS {
         let mut primary = primary(&script, serialization, &[]);
-        primary.machine.count_after(last);
-        primary.unix.count_after(last);
+        primary.machine.change(|machine| machine.count_after(last));
+        unix(&mut primary).count_after(last);
         let worker = primary.fork().expect("the settings are valid");
         let port = port(&mut primary).await;
         for _ in 0..40 {
             assert_eq!(answer(&mut primary, port).await, "node", "after {last}");
         }
         assert_eq!(echo(&mut primary, worker).await, json!({ "id": 1, "message": "hello" }));
-        assert!(primary.machine.ledger().owned() == 40 && primary.unix.last_socket().0 > last + 40);
+        assert!(primary.machine.ledger().owned() == 40 && unix(&mut primary).last_socket().0 > last + 40);
         end(&mut primary, worker).await;
     }
 }
@@ -145,7 +149,7 @@ async fn worker_ids_beyond_node_serve() {
     let script = script().expect("a file");
     for (last, id) in [((1 << 31) - 1, -(1_i64 << 31)), ((1 << 32) - 1, 0), ((1 << 53) - 1, 0)] {
         let mut primary = primary(&script, Serialization::Json, &[]);
-        primary.machine.count_workers_after(WorkerId(last));
+        primary.machine.change(|machine| machine.count_workers_after(WorkerId(last)));
         let worker = primary.fork().expect("the settings are valid");
         assert_eq!(worker, WorkerId(last + 1));
         let port = port(&mut primary).await;
@@ -178,7 +182,7 @@ async fn turns(events: u64, requests: usize) -> Vec<usize> {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
     let remote = primary.remote();
     for timer in 1..=events {
-        primary.unix.perform(Call::SetTimer { timer: TimerId(timer), after_ms: 0 });
+        unix(&mut primary).perform(Call::SetTimer { timer: TimerId(timer), after_ms: 0 });
     }
     let obeyed = Arc::new(AtomicUsize::new(0));
     for _ in 0..requests {
@@ -225,7 +229,7 @@ async fn turns_are_not_wasted() {
 async fn socket_is_taken_with_its_event() {
     let mut primary = Primary::new(Settings::default()).expect("a primary");
     let (near, _far) = std::os::unix::net::UnixStream::pair().expect("a pair");
-    let socket = primary.unix.adopt(near.into());
+    let socket = unix(&mut primary).adopt(near.into());
     primary.unclaimed = Some(socket);
     let passed = |socket| IncomingHandle { socket, kind: HandleType::Socket };
     assert!(primary.take_socket(passed(SocketId(socket.0 + 1))).is_none(), "of another event");

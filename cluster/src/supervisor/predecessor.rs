@@ -161,8 +161,8 @@ impl Predecessor {
             machine.primary_mut().release(socket);
         }
         Ok(Supervisor {
-            machine,
-            unix,
+            machine: machine.into(),
+            system: unix.into(),
             inputs: Inputs::default(),
             runtime,
             signals: None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cluster_core::{IncomingHandle, Message, SendError, Sent, WorkerId, flush};
+use cluster_core::{IncomingHandle, Message, SendError, Sent, WorkerId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,9 +34,9 @@ impl Supervisor {
     ) -> Result<Sent, NotSent> {
         let _context = self.runtime.enter();
         let machine = &mut self.machine;
-        socket::pass(socket.into(), &mut self.unix, |unix, passing| {
-            let sent = machine.primary_mut().send_with(worker, message, passing);
-            flush(machine, unix);
+        socket::pass(socket.into(), &mut self.system, |system, passing| {
+            let sent = machine.change(|machine| machine.primary_mut().send_with(worker, message, passing));
+            system.flush(machine);
             sent
         })
     }
@@ -44,7 +44,7 @@ impl Supervisor {
     /// As [`Primary::take_socket`](crate::Primary::take_socket).
     pub fn take_socket(&mut self, handle: IncomingHandle) -> Option<Received> {
         self.unclaimed.take_if(|unclaimed| *unclaimed == handle.socket)?;
-        self.inputs.releases.take(&mut self.unix, handle.socket)
+        self.inputs.releases.take(&mut self.system, handle.socket)
     }
 
     /// As [`Primary::broadcast`](crate::Primary::broadcast).

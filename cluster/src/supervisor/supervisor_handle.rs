@@ -12,6 +12,7 @@ use super::{HandleError, Supervisor};
 use crate::command_queue::Command;
 use crate::command_sender::{CommandSender, Dropped};
 use crate::primary::ConnectionCounts;
+use crate::unix::Unix;
 
 /// Commands a [`Supervisor`] from another task: see [`Supervisor::handle`]. Clones are cheap.
 ///
@@ -106,7 +107,8 @@ impl SupervisorHandle {
     /// # Errors
     /// The supervisor was dropped.
     pub async fn failed_bind(&self) -> Result<Option<String>, HandleError> {
-        self.ask(|supervisor| supervisor.unix.failed_bind().map(ToOwned::to_owned)).await
+        self.ask(|supervisor| supervisor.system.as_unix().and_then(Unix::failed_bind).map(ToOwned::to_owned))
+            .await
     }
 
     /// As [`Supervisor::report_memory`].

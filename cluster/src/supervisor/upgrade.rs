@@ -152,12 +152,13 @@ impl Supervisor {
 
     /// The state between two inputs, with the parts of the program.
     fn state_with(&self, kept: Kept) -> Result<HandedState, UpgradeError> {
+        let unix = self.system.as_unix().ok_or(UpgradeError::ForkingThread)?;
         Ok(HandedState {
             last_request: self.requests.last(),
             received: self.inputs.releases.taken(),
             descriptors: kept.descriptors,
             program: kept.state.transpose().map_err(UpgradeError::State)?,
-            ..HandedState::new(SupervisorState::of(&self.machine), state_of(&self.unix))
+            ..HandedState::new(SupervisorState::of(&self.machine), state_of(unix))
         })
     }
 
