@@ -342,7 +342,8 @@ impl Primary {
 fn primary_machine(settings: Settings) -> Held<cluster_core::Primary> {
     #[cfg(feature = "simulated")]
     if simulated::is_simulated() {
-        return simulated::lent(Created::Primary(settings));
+        simulated::create::<cluster_core::Primary>(Created::Primary(settings));
+        return Held::lent();
     }
     cluster_core::Primary::new(settings).into()
 }
@@ -352,8 +353,8 @@ pub(crate) fn prepare(settings: &mut Settings) -> Result<Handle, PrimaryError> {
     let runtime = Handle::try_current().map_err(|_| PrimaryError::Runtime(NoRuntime))?;
     #[cfg(feature = "simulated")]
     if simulated::is_simulated() {
-        // Nothing of a simulated process comes from the environment.
-        return if simulated::is_worker() { Err(PrimaryError::IsWorker) } else { Ok(runtime) };
+        // A simulated process has no environment but that of its primary.
+        return if simulated::is_to_join() { Err(PrimaryError::IsWorker) } else { Ok(runtime) };
     }
     if origin().as_ref().map_err(|error| PrimaryError::Role(error.clone()))?.is_to_join() {
         return Err(PrimaryError::IsWorker);

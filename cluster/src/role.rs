@@ -35,7 +35,7 @@ pub enum Role {
 pub fn role() -> Result<Role, RoleError> {
     #[cfg(feature = "simulated")]
     if crate::simulated::is_simulated() {
-        return Ok(crate::simulated::role());
+        return Ok(if crate::simulated::is_forked() { Role::Worker } else { Role::Primary });
     }
     match origin() {
         Ok(Origin::Primary) => Ok(Role::Primary),

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::resume_unwind;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use cluster_core::{
@@ -17,15 +17,13 @@ use cluster_core::{
     SupervisorSettings, Worker, WorkerEvent, WorkerId,
 };
 
-use crate::system::Held;
-
 mod stream;
 
 use stream::Incoming;
 pub use stream::{SimulatedSocket, TcpStream};
 
 thread_local! {
-    /// The process whose runtime is polled by this thread.
+    /// The process that this thread polls.
     static CURRENT: RefCell<Option<Box<Current>>> = const { RefCell::new(None) };
 }
 
@@ -86,35 +84,21 @@ pub(crate) trait FaceMachine: Machine + Clone {
     fn of(current: &mut Current) -> Option<(&mut Self, &mut Option<Self::Event>)>;
 }
 
-impl FaceMachine for Primary {
-    fn of(current: &mut Current) -> Option<(&mut Self, &mut Option<Event>)> {
-        if let LentMachine::Primary(machine, event) = &mut current.machine {
-            Some((machine, event))
-        } else {
-            None
+macro_rules! face_machines {
+    ($($machine:ident),+) => {$(
+        impl FaceMachine for $machine {
+            fn of(current: &mut Current) -> Option<(&mut Self, &mut Option<Self::Event>)> {
+                if let LentMachine::$machine(machine, event) = &mut current.machine {
+                    Some((machine, event))
+                } else {
+                    None
+                }
+            }
         }
-    }
+    )+};
 }
 
-impl FaceMachine for Supervisor {
-    fn of(current: &mut Current) -> Option<(&mut Self, &mut Option<SupervisorEvent>)> {
-        if let LentMachine::Supervisor(machine, event) = &mut current.machine {
-            Some((machine, event))
-        } else {
-            None
-        }
-    }
-}
-
-impl FaceMachine for Worker {
-    fn of(current: &mut Current) -> Option<(&mut Self, &mut Option<WorkerEvent>)> {
-        if let LentMachine::Worker(machine, event) = &mut current.machine {
-            Some((machine, event))
-        } else {
-            None
-        }
-    }
-}
+face_machines!(Primary, Supervisor, Worker);
 
 // ---- the side of the face
 
@@ -165,7 +149,8 @@ pub(crate) fn pause(paused: bool) {
     with(|current| current.is_paused = paused);
 }
 
-pub(crate) fn is_worker() -> bool {
+/// Whether the process is a worker before the join.
+pub(crate) fn is_to_join() -> bool {
     with(|current| matches!(current.machine, LentMachine::Worker(..)) && !current.is_joined)
 }
 
@@ -173,14 +158,9 @@ pub(crate) fn slot() -> Option<SlotId> {
     with(|current| current.slot)
 }
 
-/// The role of the process; a driver has none.
-pub(crate) fn role() -> crate::Role {
-    with(|current| match current.machine {
-        LentMachine::Worker(..) => crate::Role::Worker,
-        LentMachine::Unknown(_) | LentMachine::Primary(..) | LentMachine::Supervisor(..) => {
-            crate::Role::Primary
-        }
-    })
+/// Whether a primary has started the process.
+pub(crate) fn is_forked() -> bool {
+    with(|current| matches!(current.machine, LentMachine::Worker(..)))
 }
 
 /// Ends the process: no further code of the process runs, except destructors, which have no effect.
@@ -196,7 +176,7 @@ struct Exited;
 ///
 /// # Panics
 /// The process already has a primary: a simulated process has one.
-pub(crate) fn lent<M: FaceMachine>(created: Created) -> Held<M> {
+pub(crate) fn create<M: FaceMachine>(created: Created) {
     let is_first = with(|current| {
         if let LentMachine::Unknown(first) = &mut current.machine {
             *first = Some(Box::new(created));
@@ -208,15 +188,13 @@ pub(crate) fn lent<M: FaceMachine>(created: Created) -> Held<M> {
         Some(is_first) => assert!(is_first, "a simulated process has one primary or supervisor"),
         None => resume_unwind(Box::new(Exited)),
     }
-    Held::Lent(OnceLock::new())
 }
 
-/// Gives the face of a worker the machine of the world, once. `None`: the process is no worker, or has joined.
-pub(crate) fn join() -> Option<Held<Worker>> {
+/// Gives the face of a worker the machine of the world. `false`: the process is no worker, or has joined.
+pub(crate) fn join() -> bool {
     with(|current| {
         let is_worker = matches!(current.machine, LentMachine::Worker(..));
-        let is_first = is_worker && !std::mem::replace(&mut current.is_joined, true);
-        is_first.then(|| Held::Lent(OnceLock::new()))
+        is_worker && !std::mem::replace(&mut current.is_joined, true)
     })
 }
 

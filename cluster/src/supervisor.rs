@@ -373,7 +373,8 @@ fn supervisor_machine(
     let machine = cluster_core::Supervisor::new(settings).map_err(SupervisorError::Settings)?;
     #[cfg(feature = "simulated")]
     if simulated::is_simulated() {
-        return Ok(simulated::lent(Created::Supervisor(machine.settings().clone())));
+        simulated::create::<cluster_core::Supervisor>(Created::Supervisor(machine.settings().clone()));
+        return Ok(Held::lent());
     }
     Ok(machine.into())
 }

@@ -17,13 +17,8 @@ pub(crate) use crate::simulated::FaceMachine;
 use crate::simulated::{self, SimulatedSocket};
 use crate::unix::ending::Hangup;
 use crate::unix::{Pipes, Unix};
-
-/// A machine that a face owns.
 #[cfg(not(feature = "simulated"))]
-pub(crate) trait FaceMachine: cluster_core::Machine {}
-
-#[cfg(not(feature = "simulated"))]
-impl<M: cluster_core::Machine> FaceMachine for M {}
+pub(crate) use cluster_core::Machine as FaceMachine;
 
 /// The machine of a face.
 #[derive(Debug)]
@@ -42,6 +37,12 @@ impl<M> From<M> for Held<M> {
 }
 
 impl<M: FaceMachine> Held<M> {
+    /// The machine of the simulated world.
+    #[cfg(feature = "simulated")]
+    pub(crate) fn lent() -> Self {
+        Held::Lent(OnceLock::new())
+    }
+
     /// Gives the machine a command or an input.
     pub(crate) fn change<T>(&mut self, act: impl FnOnce(&mut M) -> T) -> T {
         match self {

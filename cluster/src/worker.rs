@@ -16,14 +16,12 @@ use tokio::runtime::Handle;
 use crate::driver::{ExitRule, Inner, Phase};
 use crate::error::{JoinError, NoRuntime, RequestError};
 use crate::event::WorkerEvent;
-#[cfg(feature = "simulated")]
-use crate::role::Role;
 use crate::role::origin;
 #[cfg(feature = "simulated")]
 use crate::simulated;
 use crate::socket::{NotSent, Socket};
 #[cfg(feature = "simulated")]
-use crate::system::System;
+use crate::system::{Held, System};
 use crate::unix::{Unix, signals};
 
 mod listening;
@@ -94,7 +92,8 @@ impl Worker {
     fn join_under(rule: ExitRule) -> Result<Self, JoinError> {
         #[cfg(feature = "simulated")]
         if simulated::is_simulated() {
-            return Worker::join_simulated(rule);
+            let inner = join_simulated(rule)?;
+            return Ok(Worker { inner });
         }
         let origin = origin().as_ref().map_err(|error| JoinError::Role(error.clone()))?;
         let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
@@ -106,17 +105,6 @@ impl Worker {
         if rule == ExitRule::Return {
             inner.watch_primary();
         }
-        inner.start();
-        Ok(Worker { inner })
-    }
-
-    #[cfg(feature = "simulated")]
-    fn join_simulated(rule: ExitRule) -> Result<Self, JoinError> {
-        let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
-        let refused =
-            if simulated::role() == Role::Worker { JoinError::Joined } else { JoinError::NotAWorker };
-        let machine = simulated::join().ok_or(refused)?;
-        let inner = Arc::new(Inner::new(machine, System::Simulated, runtime, rule));
         inner.start();
         Ok(Worker { inner })
     }
@@ -380,6 +368,17 @@ impl Worker {
     pub fn ignore_terminal_signals(&self) {
         signals::ignore();
     }
+}
+
+#[cfg(feature = "simulated")]
+fn join_simulated(rule: ExitRule) -> Result<Arc<Inner>, JoinError> {
+    let runtime = Handle::try_current().map_err(|_| JoinError::Runtime(NoRuntime))?;
+    if !simulated::join() {
+        return Err(if simulated::is_forked() { JoinError::Joined } else { JoinError::NotAWorker });
+    }
+    let inner = Arc::new(Inner::new(Held::lent(), System::Simulated, runtime, rule));
+    inner.start();
+    Ok(inner)
 }
 
 /// The events of a worker as a stream: see [`Worker::events`].

@@ -246,6 +246,13 @@ impl Faults {
         self.armed == 0
     }
 
+    /// All but one fault.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn without(mut self, fault: Fault) -> Self {
+        self.armed &= !(1 << fault as u32);
+        self
+    }
+
     pub(crate) fn may_strike(self, fault: Fault) -> bool {
         self.armed != 0 && self.is_armed(fault) && (fault.is_harmless() || self.left > 0)
     }

@@ -80,6 +80,9 @@
 //! assert_eq!(again.expect_err("the same failure").what, "the primary is alone");
 //! ```
 //!
+//! The feature `simulation` runs your own async program: the functions of production, with
+//! `cluster::Primary` and `cluster::Worker`, under the same schedules and faults.
+//!
 //! The features `diagram` and `scenarios` add the modules of these names, and `bench` adds `kernel_only`.
 //! `proptest`, a default feature, adds [`prop`]. With the feature `testing`, counters can continue after a
 //! large number, as in a process that has run for a long time.
@@ -122,12 +125,14 @@ pub mod prop;
 pub mod replay;
 #[cfg(feature = "scenarios")]
 pub mod scenarios;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 pub use check::{Check, Failure};
 pub use event::{Actor, ClientAction, ClientEvent, ClientId, Ending, SocketEvent};
 pub use fault::{Fault, Faults};
 pub use observations::Observation;
-pub use program::{Driver, Process, Program};
+pub use program::{Driver, MachineMut, Process, Program, Resumption};
 pub use run::Run;
 pub use schedule::{Choice, Point, Schedule};
 pub use trace::{Crossing, Row, Trace};

@@ -223,6 +223,7 @@ fn delivers(next: &NextAction, nth: u64) -> bool {
         | NextAction::Primary(_)
         | NextAction::Supervisor(_)
         | NextAction::Worker(_)
+        | NextAction::Resume(_)
         | NextAction::Exit(_) => false,
     }
 }

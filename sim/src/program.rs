@@ -9,7 +9,7 @@
 use std::fmt;
 use std::hash::Hash;
 
-use cluster_core::{Event, Primary, SocketId, Supervisor, SupervisorEvent, Worker, WorkerEvent};
+use cluster_core::{Event, OsEvent, Primary, SocketId, Supervisor, SupervisorEvent, Worker, WorkerEvent};
 
 use crate::event::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 
@@ -21,6 +21,28 @@ mod run_tasks;
 pub use driver::Driver;
 pub(crate) use kernel_access::KernelAccess;
 pub use process::Process;
+
+/// The reason of [`Program::resumed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Resumption {
+    /// The machine has nothing left to do.
+    AtRest,
+    /// The deadline is over.
+    Timer,
+    /// The machine asks for an exit with this code.
+    ExitRequested(i32),
+}
+
+/// The machine of a process.
+#[derive(Debug)]
+pub enum MachineMut<'a> {
+    /// Of a primary.
+    Primary(&'a mut Primary),
+    /// Of a supervised primary.
+    Supervisor(&'a mut Supervisor),
+    /// Of a worker.
+    Worker(&'a mut Worker),
+}
 
 /// An executable of a user. A hook runs to the end before the process does anything else. Every hook has a
 /// default.
@@ -115,4 +137,43 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
 
     /// Runs when the driver starts, before every process.
     fn driver_start(&mut self, driver: &mut Driver<'_>) {}
+
+    // ---- processes that decide when they take events, as those of futures do
+
+    /// Whether the process takes an event. Otherwise its machine performs the calls of commands alone, reads nothing, and keeps
+    /// the events.
+    fn takes_events(&self) -> bool {
+        true
+    }
+
+    /// Whether the process runs once more, with [`Resumption::AtRest`], when its machine has nothing left to do.
+    fn resumes_at_rest(&self) -> bool {
+        false
+    }
+
+    /// Whether the process decides about an exit that its machine asks for, with [`Resumption::ExitRequested`]. Otherwise the
+    /// process exits.
+    fn handles_exit(&self) -> bool {
+        false
+    }
+
+    /// Runs without an event.
+    fn resumed(&mut self, machine: MachineMut<'_>, process: &mut Process<'_>, why: Resumption) {}
+
+    /// Receives every input of the machine before the machine, and `None` when the machine is polled without an input.
+    fn machine_input(&mut self, input: Option<&OsEvent>) {}
+
+    /// Whether [`deadline`](Program::deadline) has an effect, for every process of the program.
+    fn has_deadlines(&self) -> bool {
+        false
+    }
+
+    /// The time at which the process, or the driver, asks for [`Resumption::Timer`], in milliseconds of the world; not later than
+    /// `limit`. The world asks when nothing else can happen.
+    fn deadline(&mut self, limit: Option<u64>) -> Option<u64> {
+        None
+    }
+
+    /// The driver has reached its deadline.
+    fn driver_resumed(&mut self, driver: &mut Driver<'_>) {}
 }

@@ -14,6 +14,8 @@ pub(crate) use running_processes::RunningProcesses;
 pub(crate) use transition_cache::HookKey;
 use transition_cache::{HookLines, TransitionCache};
 
+use crate::program::{MachineMut, Program, Resumption};
+
 /// The state of a running process outside the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RunningProcess<P> {
@@ -27,6 +29,8 @@ pub(crate) struct RunningProcess<P> {
     /// The exit status, after the program has asked for the exit. Before the exit, the program's commands are
     /// performed.
     pub(crate) exit: Option<ExitStatus>,
+    /// The program was resumed since the last action of the machine.
+    rested: bool,
 }
 
 /// The machine of a process.
@@ -39,6 +43,14 @@ pub(crate) enum EitherMachine {
 }
 
 impl EitherMachine {
+    pub(crate) fn as_mut(&mut self) -> MachineMut<'_> {
+        match self {
+            EitherMachine::Primary(primary) => MachineMut::Primary(primary),
+            EitherMachine::Supervisor(supervisor) => MachineMut::Supervisor(supervisor),
+            EitherMachine::Worker(worker) => MachineMut::Worker(worker),
+        }
+    }
+
     /// Polls the machine, or only the calls that commands have caused. Writes the action to `next`, which is
     /// empty. Not inlined, and without an assignment, because an assignment drops the former action first.
     /// Otherwise the compiler moves the action in small pieces, at the cost of a twentieth of a run.
@@ -87,13 +99,15 @@ pub(crate) enum NextAction {
     Primary(Event),
     Supervisor(SupervisorEvent),
     Worker(WorkerEvent),
+    /// The program runs without an event.
+    Resume(Resumption),
     /// The process exits. Other steps may precede the exit, as with a real process.
     Exit(ExitStatus),
 }
 
-impl<P> RunningProcess<P> {
+impl<P: Program> RunningProcess<P> {
     pub(crate) fn new(machine: EitherMachine, program: P) -> Self {
-        RunningProcess { machine, program, next: None, begun: false, exit: None }
+        RunningProcess { machine, program, next: None, begun: false, exit: None, rested: false }
     }
 
     fn handle(&mut self, event: OsEvent) {
@@ -108,7 +122,9 @@ impl<P> RunningProcess<P> {
     /// polls the next action.
     pub(crate) fn react(&mut self, event: Option<OsEvent>) {
         self.next = None;
+        self.program.machine_input(event.as_ref());
         if let Some(event) = event {
+            self.rested = false;
             self.handle(event);
         }
         self.poll();
@@ -116,11 +132,17 @@ impl<P> RunningProcess<P> {
 
     /// Polls the next action. A process about to exit only performs the calls that commands have caused.
     fn poll(&mut self) {
-        self.machine.poll(self.exit.is_some(), &mut self.next);
-        if self.next.is_none() && !std::mem::replace(&mut self.begun, true) {
+        let only_commands = self.exit.is_some() || !self.program.takes_events();
+        self.machine.poll(only_commands, &mut self.next);
+        if self.next.is_some() {
+            self.rested = false;
+        } else if !std::mem::replace(&mut self.begun, true) {
             self.next = Some(NextAction::Begin);
-        } else if self.next.is_none() {
+        } else if self.exit.is_some() {
             self.next = self.exit.map(NextAction::Exit);
+        } else if !self.rested && self.program.resumes_at_rest() {
+            self.rested = true;
+            self.next = Some(NextAction::Resume(Resumption::AtRest));
         }
     }
 
@@ -134,7 +156,9 @@ impl<P> RunningProcess<P> {
             }
         }
     }
+}
 
+impl<P> RunningProcess<P> {
     pub(crate) fn primary(&self) -> Option<&Primary> {
         match &self.machine {
             EitherMachine::Primary(primary) => Some(primary),

@@ -12,6 +12,8 @@ pub(crate) struct Pid(pub(crate) u32);
 
 impl Pid {
     pub(crate) const PRIMARY: Pid = Pid(0);
+    /// The owner of the driver's timer. No process has the number.
+    pub(crate) const DRIVER: Pid = Pid(u32::MAX);
 
     pub(crate) fn index(self) -> usize {
         self.0 as usize

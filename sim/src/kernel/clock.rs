@@ -4,6 +4,16 @@ use cluster_core::TimerId;
 
 use crate::step::Pid;
 
+/// The timer of a program: the machines count their timers from 1. A process has one at most.
+const PROGRAM: TimerId = TimerId(u64::MAX);
+
+/// A timer that has fired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fired {
+    Machine(TimerId),
+    Program,
+}
+
 /// The timers, by due time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Clock {
@@ -36,23 +46,36 @@ impl Clock {
         self.timers.insert(at, (due, pid, timer));
     }
 
-    /// The process of the next timer.
-    pub(crate) fn next(&self) -> Option<Pid> {
-        self.timers.first().map(|&(_, pid, _)| pid)
+    /// Whether a timer is set.
+    pub(crate) fn has_timers(&self) -> bool {
+        !self.timers.is_empty()
     }
 
-    /// The processes of the timers, by due time.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = Pid> {
-        self.timers.iter().map(|&(_, pid, _)| pid)
+    /// The processes of the timers, by due time, and whether the program has set the timer.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (Pid, bool)> {
+        self.timers.iter().map(|&(_, pid, timer)| (pid, timer == PROGRAM))
+    }
+
+    /// The time of the `n`th timer.
+    pub(crate) fn due(&self, n: usize) -> Option<u64> {
+        self.timers.get(n).map(|&(due, ..)| due)
+    }
+
+    /// Sets the timers of all programs.
+    pub(crate) fn set_program_timers(&mut self, timers: impl IntoIterator<Item = (Pid, u64)>) {
+        self.timers.retain(|&(.., timer)| timer != PROGRAM);
+        for (pid, due) in timers {
+            self.set(pid, PROGRAM, due.saturating_sub(self.now_ms));
+        }
     }
 
     /// Fires the `n`th timer in the order of due times. The clock advances to the due time, which makes
     /// earlier timers late.
-    pub(crate) fn fire(&mut self, n: usize) -> (Pid, TimerId) {
+    pub(crate) fn fire(&mut self, n: usize) -> (Pid, Fired) {
         let (due, pid, timer) = self.timers.remove(n);
         self.is_uneven |= self.timers.first().is_some_and(|&(first, ..)| first < due);
         self.now_ms = self.now_ms.max(due);
-        (pid, timer)
+        (pid, if timer == PROGRAM { Fired::Program } else { Fired::Machine(timer) })
     }
 
     /// Removes the timers of a process.
@@ -74,14 +97,18 @@ mod tests {
         clock.set(Pid(2), TimerId(4), 0);
         clock.forget(Pid(2));
         let mut fired = Vec::new();
-        while clock.next().is_some() {
-            fired.push(clock.fire(0).1.0);
+        while clock.has_timers() {
+            fired.push(clock.fire(0).1);
         }
-        assert_eq!(fired, [2, 3, 1]);
+        assert_eq!(fired, [2, 3, 1].map(|timer| Fired::Machine(TimerId(timer))));
         clock.set(Pid(1), TimerId(5), 1);
         assert_eq!(clock.now_ms, 20, "time has passed");
         clock.set(Pid(1), TimerId(6), 9);
-        assert_eq!((clock.fire(1).1, clock.now_ms), (TimerId(6), 29), "the clock jumps");
-        assert_eq!((clock.fire(0).1, clock.now_ms), (TimerId(5), 29), "the clock does not run backwards");
+        assert_eq!((clock.fire(1).1, clock.now_ms), (Fired::Machine(TimerId(6)), 29), "the clock jumps");
+        assert_eq!(
+            (clock.fire(0).1, clock.now_ms),
+            (Fired::Machine(TimerId(5)), 29),
+            "the clock does not run backwards"
+        );
     }
 }

@@ -78,7 +78,7 @@ impl Kernel {
             },
             Step::ClientEvent(client) => ObjectSet::client(client) | ObjectSet::DRIVER,
             Step::DriverEvent => ObjectSet::LOG_READ | ObjectSet::DRIVER,
-            Step::Timer => self.clock.waiting().map(own).fold(ObjectSet::CLOCK, BitOr::bitor),
+            Step::Timer => self.clock.waiting().map(|(pid, _)| own(pid)).fold(ObjectSet::CLOCK, BitOr::bitor),
         }
     }
 

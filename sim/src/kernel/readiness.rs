@@ -32,7 +32,7 @@ impl Kernel {
             Step::Reap(pid) => reapable(self, pid),
             Step::ClientAction(id) => network.can_act(id, system),
             Step::ClientEvent(id) => when(network.clients.get(id).has_news()),
-            Step::Timer => when(clock.next().is_some()),
+            Step::Timer => when(clock.has_timers()),
             Step::Continue(pid) => processes.can_continue(pid, system),
             Step::CloseInherited(pid) if !channels.has_open(pid, ChannelId::PRIMARY) => Readiness::Obsolete,
             Step::CloseInherited(pid) => Readiness::Enabled.after(can_close_inherited(self, pid)),

@@ -19,6 +19,11 @@ pub struct Driver<'a> {
 }
 
 impl Driver<'_> {
+    /// The time of the world in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.kernel.clock.now_ms()
+    }
+
     // ---- clients
 
     /// Adds a client that does nothing.

@@ -1,6 +1,8 @@
 //! What a hook can do in its process, besides commands to the machine. Everything takes effect at once.
 
 use std::borrow::Cow;
+#[cfg(feature = "simulation")]
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 
 use cluster_core::{
@@ -58,6 +60,22 @@ impl Process<'_> {
     /// `process.argv`, `process.cwd()` and the rest of `cluster.settings`.
     pub fn spawn_options(&self) -> &SpawnOptions {
         &self.access.kernel().processes.get(self.pid).options
+    }
+
+    /// The time of the world in milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        self.access.kernel().clock.now_ms()
+    }
+
+    /// The address of the client of a connection.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn peer(&self, connection: SocketId) -> Option<SocketAddr> {
+        let kernel = self.access.kernel();
+        let client = kernel.client_behind(self.pid, connection)?;
+        let from = kernel.network.clients.get(client).from;
+        // The port stands for the number of the client.
+        let port = 50_000 + u16::try_from(client.0 % 15_000).expect("a number below 15,000");
+        Some(SocketAddr::new(from.unwrap_or(Ipv4Addr::LOCALHOST.into()), port))
     }
 
     // ---- messages

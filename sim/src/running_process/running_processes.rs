@@ -46,6 +46,14 @@ impl<P> RunningProcesses<P> {
         self.table.get(pid.index())?.as_ref()
     }
 
+    /// Whether the program of a process takes an event of its machine.
+    pub(crate) fn takes_events(&self, pid: Pid) -> bool
+    where
+        P: Program,
+    {
+        self.get(pid).is_none_or(|running| running.program.takes_events())
+    }
+
     pub(crate) fn get_mut(&mut self, pid: Pid) -> Option<&mut CowArc<RunningProcess<P>>> {
         self.table.get_mut(pid.index())?.as_mut()
     }
@@ -91,13 +99,6 @@ impl<P> RunningProcesses<P> {
         pids.filter(|&pid| !is_unchanged(pid)).map(ObjectSet::running).collect()
     }
 
-    pub(crate) fn start(&mut self, pid: Pid, machine: EitherMachine, program: P) {
-        if self.table.len() <= pid.index() {
-            self.table.resize_with(pid.index() + 1, || None);
-        }
-        self.table[pid.index()] = Some(RunningProcess::new(machine, program).into());
-    }
-
     pub(crate) fn end(&mut self, pid: Pid) {
         if let Some(running) = self.table.get_mut(pid.index()) {
             *running = None;
@@ -106,6 +107,13 @@ impl<P> RunningProcesses<P> {
 }
 
 impl<P: Program> RunningProcesses<P> {
+    pub(crate) fn start(&mut self, pid: Pid, machine: EitherMachine, program: P) {
+        if self.table.len() <= pid.index() {
+            self.table.resize_with(pid.index() + 1, || None);
+        }
+        self.table[pid.index()] = Some(RunningProcess::new(machine, program).into());
+    }
+
     /// Takes the next action. Copying the action costs less than copying the whole process.
     pub(crate) fn take_next(&mut self, pid: Pid) -> Option<NextAction> {
         let running = self.get_mut(pid)?;

@@ -25,13 +25,13 @@ impl Enabled {
 
     /// Drops obsolete steps, computes the enabled steps, and returns their number. The timer is always the
     /// last enabled step.
-    fn refresh<P>(&mut self, State { kernel, running, start, .. }: &mut State<P>) -> usize {
+    fn refresh<P: Program>(&mut self, State { kernel, running, start, .. }: &mut State<P>) -> usize {
         let touched = kernel.take_touched();
         let mut ready = std::mem::take(&mut kernel.ready);
         let is_idle = can_receive(kernel, running, Pid::PRIMARY);
         ready.refresh(touched, is_idle, |step| status(kernel, running, step), &mut self.indexes);
         let has_time = !start.patient_timers || self.indexes.len() == 0;
-        if has_time && kernel.clock.next().is_some_and(|pid| can_receive(kernel, running, pid)) {
+        if has_time && next_timer(kernel, running).is_some() {
             self.indexes.add(ready.len());
         }
         kernel.ready = ready;
@@ -39,9 +39,14 @@ impl Enabled {
         self.indexes.len()
     }
 
-    /// The number of enabled steps. The result is valid for the next step alone.
-    pub(super) fn consume<P>(&mut self, state: &mut State<P>) -> usize {
-        let n = if self.is_known { self.indexes.len() } else { self.refresh(state) };
+    /// The number of enabled steps. The result is valid for the next step alone. When only time is left, the
+    /// programs set their timers first.
+    pub(super) fn consume<P: Program>(&mut self, state: &mut State<P>) -> usize {
+        let mut n = if self.is_known { self.indexes.len() } else { self.refresh(state) };
+        let is_idle = n == 0 || n == 1 && self.step(&state.kernel, 0) == Step::Timer;
+        if is_idle && state.set_program_timers() {
+            n = self.refresh(state);
+        }
         self.is_known = false;
         n
     }
@@ -95,7 +100,7 @@ impl<P: Program> World<P> {
 }
 
 /// The status of a step, apart from whether the primary is busy: many steps wait for an idle primary.
-fn status<P>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step) -> StepStatus {
+fn status<P: Program>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step) -> StepStatus {
     let receiver = match step {
         Step::Read(pid, _) | Step::Writable(pid, _) | Step::Accept(pid, _) | Step::Receive(pid, _) => {
             Some(pid)
@@ -113,13 +118,37 @@ fn status<P>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step) -> Step
     };
     let by_primary = receiver == Some(Pid::PRIMARY);
     let is_stopped = matches!(step, Step::Run(pid) if kernel.processes.is_stopped(pid));
-    let waits = is_stopped || !by_primary && receiver.is_some_and(|pid| !can_receive(kernel, running, pid));
+    // A program reads its own sockets also while it takes no event of its machine.
+    let is_own = matches!(step, Step::Receive(..));
+    let can = |pid| is_free(kernel, running, pid) && (is_own || running.takes_events(pid));
+    let waits = is_stopped || !by_primary && receiver.is_some_and(|pid| !can(pid));
     let readiness = if waits { Readiness::Waiting } else { kernel.readiness(step) };
     StepStatus { readiness, by_primary, depends: kernel.dependencies(step) }
 }
 
 /// Whether a process can receive an event: every call that the last event has caused was performed, and the
 /// process is not stopped.
-pub(super) fn can_receive<P>(kernel: &Kernel, running: &RunningProcesses<P>, pid: Pid) -> bool {
+pub(super) fn can_receive<P: Program>(kernel: &Kernel, running: &RunningProcesses<P>, pid: Pid) -> bool {
+    is_free(kernel, running, pid) && running.takes_events(pid)
+}
+
+/// Whether a process can run: every call of the last event is performed, and the process is not stopped.
+pub(super) fn is_free<P>(kernel: &Kernel, running: &RunningProcesses<P>, pid: Pid) -> bool {
     running.next(pid).is_none() && !kernel.processes.is_stopped(pid)
+}
+
+/// Whether a timer of a process can fire. A program uses its own timer also while it takes no event of its machine.
+pub(super) fn can_fire<P: Program>(
+    kernel: &Kernel,
+    running: &RunningProcesses<P>,
+    (pid, is_of_program): (Pid, bool),
+) -> bool {
+    is_free(kernel, running, pid) && (is_of_program || running.takes_events(pid))
+}
+
+/// The number of the next timer, if the timer can fire. While a program takes no event, the timers of its machine are late.
+pub(super) fn next_timer<P: Program>(kernel: &Kernel, running: &RunningProcesses<P>) -> Option<usize> {
+    let is_late = |&(pid, is_of_program): &(Pid, bool)| !is_of_program && !running.takes_events(pid);
+    let (n, timer) = kernel.clock.waiting().enumerate().find(|(_, timer)| !is_late(timer))?;
+    can_fire(kernel, running, timer).then_some(n)
 }

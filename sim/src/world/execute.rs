@@ -2,19 +2,20 @@
 
 use cluster_core::{
     Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, Supervisor,
-    SupervisorEvent, TimerId, Worker, WorkerEvent,
+    SupervisorEvent, Worker, WorkerEvent,
 };
 
-use super::enabled::can_receive;
+use super::enabled::{can_fire, can_receive, is_free, next_timer};
 use super::{Start, State};
 use crate::check::{Check, Checks, descriptors, ledger};
 use crate::cow::CowArc;
 use crate::event::{Actor, ClientAction, ClientId, SocketEvent};
 use crate::fault::Fault;
 use crate::kernel::Kernel;
+use crate::kernel::clock::Fired;
 use crate::kernel::process_table::Phase;
 use crate::observations::{LogEntry, Observation};
-use crate::program::{Driver, KernelAccess, Process, Program};
+use crate::program::{Driver, KernelAccess, Process, Program, Resumption};
 use crate::running_process::{EitherMachine, HookKey, NextAction, RunningProcess};
 use crate::schedule::Point;
 use crate::step::Pid;
@@ -49,10 +50,11 @@ impl<P: Program> State<P> {
                 let event = self.kernel.reap(pid, schedule);
                 self.input(Pid::PRIMARY, event);
             }
-            Step::Timer => {
-                let (pid, timer) = self.fire();
-                self.input(pid, Some(OsEvent::Timer { timer }));
-            }
+            Step::Timer => match self.fire() {
+                (pid, Fired::Machine(timer)) => self.input(pid, Some(OsEvent::Timer { timer })),
+                (Pid::DRIVER, Fired::Program) => self.drive(P::driver_resumed),
+                (pid, Fired::Program) => self.resume(pid, Resumption::Timer),
+            },
             Step::Receive(pid, socket) => {
                 let event = self.kernel.program_sockets(pid).receive(socket);
                 self.at_socket(pid, event);
@@ -104,6 +106,39 @@ impl<P: Program> State<P> {
         self.react(pid, None);
     }
 
+    /// Runs a program without an event.
+    fn resume(&mut self, pid: Pid, why: Resumption) {
+        let key = self.running.hook_key(pid, None);
+        self.within(pid, key, |program, machine, process| program.resumed(machine.as_mut(), process, why));
+    }
+
+    /// Asks the programs for their deadlines. Returns whether there is one.
+    pub(super) fn set_program_timers(&mut self) -> bool {
+        if !self.start.program.has_deadlines() {
+            return false;
+        }
+        self.kernel.clock.set_program_timers([]);
+        let mut limit = next_timer(&self.kernel, &self.running).and_then(|n| self.kernel.clock.due(n));
+        let mut timers = Vec::new();
+        let pids = (0..self.kernel.processes.len()).filter_map(|pid| u32::try_from(pid).ok().map(Pid));
+        for pid in [Pid::DRIVER].into_iter().chain(pids) {
+            let deadline = if pid == Pid::DRIVER {
+                self.driver.deadline(limit)
+            } else if is_free(&self.kernel, &self.running, pid)
+                && let Some(running) = self.running.get_mut(pid)
+            {
+                running.program.deadline(limit)
+            } else {
+                None
+            };
+            timers.extend(deadline.map(|due| (pid, due)));
+            limit = limit.into_iter().chain(deadline).min();
+        }
+        let is_any = !timers.is_empty();
+        self.kernel.clock.set_program_timers(timers);
+        is_any
+    }
+
     fn begin(&mut self, pid: Pid) {
         self.history.note(pid.into(), || Crossing::Begins);
         let key = self.running.hook_key(pid, None);
@@ -126,6 +161,7 @@ impl<P: Program> State<P> {
             NextAction::Primary(event) => return self.primary_event(event),
             NextAction::Supervisor(event) => return self.supervisor_event(event),
             NextAction::Worker(event) => return self.worker_event(pid, event),
+            NextAction::Resume(why) => self.resume(pid, why),
             NextAction::Exit(status) => self.die(pid, status),
         }
         Ok(())
@@ -149,6 +185,12 @@ impl<P: Program> State<P> {
             descriptors::write(&self.kernel, pid, *channel).map_err(|what| (Check::Descriptors, what))?;
         }
         self.history.call(pid, &call);
+        if let Call::Exit { code } = call
+            && self.running.get(pid).is_some_and(|running| running.program.handles_exit())
+        {
+            self.resume(pid, Resumption::ExitRequested(code));
+            return Ok(());
+        }
         if let Call::Exit { code } = call {
             self.die(pid, ExitStatus::Code(code));
             return Ok(());
@@ -197,10 +239,10 @@ impl<P: Program> State<P> {
     }
 
     /// Fires the next timer; after a jump of the clock, another timer of a process that can receive.
-    fn fire(&mut self) -> (Pid, TimerId) {
+    fn fire(&mut self) -> (Pid, Fired) {
         let waiting = self.kernel.clock.waiting().enumerate();
         let firing: Vec<usize> = waiting
-            .filter(|&(_, pid)| can_receive(&self.kernel, &self.running, pid))
+            .filter(|&(_, timer)| can_fire(&self.kernel, &self.running, timer))
             .map(|(n, _)| n)
             .collect();
         // The time limits of tasks begin at an event, and not at the call that sets the timer.

@@ -46,6 +46,7 @@ fn call_of<P>(state: &State<P>, pid: Pid) -> Footprint {
             | NextAction::Primary(_)
             | NextAction::Supervisor(_)
             | NextAction::Worker(_)
+            | NextAction::Resume(_)
             | NextAction::Exit(_),
         )
         | None => Footprint::default(),

@@ -18,6 +18,7 @@ mod rare_events;
 mod readme_example;
 mod respawn_example;
 mod shrinking;
+mod simulation;
 mod sockets;
 mod sticky;
 mod supervised;

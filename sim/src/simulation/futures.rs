@@ -1,0 +1,274 @@
+//! A process of futures, as a program of the simulator: each hook delivers an input and runs the tasks until none is ready.
+//!
+//! A process is a deterministic function of its inputs. A copy is the list of inputs alone, and runs them again when it is used
+//! first. The same happens to a process after a look at a late timer, when an earlier input arrives.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use cluster::simulated::Action;
+use cluster_core::{
+    Event, OsEvent, Primary, SLOT_VARIABLE, SlotId, Supervisor, SupervisorEvent, Worker, WorkerEvent,
+};
+
+use super::live::{Definition, Live, ProcessInput, Role, Waits};
+use super::own_machine::OwnMachine;
+use crate::event::{Actor, ClientEvent, ClientId, SocketEvent};
+use crate::program::{Driver, MachineMut, Process, Program, Resumption};
+
+/// A program of futures: the program of a [`Simulation`](super::Simulation)'s world.
+pub struct Futures {
+    definition: Arc<Definition>,
+    records: Vec<Record>,
+    /// `None`: not started, or a copy that has not run its inputs.
+    live: Option<Box<Live>>,
+    waits: Waits,
+    /// The result of the last look at the timers, until the next input.
+    peeked: Option<Peeked>,
+}
+
+/// What a process has received, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Record {
+    /// The machine was polled, after an input if there is one.
+    Machine(Option<OsEvent>),
+    Input(u64, ProcessInput),
+}
+
+/// The next timer of a process.
+#[derive(Debug, Clone, Copy)]
+enum Peeked {
+    /// Not before this time.
+    At(u64),
+    Never,
+}
+
+impl Peeked {
+    fn time(self) -> Option<u64> {
+        match self {
+            Peeked::At(at) => Some(at),
+            Peeked::Never => None,
+        }
+    }
+}
+
+impl Futures {
+    pub(super) fn new(definition: Arc<Definition>) -> Self {
+        Futures { definition, records: Vec::new(), live: None, waits: Waits::default(), peeked: None }
+    }
+
+    /// The process, after all recorded inputs.
+    fn live(&mut self, now_ms: u64) -> Option<&mut Live> {
+        if self.live.is_none() || self.live.as_ref().is_some_and(|live| live.is_ahead(now_ms)) {
+            self.live = self.replayed();
+        }
+        self.live.as_deref_mut()
+    }
+
+    /// Runs the recorded inputs in a new process, with a new machine.
+    fn replayed(&self) -> Option<Box<Live>> {
+        let role = self.records.iter().find_map(|record| match record {
+            Record::Input(_, ProcessInput::Begin(role)) => Some(*role),
+            Record::Input(..) | Record::Machine(_) => None,
+        })?;
+        let mut machine = OwnMachine::new(&self.definition, role);
+        let mut live: Option<Box<Live>> = None;
+        for record in &self.records {
+            match record {
+                Record::Machine(input) => {
+                    let only_commands = !live.as_ref().is_some_and(|live| live.waits().takes_events);
+                    machine.poll(input.clone(), only_commands);
+                }
+                Record::Input(now_ms, input) => {
+                    if matches!(input, ProcessInput::Begin(_)) {
+                        live = Some(Box::new(Live::new(&self.definition, role, *now_ms)));
+                    }
+                    let Some(live) = &mut live else { continue };
+                    live.run(*now_ms, input.clone(), machine.as_mut());
+                    for action in live.process.take_actions() {
+                        if let Action::Close(socket) = action {
+                            machine.release(socket);
+                        }
+                    }
+                    live.net.forget_commands(role == Role::Driver);
+                }
+            }
+        }
+        live
+    }
+
+    fn input(&mut self, machine: MachineMut<'_>, process: &mut Process<'_>, input: ProcessInput) {
+        let now_ms = process.now_ms();
+        if let ProcessInput::Begin(role) = input {
+            self.live = Some(Box::new(Live::new(&self.definition, role, now_ms)));
+        }
+        let Some(live) = self.live(now_ms) else { return };
+        live.run(now_ms, input.clone(), Some(machine));
+        for action in live.process.take_actions() {
+            match action {
+                Action::Write(connection, bytes) => process.write(connection, &bytes),
+                Action::End(connection) => process.end(connection),
+                Action::Close(connection) => process.close(connection),
+            }
+        }
+        if let Some(code) = live.exit() {
+            process.exit(code);
+        }
+        (self.waits, self.peeked) = (live.waits(), None);
+        self.records.push(Record::Input(now_ms, input));
+    }
+
+    fn drive(&mut self, driver: &mut Driver<'_>, input: ProcessInput) {
+        let now_ms = driver.now_ms();
+        if let ProcessInput::Begin(role) = input {
+            self.live = Some(Box::new(Live::new(&self.definition, role, now_ms)));
+        }
+        let Some(live) = self.live(now_ms) else { return };
+        live.run(now_ms, input.clone(), None);
+        live.net.perform(driver);
+        self.peeked = None;
+        self.records.push(Record::Input(now_ms, input));
+    }
+}
+
+fn slot_of(process: &Process<'_>) -> Option<SlotId> {
+    let is_slot = |name: &[u8]| name == SLOT_VARIABLE.as_bytes();
+    let (_, value) = process.env().iter().find(|(name, _)| is_slot(name.as_bytes()))?;
+    std::str::from_utf8(value.as_bytes()).ok()?.parse().ok().map(SlotId)
+}
+
+impl Program for Futures {
+    fn primary_start(&mut self, primary: &mut Primary, process: &mut Process<'_>) {
+        process.notify_driver("");
+        self.input(MachineMut::Primary(primary), process, ProcessInput::Begin(Role::Primary));
+    }
+
+    fn primary_event(&mut self, primary: &mut Primary, process: &mut Process<'_>, event: Event) {
+        self.input(MachineMut::Primary(primary), process, ProcessInput::Primary(event));
+    }
+
+    fn supervisor_start(&mut self, supervisor: &mut Supervisor, process: &mut Process<'_>) {
+        process.notify_driver("");
+        self.input(MachineMut::Supervisor(supervisor), process, ProcessInput::Begin(Role::Primary));
+    }
+
+    fn supervisor_event(
+        &mut self,
+        supervisor: &mut Supervisor,
+        process: &mut Process<'_>,
+        event: SupervisorEvent,
+    ) {
+        self.input(MachineMut::Supervisor(supervisor), process, ProcessInput::Supervisor(event));
+    }
+
+    fn worker_start(&mut self, worker: &mut Worker, process: &mut Process<'_>) {
+        // The process ends with its main future, not with its channel.
+        process.keep_alive(true);
+        let role = Role::Worker { id: worker.id(), slot: slot_of(process) };
+        self.input(MachineMut::Worker(worker), process, ProcessInput::Begin(role));
+    }
+
+    fn worker_event(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: WorkerEvent) {
+        let client = match &event {
+            WorkerEvent::Connection { connection, .. } => process.peer(*connection),
+            WorkerEvent::Listening { .. }
+            | WorkerEvent::ListenFailed { .. }
+            | WorkerEvent::Closed { .. }
+            | WorkerEvent::Message { .. }
+            | WorkerEvent::Error { .. }
+            | WorkerEvent::LameDuck
+            | WorkerEvent::Disconnect => None,
+        };
+        self.input(MachineMut::Worker(worker), process, ProcessInput::Worker(event, client));
+    }
+
+    fn worker_socket(&mut self, worker: &mut Worker, process: &mut Process<'_>, event: SocketEvent) {
+        let input = match event {
+            SocketEvent::Data { connection, bytes } => ProcessInput::Data(connection, bytes),
+            SocketEvent::Ended { connection, ending } => ProcessInput::Ended(connection, ending),
+            SocketEvent::Accepted { .. } | SocketEvent::Datagram { .. } => return,
+        };
+        self.input(MachineMut::Worker(worker), process, input);
+    }
+
+    fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, _: &str) {
+        if author == Actor::Primary && self.records.is_empty() {
+            self.drive(driver, ProcessInput::Begin(Role::Driver));
+        }
+    }
+
+    fn client_event(&mut self, driver: &mut Driver<'_>, client: ClientId, event: ClientEvent) {
+        self.drive(driver, ProcessInput::Client(client, event));
+    }
+
+    fn driver_resumed(&mut self, driver: &mut Driver<'_>) {
+        self.drive(driver, ProcessInput::Deadline);
+    }
+
+    fn resumed(&mut self, machine: MachineMut<'_>, process: &mut Process<'_>, why: Resumption) {
+        self.input(machine, process, ProcessInput::Resumed(why));
+    }
+
+    fn machine_input(&mut self, input: Option<&OsEvent>) {
+        self.records.push(Record::Machine(input.cloned()));
+    }
+
+    fn takes_events(&self) -> bool {
+        self.waits.takes_events
+    }
+
+    fn resumes_at_rest(&self) -> bool {
+        self.waits.resumes_at_rest
+    }
+
+    fn handles_exit(&self) -> bool {
+        true
+    }
+
+    fn has_deadlines(&self) -> bool {
+        true
+    }
+
+    fn deadline(&mut self, limit: Option<u64>) -> Option<u64> {
+        let end = self.definition.end_ms;
+        if let Some(peeked) = self.peeked {
+            return peeked.time();
+        }
+        // A clock that is ahead has been peeked.
+        let live = self.live(u64::MAX)?;
+        let tasks = live.tasks.as_mut()?;
+        let limit = limit.unwrap_or(end).min(end);
+        let at = live.process.enter(|| tasks.peek(limit));
+        self.peeked.insert(if at < end { Peeked::At(at) } else { Peeked::Never }).time()
+    }
+}
+
+impl Clone for Futures {
+    /// The copy runs the recorded inputs again when it is used.
+    fn clone(&self) -> Self {
+        let Futures { definition, records, live: _, waits, peeked } = self;
+        let (definition, records) = (definition.clone(), records.clone());
+        Futures { definition, records, live: None, waits: *waits, peeked: *peeked }
+    }
+}
+
+impl PartialEq for Futures {
+    fn eq(&self, other: &Self) -> bool {
+        self.records == other.records
+    }
+}
+
+impl Eq for Futures {}
+
+impl Hash for Futures {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.records.hash(state);
+    }
+}
+
+impl fmt::Debug for Futures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Futures").field("inputs", &self.records.len()).finish_non_exhaustive()
+    }
+}

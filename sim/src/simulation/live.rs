@@ -1,0 +1,201 @@
+//! A process of futures that runs: its tasks, its face, and the inputs of both.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use cluster::simulated::{Created, SimulatedProcess};
+use cluster_core::{Event, Primary, SlotId, SocketId, SupervisorEvent, WorkerEvent, WorkerId};
+
+use super::client_net::Net;
+use super::runtime::{Main, Tasks};
+use crate::event::{ClientEvent, ClientId, Ending};
+use crate::program::{MachineMut, Resumption};
+
+/// The functions of a simulated program.
+pub(super) struct Definition {
+    pub(super) primary: Box<dyn Fn() -> Main + Send + Sync>,
+    pub(super) worker: Box<dyn Fn() -> Main + Send + Sync>,
+    pub(super) client: Box<dyn Fn(Net) -> Main + Send + Sync>,
+    pub(super) created: Created,
+    /// No time passes later.
+    pub(super) end_ms: u64,
+}
+
+/// What a process waits for, between two inputs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waits {
+    pub(super) takes_events: bool,
+    pub(super) resumes_at_rest: bool,
+}
+
+/// An input of the program.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum ProcessInput {
+    Begin(Role),
+    Primary(Event),
+    Supervisor(SupervisorEvent),
+    /// With the address of the client of a connection.
+    Worker(WorkerEvent, Option<SocketAddr>),
+    Data(SocketId, Vec<u8>),
+    Ended(SocketId, Ending),
+    Resumed(Resumption),
+    Client(ClientId, ClientEvent),
+    Deadline,
+}
+
+/// The role of a process, with what a copy needs for a new machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    Primary,
+    Worker { id: WorkerId, slot: Option<SlotId> },
+    Driver,
+}
+
+/// A process with tasks.
+pub(super) struct Live {
+    pub(super) process: SimulatedProcess,
+    /// `None` after the main future has returned.
+    pub(super) tasks: Option<Tasks>,
+    pub(super) net: Net,
+    /// The program has sent messages that the kernel does not have.
+    has_unwritten: bool,
+    /// The machine has reported its end to the program, or will.
+    is_over: bool,
+    /// The exit code, after the main future has returned.
+    code: Option<i32>,
+}
+
+impl Live {
+    pub(super) fn new(definition: &Definition, role: Role, now_ms: u64) -> Self {
+        let net = Net::default();
+        let mut process = match role {
+            Role::Primary => match definition.created {
+                Created::Primary(_) => SimulatedProcess::primary(),
+                Created::Supervisor(_) => SimulatedProcess::supervisor(),
+            },
+            Role::Worker { slot, .. } => SimulatedProcess::worker(slot),
+            Role::Driver => SimulatedProcess::unknown(),
+        };
+        let main = || match role {
+            Role::Primary => (definition.primary)(),
+            Role::Worker { .. } => (definition.worker)(),
+            Role::Driver => (definition.client)(net.clone()),
+        };
+        let tasks = process.enter(|| Tasks::new(now_ms, main));
+        Live { process, tasks: Some(tasks), net, has_unwritten: false, is_over: false, code: None }
+    }
+
+    /// The clock has passed beyond the time of the world.
+    pub(super) fn is_ahead(&self, now_ms: u64) -> bool {
+        self.tasks.as_ref().is_some_and(|tasks| tasks.clock_ms() > now_ms)
+    }
+
+    fn deliver(&mut self, input: ProcessInput) {
+        match input {
+            ProcessInput::Primary(event) => self.process.deliver_to_primary(event),
+            ProcessInput::Supervisor(event) => self.process.deliver_to_supervisor(event),
+            ProcessInput::Worker(event, client) => {
+                if let (WorkerEvent::Connection { connection, .. }, Some(client)) = (&event, client) {
+                    self.process.connect(*connection, client);
+                }
+                self.process.deliver_to_worker(event);
+            }
+            ProcessInput::Data(connection, bytes) => self.process.receive(connection, &bytes),
+            ProcessInput::Ended(connection, ending) => self.process.end(connection, ending == Ending::Reset),
+            ProcessInput::Resumed(Resumption::ExitRequested(code)) => self.process.request_exit(code),
+            ProcessInput::Client(client, event) => self.net.deliver(client, &event),
+            ProcessInput::Begin(_)
+            | ProcessInput::Resumed(Resumption::AtRest | Resumption::Timer)
+            | ProcessInput::Deadline => {}
+        }
+    }
+
+    /// Runs the tasks with an input. The machine of the process is lent for the time.
+    pub(super) fn run(&mut self, now_ms: u64, input: ProcessInput, mut machine: Option<MachineMut<'_>>) {
+        let is_at_rest = matches!(input, ProcessInput::Resumed(Resumption::AtRest));
+        swap(&mut self.process, &mut machine);
+        if let Some(tasks) = &mut self.tasks {
+            self.process.enter(|| tasks.pass(now_ms));
+        }
+        self.deliver(input);
+        self.process.begin(is_at_rest);
+        let tasks = &mut self.tasks;
+        let ran = self.process.enter(|| {
+            catch_unwind(AssertUnwindSafe(|| {
+                let result = tasks.as_mut().and_then(Tasks::run);
+                if result.is_some() {
+                    // The end of the runtime drops the tasks, and their destructors act.
+                    *tasks = None;
+                }
+                result
+            }))
+        });
+        swap(&mut self.process, &mut machine);
+        match ran {
+            Ok(None) => {}
+            Ok(Some(result)) => self.code = Some(i32::from(result.is_err())),
+            Err(payload) if SimulatedProcess::is_exit(&*payload) => {}
+            Err(panic) => resume_unwind(panic),
+        }
+        if let Some(machine) = machine {
+            self.observe(&machine);
+        }
+    }
+
+    /// Notes the states of the machine for which the program waits without an event.
+    fn observe(&mut self, machine: &MachineMut<'_>) {
+        let unwritten = |primary: &Primary| {
+            primary
+                .running_workers()
+                .any(|worker| primary.unwritten(worker).is_some_and(|unwritten| unwritten > 0))
+        };
+        (self.has_unwritten, self.is_over) = match machine {
+            MachineMut::Primary(primary) => (unwritten(primary), primary.running_workers().next().is_none()),
+            MachineMut::Supervisor(supervisor) => (unwritten(supervisor.primary()), supervisor.is_finished()),
+            MachineMut::Worker(worker) => {
+                let is_disconnecting = worker.exited_after_disconnect() && !worker.is_finished();
+                (worker.unwritten().is_some_and(|unwritten| unwritten > 0), !is_disconnecting)
+            }
+        };
+    }
+
+    /// The exit code, once nothing is left to be done before the exit.
+    pub(super) fn exit(&self) -> Option<i32> {
+        let is_done = |_: &i32| self.tasks.is_none() && !self.has_unwritten && self.is_complete();
+        self.process.exited().or_else(|| self.code.filter(is_done))
+    }
+
+    /// After the return of its main future a worker completes a disconnect.
+    fn is_complete(&self) -> bool {
+        self.is_over || !self.process.is_worker()
+    }
+}
+
+/// Lends the machine, or returns the machine.
+pub(super) fn swap(process: &mut SimulatedProcess, machine: &mut Option<MachineMut<'_>>) {
+    match machine {
+        Some(MachineMut::Primary(primary)) => process.swap_primary(primary),
+        Some(MachineMut::Supervisor(supervisor)) => process.swap_supervisor(supervisor),
+        Some(MachineMut::Worker(worker)) => process.swap_worker(worker),
+        None => {}
+    }
+}
+
+impl Drop for Live {
+    /// The end of a process: the destructors of its values have no effect on the world.
+    fn drop(&mut self) {
+        let tasks = self.tasks.take();
+        self.process.enter(|| drop(tasks));
+    }
+}
+
+impl Live {
+    pub(super) fn waits(&self) -> Waits {
+        let has_returned = self.tasks.is_none();
+        let is_over = self.is_over && !self.process.is_worker() && self.process.is_awaiting();
+        Waits {
+            takes_events: has_returned || self.process.is_awaiting(),
+            resumes_at_rest: self.has_unwritten || is_over || has_returned,
+        }
+    }
+}
