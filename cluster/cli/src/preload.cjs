@@ -261,9 +261,12 @@ function acceptSecondClose() {
 function closeIdle() {
   if (now() < closeAt) return;
   for (const server of liveServers()) {
-    // The method of the class: the program may have replaced the method of its server.
-    const { closeIdleConnections } = Object.getPrototypeOf(server);
-    if (closeIdleConnections) Reflect.apply(closeIdleConnections, server, []);
+    let close;
+    // The method of the class of Node.js: the program may have another for its server or for a subclass.
+    for (let object = server; object; object = Object.getPrototypeOf(object)) {
+      if (Object.hasOwn(object, 'closeIdleConnections')) close = object.closeIdleConnections;
+    }
+    if (close) Reflect.apply(close, server, []);
   }
   for (const socket of Reflect.apply(activeHandles, process, [])) {
     const { server } = socket;

@@ -14,6 +14,7 @@ mod command {
     mod nginx;
     mod node;
     mod node_clients;
+    mod node_forms;
     mod node_programs;
     mod node_servers;
     mod node_sockets;
