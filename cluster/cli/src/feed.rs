@@ -268,6 +268,15 @@ mod tests {
         Record::Output(OutputLine { time: now(), slot: 0, worker: 1, stream: Stream::Stdout, line })
     }
 
+    /// Without free descriptors each accept fails at once: other records would be lost in the flood.
+    #[test]
+    fn failed_accepts_are_one_record() {
+        let feed = Feed::new();
+        let failed = SupervisorEvent::Primary(Event::AcceptFailed { errno: cluster::Errno::EMFILE });
+        (0..100).for_each(|_| feed.publish_event(&failed));
+        assert_eq!(feed.recent().0.len(), 1);
+    }
+
     #[test]
     fn recent_records_are_bounded() {
         let feed = Feed::new();

@@ -126,6 +126,12 @@ fn idle_peers_leave_health_checks() {
     // Fails with a reset: the service has closed with unread bytes.
     let _ = idle.remove(0).read_to_end(&mut rest);
     assert_eq!(rest, b"");
+    // A later peer has not lost the connection, and completes its request.
+    let mut later = idle.remove(0);
+    later.write_all(b"TP/1.1\r\nHost: here\r\n\r\n").expect("a connection");
+    let mut answer = String::new();
+    later.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.ends_with("ok\n"), "{answer}");
 }
 
 /// The follower ends although no further record arrives, as in `cluster logs -f | head -1`.
