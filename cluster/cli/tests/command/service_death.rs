@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::parent_id;
 use std::path::Path;
+use std::time::Duration;
 
 use cluster::Worker;
 use nix::sys::signal::Signal;
@@ -34,8 +36,14 @@ fn joined_worker() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let worker = Worker::join().expect("a worker");
+        let service = parent_id();
         worker.send("here").expect("a primary");
         worker.disconnected().await;
+        // The kernel closes the channel first, and sends the signal with the change of the parent.
+        while parent_id() == service {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
         fs::write("complete", "").expect("a file");
     });
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cluster::Worker;
@@ -130,7 +131,7 @@ fn large_messages() {
     });
 }
 
-/// At each upgrade a message has been read in part. A lost or repeated byte would end the channel.
+/// Upgrades while a worker in Rust sends messages of 3 MB without a pause.
 #[test]
 fn large_messages_survive_upgrade() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -148,4 +149,29 @@ fn large_messages_survive_upgrade() {
     service.line("slot 0: worker 1 is ready");
     text(&service.command("stop", &[]));
     assert_eq!(service.code(), Some(0));
+}
+
+/// The first half of a message is read before the upgrade, the second half afterwards: the whole message makes the
+/// worker ready.
+#[test]
+fn half_message_survives_upgrade() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let half = "x".repeat(20_000);
+    let script = "#!/bin/sh
+printf '\"%s' \"$1\" >&3
+echo half
+until test -e proceed; do sleep 0.05; done
+printf 'tail\"\\n' >&3
+read line <&3
+";
+    let path = directory.path().join("run");
+    fs::write(&path, script).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("our file");
+    let ready = format!("message:{half}tail");
+    let service = Service::start(directory, &["-n", "1", "--ready", &ready, "./run", &half]);
+    service.line("| half");
+    upgrade(&service);
+    fs::write(service.directory.path().join("proceed"), "").expect("a file");
+    service.line("slot 0: worker 1 is ready");
+    text(&service.command("stop", &[]));
 }
