@@ -182,40 +182,51 @@ async fn kill_and_count(worker: Pid, port: u16) -> anyhow::Result<u64> {
 }
 
 /// Compares the pause after a crash with the time of a start without a cluster, in turn: for the server of
-/// this program, and for a server in Node.js.
+/// this program, and for a server in Node.js. The standard library starts the server alone by `posix_spawn`,
+/// and with a user by `fork`, as the supervisor starts a worker.
 pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
     let node = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/supervised/server.cjs");
-    println!("| | start by itself | crash to the next worker that listens | ratio |\n|---|---|---|---|");
+    println!(
+        "| | start by itself | the same by `fork` | crash to the exit | to the next worker that listens | ratio |"
+    );
+    println!("|---|---|---|---|---|---|");
     for (name, server) in [("Rust", None), ("Node.js", Some(node))] {
         let spawn =
             server.map_or_else(SpawnOptions::new, |script| SpawnOptions::new().exec("node").args([script]));
         let settings = impatient(1).map_primary(|primary| cluster::Settings { spawn, ..primary });
         let mut cluster = Cluster::start(settings, 1).await?;
-        let (mut alone, mut pauses) = (Vec::new(), Vec::new());
+        let mut times = [const { Vec::new() }; 4];
         for _ in 0..rounds {
-            alone.push(start_alone(server).await?);
+            let starts = [start_alone(server, false).await?, start_alone(server, true).await?];
             // Longer than `min_uptime`, so that the next restart is immediate.
             sleep(Duration::from_millis(20)).await;
-            pauses.push(crash(&mut cluster).await?);
+            let pauses = crash(&mut cluster).await?;
+            times.iter_mut().zip(starts.into_iter().chain(pauses)).for_each(|(times, time)| times.push(time));
         }
-        let (alone, pause) = (median(alone), median(pauses));
+        let [alone, forked, exit, pause] = times.map(median);
         let ratio = pause.as_secs_f64() / alone.as_secs_f64();
-        println!("| {name} | {alone:.2?} | {pause:.2?} | {ratio:.2} |");
+        println!("| {name} | {alone:.2?} | {forked:.2?} | {exit:.2?} | {pause:.2?} | {ratio:.2} |");
         cluster.handle.shutdown().await?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Kills the worker, and returns the time until the successor listens.
-async fn crash(cluster: &mut Cluster) -> anyhow::Result<Duration> {
+/// Kills the worker, and returns the time until the exit is reported, and the time until the successor listens.
+async fn crash(cluster: &mut Cluster) -> anyhow::Result<[Duration; 2]> {
     let worker = cluster.random().await?.context("no worker is ready")?;
     let begin = Instant::now();
     send_signal(worker, Signal::SIGKILL)?;
-    Ok(cluster.next_ready().await? - begin)
+    let exit = loop {
+        if let (time, SupervisorEvent::Primary(Event::Exit { .. })) = cluster.next().await? {
+            break time;
+        }
+    };
+    Ok([exit - begin, cluster.next_ready().await? - begin])
 }
 
 /// The time from the start of a server until the server listens: of this program, or of a script of Node.js.
-async fn start_alone(script: Option<&str>) -> anyhow::Result<Duration> {
+async fn start_alone(script: Option<&str>, forks: bool) -> anyhow::Result<Duration> {
+    let user = Process::myself()?.uid()?;
     let begin = Instant::now();
     let mut command = match script {
         None => Command::new(env::current_exe()?),
@@ -225,6 +236,9 @@ async fn start_alone(script: Option<&str>) -> anyhow::Result<Duration> {
             node
         }
     };
+    if forks {
+        command.uid(user);
+    }
     let mut server = command.env(server::ALONE, "1").stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
     let output = server.stdout.take().context("the server has no output")?;
     BufReader::new(output).lines().next_line().await?.context("the server does not listen")?;
