@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::search::{Goal, Search, Turn, choices};
 use crate::cow::{Fingerprint, fingerprint};
 use crate::event::Actor;
+use crate::kernel::channel::End;
 use crate::program::Program;
 use crate::step::{Pid, Step};
 use crate::world::World;
@@ -101,6 +102,12 @@ impl Forecasts {
     }
 }
 
+/// Whether a message behind the waiting messages is in a later read, or has the same effect in a later read. A
+/// request to disconnect is the last message that changes the reaction to earlier messages.
+fn is_complete(end: &End) -> bool {
+    end.holds_descriptor() || end.contains(b"disconnect")
+}
+
 /// The process of this observer, if more observations are wanted.
 fn unfinished(search: &Search<'_>, at: usize, made: usize) -> Option<Pid> {
     let Goal::Observing(wanted) = &search.goal else { return None };
@@ -150,7 +157,8 @@ impl Ahead<'_, '_> {
     fn read<P: Program>(&mut self, world: &World<P>, progress: &Progress, n: usize, at: usize) -> Outlook {
         let writes = world.state.kernel.channels.waiting_writes(self.pid, ChannelId::PRIMARY);
         let channel = world.state.kernel.channels.get(self.pid, ChannelId::PRIMARY);
-        let is_connected = channel.is_some_and(|(channel, side)| channel.is_connected(side));
+        let may_grow = channel
+            .is_some_and(|(channel, side)| channel.is_connected(side) && !is_complete(channel.end(side)));
         let mut best = Outlook::Lost;
         for taken in 1..=writes.max(1) {
             if best == Outlook::Open || self.steps == 0 {
@@ -160,8 +168,8 @@ impl Ahead<'_, '_> {
             let inside = if taken >= writes { 0 } else { u32::try_from(taken).expect("few writes wait") };
             let turn = self.step(&mut world, &mut progress, &choices(n, at, &[inside]));
             let outlook = if turn == Turn::Continue { self.run(world, progress) } else { Outlook::Lost };
-            let may_grow = taken >= writes && is_connected;
-            best = best.min(if may_grow { outlook.min(Outlook::Doubtful) } else { outlook });
+            let grows = taken >= writes && may_grow;
+            best = best.min(if grows { outlook.min(Outlook::Doubtful) } else { outlook });
         }
         best
     }

@@ -132,6 +132,17 @@ impl End {
         self.inbox.writes.is_empty()
     }
 
+    /// Whether a descriptor is in flight to this end: no read returns bytes behind it.
+    pub(crate) fn holds_descriptor(&self) -> bool {
+        self.inbox.writes.iter().any(|write| write.socket.is_some())
+    }
+
+    /// Whether the bytes of a waiting write contain `part`.
+    pub(crate) fn contains(&self, part: &[u8]) -> bool {
+        let mut writes = self.inbox.writes.iter();
+        writes.any(|write| write.bytes.windows(part.len()).any(|bytes| bytes == part))
+    }
+
     /// The number of writes that one read can return: up to the first write with a descriptor.
     pub(crate) fn readable_writes(&self) -> usize {
         let before = self.inbox.writes.iter().take_while(|write| write.socket.is_none()).count();
