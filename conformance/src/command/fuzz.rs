@@ -153,6 +153,8 @@ impl Fuzz {
     fn compare_recorded(checker: &RunChecker, directory: &Path) -> Result<Outcome, CliError> {
         let cli_error = |error: io::Error| file::cli_error(directory, &error);
         let recordings = Recording::all(directory).map_err(cli_error)?;
+        let parsed = recordings.iter().try_for_each(|recording| recording.scenario().map(drop));
+        parsed.map_err(cli_error)?;
         let _home = interrupt::listen()?;
         let (progress, next, (sender, finished)) =
             (Progress::new(recordings.len()), AtomicUsize::new(0), mpsc::channel());

@@ -27,6 +27,21 @@ fn fuzz_compares_recorded_runs() {
     assert!(other.err.contains("missing field `runtime`"), "{other}");
 }
 
+/// The scenario of a recording may be of another version.
+#[test]
+fn fuzz_names_unreadable_scenario() {
+    let cli = CliFixture::new();
+    let recorded = cli.path("recorded");
+    std::fs::create_dir(&recorded).expect("a new directory");
+    for name in ["one", "other"] {
+        let text = format!(r#"{{ "runtime": "unix", "name": "{name}", "scenario": "{{}}", "trace": {{}} }}"#);
+        cli.write(&format!("recorded/{name}.json"), &text);
+    }
+    let printed = cli.run(&["fuzz", "--recorded", &recorded.to_string_lossy()]);
+    assert_eq!(printed.code, Some(2), "{printed}");
+    assert!(printed.err.contains("one.json") && !printed.err.contains("panicked"), "{printed}");
+}
+
 /// A runtime that writes nothing diverges in every scenario.
 #[test]
 fn fuzz_writes_shrunk_scenario() {
