@@ -52,6 +52,9 @@ pub(super) struct Channel {
     trusting: bool,
     /// Whether the peer may have to acknowledge descriptors.
     has_sent_descriptors: bool,
+    /// Whether the first byte shows messages in JSON; unknown before the first byte. The other serialization
+    /// begins with a length, of which the first byte is small.
+    is_json: Option<bool>,
 }
 
 /// A channel shut down by this process, and not closed by the peer.
@@ -117,6 +120,7 @@ impl Channel {
             room: WAITING,
             trusting: false,
             has_sent_descriptors: false,
+            is_json: None,
         })
     }
 
@@ -224,16 +228,20 @@ impl Channel {
                 Poll::Ready(Err(_)) => return Poll::Ready(ChannelEvent::End),
                 Poll::Pending => return Poll::Pending,
             }
-            let ends_after_descriptor = self.is_quiet_after_descriptor();
-            let Channel { stream, waiting, room, trusting, .. } = self;
+            let is_quiet = self.is_quiet_after_descriptor();
+            let Channel { stream, waiting, room, trusting, is_json, .. } = self;
             let mut read = None;
             // The result is for the reactor: a failure withdraws the readiness until more bytes arrive.
             let _ = stream.try_io(Interest::READABLE, || {
                 match receive(stream, buffer, waiting, *room, *trusting) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
                     received => {
-                        let empties =
-                            |received: &ReadOutcome| received.empties(buffer.len(), ends_after_descriptor);
+                        let empties = |received: &ReadOutcome| {
+                            let bytes = &buffer[..received.bytes];
+                            let is_json = *is_json.get_or_insert(bytes.first() >= Some(&b' '));
+                            let is_whole = is_json && bytes.last() == Some(&b'\n');
+                            received.empties(buffer.len(), is_quiet && is_whole)
+                        };
                         let is_empty = received.as_ref().is_ok_and(empties);
                         read = Some(received);
                         if is_empty { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
@@ -246,9 +254,9 @@ impl Channel {
         }
     }
 
-    /// Whether the peer sends nothing behind a descriptor until this end has written. A primary waits for the
-    /// acknowledgement of a descriptor (Node: `_handleQueue`). Only acknowledgements of the worker's own
-    /// descriptors do not wait.
+    /// Whether the peer sends nothing behind a whole message with a descriptor until this end has written. A
+    /// primary waits for the acknowledgement of a descriptor (Node: `_handleQueue`). Only acknowledgements of
+    /// the worker's own descriptors do not wait. A full channel takes the descriptor with a part of the message.
     fn is_quiet_after_descriptor(&self) -> bool {
         self.trusting && !self.has_sent_descriptors
     }

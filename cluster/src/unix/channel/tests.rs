@@ -108,7 +108,7 @@ async fn descriptor_of_primary_is_last() {
     let mut buffer = vec![0; READ];
     for has_sent in [false, true] {
         let [reads, failed] = READS.get();
-        send_all(&far, b"newconn", &[server.as_fd()]);
+        send_all(&far, b"newconn\n", &[server.as_fd()]);
         assert!(read(&mut channel).await.1.is_some());
         let later = poll_fn(|cx| Poll::Ready(channel.poll(cx, &mut buffer))).await;
         assert!(later.is_pending());
@@ -116,10 +116,25 @@ async fn descriptor_of_primary_is_last() {
         assert_eq!(READS.get(), [reads + 1 + looked, failed + looked]);
         channel.write(b"passed", Some(server.as_fd())).expect("written");
     }
-    send_all(&far, b"newconn", &[server.as_fd()]);
+    send_all(&far, b"newconn\n", &[server.as_fd()]);
     far.write_all(b"acknowledgement").expect("written");
     assert!(read(&mut channel).await.1.is_some());
     assert_eq!(read(&mut channel).await.0, b"acknowledgement");
+}
+
+/// A full channel takes a descriptor with a part of the message; the rest is read as well. A length in binary
+/// shows no end of a message.
+#[tokio::test]
+async fn rest_of_offer_is_read() {
+    for (part, rest) in [(b"{newc", b"onn\n"), (b"\0newc", b"onn\n")] {
+        let (near, mut far) = net::UnixStream::pair().expect("a pair");
+        let mut channel = Channel::to_primary(near).expect("a channel");
+        let (_client, server) = connection();
+        send_all(&far, part, &[server.as_fd()]);
+        far.write_all(rest).expect("written");
+        assert!(read(&mut channel).await.1.is_some());
+        assert_eq!(read(&mut channel).await.0, rest);
+    }
 }
 
 /// The kernel ends a read after a descriptor, and the bytes behind the descriptor are read as well.
