@@ -32,7 +32,7 @@ pub(crate) enum Failure {
     Error(Errno),
     /// The same for the call and the next calls of the name, [`REPEATED`] in all: a shortage.
     Repeated(Errno),
-    /// The call transfers a single byte. Only for messages on sockets.
+    /// The call transfers a single byte. Only for `sendmsg`: a full channel takes a part of a message.
     Short,
     /// SIGKILL ends the process before the call.
     Kill,

@@ -95,7 +95,7 @@ fn series(setup: Setup, selection: &Selection) -> anyhow::Result<Vec<Series>> {
     Ok(calls
         .flat_map(|call| {
             let errors = errnos::listed(call).iter().take(if selection.quick { 1 } else { usize::MAX });
-            let is_message = [Sysno::sendmsg, Sysno::recvmsg].contains(&call);
+            let is_message = call == Sysno::sendmsg;
             let failures = errors.map(|errno| Failure::Error(*errno)).chain([Failure::Kill, Failure::Stop]);
             let repeated = if selection.quick { &[] } else { errnos::listed(call) };
             let failures = failures
