@@ -53,8 +53,8 @@ impl fmt::Display for Table<'_> {
         writeln!(f, "|---|---|---|{}", "---:|".repeat(names.len() + 1))?;
         let mut all = Counts::new();
         for ((victim, call, _), (failures, counts)) in self.rows() {
-            let failures = failures.into_iter().collect::<Vec<_>>().join(" ");
-            write!(f, "| {victim} | `{call}` | {failures} ")?;
+            let failures = failures.into_iter().collect::<Vec<_>>().join(" ").replace('*', "\\*");
+            write!(f, "| {victim} | {call} | {failures} ")?;
             row(f, &counts)?;
             for (outcome, count) in counts {
                 *all.entry(outcome).or_default() += count;
