@@ -8,20 +8,22 @@
 mod support;
 
 use std::error::Error;
+use std::fs::Permissions;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
-use std::{env, future};
+use std::{env, fs, future};
 
 use cluster::{
     Errno, Event, ExitStatus, Listener, Primary, Role, Settings, Signal, Violation, Worker, WorkerError,
     WorkerInfo, role,
 };
 use cluster_sim::Fault;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Failed, Trial};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, rlim_t, setrlimit};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -76,6 +78,8 @@ fn provocation(fault: Fault) -> Trial {
         Fault::StopForever => asynchronous(&name, stop_forever),
         Fault::LostStatus => asynchronous(&name, lost_status),
         Fault::Reexec => trial(&name, reexec),
+        Fault::ExecFailure => asynchronous(&name, exec_failure),
+        Fault::HalfClose => trial(&name, half_close),
     }
 }
 
@@ -339,6 +343,54 @@ fn reexec() -> TestResult {
     let fired = 1_u64.to_ne_bytes();
     assert_eq!(output, [format!("{pid}\n").as_bytes(), &fired].concat());
     Ok(())
+}
+
+/// The peer is alive and no longer reads: a write fails with EPIPE, the peer's bytes still arrive, and the end
+/// arrives when the peer closes. How the library reacts is tested in `inject`.
+fn half_close() -> TestResult {
+    let (mut near, mut far) = UnixStream::pair()?;
+    far.shutdown(Shutdown::Read)?;
+    assert_eq!(near.write(b"x").map_err(|error| error.raw_os_error()), Err(Some(Errno::EPIPE.0)));
+    far.write_all(b"alive")?;
+    let mut bytes = [0; 5];
+    near.read_exact(&mut bytes)?;
+    assert_eq!(&bytes, b"alive");
+    near.shutdown(Shutdown::Write)?;
+    far.write_all(b"!")?;
+    drop(far);
+    let mut rest = Vec::new();
+    near.read_to_end(&mut rest)?;
+    assert_eq!(rest, b"!");
+    Ok(())
+}
+
+/// The file of a program is replaced step by step: the file is missing, is open for writing, must not be
+/// executed, and is whole.
+async fn exec_failure() -> TestResult {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("program");
+    let mut primary = primary_of(path.to_str().ok_or("text")?, &[])?;
+    assert_eq!(start_failure(&mut primary).await?, Some(Errno::ENOENT));
+    fs::copy("/bin/true", &path)?;
+    let writer = fs::File::options().write(true).open(&path)?;
+    assert_eq!(start_failure(&mut primary).await?, Some(Errno::ETXTBSY));
+    drop(writer);
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    assert_eq!(start_failure(&mut primary).await?, Some(Errno::EACCES));
+    fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+    assert_eq!(start_failure(&mut primary).await?, None);
+    Ok(())
+}
+
+/// The error of the start of a worker. `None`: the worker has exited with code 0.
+async fn start_failure(primary: &mut Primary) -> Result<Option<Errno>, Failed> {
+    let forked = primary.fork()?;
+    let has_ended = |event: &Event| matches!(event, Event::Error { worker, .. } | Event::Exit { worker, .. } if *worker == forked);
+    match until(primary, has_ended).await?.pop() {
+        Some(Event::Error { error: WorkerError::Spawn { errno, .. }, .. }) => Ok(Some(errno)),
+        Some(Event::Exit { status: ExitStatus::Code(0), .. }) => Ok(None),
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 /// ETOOMANYREFS: too many descriptors of the primary's user are in flight. After they have arrived, every

@@ -47,11 +47,17 @@ pub enum Fault {
     /// The primary replaces its program: the machine is restored from its serialized state, in the same
     /// process, with the same children, descriptors and timers.
     Reexec,
+    /// The program of a worker cannot be executed after the fork: ENOENT, ETXTBSY or EACCES, as while the file
+    /// is replaced.
+    ExecFailure,
+    /// A write fails with EPIPE or ECONNRESET, although the peer is alive. Only this direction ends: the peer's
+    /// bytes arrive until the peer closes.
+    HalfClose,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 20] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -70,6 +76,8 @@ impl Fault {
         Fault::StopForever,
         Fault::LostStatus,
         Fault::Reexec,
+        Fault::ExecFailure,
+        Fault::HalfClose,
     ];
 
     /// The letter in a replay line.
@@ -93,6 +101,8 @@ impl Fault {
             Fault::StopForever => 'i',
             Fault::LostStatus => 'u',
             Fault::Reexec => 'x',
+            Fault::ExecFailure => 'v',
+            Fault::HalfClose => 'c',
         }
     }
 
@@ -123,7 +133,11 @@ impl Fault {
     pub(crate) fn opportunities(self) -> u32 {
         match self {
             Fault::Kill | Fault::Stop | Fault::StopForever | Fault::Reexec => 256,
-            Fault::Garbage | Fault::ShortWrite | Fault::PartialRead | Fault::WriteFailure => 64,
+            Fault::Garbage
+            | Fault::ShortWrite
+            | Fault::PartialRead
+            | Fault::WriteFailure
+            | Fault::HalfClose => 64,
             Fault::SpawnFailure
             | Fault::BindFailure
             | Fault::AcceptFailure
@@ -133,7 +147,8 @@ impl Fault {
             | Fault::Aborted
             | Fault::TimeJump
             | Fault::ReusedPort
-            | Fault::LostStatus => 16,
+            | Fault::LostStatus
+            | Fault::ExecFailure => 16,
         }
     }
 }
@@ -160,6 +175,8 @@ impl fmt::Display for Fault {
             Fault::StopForever => "stop-forever",
             Fault::LostStatus => "lost-status",
             Fault::Reexec => "reexec",
+            Fault::ExecFailure => "exec-failure",
+            Fault::HalfClose => "half-close",
         })
     }
 }

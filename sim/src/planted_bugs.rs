@@ -326,6 +326,24 @@ fn liveness_detects_an_unserved_client() {
     assert_eq!(failed_check(deaf), Some(Check::Liveness));
 }
 
+/// A write fails although the peer is alive, and the peer observes no end. `inject` found this bug on the real
+/// system. With the fault `write-failure` alone both ends observe an end, and no check fails.
+#[test]
+fn liveness_detects_a_half_open_channel() {
+    let start = World::new(scenarios::ReplyServer::new(2, 2), Settings::default());
+    let failed = |fault, is_planted| {
+        (0..200).find_map(|seed| {
+            let mut world =
+                start.clone().with_faults(Faults::only(&[fault]).limit(1)).on(Schedule::seed(seed));
+            world.state.kernel.channels.keeps_broken_directions = is_planted;
+            world.run().err().map(|failure| failure.check)
+        })
+    };
+    assert_eq!(failed(Fault::HalfClose, false), None);
+    assert_eq!(failed(Fault::HalfClose, true), Some(Check::Liveness));
+    assert_eq!(failed(Fault::WriteFailure, true), None);
+}
+
 #[test]
 fn failed_assertion_is_a_failure() {
     let alien = |pid, next: &NextAction| {

@@ -261,13 +261,17 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
 /// so a seed keeps its run when a fault is added.
 const FIRST_FAULTS: usize = 10;
 
+/// The first fault with a generator for its strikes alone.
+const FIRST_SEPARATE: usize = Fault::Reexec as usize;
+
 /// Random choices. Each run draws its odds once: for the running process to continue, and for each fault to
 /// strike.
 #[derive(Debug, Clone)]
 struct Random {
     numbers: Numbers,
-    /// Random numbers for re-execs alone: a run without a failure is the same with and without re-execs.
-    reexec_numbers: Numbers,
+    /// Random numbers for the strikes of each fault from [`FIRST_SEPARATE`] on: a seed keeps its run when such
+    /// a fault is added and does not strike. A run without a failure is the same with and without re-execs.
+    separate: [Numbers; Fault::ALL.len() - FIRST_SEPARATE],
     sticky_percent: u32,
     fault_odds: [u32; Fault::ALL.len()],
 }
@@ -282,10 +286,13 @@ impl Random {
             fault_odds[fault as usize] = numbers.pick(fault.odds());
         }
         let mut aside = numbers.clone();
-        for &fault in later {
+        let separate = later.iter().filter_map(|&fault| {
             fault_odds[fault as usize] = aside.pick(fault.odds());
-        }
-        Random { numbers, reexec_numbers: aside.distant(), sticky_percent, fault_odds }
+            (fault as usize >= FIRST_SEPARATE).then(|| aside.distant())
+        });
+        let separate: Vec<Numbers> = separate.collect();
+        let separate = separate.try_into().expect("a generator for each separate fault");
+        Random { numbers, separate, sticky_percent, fault_odds }
     }
 
     fn choose(&mut self, point: Point, n: u32) -> u32 {
@@ -293,8 +300,8 @@ impl Random {
             Point::Step if self.numbers.below(100) < self.sticky_percent => 0,
             Point::Writes if self.numbers.below(2) == 0 => 0,
             Point::Fault(fault) => {
-                let numbers =
-                    if fault == Fault::Reexec { &mut self.reexec_numbers } else { &mut self.numbers };
+                let separate = (fault as usize).checked_sub(FIRST_SEPARATE);
+                let numbers = separate.map_or(&mut self.numbers, |at| &mut self.separate[at]);
                 u32::from(numbers.below(self.fault_odds[fault as usize]) == 0)
             }
             Point::Step | Point::Writes | Point::Bytes | Point::Error | Point::Target => {

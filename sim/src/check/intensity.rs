@@ -1,9 +1,10 @@
 //! Intensity: within the time in the settings, a supervisor restarts no more often than the settings allow.
-//! Until the first worker is ready, no slot has more failed starts in a row than the settings allow.
+//! Until the first worker is ready, no slot has more failed starts in a row than the settings allow. After the
+//! first worker was ready, no error of a start makes a supervisor give up at once.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use cluster_core::{SlotId, SupervisorSettings};
+use cluster_core::{GiveUpReason, SlotId, SupervisorSettings};
 
 /// The restarts that count towards the limits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -18,6 +19,13 @@ pub(crate) struct Restarts {
 impl Restarts {
     pub(crate) fn ready(&mut self) {
         self.was_ready = true;
+    }
+
+    pub(crate) fn gave_up(&self, reason: &GiveUpReason) -> Result<(), String> {
+        if self.was_ready && *reason == GiveUpReason::CannotStart {
+            return Err("the supervisor gives up at once, although a worker was ready before".to_owned());
+        }
+        Ok(())
     }
 
     pub(crate) fn restart(

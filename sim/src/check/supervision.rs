@@ -187,7 +187,10 @@ impl Supervision {
                 abandonment::abandoned(&self.account, supervisor)
                     .map_err(|what| (Check::Abandonment, what))?;
             }
-            SupervisorEvent::GaveUp { .. } => self.account.gave_up = true,
+            SupervisorEvent::GaveUp { reason, .. } => {
+                self.account.gave_up = true;
+                self.intensity.gave_up(reason).map_err(|what| (Check::Intensity, what))?;
+            }
             SupervisorEvent::ShutdownStarted => {
                 self.account.shut_down = Some(kernel.clock.now_ms());
                 self.account.shutdown_cause = Some(self.account.last_input.at);

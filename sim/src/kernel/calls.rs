@@ -52,6 +52,9 @@ const WRITE_ERRORS: [Errno; 18] = [
     Errno::ENOTCONN,
 ];
 
+/// Errors of an `exec`: the file is missing, is open for writing, or must not be executed.
+const EXEC_ERRORS: [Errno; 3] = [Errno::ENOENT, Errno::ETXTBSY, Errno::EACCES];
+
 /// Whether an error breaks the connection. EBADF of a write with a descriptor only means that the descriptor
 /// is bad.
 fn breaks(errno: Errno, with_socket: bool) -> bool {
@@ -179,7 +182,9 @@ impl Caller<'_> {
         }
         let broken = [options.cwd.as_ref(), options.exec.as_ref()].into_iter().flatten();
         let errno = broken.into_iter().find_map(|path| system.fault_of(&path.to_string_lossy()));
-        errno.or_else(|| self.fails(Fault::SpawnFailure, &[Errno::EAGAIN, Errno::ENOMEM]))
+        errno
+            .or_else(|| self.fails(Fault::SpawnFailure, &[Errno::EAGAIN, Errno::ENOMEM]))
+            .or_else(|| self.fails(Fault::ExecFailure, &EXEC_ERRORS))
     }
 
     /// One of the errors, if the fault strikes.
@@ -201,6 +206,10 @@ impl Caller<'_> {
             if breaks(errno, file.is_some()) {
                 self.kernel.channels.cut(pid, id, &mut self.kernel.ready);
             }
+            return OsEvent::WriteFailed { channel: id, errno };
+        }
+        if let Some(errno) = self.fails(Fault::HalfClose, &[Errno::EPIPE, Errno::ECONNRESET]) {
+            self.kernel.channels.end_writing(pid, id, &mut self.kernel.ready);
             return OsEvent::WriteFailed { channel: id, errno };
         }
         let Kernel { channels, network, ready, .. } = &mut *self.kernel;

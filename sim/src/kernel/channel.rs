@@ -39,7 +39,7 @@ pub(crate) struct End {
     pub(crate) paused: bool,
     /// A write was incomplete: the process waits for room.
     pub(crate) write_blocked: bool,
-    /// The connection is broken: bytes in flight still arrive, but the end takes no further bytes.
+    /// The direction to this end is broken: bytes in flight still arrive, but the end takes no further bytes.
     pub(crate) cut: bool,
     /// The last byte written from this end is inside a line.
     pub(crate) mid_line: bool,
@@ -87,11 +87,26 @@ impl Channel {
         peer.open && !peer.cut
     }
 
+    /// Whether no byte beyond the bytes in flight can arrive at `side`.
+    pub(crate) fn has_ended(&self, side: Side) -> bool {
+        !self.end(side.other()).open || self.end(side).cut
+    }
+
     /// Breaks the connection for both ends.
     pub(crate) fn cut(&mut self) {
         for end in &mut self.ends {
             end.cut = true;
         }
+    }
+
+    /// Breaks the direction in which `side` writes.
+    pub(crate) fn end_writing(&mut self, side: Side) {
+        self.end_mut(side.other()).cut = true;
+    }
+
+    /// Whether any direction is broken.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.ends.iter().any(|end| end.cut)
     }
 
     /// The number of bytes that `side` can write.
@@ -227,6 +242,18 @@ mod tests {
         assert!(channel.end(Side::Primary).write_blocked);
         assert_eq!(channel.room(Side::Primary, 4), 0);
         assert_eq!(channel.room(Side::Worker, 4), 4, "each direction has its own capacity");
+    }
+
+    #[test]
+    fn broken_direction_ends_one_reader() {
+        let mut channel = Channel::new();
+        send(&mut channel, "a", None);
+        channel.end_writing(Side::Primary);
+        assert!(channel.has_ended(Side::Worker) && !channel.end(Side::Worker).is_drained());
+        assert!(!channel.is_connected(Side::Primary) && channel.is_connected(Side::Worker));
+        assert!(!channel.has_ended(Side::Primary));
+        channel.close(Side::Worker);
+        assert!(channel.has_ended(Side::Primary), "the peer closes after the end");
     }
 
     #[test]

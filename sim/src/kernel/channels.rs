@@ -15,6 +15,9 @@ pub(crate) struct Channels {
     table: Table<Option<Channel>>,
     /// The capacity of each direction, in bytes.
     capacity: usize,
+    /// A planted bug: after a failed write the peer observes no end.
+    #[cfg(test)]
+    pub(crate) keeps_broken_directions: bool,
 }
 
 /// The worker of the channel with the id `id` in a process.
@@ -28,7 +31,12 @@ fn side_of(pid: Pid) -> Side {
 
 impl Channels {
     pub(super) fn new(capacity: usize) -> Self {
-        Channels { table: [None].into_iter().collect(), capacity }
+        Channels {
+            table: [None].into_iter().collect(),
+            capacity,
+            #[cfg(test)]
+            keeps_broken_directions: false,
+        }
     }
 
     pub(crate) fn set_capacity(&mut self, bytes: usize) {
@@ -38,6 +46,10 @@ impl Channels {
     pub(super) fn copy_from(&mut self, other: &Channels) {
         self.table.copy_from(&other.table);
         self.capacity = other.capacity;
+        #[cfg(test)]
+        {
+            self.keeps_broken_directions = other.keeps_broken_directions;
+        }
     }
 
     pub(super) fn take_touched(&mut self) -> Dependencies {
@@ -96,7 +108,7 @@ impl Channels {
 
     /// Whether a failed write has broken the channel of a worker.
     pub(crate) fn is_cut(&self, worker: Pid) -> bool {
-        self.get(worker, ChannelId::PRIMARY).is_some_and(|(channel, side)| channel.end(side).cut)
+        self.get(worker, ChannelId::PRIMARY).is_some_and(|(channel, _)| channel.is_cut())
     }
 
     /// The number of channels that a process has open.
@@ -121,7 +133,7 @@ impl Channels {
     pub(super) fn readable(&self, pid: Pid, id: ChannelId) -> Readiness {
         let Some((channel, side)) = self.get(pid, id) else { return Readiness::Obsolete };
         let end = channel.end(side);
-        if !end.open || (end.is_drained() && channel.is_connected(side)) {
+        if !end.open || (end.is_drained() && !channel.has_ended(side)) {
             Readiness::Obsolete
         } else if end.paused {
             Readiness::Waiting
@@ -201,6 +213,18 @@ impl Channels {
             ready.last(wake(pid, id));
             ready.last(peers(pid, id, wake));
         }
+    }
+
+    /// Breaks the direction in which a process writes: the peer still reads the bytes in flight, then an end
+    /// of file. The peer's writes arrive until the peer closes.
+    pub(super) fn end_writing(&mut self, pid: Pid, id: ChannelId, ready: &mut Ready) {
+        #[cfg(test)]
+        if self.keeps_broken_directions {
+            return;
+        }
+        let Some((channel, side)) = self.get_mut(pid, id) else { return };
+        channel.end_writing(side);
+        ready.last(peers(pid, id, Step::Read));
     }
 
     /// Closes one end of a channel; the other end reads an end of file. Returns the descriptors in flight to

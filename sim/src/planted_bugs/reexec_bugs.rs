@@ -1,6 +1,8 @@
 //! Planted bugs of a re-exec: the saved state lacks a part, and the check for this part finds the loss.
 
-use cluster_core::Settings;
+use std::time::Duration;
+
+use cluster_core::{Settings, SupervisorSettings, WorkerId};
 use serde_json::{Value, json};
 
 use crate::explore::exhaustive;
@@ -13,7 +15,15 @@ type Loss = fn(&mut Value);
 
 /// The check that fails in some run with re-execs, if every saved state has this loss.
 fn failed_check<P: Program>(start: &World<P>, loss: Option<fn(String) -> String>) -> Option<Check> {
-    let mut world = start.clone().with_faults(Faults::only(&[Fault::Reexec]));
+    failed_check_with(Faults::only(&[Fault::Reexec]), start, loss)
+}
+
+fn failed_check_with<P: Program>(
+    faults: Faults,
+    start: &World<P>,
+    loss: Option<fn(String) -> String>,
+) -> Option<Check> {
+    let mut world = start.clone().with_faults(faults);
     world.state.planted_loss = loss;
     exhaustive(&world, 200_000).err().map(|failure| {
         println!("{}", failure.summary());
@@ -84,6 +94,26 @@ fn deadlines_detects_lost_timers() {
     finds(Check::Deadlines, &start, |state| {
         edited(&state, |state| state["machine"]["lifecycle"]["timers"]["deadlines"] = json!({}))
     });
+}
+
+/// The state lacks that a worker was ready: a program that is missing for a moment then ends the service.
+/// Without the fault of the `exec` no check fails.
+#[test]
+fn intensity_detects_lost_readiness() {
+    let settings = SupervisorSettings::new(2).intensity(2, Duration::from_hours(24));
+    let server = SupervisedServer::new(2, 0, SupervisorMove::Serve).broken_from(WorkerId(2));
+    let start = server.world_with(settings).with_patient_timers();
+    let loss = |state: String| {
+        edited(&state, |state| {
+            let was_ready = &mut state["machine"]["intensity"]["was_ready"];
+            assert!(was_ready.is_boolean());
+            *was_ready = json!(false);
+        })
+    };
+    assert_eq!(failed_check(&start, Some(loss)), None);
+    let exec = Faults::only(&[Fault::Reexec, Fault::ExecFailure]).limit(1);
+    assert_eq!(failed_check_with(exec, &start, None), None);
+    assert_eq!(failed_check_with(exec, &start, Some(loss)), Some(Check::Intensity));
 }
 
 /// A contradictory state is rejected: here the connection of an offer is missing.

@@ -133,6 +133,24 @@ fn handoffs_with_failed_writes() {
     }));
 }
 
+/// Writes fail although the peer is alive: every client is served, with and without other faults.
+#[test]
+fn channels_that_half_close() {
+    let others = vec![Fault::Kill, Fault::ShortWrite, Fault::LostDescriptor, Fault::Stop, Fault::Grandchild];
+    let parts = (scenarios(), subsequence(others, 0..=5), 0..9_u8, channel_bytes());
+    every_check_holds(parts.prop_map(|(scenario, others, limit, channel_bytes)| {
+        let faults = Faults::only(&others).and(Fault::HalfClose).limit(limit);
+        Scenario { channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
+    let parts = (1..4_u32, 1..9_u32, 1..9_u8, channel_bytes());
+    every_check_holds(parts.prop_map(|(workers, clients, limit, channel_bytes)| {
+        let faults = Faults::only(&[Fault::HalfClose]).limit(limit);
+        Scenario { channel_bytes, ..Scenario::new(ReplyServer::new(workers, clients)) }
+            .world()
+            .with_faults(faults)
+    }));
+}
+
 /// Workers stop forever, with and without other faults. Everything else completes.
 #[test]
 fn workers_that_stop() {

@@ -19,7 +19,7 @@ const MOVES: [SupervisorMove; 6] = [
 
 /// The faults that a supervisor must survive. A garbled channel, a stopped primary and a jumping clock are
 /// not among them.
-const FAULTS: [Fault; 11] = [
+const FAULTS: [Fault; 13] = [
     Fault::Kill,
     Fault::Grandchild,
     Fault::SpawnFailure,
@@ -31,6 +31,8 @@ const FAULTS: [Fault; 11] = [
     Fault::WriteFailure,
     Fault::LostStatus,
     Fault::Reexec,
+    Fault::ExecFailure,
+    Fault::HalfClose,
 ];
 
 /// A failure prints the replay line.
