@@ -26,8 +26,8 @@
 //! * [`role()`] decides whether the process has a [`Primary`] or is a [`Worker`].
 //! * [`Primary::fork`], [`Primary::next`] and [`Event`] run a cluster; [`Settings`] has every option,
 //!   [`Remote`] commands the primary from other tasks.
-//! * [`Worker::listen`] and [`Listener::accept`] serve; [the end](Worker#the-end) of a worker is `main`
-//!   returning.
+//! * [`Worker::listen`] and [`Listener::accept`] serve; a worker [ends](Worker#the-end) when `main`
+//!   returns.
 //! * [`Supervisor`] keeps workers running: [`run`](Supervisor::run) is a whole primary,
 //!   [`Supervisor::handle`] commands the supervisor.
 //! * [`Pool`] runs tasks in worker processes: [`Pool::run`] in the primary, [`Worker::serve_blocking_tasks`]

@@ -36,11 +36,11 @@ pub(crate) enum Command {
     Scale(ScaleArguments),
     /// Replace the worker of a slot, without losing a request.
     Restart(RestartArguments),
-    /// Continue the service with the present file of this command, without losing a request or a worker.
+    /// Replace the executable of a running service by the installed one, without losing a request or a worker.
     Upgrade(UpgradeArguments),
     /// Shut the service down: workers finish their requests first.
     Stop(Target),
-    /// Show the workers on the whole terminal, every second. Keys reload and scale.
+    /// Show the workers on the whole terminal, every second: `r` reloads, `+` and `-` scale, `q` quits.
     Top(Target),
     /// Print the recent output of the workers.
     Logs(LogsArguments),
@@ -68,7 +68,8 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print JSON: the result of a check, the settings of a dry run, and errors.
+    /// Print as JSON: the result of `check`, the settings of `--dry-run`, and errors. `--log-format json` is for the
+    /// log of a service.
     #[arg(long)]
     pub(crate) json: bool,
 

@@ -55,9 +55,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIGNAL", env = "CLUSTER_STOP_SIGNAL")]
     pub(crate) stop_signal: Option<StopSignal>,
 
-    /// A worker is ready when listening on a port, when online, or after a message of this text [default:
-    /// listening]. A foreign program: when accepting connections [default with `--listen`], when started, by
-    /// `sd_notify`, or when a request is answered.
+    /// When a worker is ready: `listening` on a port, `online`, or after the message TEXT [default: listening].
+    /// A foreign program, without knowledge of clusters: `accepting` connections (the default with
+    /// `--listen`), `started`, after `READY=1` by `sd_notify`, or after an answer to a request of PATH.
     #[arg(
         long,
         value_name = "listening|online|message:TEXT|accepting|started|notify|http:/PATH",
@@ -78,11 +78,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", env = "CLUSTER_MIN_UPTIME")]
     pub(crate) min_uptime: Option<Time>,
 
-    /// The restarts allowed within a minute; one more, and the service gives up [default: 10].
+    /// The restarts allowed within a minute; one more, and the service gives up [default: 10]. Before the first
+    /// worker is ready, the service gives up after 5 failed starts in a row in one slot.
     #[arg(long, value_name = "N", env = "CLUSTER_MAX_RESTARTS")]
     pub(crate) max_restarts: Option<u32>,
 
-    /// After too many restarts: keep the serving workers, or exit with code 1 [default: suspend].
+    /// After too many restarts or failed starts: keep the ready workers, and exit with code 1 if none is ready;
+    /// or always exit with code 1 [default: suspend].
     #[arg(long, value_enum, env = "CLUSTER_GIVE_UP")]
     pub(crate) give_up: Option<GiveUp>,
 
@@ -114,8 +116,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", env = "CLUSTER_MAX_RSS")]
     pub(crate) max_rss: Option<Size>,
 
-    /// Replace an older worker; up to 10 percent are added, so workers are not replaced together [default: no
-    /// limit].
+    /// Replace a worker after TIME. The age of each worker is up to 10 percent above TIME, so that workers are
+    /// not replaced together [default: no limit].
     #[arg(long, value_name = "TIME", env = "CLUSTER_MAX_AGE")]
     pub(crate) max_age: Option<Time>,
 
