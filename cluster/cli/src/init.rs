@@ -15,6 +15,9 @@ use crate::options::{FILE, Options};
 use crate::report;
 use crate::units::Time;
 
+/// The port of the program if none is named.
+const PORT: u16 = 8000;
+
 /// The port of metrics and health checks in a container.
 const METRICS_PORT: u16 = 9090;
 
@@ -34,9 +37,9 @@ pub(crate) struct InitArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) write: Option<PathBuf>,
 
-    /// The port of the program, or of the first `--listen`.
-    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
+    /// The port of the program [default: the port of the first `--listen`, otherwise 8000].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
 
     /// Print JSON: the files as objects with name and text, and errors.
     #[arg(long)]
@@ -107,6 +110,10 @@ pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
             report::line(format_args!("# {}\n{}", file.name, file.text))?;
         }
     }
+    if arguments.port.is_none() && !options.has_sockets() && arguments.system != System::Systemd {
+        // Standard output has the files, or the paths of the files.
+        eprintln!("cluster: the files expect the program on port {PORT}; `--port N` names another port");
+    }
     Ok(())
 }
 
@@ -144,11 +151,12 @@ fn check_inside(options: &Options) -> anyhow::Result<()> {
 }
 
 impl Facts {
-    fn of(options: &Options, port: u16) -> anyhow::Result<Facts> {
+    fn of(options: &Options, port: Option<u16>) -> anyhow::Result<Facts> {
         let program = options.program_of(&options.line())?;
         let seconds = |time: Option<Time>, default| time.map_or(Duration::from_secs(default), |time| time.0);
         let stop = seconds(options.shutdown, 30) + seconds(options.term, 5) + MARGIN;
-        let port = options.listen.iter().flatten().next().map_or(port, |listen| listen.address.port());
+        let listen = options.listen.iter().flatten().next();
+        let port = listen.map_or(port.unwrap_or(PORT), |listen| listen.address.port());
         ensure!(port != 0, "`listen` has port 0, a port of the kernel; the files need a fixed port");
         Ok(Facts {
             name: options.name.clone().unwrap_or(program.name),
@@ -212,7 +220,7 @@ WantedBy=multi-user.target
 fn docker(facts: &Facts) -> File {
     let Facts { port, stop, is_node, .. } = facts;
     let base = if *is_node {
-        "FROM node:22-slim
+        "FROM node:22-bookworm-slim
 WORKDIR /app
 COPY package*.json ./
 RUN npm ci --omit=dev
@@ -220,19 +228,23 @@ COPY . .
 ENV NODE_ENV=production
 "
     } else {
-        "FROM debian:stable-slim
+        "FROM debian:bookworm-slim
 WORKDIR /app
 COPY . .
 "
     };
     let text = format!(
-        "{base}# The command, built for this image: cargo install --path cluster/cli --root .
+        "{base}# bin/cluster is the command, built with the libraries of this image. Once, in the
+# directory of this file, with CLONE for the path of a clone of the command's repository:
+#   mkdir -p bin
+#   docker run --rm -v CLONE:/clone:ro -v ./bin:/out/bin rust:1-bookworm \\
+#     cargo install --locked --path /clone/cluster/cli --target-dir /tmp/target --root /out
 COPY bin/cluster /usr/local/bin/cluster
 ENV CLUSTER_METRICS=0.0.0.0:{METRICS_PORT}
-# The command reaps orphans and forwards signals as process 1.
 USER 1000:1000
 EXPOSE {port} {METRICS_PORT}
-# docker stop --time {stop}
+# As process 1 the command reaps orphans. SIGTERM lets the workers complete their
+# requests: docker stop --time {stop}
 STOPSIGNAL SIGTERM
 ENTRYPOINT [\"cluster\", \"run\"]
 "

@@ -113,6 +113,7 @@ fn container_files_have_the_deadlines() {
     let docker = read(directory.path(), "Dockerfile");
     assert!(docker.contains("docker stop --time 30\n") && docker.contains("FROM node:"), "{docker}");
     assert!(docker.contains("ENTRYPOINT [\"cluster\", \"run\"]\n"), "signals reach the command: {docker}");
+    assert!(docker.contains("cargo install --locked --path /clone/cluster/cli"), "{docker}");
     assert!(read(directory.path(), "Dockerfile.dockerignore").contains("node_modules"));
     let directory = files_of("k8s");
     let manifests = read(directory.path(), "app.yaml");
@@ -157,6 +158,23 @@ fn program_outside_the_image_is_refused() {
     }
     text(&command(&inner, "init").args(["docker", "./app.js"]).output().expect("the command starts"));
     text(&command(&inner, "init").args(["systemd", "../app.js"]).output().expect("the command starts"));
+}
+
+/// Without a port, the command names the assumed port, and writes only files to standard output.
+#[test]
+fn assumed_port_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let init = |arguments: &[&str]| {
+        let output = command(directory.path(), "init").args(arguments).arg("app.js").output();
+        let output = output.expect("the command starts");
+        assert!(!text(&output).contains("--port"));
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert!(init(&["docker"]).contains("the program on port 8000; `--port N` names another port"));
+    for named in [&["docker", "--port", "80"][..], &["docker", "--listen", ":80"], &["systemd"]] {
+        assert_eq!(init(named), "");
+    }
 }
 
 /// The files need a fixed port, so port 0 is refused.
