@@ -151,6 +151,21 @@ fn watched(workers: u32) -> World<SupervisedServer> {
     SupervisedServer::new(workers, 1, SupervisorMove::ServeOnce).world_with(settings).with_patient_timers()
 }
 
+/// After a worker was ready, a program that is missing for a moment does not end the service: a worker is killed,
+/// and the start of another worker fails.
+#[test]
+fn missing_program_ends_no_ready_service() {
+    let mut struck = 0;
+    for seed in 0..2000 {
+        let faults = Faults::only(&[Fault::Kill, Fault::ExecFailure]).limit(2);
+        let world = SupervisedServer::new(2, 3, SupervisorMove::Serve).world().with_faults(faults);
+        let mut world = world.on(Schedule::seed(seed));
+        world.run().expect("every check holds");
+        struck += usize::from(world.schedule().struck() == [Fault::Kill, Fault::ExecFailure]);
+    }
+    assert!(struck > 5, "{struck} runs with both faults");
+}
+
 /// Every command with re-execs alone, also by priorities. A re-exec changes nothing that a client or a worker
 /// observes.
 #[test]
