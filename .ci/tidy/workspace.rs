@@ -56,7 +56,7 @@ fn collect(directory: &Path, extensions: &[&str], paths: &mut Vec<PathBuf>) {
 impl File {
     /// The folder of the package of a Rust file.
     pub(crate) fn package(&self) -> &str {
-        let inner = ["cluster/cli", "cluster/core", "cluster/services", ".ci/tidy"];
+        let inner = ["cluster/cli", "cluster/core", "cluster/services", "conformance/inject", ".ci/tidy"];
         let inner = inner.into_iter().find(|folder| Path::new(&self.path).starts_with(folder));
         inner.unwrap_or_else(|| self.path.split('/').next().unwrap_or_default())
     }
