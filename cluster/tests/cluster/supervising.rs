@@ -49,8 +49,12 @@ pub(crate) struct Running {
 /// The settings for two workers with these arguments. The first argument selects a program of
 /// `programs/supervised.rs`.
 pub(crate) fn settings(arguments: &[&str]) -> SupervisorSettings {
+    settings_of(2, arguments)
+}
+
+pub(crate) fn settings_of(workers: u32, arguments: &[&str]) -> SupervisorSettings {
     let spawn = SpawnOptions::new().args([SUPERVISED].into_iter().chain(arguments.iter().copied()));
-    SupervisorSettings::new(2).primary(Settings { spawn, ..Settings::default() })
+    SupervisorSettings::new(workers).primary(Settings { spawn, ..Settings::default() })
 }
 
 /// Starts a supervisor, and waits until both workers are ready.
