@@ -10,6 +10,7 @@ pub use crate::simulated::TcpStream;
 pub use tokio::net::TcpStream;
 
 /// Makes a stream of a non-blocking connection.
+#[cfg_attr(not(feature = "simulated"), expect(clippy::useless_conversion, reason = "the type is tokio's"))]
 pub(crate) fn adopt(connection: Descriptor) -> io::Result<TcpStream> {
     match connection {
         Descriptor::Unix(descriptor) => tokio::net::TcpStream::from_std(descriptor.into()).map(Into::into),

@@ -106,6 +106,10 @@ impl System {
     }
 
     /// The real system, for what no simulated world has.
+    #[cfg_attr(
+        not(feature = "simulated"),
+        expect(clippy::unnecessary_wraps, reason = "a simulated system has none")
+    )]
     pub(crate) fn unix(&mut self) -> Option<&mut Unix> {
         match self {
             System::Unix(unix) => Some(unix),
@@ -114,6 +118,10 @@ impl System {
         }
     }
 
+    #[cfg_attr(
+        not(feature = "simulated"),
+        expect(clippy::unnecessary_wraps, reason = "a simulated system has none")
+    )]
     pub(crate) fn as_unix(&self) -> Option<&Unix> {
         match self {
             System::Unix(unix) => Some(unix),
@@ -161,6 +169,10 @@ impl System {
     }
 
     /// Whether there is neither a process nor a channel.
+    #[cfg_attr(
+        not(feature = "simulated"),
+        expect(unused_variables, reason = "the real system has processes of its own")
+    )]
     pub(crate) fn is_idle(&self, machine: &Held<cluster_core::Primary>) -> bool {
         match self {
             System::Unix(unix) => unix.is_idle(),
@@ -282,6 +294,10 @@ impl Descriptor {
     ///
     /// # Errors
     /// The descriptor is simulated, and the kind of socket is not.
+    #[cfg_attr(
+        not(feature = "simulated"),
+        expect(clippy::unnecessary_wraps, reason = "a simulated descriptor fails")
+    )]
     pub(crate) fn into_unix(self) -> io::Result<OwnedFd> {
         match self {
             Descriptor::Unix(descriptor) => Ok(descriptor),
