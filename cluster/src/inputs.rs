@@ -104,7 +104,8 @@ impl<P> Inputs<P> {
         system: &mut System,
         cx: &mut Context<'_>,
     ) -> bool {
-        if machine.read(PrimaryMachine::is_finished) {
+        // A simulated world may have an event left for the program.
+        if system.is_at_rest() && machine.read(PrimaryMachine::is_finished) {
             return false;
         }
         // Dropped sockets first: another thread may have caused the event after the drop of a socket.

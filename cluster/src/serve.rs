@@ -178,8 +178,16 @@ async fn serve_connection<T: Transport>(
 
 /// Serves HTTP/1, and HTTP/2 if a feature of axum enables HTTP/2.
 fn builder() -> auto::Builder<TokioExecutor> {
-    #[cfg_attr(not(feature = "http2"), expect(unused_mut, reason = "only HTTP/2 has a setting"))]
+    #[cfg_attr(
+        not(any(feature = "http2", feature = "simulated")),
+        expect(unused_mut, reason = "only HTTP/2 has a setting")
+    )]
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The date is that of the wall clock, which no simulated world has.
+    #[cfg(feature = "simulated")]
+    if crate::simulated::is_simulated() {
+        builder.http1().auto_date_header(false);
+    }
     // As in `axum::serve`: WebSocket over HTTP/2 needs the method CONNECT.
     #[cfg(feature = "http2")]
     builder.http2().enable_connect_protocol();

@@ -6,15 +6,15 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use cluster_core::{
-    Event, Limits, Machine, Primary, Serialization, Settings, SlotId, SocketId, Supervisor, SupervisorEvent,
-    SupervisorSettings, Worker, WorkerEvent, WorkerId,
+    Event, Limits, Machine, Primary, Serialization, Settings, Signal, SlotId, SocketId, Supervisor,
+    SupervisorEvent, SupervisorSettings, Worker, WorkerEvent, WorkerId,
 };
 
 mod stream;
@@ -42,6 +42,8 @@ pub(crate) struct Current {
     is_at_rest: bool,
     requested_exit: Option<i32>,
     exited: Option<i32>,
+    /// The signals that the program has not taken; `None`: the program handles none.
+    signals: Option<VecDeque<Signal>>,
     sockets: BTreeMap<SocketId, Arc<Incoming>>,
     actions: Vec<Action>,
 }
@@ -163,6 +165,17 @@ pub(crate) fn is_forked() -> bool {
     with(|current| matches!(current.machine, LentMachine::Worker(..)))
 }
 
+/// From now on the program handles the signals that command a supervisor.
+pub(crate) fn handle_signals() {
+    with(|current| {
+        current.signals.get_or_insert_default();
+    });
+}
+
+pub(crate) fn take_signal() -> Option<Signal> {
+    with(|current| current.signals.as_mut()?.pop_front())
+}
+
 /// Ends the process: no further code of the process runs, except destructors, which have no effect.
 pub(crate) fn exit(code: i32) -> ! {
     with(|current| current.exited = current.exited.or(Some(code)));
@@ -216,6 +229,7 @@ impl SimulatedProcess {
             is_at_rest: false,
             requested_exit: None,
             exited: None,
+            signals: None,
             sockets: BTreeMap::new(),
             actions: Vec::new(),
         })))
@@ -335,6 +349,18 @@ impl SimulatedProcess {
     /// The machine has asked for the exit of the process.
     pub fn request_exit(&mut self, code: i32) {
         self.current().requested_exit = Some(code);
+    }
+
+    /// Whether the program handles a signal: those that command a supervisor, where the program has installed the handlers.
+    pub fn handles_signals(&self) -> bool {
+        self.0.as_ref().is_some_and(|current| current.signals.is_some())
+    }
+
+    /// Delivers a signal that the program handles.
+    pub fn raise(&mut self, signal: Signal) {
+        if let Some(signals) = &mut self.current().signals {
+            signals.push_back(signal);
+        }
     }
 
     /// Begins a poll. `is_at_rest`: the machine has nothing left to do, and no event for the program.

@@ -219,11 +219,8 @@ impl Supervisor {
     /// # Errors
     /// The runtime has no IO driver, or the kernel refuses.
     pub fn handle_signals(&mut self) -> io::Result<()> {
-        // A simulated process receives no signal that the program handles.
-        if self.system.as_unix().is_some() {
-            let _context = self.runtime.enter();
-            self.signals = Some(SignalCommands::new()?);
-        }
+        let _context = self.runtime.enter();
+        self.signals = Some(SignalCommands::new()?);
         Ok(())
     }
 

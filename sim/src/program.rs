@@ -9,7 +9,9 @@
 use std::fmt;
 use std::hash::Hash;
 
-use cluster_core::{Event, OsEvent, Primary, SocketId, Supervisor, SupervisorEvent, Worker, WorkerEvent};
+use cluster_core::{
+    Event, OsEvent, Primary, Signal, SocketId, Supervisor, SupervisorEvent, Worker, WorkerEvent,
+};
 
 use crate::event::{Actor, ClientEvent, ClientId, Ending, SocketEvent};
 
@@ -31,6 +33,8 @@ pub enum Resumption {
     Timer,
     /// The machine asks for an exit with this code.
     ExitRequested(i32),
+    /// The process receives a signal that it handles.
+    Signal(Signal),
 }
 
 /// The machine of a process.
@@ -154,6 +158,11 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// Whether the process decides about an exit that its machine asks for, with [`Resumption::ExitRequested`]. Otherwise the
     /// process exits.
     fn handles_exit(&self) -> bool {
+        false
+    }
+
+    /// Whether the process handles a signal, with [`Resumption::Signal`]. Otherwise the signal ends the process.
+    fn handles_signal(&self, signal: Signal) -> bool {
         false
     }
 

@@ -31,11 +31,20 @@ impl fmt::Display for SignalCommand {
 }
 
 #[derive(Debug)]
-pub(super) struct SignalCommands([(&'static str, Signal, SignalCommand); 5]);
+pub(super) enum SignalCommands {
+    Handlers([(&'static str, Signal, SignalCommand); 5]),
+    #[cfg(feature = "simulated")]
+    Simulated,
+}
 
 impl SignalCommands {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(SignalCommands([
+        #[cfg(feature = "simulated")]
+        if crate::simulated::is_simulated() {
+            crate::simulated::handle_signals();
+            return Ok(SignalCommands::Simulated);
+        }
+        Ok(SignalCommands::Handlers([
             ("SIGTERM", signal(SignalKind::terminate())?, SignalCommand::Shutdown),
             ("SIGINT", signal(SignalKind::interrupt())?, SignalCommand::Shutdown),
             ("SIGHUP", signal(SignalKind::hangup())?, SignalCommand::Reload),
@@ -45,12 +54,31 @@ impl SignalCommands {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SignalCommand> {
-        for (name, signal, command) in &mut self.0 {
+        let handlers = match self {
+            SignalCommands::Handlers(handlers) => handlers,
+            #[cfg(feature = "simulated")]
+            SignalCommands::Simulated => {
+                let command = crate::simulated::take_signal().and_then(command_of);
+                return command.map_or(Poll::Pending, Poll::Ready);
+            }
+        };
+        for (name, signal, command) in handlers {
             if signal.poll_recv(cx).is_ready() {
                 info!("{name}: {command}");
                 return Poll::Ready(*command);
             }
         }
         Poll::Pending
+    }
+}
+
+#[cfg(feature = "simulated")]
+fn command_of(cluster_core::Signal(signal): cluster_core::Signal) -> Option<SignalCommand> {
+    match signal {
+        nix::libc::SIGTERM | nix::libc::SIGINT => Some(SignalCommand::Shutdown),
+        nix::libc::SIGHUP => Some(SignalCommand::Reload),
+        nix::libc::SIGTTIN => Some(SignalCommand::Grow),
+        nix::libc::SIGTTOU => Some(SignalCommand::Shrink),
+        _ => None,
     }
 }

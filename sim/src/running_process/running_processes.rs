@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
-use cluster_core::{Call, OsEvent, Primary, Supervisor};
+use cluster_core::{Call, OsEvent, Primary, Signal, Supervisor};
 use foldhash::fast::FixedState;
 
 use super::{EitherMachine, HookKey, HookLines, NextAction, RunningProcess, TransitionCache};
@@ -44,6 +44,14 @@ impl<P> RunningProcesses<P> {
 
     pub(crate) fn get(&self, pid: Pid) -> Option<&CowArc<RunningProcess<P>>> {
         self.table.get(pid.index())?.as_ref()
+    }
+
+    /// Whether the program of a process handles a signal.
+    pub(crate) fn handles_signal(&self, pid: Pid, signal: Signal) -> bool
+    where
+        P: Program,
+    {
+        self.get(pid).is_some_and(|running| running.program.handles_signal(signal))
     }
 
     /// Whether the program of a process takes an event of its machine.

@@ -85,7 +85,8 @@ impl Net {
         self.lock().commands.push(Command::Observe(text.into()));
     }
 
-    /// Sends a signal to a process, as an operator does. The default action of the signal follows.
+    /// Sends a signal to a process, as an operator does. A supervisor that handles signals executes the command; otherwise the process
+    /// ends.
     pub fn kill(&self, process: Actor, signal: cluster_core::Signal) {
         self.lock().commands.push(Command::Signal(process, signal));
     }
@@ -114,6 +115,11 @@ impl Net {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Records log lines.
+    pub(super) fn log(&self, lines: Vec<String>) {
+        self.lock().commands.extend(lines.into_iter().map(Command::Observe));
     }
 
     /// Performs the commands of the last poll.

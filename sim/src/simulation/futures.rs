@@ -9,13 +9,17 @@ use std::sync::Arc;
 
 use cluster::simulated::Action;
 use cluster_core::{
-    Event, OsEvent, Primary, SLOT_VARIABLE, SlotId, Supervisor, SupervisorEvent, Worker, WorkerEvent,
+    Event, OsEvent, Primary, SLOT_VARIABLE, Signal, SlotId, Supervisor, SupervisorEvent, Worker, WorkerEvent,
 };
 
 use super::live::{Definition, Live, ProcessInput, Role, Waits};
 use super::own_machine::OwnMachine;
 use crate::event::{Actor, ClientEvent, ClientId, SocketEvent};
 use crate::program::{Driver, MachineMut, Process, Program, Resumption};
+
+/// The signals that change the number of slots.
+const SIGTTIN: Signal = Signal(21);
+const SIGTTOU: Signal = Signal(22);
 
 /// A program of futures: the program of a [`Simulation`](super::Simulation)'s world.
 pub struct Futures {
@@ -112,6 +116,9 @@ impl Futures {
                 Action::Close(connection) => process.close(connection),
             }
         }
+        for line in std::mem::take(&mut live.lines) {
+            process.observe(line);
+        }
         if let Some(code) = live.exit() {
             process.exit(code);
         }
@@ -126,6 +133,7 @@ impl Futures {
         }
         let Some(live) = self.live(now_ms) else { return };
         live.run(now_ms, input.clone(), None);
+        live.net.log(std::mem::take(&mut live.lines));
         live.net.perform(driver);
         self.peeked = None;
         self.records.push(Record::Input(now_ms, input));
@@ -220,6 +228,11 @@ impl Program for Futures {
 
     fn resumes_at_rest(&self) -> bool {
         self.waits.resumes_at_rest
+    }
+
+    fn handles_signal(&self, signal: Signal) -> bool {
+        let commands = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, SIGTTIN, SIGTTOU];
+        self.waits.handles_signals && commands.contains(&signal)
     }
 
     fn handles_exit(&self) -> bool {

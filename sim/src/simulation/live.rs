@@ -7,6 +7,7 @@ use cluster::simulated::{Created, SimulatedProcess};
 use cluster_core::{Event, Primary, SlotId, SocketId, SupervisorEvent, WorkerEvent, WorkerId};
 
 use super::client_net::Net;
+use super::log::{logged, take_lines};
 use super::runtime::{Main, Tasks};
 use crate::event::{ClientEvent, ClientId, Ending};
 use crate::program::{MachineMut, Resumption};
@@ -26,6 +27,7 @@ pub(super) struct Definition {
 pub(super) struct Waits {
     pub(super) takes_events: bool,
     pub(super) resumes_at_rest: bool,
+    pub(super) handles_signals: bool,
 }
 
 /// An input of the program.
@@ -63,6 +65,8 @@ pub(super) struct Live {
     is_over: bool,
     /// The exit code, after the main future has returned.
     code: Option<i32>,
+    /// The log lines of the last poll.
+    pub(super) lines: Vec<String>,
 }
 
 impl Live {
@@ -82,7 +86,15 @@ impl Live {
             Role::Driver => (definition.client)(net.clone()),
         };
         let tasks = process.enter(|| Tasks::new(now_ms, main));
-        Live { process, tasks: Some(tasks), net, has_unwritten: false, is_over: false, code: None }
+        Live {
+            process,
+            tasks: Some(tasks),
+            net,
+            has_unwritten: false,
+            is_over: false,
+            code: None,
+            lines: Vec::new(),
+        }
     }
 
     /// The clock has passed beyond the time of the world.
@@ -103,6 +115,7 @@ impl Live {
             ProcessInput::Data(connection, bytes) => self.process.receive(connection, &bytes),
             ProcessInput::Ended(connection, ending) => self.process.end(connection, ending == Ending::Reset),
             ProcessInput::Resumed(Resumption::ExitRequested(code)) => self.process.request_exit(code),
+            ProcessInput::Resumed(Resumption::Signal(signal)) => self.process.raise(signal),
             ProcessInput::Client(client, event) => self.net.deliver(client, &event),
             ProcessInput::Begin(_)
             | ProcessInput::Resumed(Resumption::AtRest | Resumption::Timer)
@@ -121,19 +134,25 @@ impl Live {
         self.process.begin(is_at_rest);
         let tasks = &mut self.tasks;
         let ran = self.process.enter(|| {
-            catch_unwind(AssertUnwindSafe(|| {
-                let result = tasks.as_mut().and_then(Tasks::run);
-                if result.is_some() {
-                    // The end of the runtime drops the tasks, and their destructors act.
-                    *tasks = None;
-                }
-                result
-            }))
+            logged(|| {
+                catch_unwind(AssertUnwindSafe(|| {
+                    let result = tasks.as_mut().and_then(Tasks::run);
+                    if result.is_some() {
+                        // The end of the runtime drops the tasks, and their destructors act.
+                        *tasks = None;
+                    }
+                    result
+                }))
+            })
         });
         swap(&mut self.process, &mut machine);
+        self.lines = take_lines(now_ms);
         match ran {
             Ok(None) => {}
-            Ok(Some(result)) => self.code = Some(i32::from(result.is_err())),
+            Ok(Some(result)) => {
+                self.code = Some(i32::from(result.is_err()));
+                self.lines.extend(result.err().map(|error| format!("main has failed: {error}")));
+            }
             Err(payload) if SimulatedProcess::is_exit(&*payload) => {}
             Err(panic) => resume_unwind(panic),
         }
@@ -196,6 +215,7 @@ impl Live {
         Waits {
             takes_events: has_returned || self.process.is_awaiting(),
             resumes_at_rest: self.has_unwritten || is_over || has_returned,
+            handles_signals: self.process.handles_signals(),
         }
     }
 }

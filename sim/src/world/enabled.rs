@@ -4,7 +4,7 @@ use cluster_core::Call;
 
 use super::{State, World};
 use crate::kernel::Kernel;
-use crate::kernel::ready::{IndexSet, Readiness, StepStatus};
+use crate::kernel::ready::{Dependencies, IndexSet, Readiness, StepStatus};
 use crate::program::Program;
 use crate::running_process::{NextAction, RunningProcesses};
 use crate::step::{Pid, Step};
@@ -122,8 +122,14 @@ fn status<P: Program>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step
     let is_own = matches!(step, Step::Receive(..));
     let can = |pid| is_free(kernel, running, pid) && (is_own || running.takes_events(pid));
     let waits = is_stopped || !by_primary && receiver.is_some_and(|pid| !can(pid));
+    let is_handled = matches!(step, Step::Signal(pid, signal) if running.handles_signal(pid, signal));
+    let waits = waits || matches!(step, Step::Signal(pid, _) if is_handled && !is_free(kernel, running, pid));
     let readiness = if waits { Readiness::Waiting } else { kernel.readiness(step) };
-    StepStatus { readiness, by_primary, depends: kernel.dependencies(step) }
+    // The program may begin to handle the signal at any step.
+    let is_signal = matches!(step, Step::Signal(..))
+        && running.get(Pid::PRIMARY).is_some_and(|primary| primary.program.handles_exit());
+    let depends = if is_signal { Dependencies::ALL } else { kernel.dependencies(step) };
+    StepStatus { readiness, by_primary, depends }
 }
 
 /// Whether a process can receive an event: every call that the last event has caused was performed, and the

@@ -59,6 +59,9 @@ impl<P: Program> State<P> {
                 let event = self.kernel.program_sockets(pid).receive(socket);
                 self.at_socket(pid, event);
             }
+            Step::Signal(pid, signal) if self.running.handles_signal(pid, signal) => {
+                self.resume(pid, Resumption::Signal(signal));
+            }
             Step::Signal(pid, signal) => self.die(pid, ExitStatus::Signal(signal)),
             Step::CloseInherited(pid) => self.kernel.close_inherited(pid),
             Step::Continue(pid) => self.kernel.processes.enter(pid, Phase::Running),

@@ -22,6 +22,7 @@ mod simulation;
 mod sockets;
 mod sticky;
 mod supervised;
+mod supervised_server;
 mod zones;
 
 /// README.md has the program of the module `readme_example`. The test of the program runs here.
