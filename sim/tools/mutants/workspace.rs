@@ -11,7 +11,10 @@ use super::known::{Fate, Found, Kill, Known};
 use super::suite::{Mutant, Suite};
 
 /// The copied paths; the tests of the simulator are not needed.
-const COPIED: [&str; 7] = [
+const COPIED: [&str; 10] = [
+    "cluster/Cargo.toml",
+    "cluster/src",
+    "cluster/tests",
     "cluster/core/Cargo.toml",
     "cluster/core/src",
     "cluster/core/tests",
@@ -56,7 +59,7 @@ impl<'a> Workspace<'a> {
         }
         let manifest = fs::read_to_string(home.join("Cargo.toml"))?;
         let lines = manifest.lines().map(|line| match line.split_once(" = ") {
-            Some(("members", _)) => "members = [\"cluster/core\", \"sim\"]",
+            Some(("members", _)) => "members = [\"cluster\", \"cluster/core\", \"sim\"]",
             Some(("default-members", _)) => "",
             Some(_) | None => line,
         });
