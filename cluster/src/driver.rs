@@ -336,9 +336,9 @@ impl Driver {
         }
     }
 
-    /// Whether steps or an event follow the last delivery. Without them, the driver has nothing to do until the
-    /// runtime reports an event.
-    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Takes the next event from the system, unless steps of the machine precede it. Returns whether a step or an
+    /// event follows the last delivery: otherwise the driver waits for the runtime.
+    fn find_next(&mut self, cx: &mut Context<'_>) -> bool {
         let is_settled = self.machine.read(cluster_core::Worker::is_settled);
         if self.next.is_none()
             && is_settled
@@ -456,7 +456,7 @@ async fn drive(driven: Driven) {
 async fn drive_on(inner: &Arc<Inner>) -> bool {
     match inner.next_delivery().await {
         // A yield would cost a turn of the reactor for each connection.
-        Delivery::Listener if !future::poll_fn(|cx| Poll::Ready(inner.lock().has_more(cx))).await => {
+        Delivery::Listener if !future::poll_fn(|cx| Poll::Ready(inner.lock().find_next(cx))).await => {
             return true;
         }
         Delivery::Listener => {}

@@ -63,10 +63,7 @@ impl Driver {
     fn leave_task(&mut self, rule: ExitRule, linger: Duration) {
         let until = self.deadline(linger);
         self.taskless = Some(Taskless { until, linger, completes: !rule.exits_as_node() });
-        let is_left = self.system.leave_runtime();
-        if let Some(event) = self.next.take() {
-            self.machine.change(|machine| machine.handle(event));
-        }
+        let is_left = self.leave_runtime();
         self.withdraw_all();
         if is_left {
             self.catch_up(until);
@@ -95,6 +92,15 @@ impl Driver {
         result
     }
 
+    /// Stops the use of the runtime. The machine receives the event that the driver has taken from the system.
+    /// `false`: the simulated world continues after the runtime.
+    fn leave_runtime(&mut self) -> bool {
+        if let Some(event) = self.next.take() {
+            self.machine.change(|machine| machine.handle(event));
+        }
+        self.system.leave_runtime()
+    }
+
     /// Writes the accepted messages. Then completes a disconnect, unless the program holds a connection or a
     /// guard.
     fn catch_up(&mut self, until: Instant) {
@@ -108,7 +114,7 @@ impl Driver {
     /// `main` may return as soon as the last listener is closed: the rest of the disconnect happens here, so
     /// a connection that the primary has just handed off is rejected, and not lost.
     fn complete_disconnect(&mut self, until: Instant) {
-        if !self.is_asked_to_exit() || self.is_finished() || !self.system.leave_runtime() {
+        if !self.is_asked_to_exit() || self.is_finished() || !self.leave_runtime() {
             return;
         }
         loop {
@@ -124,7 +130,7 @@ impl Driver {
     /// Writes the accepted messages, and waits at most `linger` for the primary to read.
     pub(super) fn finish(&mut self, linger: Duration) {
         let until = self.deadline(linger);
-        let is_left = self.system.leave_runtime();
+        let is_left = self.leave_runtime();
         self.withdraw_all();
         if is_left {
             self.write_all(until);
@@ -162,7 +168,7 @@ impl Driver {
         self.machine.read(cluster_core::Worker::is_finished)
     }
 
-    fn has_unwritten(&self) -> bool {
+    pub(super) fn has_unwritten(&self) -> bool {
         self.machine.read(cluster_core::Worker::unwritten).is_some_and(|unwritten| unwritten > 0)
     }
 }

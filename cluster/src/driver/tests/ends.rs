@@ -41,6 +41,24 @@ async fn disconnected_worker_has_no_deadline() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
+/// An event that the driver has taken before the end, here the room of a full channel, belongs to the machine.
+#[tokio::test]
+async fn event_before_the_end_is_used() {
+    let (near, far) = UnixStream::pair().expect("a pair");
+    let inner = returning(near);
+    let message = serde_json::Value::from("x".repeat(1 << 20));
+    inner.command(|machine| machine.send(message)).expect("an open channel");
+    assert!(inner.lock().has_unwritten());
+    let reader = thread::spawn(move || io::copy(&mut &far, &mut io::sink()));
+    let found =
+        future::poll_fn(|cx| if inner.lock().find_next(cx) { Poll::Ready(()) } else { Poll::Pending });
+    timeout(LONG, found).await.expect("room in time");
+    inner.lock().finish(LONG);
+    assert!(!inner.lock().has_unwritten(), "the worker has waited for a second event");
+    drop(inner);
+    reader.join().expect("no panic").expect("the end");
+}
+
 fn returning(near: UnixStream) -> Arc<Inner> {
     let unix = Unix::with_channel(near).expect("a channel");
     let json = cluster_core::Serialization::Json;
