@@ -136,6 +136,7 @@ impl Cli {
         }
         let (injected, fails) = (table.injected().count(), table.fails().count());
         println!("{injected} injected positions in {} runs, {fails} fail", records.len());
+        ensure!(injected > 0, "no position has these options; write other --call, --failure or --nth");
         if let Some(path) = &self.write {
             let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
             fs::write(path, replace(&text, &table.to_string())?)?;
@@ -146,6 +147,10 @@ impl Cli {
     /// Runs each selected position once, and prints the observations; without a call, an undisturbed run.
     fn print_evidence(&self) -> anyhow::Result<bool> {
         let selection = self.selection();
+        ensure!(
+            selection.calls.is_empty() || !selection.failures.is_empty(),
+            "`--evidence` with `--call` needs `--failure`"
+        );
         let mut keeps = true;
         for &cluster in &selection.clusters {
             for &victim in &selection.victims {

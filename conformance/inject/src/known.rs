@@ -12,25 +12,28 @@ const KNOWN: [(&str, &str); 5] = [
     ("the CLOEXEC pipe failed", "std's `spawn` reads the report of a failed `execve`"),
 ];
 
-/// The unknown panics in the standard error of all processes.
+/// The aborts that follow a known panic, before `main` and before the function of a thread.
+const ABORTS: [&str; 2] = ["initialization or cleanup bug", "failed to initiate panic"];
+
+/// The unknown panics in the standard error of all processes. An abort is known only behind a known panic.
 pub(crate) fn unknown_panics(stderr: &str) -> Vec<&str> {
-    let is_known = |text: &str| KNOWN.iter().any(|(sign, _)| text.contains(sign));
+    let contains = |line: &str, texts: &[&str]| texts.iter().any(|text| line.contains(text));
+    let signs = KNOWN.map(|(sign, _)| sign);
     let mut lines = stderr.lines().peekable();
     let mut unknown = Vec::new();
+    let mut has_known = false;
     while let Some(line) = lines.next() {
+        has_known |= contains(line, &signs);
         // The text of a panic is on the next line.
-        let is_panic = line.contains("panicked at") && !lines.peek().is_some_and(|text| is_known(text));
-        let is_abort =
-            line.contains("fatal runtime error") && !ABORTS.iter().any(|known| line.contains(known));
+        let is_panic =
+            line.contains("panicked at") && !lines.peek().is_some_and(|text| contains(text, &signs));
+        let is_abort = line.contains("fatal runtime error") && !(has_known && contains(line, &ABORTS));
         if is_panic || is_abort {
             unknown.push(line);
         }
     }
     unknown
 }
-
-/// The aborts that follow a known panic, before `main` and before the function of a thread.
-const ABORTS: [&str; 2] = ["initialization or cleanup bug", "failed to initiate panic"];
 
 #[cfg(test)]
 mod tests {
@@ -44,5 +47,16 @@ mod tests {
         assert_eq!(unknown_panics(known), [""; 0]);
         assert_eq!(unknown_panics(&format!("{known}{other}")), ["thread 'main' (7) panicked at b.rs:1:2:"]);
         assert_eq!(unknown_panics("the CLOEXEC pipe failed"), [""; 0]);
+    }
+
+    /// A known panic excuses the abort behind the panic alone.
+    #[test]
+    fn lone_abort_is_unknown() {
+        let abort = "fatal runtime error: initialization or cleanup bug, aborting";
+        assert_eq!(unknown_panics(abort), [abort]);
+        let known = format!(
+            "thread 'main' (7) panicked at a.rs:1:2:\nfailed to set up alternative stack guard page\n{abort}"
+        );
+        assert_eq!(unknown_panics(&known), [""; 0]);
     }
 }
