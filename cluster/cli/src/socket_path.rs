@@ -32,9 +32,23 @@ pub(crate) fn directory() -> PathBuf {
 /// # Errors
 /// The directory cannot be made, belongs to another user, or is open to other users.
 pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
+    refuse_file(directory)?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.with_context(|| format!("cannot make {}; set `--control`", directory.display()))?;
     check(directory)
+}
+
+/// Fails if a file is in the place of the directory, or in the place of one above.
+fn refuse_file(directory: &Path) -> anyhow::Result<()> {
+    let nearest = directory.ancestors().find(|path| path.exists());
+    if let Some(file) = nearest.filter(|path| !path.is_dir()) {
+        bail!(
+            "{} is a file, in the way of the directory of the control sockets; move the file, or set XDG_RUNTIME_DIR to \
+             another directory",
+            file.display()
+        );
+    }
+    Ok(())
 }
 
 /// Fails unless only this user can put a socket into the directory. In the temporary directory, another user
@@ -89,6 +103,7 @@ pub(crate) fn of_service(name: &str) -> anyhow::Result<PathBuf> {
 /// The name is not the name of a file, or the directory belongs to another user or is open to other users.
 pub(crate) fn of_running(name: &str) -> anyhow::Result<PathBuf> {
     let (directory, path) = (directory(), of_service(name)?);
+    refuse_file(&directory)?;
     if directory.exists() {
         check(&directory)?;
     }
@@ -141,6 +156,7 @@ fn is_stale(path: &Path) -> bool {
 /// No service runs or several run, or the directory belongs to another user or is open to other users.
 pub(crate) fn only() -> anyhow::Result<PathBuf> {
     let directory = directory();
+    refuse_file(&directory)?;
     if directory.exists() {
         check(&directory)?;
     }
