@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use tokio::net::TcpSocket;
 
 use crate::systemd::Activated;
-use crate::units::text_in_file;
+use crate::units::{Word, text_in_file};
 
 /// The backlog: the connections waiting in the kernel. The system may have a lower limit.
 const BACKLOG: u32 = 4_096;
@@ -21,7 +21,7 @@ const UNNAMED: &str = "unknown";
 
 /// An address to listen on: `127.0.0.1:8000`, `:8000`, or with a name for the program: `web=:8000`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Word", into = "String")]
 pub(crate) struct Listen {
     /// The name of the socket in `LISTEN_FDNAMES`.
     pub(crate) name: Option<String>,
@@ -58,8 +58,8 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 /// # Errors
 /// The value is not an address.
 pub(crate) fn address_in_file<'de, D: Deserializer<'de>>(file: D) -> Result<Option<SocketAddr>, D::Error> {
-    let text: Option<String> = Option::deserialize(file)?;
-    text.as_deref().map(address).transpose().map_err(de::Error::custom)
+    let word: Option<Word> = Option::deserialize(file)?;
+    word.map(|Word(text)| address(&text)).transpose().map_err(de::Error::custom)
 }
 
 impl fmt::Display for Listen {

@@ -11,13 +11,14 @@ use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
 use clap::{Args, Command, ValueEnum};
 use serde::{Deserialize, Serialize};
+use toml::de::DeTable;
 use toml::{Table, Value};
 
 use crate::adapter::StopSignal;
 use crate::listen::{self, Listen};
 use crate::program::Program;
 use crate::report::Coded;
-use crate::units::{Size, Time, Workers};
+use crate::units::{self, Size, Time, Workers};
 
 /// The file of settings if no other file is named.
 pub(crate) const FILE: &str = "cluster.toml";
@@ -160,10 +161,12 @@ pub(crate) struct Options {
 
     /// The arguments of the program, in the file only.
     #[arg(skip)]
+    #[serde(default, deserialize_with = "units::words_in_file")]
     pub(crate) args: Option<Vec<String>>,
 
     /// Further variables of the workers, in the file only.
     #[arg(skip)]
+    #[serde(default, deserialize_with = "units::table_in_file")]
     pub(crate) env: Option<BTreeMap<String, String>>,
 }
 
@@ -225,9 +228,9 @@ impl Options {
     }
 
     fn parse(text: &str) -> anyhow::Result<Options> {
-        let table: Table = text.parse()?;
-        for key in table.keys() {
-            check_key(key)?;
+        for key in DeTable::parse(text)?.get_ref().keys() {
+            let line = 1 + text[..key.span().start].matches('\n').count();
+            check_key(key.get_ref()).with_context(|| format!("line {line}"))?;
         }
         Ok(toml::from_str(text)?)
     }
@@ -289,8 +292,12 @@ fn similar_flag(unknown: &str) -> Option<String> {
     let command = Options::augment_args(Command::new("run"));
     let flags = command.get_arguments().filter_map(clap::Arg::get_long);
     let known = flags.chain(["config", "dry-run", "json"]).collect();
-    let nearest = nearest(name, known).filter(|known| strsim::jaro_winkler(name, known) > SIMILAR)?;
-    Some(format!("--{nearest}"))
+    similar(name, known).map(|similar| format!("--{similar}"))
+}
+
+/// The most similar of the known names, if one is similar.
+pub(crate) fn similar<'a>(name: &str, known: Vec<&'a str>) -> Option<&'a str> {
+    nearest(name, known).filter(|known| strsim::jaro_winkler(name, known) > SIMILAR)
 }
 
 fn nearest<'a>(name: &str, known: Vec<&'a str>) -> Option<&'a str> {
@@ -356,9 +363,10 @@ mod tests {
 
     #[test]
     fn unknown_key_names_the_nearest() {
-        let error = Options::parse("wokers = 4").expect_err("no such key").to_string();
-        assert!(error.contains("`wokers`; did you mean `workers`?"), "{error}");
-        let error = Options::parse("max_rss = '1GiB'").expect_err("no such key").to_string();
+        let error = Options::parse("\n[env]\n\n[wokers]").expect_err("no such key");
+        let error = format!("{error:#}");
+        assert!(error.contains("line 4: there is no setting `wokers`; did you mean `workers`?"), "{error}");
+        let error = format!("{:#}", Options::parse("max_rss = '1GiB'").expect_err("no such key"));
         assert!(error.contains("did you mean `max-rss`?"), "{error}");
     }
 
@@ -382,6 +390,27 @@ mod tests {
         assert_eq!(merged.workers, Some(Workers::Auto));
         assert_eq!(merged.drain, Some(Time(Duration::from_secs(10))));
         assert_eq!(merged.env, Some(BTreeMap::from([("A".to_owned(), "1".to_owned())])));
+    }
+
+    /// A value without quotes has the error of the flag, and the variables of workers take numbers.
+    #[test]
+    fn words_need_no_quotes() {
+        let error = |text: &str| Options::parse(text).expect_err("not valid").to_string();
+        for (text, expected) in [
+            ("drain = 10", "a time is written as 500ms, 30s or 1h 30m"),
+            ("workers = true", "`true`: expected a number, or `auto`"),
+            ("metrics = 9000", "`9000` is no address"),
+            ("stop-signal = 2", "`2` is no signal"),
+            ("listen = [80]", "`80` is no address"),
+            ("[env]\nA = 1.10", "true or false; write other values in quotes"),
+        ] {
+            assert!(error(text).contains(expected), "{text}: {}", error(text));
+        }
+        let file = Options::parse("args = ['-p', 80]\n[env]\nPORT = 8463\nDEBUG = true\nA = '1.10'");
+        let Options { args, env, .. } = file.expect("valid");
+        assert_eq!(args, Some(vec!["-p".to_owned(), "80".to_owned()]));
+        let env: Vec<_> = env.into_iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(env, ["A=1.10", "DEBUG=true", "PORT=8463"]);
     }
 
     #[test]

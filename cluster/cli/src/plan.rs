@@ -49,7 +49,9 @@ impl Plan {
         let line: Vec<OsString> =
             if arguments.program.is_empty() { options.line() } else { arguments.program.clone() };
         let program = options.program_of(&line)?;
-        interpreter::check(Path::new(&program.exec), &options.directory()?)?;
+        let directory = options.directory()?;
+        program.check(&directory, options.env.as_ref().and_then(|env| env.get("PATH")).map(OsStr::new))?;
+        interpreter::check(Path::new(&program.exec), &directory)?;
         let name = options.name.clone().unwrap_or_else(|| program.name.clone());
         let line: Vec<_> = line.iter().map(|part| part.to_string_lossy()).collect();
         Ok(Plan { options, program, name, line: line.join(" ") })
@@ -76,8 +78,7 @@ impl Plan {
         let sockets = Sockets::bind(self.options.listen.as_deref().unwrap_or_default(), activated)?;
         let ready = Ready::of(self.options.ready.as_deref(), &sockets)?;
         let notify = (ready == Some(Ready::Notify)).then(socket_path::make_notify_directory).transpose()?;
-        let adapted =
-            ready.as_ref().map(|ready| self.adapted(ready, notify.as_ref(), &sockets)).transpose()?;
+        let adapted = ready.as_ref().map(|ready| self.adapted(ready, notify.as_ref(), &sockets));
         let program = adapted.as_ref().unwrap_or(&self.program);
         let has_preload = program.is_node && !self.options.no_preload.unwrap_or(false);
         let preload = has_preload.then(write_preload).transpose()?;
@@ -98,10 +99,9 @@ impl Plan {
         })
     }
 
-    fn adapted(&self, ready: &Ready, notify: Option<&TempDir>, sockets: &Sockets) -> anyhow::Result<Program> {
+    fn adapted(&self, ready: &Ready, notify: Option<&TempDir>, sockets: &Sockets) -> Program {
         let signal = self.options.stop_signal.unwrap_or_default();
-        let directory = self.options.directory()?;
-        adapter::adapted(&self.program, ready, signal, notify.map(TempDir::path), sockets, &directory)
+        adapter::adapted(&self.program, ready, signal, notify.map(TempDir::path), sockets)
     }
 
     /// The options that are set, as a file of settings. A comment has the command of a worker.

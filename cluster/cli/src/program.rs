@@ -32,6 +32,9 @@ pub(crate) struct Program {
 /// The extensions of Node.js scripts.
 const NODE_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
 
+/// The directories of the system's search without the variable `PATH`.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
 /// Shells, in which Node.js may run.
 const SHELLS: [&str; 5] = ["sh", "bash", "dash", "zsh", "env"];
 
@@ -74,6 +77,31 @@ impl Program {
 
     fn with_node(self, is_node: bool) -> Program {
         Program { is_node, ..self }
+    }
+
+    /// Checks the existence of the executable: a path, or a name in the program's directories or in `path`, by
+    /// default the variable `PATH`.
+    ///
+    /// # Errors
+    /// The executable does not exist. Without the check, the failed start would look like a crash of the program.
+    pub(crate) fn check(&self, directory: &Path, path: Option<&OsStr>) -> anyhow::Result<()> {
+        let exec = Path::new(&self.exec);
+        if exec.components().count() > 1 {
+            let file = directory.join(exec);
+            return file
+                .metadata()
+                .map(drop)
+                .with_context(|| format!("there is no program {}", file.display()));
+        }
+        let search = path.map(OsStr::to_owned).or_else(|| env::var_os("PATH"));
+        let search = search.unwrap_or_else(|| DEFAULT_PATH.into());
+        let mut directories = self.path.iter().cloned().chain(env::split_paths(&search));
+        ensure!(
+            directories.any(|folder| directory.join(folder).join(exec).is_file()),
+            "there is no program `{}` in PATH",
+            exec.display()
+        );
+        Ok(())
     }
 
     /// Runs the line `before`, and waits until the line has ended.
@@ -181,6 +209,18 @@ mod tests {
         assert_eq!((found.exec, found.name.as_str(), found.is_node), ("./server".into(), "server", false));
         let found = program(&["node", "--inspect", "web/app.js"], Path::new("/")).expect("any executable");
         assert_eq!((found.name.as_str(), found.is_node), ("app", true));
+    }
+
+    #[test]
+    fn missing_program_is_an_error() {
+        let check = |exec: &str, path: Option<&str>| {
+            let program = Program::new(exec, Vec::new(), String::new());
+            program.check(Path::new("/"), path.map(OsStr::new)).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("no-such", None), Err("there is no program `no-such` in PATH".into()));
+        assert_eq!(check("./no-such", None), Err("there is no program /./no-such".into()));
+        assert_eq!(check("sh", Some("/none")), Err("there is no program `sh` in PATH".into()));
+        assert_eq!(check("sh", None), Ok(()));
     }
 
     #[test]

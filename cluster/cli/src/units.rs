@@ -1,15 +1,17 @@
 //! Times, sizes and counts as texts: `30s`, `512MiB`, `auto`, `+1`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A time: `500ms`, `30s`, `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Word", into = "String")]
 pub(crate) struct Time(pub(crate) Duration);
 
 impl FromStr for Time {
@@ -30,7 +32,7 @@ impl fmt::Display for Time {
 
 /// A number of bytes: `512MiB`, `2GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Word", into = "String")]
 pub(crate) struct Size(pub(crate) u64);
 
 impl FromStr for Size {
@@ -65,7 +67,7 @@ const UNITS: [(&str, u64); 7] = [
 
 /// A number of workers, or one for each core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "TextOrNumber", into = "TextOrNumber")]
+#[serde(try_from = "Word", into = "TextOrNumber")]
 pub(crate) enum Workers {
     Auto,
     Count(u32),
@@ -131,22 +133,76 @@ impl FromStr for Scale {
     }
 }
 
-/// A value of the file, as a number or as a text: `workers = 4`, `workers = "auto"`.
-#[derive(Serialize, Deserialize)]
+/// A word of the file: a text, or a number or a truth value without quotes. `drain = 10` has the same error as
+/// the flag `--drain 10`.
+pub(crate) struct Word(pub(crate) String);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
+        file.deserialize_any(WordVisitor)
+    }
+}
+
+struct WordVisitor;
+
+/// Numbers with a fraction are refused: the text of `1.10` would be `1.1`.
+impl Visitor<'_> for WordVisitor {
+    type Value = Word;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text, a whole number, true or false; write other values in quotes")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Word, E> {
+        Ok(Word(text.to_owned()))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Word, E> {
+        Ok(Word(number.to_string()))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<Word, E> {
+        Ok(Word(number.to_string()))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Word, E> {
+        Ok(Word(value.to_string()))
+    }
+}
+
+/// A list of words in the file.
+///
+/// # Errors
+/// The value is no list of words.
+pub(crate) fn words_in_file<'de, D: Deserializer<'de>>(file: D) -> Result<Option<Vec<String>>, D::Error> {
+    let words: Option<Vec<Word>> = Option::deserialize(file)?;
+    Ok(words.map(|words| words.into_iter().map(|Word(text)| text).collect()))
+}
+
+/// A table of words in the file.
+///
+/// # Errors
+/// The value is no table of words.
+pub(crate) fn table_in_file<'de, D: Deserializer<'de>>(
+    file: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    let table: Option<BTreeMap<String, Word>> = Option::deserialize(file)?;
+    Ok(table.map(|table| table.into_iter().map(|(key, Word(text))| (key, text)).collect()))
+}
+
+/// A number of workers in the file: `workers = 4`, `workers = "auto"`.
+#[derive(Serialize)]
 #[serde(untagged)]
 enum TextOrNumber {
     Number(u32),
     Text(String),
 }
 
-impl TryFrom<TextOrNumber> for Workers {
+impl TryFrom<Word> for Workers {
     type Error = String;
 
-    fn try_from(value: TextOrNumber) -> Result<Self, String> {
-        match value {
-            TextOrNumber::Number(count) => Ok(Workers::Count(count)),
-            TextOrNumber::Text(text) => text.parse(),
-        }
+    fn try_from(Word(text): Word) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -163,11 +219,11 @@ impl From<Workers> for TextOrNumber {
 /// and `into` need.
 macro_rules! text_in_file {
     ($($type:ty),+) => {$(
-        impl TryFrom<String> for $type {
+        impl TryFrom<crate::units::Word> for $type {
             type Error = String;
 
-            fn try_from(text: String) -> Result<Self, String> {
-                text.parse()
+            fn try_from(word: crate::units::Word) -> Result<Self, String> {
+                word.0.parse()
             }
         }
 

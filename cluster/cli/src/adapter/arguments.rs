@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::listen::Sockets;
 use crate::program::Program;
-use crate::units::text_in_file;
+use crate::units::{Word, text_in_file};
 
 /// How the adapter runs the program.
 #[derive(Debug, Args)]
@@ -109,7 +109,7 @@ impl fmt::Display for Ready {
 
 /// A signal by name: `TERM`, `SIGTERM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "Word", into = "String")]
 pub(crate) struct StopSignal(pub(crate) Signal);
 
 impl Default for StopSignal {
@@ -137,19 +137,13 @@ impl fmt::Display for StopSignal {
 text_in_file!(StopSignal);
 
 /// The command of an adapter that starts the program.
-///
-/// # Errors
-/// The program does not exist. Without the check, the failure in the adapter would look like a crash of the
-/// program.
 pub(crate) fn adapted(
     program: &Program,
     ready: &Ready,
     signal: StopSignal,
     notify: Option<&Path>,
     sockets: &Sockets,
-    directory: &Path,
-) -> anyhow::Result<Program> {
-    check(&program.exec, directory, &program.path)?;
+) -> Program {
     let mut args: Vec<OsString> = vec!["__adapter".into(), "--ready".into(), ready.to_string().into()];
     args.extend(["--stop-signal".into(), signal.to_string().into()]);
     if let Some(notify) = notify {
@@ -162,22 +156,7 @@ pub(crate) fn adapted(
     args.push("--".into());
     args.push(program.exec.clone());
     args.extend(program.args.iter().cloned());
-    Ok(Program { exec: own_executable().into(), args, is_node: false, ..program.clone() })
-}
-
-/// Checks the existence of a program: a path, or a name in `PATH`.
-fn check(exec: &OsString, directory: &Path, first: &[PathBuf]) -> anyhow::Result<()> {
-    let path = Path::new(exec);
-    if path.components().count() > 1 {
-        let path = directory.join(path);
-        return path.metadata().map(drop).with_context(|| format!("there is no program {}", path.display()));
-    }
-    let search = env::var_os("PATH").unwrap_or_default();
-    let mut directories = first.iter().cloned().chain(env::split_paths(&search));
-    if directories.any(|directory| directory.join(path).is_file()) {
-        return Ok(());
-    }
-    bail!("there is no program `{}` in PATH", path.display())
+    Program { exec: own_executable().into(), args, is_node: false, ..program.clone() }
 }
 
 /// The path of the command's own executable; the path also works after the file was replaced.
@@ -209,13 +188,5 @@ mod tests {
             assert_eq!(text.parse(), Ok(StopSignal::default()));
         }
         assert!("TREM".parse::<StopSignal>().is_err());
-    }
-
-    #[test]
-    fn missing_program_is_an_error() {
-        let error = |exec: &str| check(&exec.into(), Path::new("/"), &[]).expect_err("none").to_string();
-        assert!(error("no-such-program").contains("`no-such-program` in PATH"));
-        assert!(error("./no-such-program").contains("no program /./no-such-program"));
-        assert!(check(&"sh".into(), Path::new("/"), &[]).is_ok());
     }
 }
