@@ -76,7 +76,8 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) options: Options,
 
-    /// The program and its arguments: a Node.js script, `npm start`, or any executable.
+    /// The program and its arguments: a Node.js script, `npm start`, or any executable. Every later word is an
+    /// argument of the program, also `-n 2`; the log then has a warning, unless `--` is before the program.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }

@@ -18,7 +18,7 @@ use crate::processes;
 use crate::report::{self, Coded};
 use crate::service::{Service, ServiceMemory};
 use crate::units::Workers;
-use crate::{run, settings};
+use crate::{log, mistakes, settings};
 
 /// The time between two checks for a failed bind.
 const LOOKS: Duration = Duration::from_millis(200);
@@ -39,7 +39,8 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     plan.options.restart = Some(Restart::Never);
     plan.options.give_up = Some(GiveUp::Exit);
     let format = plan.options.log_format.unwrap_or_default();
-    run::start_log(format);
+    log::start(format);
+    mistakes::warn(&arguments);
     let Prepared { settings, subject, addresses, resources } = plan.prepare(&[])?;
     let signal = subject.stop_signal;
     let mut supervisor = settings::supervisor(settings)?;

@@ -29,6 +29,12 @@ pub(crate) fn mark(service: u32, worker: WorkerId) -> String {
     format!("{service}.{worker}")
 }
 
+/// Whether the value of the variable is a [`mark`].
+pub(crate) fn is_mark(value: &std::ffi::OsStr) -> bool {
+    let parts = value.to_str().and_then(|value| value.split_once('.'));
+    parts.is_some_and(|(service, worker)| service.parse::<u32>().is_ok() && worker.parse::<u64>().is_ok())
+}
+
 /// A process that has opened a listening socket of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnListener {

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixStream};
 use crate::args::RunArguments;
 use crate::control::{self, Control};
 use crate::feed::Feed;
+use crate::log;
 use crate::output::Output;
 use crate::plan::Plan;
 use crate::protocol::Reply;
@@ -32,7 +33,7 @@ pub(crate) async fn resume(arguments: &RunArguments, mut predecessor: Predecesso
         predecessor.resume();
         return Ok(());
     }
-    run::start_log(state.options.log_format.unwrap_or_default());
+    log::start(state.options.log_format.unwrap_or_default());
     let (version, failure) = (state.version.clone(), predecessor.failure().map(ToOwned::to_owned));
     let taken = match take(state, &mut predecessor) {
         Ok(taken) => taken,

@@ -1,7 +1,5 @@
 //! `cluster run`: the service in the foreground.
 
-use std::fmt;
-use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,15 +7,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use cluster::Supervisor;
 use tokio::net::TcpListener;
-use tracing::field::Field;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
-use tracing_subscriber::fmt::time::FormatTime;
 
 use crate::args::RunArguments;
 use crate::control::Control;
-use crate::feed::{self, Feed};
-use crate::options::{LogFormat, Options};
+use crate::feed::Feed;
+use crate::options::Options;
 use crate::output::Output;
 use crate::plan::{Plan, Prepared};
 use crate::resources::Resources;
@@ -27,18 +21,19 @@ use crate::subject::Subject;
 use crate::systemd::{self, Notifications, Notifier, Reported};
 use crate::upgrade::{Handed, Upgrades};
 use crate::watch::watch;
-use crate::{health, report, settings, socket_path};
+use crate::{health, log, mistakes, report, settings, socket_path};
 
 /// Runs until the service has ended.
 pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let plan = Plan::of(&arguments)?;
+    let format = plan.options.log_format.unwrap_or_default();
+    log::start(format);
+    mistakes::warn(&arguments);
     if arguments.dry_run {
         let text = if arguments.json { plan.json().to_string() } else { plan.text()? };
         plan.validate()?;
         return Ok(report::line(text.trim_end())?);
     }
-    let format = plan.options.log_format.unwrap_or_default();
-    start_log(format);
     let activated = systemd::activated()?;
     let Prepared { settings, subject, addresses, resources } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
@@ -131,33 +126,4 @@ fn control_path(plan: &Plan) -> anyhow::Result<PathBuf> {
     let path = socket_path::of_service(&plan.name)?;
     socket_path::make(&socket_path::directory())?;
     Ok(path)
-}
-
-/// Starts the log on standard error. The variable `CLUSTER_LOG` filters by level.
-pub(crate) fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("CLUSTER_LOG").unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(io::stderr);
-    let log = log.with_timer(Milliseconds);
-    match format {
-        LogFormat::Text => log.fmt_fields(debug_fn(write_field)).init(),
-        LogFormat::Json => log.json().init(),
-    }
-}
-
-/// The time in the log has the form of the time in the workers' output.
-struct Milliseconds;
-
-impl FormatTime for Milliseconds {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        writer.write_str(&feed::now())
-    }
-}
-
-/// Writes the message, and the fields that the message does not contain.
-fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
-    match field.name() {
-        "message" => write!(writer, "{value:?}"),
-        "slot" | "worker" | "status" => Ok(()),
-        name => write!(writer, " {name}={value:?}"),
-    }
 }

@@ -28,9 +28,21 @@ fn missing_program_is_named() {
     let run = |program: &str| {
         error(&command(directory.path(), "run").args(["-n", "2", program]).output().expect("a command"))
     };
-    let text = run("./none");
-    assert!(text.contains("./none") && text.contains("ENOENT"), "{text}");
-    assert!(run("none.js").contains("there is no script"));
+    for (program, expected) in [
+        ("./none", "there is no program /"),
+        ("none-at-all", "`none-at-all` in PATH"),
+        ("none.js", "there is no script /"),
+    ] {
+        let text = run(program);
+        assert!(text.contains(expected) && text.lines().count() == 1, "{text}");
+    }
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let node = command(directory.path(), "run").args(["--node", "/none/node", "app.js"]).output();
+    let text = error(&node.expect("a command"));
+    assert!(
+        text.starts_with("cluster: there is no program /none/node") && text.lines().count() == 1,
+        "{text}"
+    );
     let nothing = error(&command(directory.path(), "run").output().expect("a command"));
     assert!(nothing.contains("there is no program"), "{nothing}");
 }
@@ -163,6 +175,35 @@ fn other_file_is_no_control_socket() {
     assert_eq!(fs::read_to_string(file).expect("the file is kept"), "data");
 }
 
+/// A file in the place of the directory of the sockets is named by every command.
+#[test]
+fn file_in_the_way_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("cluster");
+    fs::write(&file, "").expect("a file");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    for line in [&["run", "app.js"][..], &["status"], &["stop", "--name", "app"]] {
+        let text = error(&command(directory.path(), line[0]).args(&line[1..]).output().expect("a command"));
+        assert!(text.contains(&format!("{} is a file, in the way", file.display())), "{line:?}: {text}");
+    }
+}
+
+/// An option after the program, and a variable that resembles a setting, have a warning.
+#[test]
+fn likely_mistakes_have_a_warning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let dry_run = |line: &[&str]| {
+        let mut run = command(directory.path(), "run");
+        let output = run.arg("--dry-run").args(line).env("CLUSTER_DRAINS", "4s").output();
+        String::from_utf8(output.expect("a command").stderr).expect("text")
+    };
+    let warned = dry_run(&["app.js", "-n", "2"]);
+    assert!(warned.contains("WARN `-n` after the program is an argument of the program"), "{warned}");
+    assert!(warned.contains("CLUSTER_DRAINS (did you mean CLUSTER_DRAIN?)"), "{warned}");
+    assert!(!dry_run(&["--", "app.js", "-n", "2"]).contains("after the program"));
+}
+
 #[test]
 fn nonsense_request_is_refused() {
     let service = Service::of_script(SERVER, &["-n", "1"]);
@@ -191,6 +232,17 @@ fn dry_run_hides_variables() {
         let shown = text(&run);
         assert!(shown.contains("TOKEN") && !shown.contains("secret"), "{shown}");
         assert!(shown.contains("node 'an app.js'") || shown.contains("[\"node\",\"an app.js\"]"), "{shown}");
+    }
+}
+
+/// The log and the output of the workers have one form: time, slot and worker.
+#[test]
+fn json_lines_have_one_form() {
+    let service = Service::of_script(SERVER, &["-n", "1", "--log-format", "json"]);
+    for text in ["worker 1 is ready", "\"line\":\"port "] {
+        let line: Value = serde_json::from_str(&service.line(text)).expect("JSON");
+        assert!(line["time"].is_string() && line["timestamp"].is_null(), "{line}");
+        assert_eq!((&line["slot"], &line["worker"]), (&Value::from(0), &Value::from(1)), "{line}");
     }
 }
 
