@@ -165,6 +165,16 @@ impl Supervisor {
         Some(self.replacements.request_recycle(slot, last, RecycleReason::Command))
     }
 
+    /// Abandons the reload or recycle in progress: [`SupervisorEvent::ReloadAbandoned`] follows with the
+    /// returned id. A successor that is not ready exits, and the old worker of its slot continues to serve;
+    /// slots with a new worker keep the new worker. The next requested reload or recycle begins. `None`: no
+    /// reload or recycle is in progress.
+    pub fn abandon_reload(&mut self) -> Option<ReloadId> {
+        let id = self.replacements.in_progress()?;
+        self.abandon(AbandonReason::Requested);
+        Some(id)
+    }
+
     /// Reports the resident memory of a worker. A worker with more than
     /// [`max_memory`](SupervisorSettings::max_memory) is recycled. If a recycle is abandoned, the next one
     /// waits for the pause of [`backoff`](SupervisorSettings::backoff).

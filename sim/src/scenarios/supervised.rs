@@ -20,6 +20,8 @@ pub enum SupervisorMove {
     Reload,
     /// Reloads, and shuts down when a message of the second worker arrives.
     ReloadAndShutdown,
+    /// Reloads, and abandons the reload when its first successor was forked.
+    ReloadAndAbandon,
     /// Removes one slot.
     ScaleDown,
     /// Shuts down.
@@ -87,7 +89,7 @@ impl SupervisedServer {
     fn act(&self, supervisor: &mut Supervisor) {
         match self.command {
             SupervisorMove::Serve | SupervisorMove::ServeOnce => {}
-            SupervisorMove::Reload | SupervisorMove::ReloadAndShutdown => {
+            SupervisorMove::Reload | SupervisorMove::ReloadAndShutdown | SupervisorMove::ReloadAndAbandon => {
                 supervisor.reload();
             }
             SupervisorMove::ScaleDown => supervisor.scale(self.workers - 1).expect("a possible number"),
@@ -114,6 +116,12 @@ impl Program for SupervisedServer {
             if self.command == SupervisorMove::ServeOnce && self.ready > self.workers {
                 supervisor.shutdown();
             }
+        }
+        if self.command == SupervisorMove::ReloadAndAbandon
+            && let SupervisorEvent::Primary(Event::Fork { worker }) = event
+            && worker.0 > u64::from(self.workers)
+        {
+            supervisor.abandon_reload();
         }
         if let SupervisorEvent::Primary(Event::Message { .. }) = event {
             supervisor.shutdown();

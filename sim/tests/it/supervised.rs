@@ -8,10 +8,11 @@ use cluster_sim::explore::exhaustive;
 use cluster_sim::scenarios::{SupervisedServer, SupervisorMove};
 use cluster_sim::{Actor, Fault, Faults, Schedule, World};
 
-const MOVES: [SupervisorMove; 6] = [
+const MOVES: [SupervisorMove; 7] = [
     SupervisorMove::Serve,
     SupervisorMove::Reload,
     SupervisorMove::ReloadAndShutdown,
+    SupervisorMove::ReloadAndAbandon,
     SupervisorMove::ScaleDown,
     SupervisorMove::Shutdown,
     SupervisorMove::ShutdownTwice,
@@ -213,7 +214,7 @@ fn commands_end_with_stopped_workers() {
 }
 
 /// Small worlds in which a command races with a death.
-fn small_worlds() -> [(&'static str, World<SupervisedServer>); 13] {
+fn small_worlds() -> [(&'static str, World<SupervisedServer>); 14] {
     let reexec = Faults::only(&[Fault::Reexec]);
     let kill_and_reexec = reexec.and(Fault::Kill).limit(1);
     let kill = Faults::only(&[Fault::Kill]).limit(1);
@@ -226,6 +227,7 @@ fn small_worlds() -> [(&'static str, World<SupervisedServer>); 13] {
         ("reload of one slot", world(1, SupervisorMove::Reload)),
         ("reload of two slots", world(2, SupervisorMove::Reload)),
         ("reload raced with a shutdown", world(2, SupervisorMove::ReloadAndShutdown)),
+        ("reload abandoned on request", world(1, SupervisorMove::ReloadAndAbandon)),
         ("scale down raced with a death", world(2, SupervisorMove::ScaleDown).with_faults(kill)),
         ("two slots, a shutdown and one stop", world(2, SupervisorMove::Shutdown).with_faults(stop)),
         ("reload of one slot and one stop", world(1, SupervisorMove::Reload).with_faults(stop)),

@@ -167,6 +167,8 @@ pub enum AbandonReason {
     Suspended { slot: SlotId },
     /// The supervisor shuts down.
     Shutdown,
+    /// [`Supervisor::abandon_reload`](super::Supervisor::abandon_reload).
+    Requested,
 }
 
 impl fmt::Display for AbandonReason {
@@ -182,6 +184,7 @@ impl fmt::Display for AbandonReason {
                 )
             }
             AbandonReason::Shutdown => f.write_str("the supervisor shuts down"),
+            AbandonReason::Requested => f.write_str("a command has requested the end"),
         }
     }
 }

@@ -178,6 +178,11 @@ impl Replacements {
         Some(ReplacementStep::Begin(id, scope))
     }
 
+    /// The replacement in progress.
+    pub(super) fn in_progress(&self) -> Option<ReloadId> {
+        self.current.as_ref().map(|current| current.id)
+    }
+
     /// Whether the replacement of the slot has begun and is not finished.
     pub(super) fn is_active(&self, slot: SlotId) -> bool {
         self.current.as_ref().is_some_and(|current| current.active.contains(&slot))

@@ -143,7 +143,7 @@ impl Supervisor {
             return;
         }
         if self.intensity.gave_up() {
-            return self.hold(slot);
+            return hold(self, slot);
         }
         if let RestartReason::StartFailed(failure) = &reason
             && let Err(limit) = self.intensity.permit_another(failure.is_lasting())
@@ -151,7 +151,7 @@ impl Supervisor {
             return self.give_up(limit, slot, reason);
         }
         if !self.settings.restart.restarts(was_ready, status) {
-            return self.hold(slot);
+            return hold(self, slot);
         }
         let failures = self.slots.get(slot).map_or(0, Slot::failures).saturating_add(1);
         if let Err(limit) = self.intensity.count(failures, &self.settings) {
@@ -167,20 +167,13 @@ impl Supervisor {
         }
     }
 
-    fn hold(&mut self, slot: SlotId) {
-        self.events.push_back(SupervisorEvent::SlotSuspended { slot });
-        if self.replacements.is_active(slot) {
-            self.abandon(AbandonReason::Suspended { slot });
-        }
-    }
-
     /// Gives up: the slots that wait for a start get no worker.
     fn give_up(&mut self, reason: GiveUpReason, slot: SlotId, last: RestartReason) {
         self.events.push_back(SupervisorEvent::GaveUp { reason, slot, last });
         match self.settings.give_up {
             GiveUp::Suspend => {
                 for slot in core::iter::once(slot).chain(self.slots.suspend_waiting()) {
-                    self.hold(slot);
+                    hold(self, slot);
                 }
             }
             GiveUp::Exit { code } => {
@@ -219,7 +212,7 @@ impl Supervisor {
 
     /// Ends the replacement in progress. Successors that are not ready are terminated, and old workers
     /// continue to serve.
-    fn abandon(&mut self, reason: AbandonReason) {
+    pub(super) fn abandon(&mut self, reason: AbandonReason) {
         let Some((id, scope, active)) = self.replacements.abandon() else { return };
         self.events.push_back(SupervisorEvent::ReloadAbandoned { id, scope, reason });
         for slot in active {
@@ -281,5 +274,13 @@ impl Supervisor {
         self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Emptying), emptying);
         self.lifecycle.set_timer(Deadline::Report(None), report_after(shutdown));
         self.lifecycle.set_timer(Deadline::Shutdown(ShutdownTimer::Shutdown), shutdown);
+    }
+}
+
+/// Leaves a slot without a worker.
+fn hold(supervisor: &mut Supervisor, slot: SlotId) {
+    supervisor.events.push_back(SupervisorEvent::SlotSuspended { slot });
+    if supervisor.replacements.is_active(slot) {
+        supervisor.abandon(AbandonReason::Suspended { slot });
     }
 }

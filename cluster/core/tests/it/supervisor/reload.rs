@@ -34,6 +34,25 @@ fn reload_replaces_slot_by_slot() {
     assert_eq!(story.slots(), "0:Ready 3, 1:Ready 4");
 }
 
+/// A reload behind a reload that hangs begins as soon as the latter is abandoned on request.
+#[test]
+fn abandoned_reload_lets_next_begin() {
+    let mut story = serving(settings(1), 1);
+    reload(&mut story);
+    assert!(reload(&mut story).is_empty());
+    let lines = story.command(|supervisor| assert!(supervisor.abandon_reload().is_some()));
+    let lines = lines.join("\n");
+    assert!(lines.ends_with("reload 1 abandoned: Requested\nreload 2 started: All"), "{lines}");
+    assert_eq!(story.slots(), "0:Ready 1");
+}
+
+/// Without a reload in progress, nothing is abandoned.
+#[test]
+fn nothing_to_abandon() {
+    let mut story = serving(settings(1), 1);
+    assert!(story.command(|supervisor| assert_eq!(supervisor.abandon_reload(), None)).is_empty());
+}
+
 /// A lame duck gets no connection; the successor gets the next.
 #[test]
 fn lame_duck_gets_no_connection() {

@@ -35,6 +35,11 @@ fn inputs() -> Vec<Input> {
                 let _ = supervisor.restart_slot(SlotId(0));
             })
         }),
+        ("abandon the reload", |story| {
+            story.command(|supervisor| {
+                let _ = supervisor.abandon_reload();
+            })
+        }),
         ("report much memory", |story| {
             story.command(|supervisor| supervisor.report_memory(WorkerId(1), 1_001))
         }),

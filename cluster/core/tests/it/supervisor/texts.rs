@@ -53,6 +53,7 @@ fn events() -> Vec<SupervisorEvent> {
         abandoned(AbandonReason::StartFailed { slot: SLOT, failure: exited }),
         abandoned(AbandonReason::Suspended { slot: SLOT }),
         abandoned(AbandonReason::Shutdown),
+        abandoned(AbandonReason::Requested),
         E::Scaled { workers: 1 },
         E::Scaled { workers: 2 },
         E::Hung { slot: SLOT, worker: WORKER },
