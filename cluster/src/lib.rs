@@ -155,8 +155,8 @@ pub use serve::{Serve, serve};
 pub use serve_connection::serve_connection;
 pub use socket::{NotSent, Socket};
 pub use supervisor::{
-    HandleError, Kept, Predecessor, RestartReasons, RunError, Supervisor, SupervisorError, SupervisorHandle,
-    Upgrade, UpgradeError, cores,
+    HandleError, Kept, Predecessor, RequestedReload, RestartReasons, RunError, Supervisor, SupervisorError,
+    SupervisorHandle, Upgrade, UpgradeError, cores,
 };
 pub use transport::Transport;
 pub use udp::UdpSocket;

@@ -39,7 +39,7 @@ pub use predecessor::Predecessor;
 pub use restart_reasons::RestartReasons;
 use signal_commands::{SignalCommand, SignalCommands};
 pub use supervisor_error::{HandleError, RunError, SupervisorError};
-pub use supervisor_handle::SupervisorHandle;
+pub use supervisor_handle::{RequestedReload, SupervisorHandle};
 pub use upgrade::Upgrade;
 pub use upgrade_error::UpgradeError;
 use waiting::Waiting;

@@ -74,7 +74,10 @@ impl Lines {
                 self.ends.remove(slot);
                 error!(slot = slot.0, "{event}");
             }
-            SupervisorEvent::ReloadAbandoned { reason: AbandonReason::Shutdown, .. } => info!("{event}"),
+            SupervisorEvent::ReloadAbandoned {
+                reason: AbandonReason::Shutdown | AbandonReason::Requested,
+                ..
+            } => info!("{event}"),
             SupervisorEvent::ReloadAbandoned { .. } => warn!("{event}"),
             SupervisorEvent::Hung { slot, worker }
             | SupervisorEvent::Cut { slot, worker, .. }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cluster_core::{SlotId, SlotInfo, WorkerId};
+use cluster_core::{ReloadId, SlotId, SlotInfo, WorkerId};
 use tokio::sync::oneshot;
 
 use super::waiting::Reply;
@@ -23,6 +23,30 @@ pub struct SupervisorHandle {
     pub(super) commands: CommandSender<Supervisor>,
     /// Whether the shutdown is complete.
     is_finished: Arc<AtomicBool>,
+}
+
+/// A requested reload or restart: [`SupervisorHandle::request_reload`]. Dropping the value does not revoke the
+/// request.
+#[derive(Debug)]
+#[must_use = "`complete` waits for the result"]
+pub struct RequestedReload {
+    id: ReloadId,
+    replied: oneshot::Receiver<Result<(), HandleError>>,
+}
+
+impl RequestedReload {
+    /// The number of the reload, as in the events.
+    pub fn id(&self) -> ReloadId {
+        self.id
+    }
+
+    /// Completes when the old workers have exited.
+    ///
+    /// # Errors
+    /// As [`SupervisorHandle::reload`].
+    pub async fn complete(self) -> Result<(), HandleError> {
+        self.replied.await.map_err(|_| HandleError::Dropped)?
+    }
 }
 
 impl From<Dropped> for HandleError {
@@ -51,11 +75,16 @@ impl SupervisorHandle {
     /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old workers keep serving.
     /// Otherwise the supervisor shuts down, or was dropped.
     pub async fn reload(&self) -> Result<(), HandleError> {
-        self.order(|supervisor, reply| {
-            let id = supervisor.command(cluster_core::Supervisor::reload);
-            supervisor.waiting.reload(id, reply);
-        })
-        .await
+        self.request_reload().await?.complete().await
+    }
+
+    /// Requests a [`reload`](SupervisorHandle::reload), and returns before the reload begins. A reload begins
+    /// after the reload or recycle in progress.
+    ///
+    /// # Errors
+    /// The supervisor shuts down, or was dropped.
+    pub async fn request_reload(&self) -> Result<RequestedReload, HandleError> {
+        self.replace(|supervisor| Ok(supervisor.command(cluster_core::Supervisor::reload))).await
     }
 
     /// Replaces the worker of a slot, in the way of [`reload`](SupervisorHandle::reload).
@@ -63,11 +92,28 @@ impl SupervisorHandle {
     /// # Errors
     /// As [`reload`](SupervisorHandle::reload), or no slot has this number.
     pub async fn restart(&self, slot: SlotId) -> Result<(), HandleError> {
-        self.order(move |supervisor, reply| match supervisor.command(|machine| machine.restart_slot(slot)) {
-            Some(id) => supervisor.waiting.reload(id, reply),
-            None => drop(reply.send(Err(HandleError::NoSlot(slot)))),
+        self.request_restart(slot).await?.complete().await
+    }
+
+    /// Requests a [`restart`](SupervisorHandle::restart), and returns before the restart begins.
+    ///
+    /// # Errors
+    /// No slot has this number, or the supervisor shuts down, or was dropped.
+    pub async fn request_restart(&self, slot: SlotId) -> Result<RequestedReload, HandleError> {
+        self.replace(move |supervisor| {
+            let id = supervisor.command(|machine| machine.restart_slot(slot));
+            id.ok_or(HandleError::NoSlot(slot))
         })
         .await
+    }
+
+    /// Abandons the reload or restart in progress. A new worker that is not ready exits, and slots that were
+    /// not replaced keep their old workers. `None`: no reload or restart is in progress.
+    ///
+    /// # Errors
+    /// The supervisor was dropped.
+    pub async fn abandon_reload(&self) -> Result<Option<ReloadId>, HandleError> {
+        self.ask(|supervisor| supervisor.command(cluster_core::Supervisor::abandon_reload)).await
     }
 
     /// Changes the number of workers. Completes when the new workers are ready, or when the surplus workers
@@ -101,7 +147,7 @@ impl SupervisorHandle {
     }
 
     /// The last bind for a worker that the operating system has refused, as a text: `cannot bind
-    /// 127.0.0.1:80: EADDRINUSE (...)`. The worker has received the error, and may have reported it, chosen
+    /// 127.0.0.1:80: EADDRINUSE (the address is in use); ...`, with the remedy. The worker has received the error, and may have reported it, chosen
     /// another address, or ignored it.
     ///
     /// # Errors
@@ -136,6 +182,23 @@ impl SupervisorHandle {
             Err(dropped) => Err(dropped.into()),
         };
         if self.is_finished.load(Ordering::Relaxed) { Ok(()) } else { result }
+    }
+
+    /// Requests a reload or a restart. Fails during a shutdown.
+    async fn replace(
+        &self,
+        act: impl FnOnce(&mut Supervisor) -> Result<ReloadId, HandleError> + Send + 'static,
+    ) -> Result<RequestedReload, HandleError> {
+        let (reply, replied) = oneshot::channel();
+        let id = self.ask(move |supervisor| {
+            if supervisor.machine.is_shutting_down() {
+                return Err(HandleError::ShuttingDown);
+            }
+            let id = act(supervisor)?;
+            supervisor.waiting.reload(id, reply);
+            Ok(id)
+        });
+        Ok(RequestedReload { id: id.await??, replied })
     }
 
     /// Executes a command and waits for the full effect. Fails during a shutdown.

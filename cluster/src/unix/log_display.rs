@@ -2,9 +2,8 @@
 //! messages and the values of variables.
 
 use std::fmt;
-use std::net::SocketAddr;
 
-use cluster_core::{BindAddress, Call, Escaped, OsEvent};
+use cluster_core::{BindAddress, Call, Errno, Escaped, ListenAddress, ListenError, OsEvent};
 
 /// A call or an event without possible secrets.
 pub(super) struct Redacted<'a, T>(pub(super) &'a T);
@@ -64,21 +63,26 @@ impl fmt::Display for Redacted<'_, OsEvent> {
     }
 }
 
-/// A requested address, with escaped texts: the texts are from the worker.
-pub(super) struct Asked<'a>(pub(super) &'a BindAddress);
-
-impl fmt::Display for Asked<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            BindAddress::Tcp { host: None, port, .. } => write!(f, "*:{port}"),
-            BindAddress::Tcp { host: Some(host), port, .. } | BindAddress::Udp { host, port, .. } => {
-                SocketAddr::new(*host, *port).fmt(f)
-            }
-            BindAddress::Zoned { host, zone, port, .. } => write!(f, "[{host}%{}]:{port}", Escaped(zone)),
-            BindAddress::Path { path, .. } => Escaped(path).fmt(f),
-            BindAddress::Descriptor { fd, .. } => write!(f, "descriptor {fd}"),
+/// The error of a bind for a worker, with the remedy.
+pub(super) fn refused(address: &BindAddress, errno: Errno) -> ListenError {
+    let address = match address.clone() {
+        BindAddress::Tcp { host, port, ipv6_only, .. } => ListenAddress::Tcp { host, port, ipv6_only },
+        BindAddress::Path { path, readable_all, writable_all } => {
+            ListenAddress::Path { path, readable_all, writable_all }
         }
-    }
+        BindAddress::Udp { host, port, ipv6_only, reuse_address, .. } => ListenAddress::Udp {
+            v6: host.is_ipv6(),
+            host: Some(host),
+            port: Some(port),
+            ipv6_only,
+            reuse_address,
+        },
+        BindAddress::Zoned { host, zone, port, datagrams, ipv6_only, .. } => {
+            ListenAddress::Zoned { host, zone, port, udp: datagrams, ipv6_only }
+        }
+        BindAddress::Descriptor { fd, datagrams } => ListenAddress::Descriptor { fd, udp: datagrams },
+    };
+    ListenError { errno, address, exclusive: false }
 }
 
 /// A call or an event in full, with the bytes of a channel as text.

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::Unix;
 use super::bind::{self, is_bound_at};
 use super::descriptor::{is_blocking, set_non_blocking};
-use super::log_display::Asked;
+use super::log_display::refused;
 use super::path::BoundPath;
 
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Sockets {
 
     /// Logs a failed bind. Some workers hide the error, for example an application of express 5.
     pub(super) fn report_failure(&mut self, address: &BindAddress, errno: Errno) {
-        let text = format!("cannot bind {}: {errno}", Asked(address));
+        let text = refused(address, errno).to_string();
         warn!("{text}");
         self.failed_bind = Some(text);
     }
