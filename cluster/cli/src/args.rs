@@ -31,7 +31,7 @@ pub(crate) enum Command {
     /// Show the workers of a running service.
     Status(StatusArguments),
     /// Replace every worker, one after the other, without losing a request.
-    Reload(Target),
+    Reload(ReloadArguments),
     /// Change the number of workers.
     Scale(ScaleArguments),
     /// Replace the worker of a slot, without losing a request.
@@ -130,6 +130,17 @@ pub(crate) struct EventsArguments {
     /// Print later events, too, until ctrl-c.
     #[arg(short, long)]
     pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReloadArguments {
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    /// Reload nothing, and abandon the reload or restart in progress: a new worker that is not ready exits,
+    /// and the old worker of its slot continues to serve.
+    #[arg(long)]
+    pub(crate) abandon: bool,
 }
 
 #[derive(Debug, Args)]
@@ -265,7 +276,7 @@ impl Command {
         match self {
             Command::Run(run) | Command::Check(run) => run.json,
             Command::Status(StatusArguments { target, .. })
-            | Command::Reload(target)
+            | Command::Reload(ReloadArguments { target, .. })
             | Command::Scale(ScaleArguments { target, .. })
             | Command::Restart(RestartArguments { target, .. })
             | Command::Upgrade(UpgradeArguments { target, .. })

@@ -1,15 +1,12 @@
 //! `cluster check`: starts one worker, reports where the worker listens, and stops.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
 use anyhow::bail;
-use cluster::{Event, SupervisorEvent, SupervisorHandle};
-use tokio::time::sleep;
+use cluster::{Event, SupervisorEvent};
 
 use crate::adapter::StopSignal;
 use crate::args::RunArguments;
 use crate::feed::Feed;
+use crate::first_start::{Refused, stop_after_failed_bind};
 use crate::hint::LATE;
 use crate::options::{GiveUp, Restart};
 use crate::output::Output;
@@ -19,9 +16,6 @@ use crate::report::{self, Coded};
 use crate::service::{Service, ServiceMemory};
 use crate::units::Workers;
 use crate::{log, mistakes, settings};
-
-/// The time between two checks for a failed bind.
-const LOOKS: Duration = Duration::from_millis(200);
 
 /// Starts one worker, and stops the worker as soon as the worker is ready.
 ///
@@ -66,20 +60,6 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     Ok(result?)
 }
 
-/// Stops a worker that is not ready some time after a failed bind. The time is needed because some programs
-/// try another address; other programs do nothing further.
-async fn stop_after_failed_bind(supervisor: SupervisorHandle, refused: Arc<OnceLock<String>>) {
-    while let Ok(failed) = supervisor.failed_bind().await {
-        sleep(LOOKS).await;
-        let Some(failed) = failed else { continue };
-        sleep(LATE).await;
-        let _ = refused.set(failed);
-        // Fails if the supervisor has ended.
-        let _ = supervisor.shutdown().await;
-        return;
-    }
-}
-
 /// The results of the check so far.
 #[derive(Debug, Default)]
 struct Found {
@@ -88,7 +68,7 @@ struct Found {
     is_ready: bool,
     is_cut: bool,
     /// The failed bind because of which the check has ended.
-    refused: Arc<OnceLock<String>>,
+    refused: Refused,
     /// The stop signal of a foreign program; `None` for other programs. `has_handler` is whether the program
     /// handles the signal; `None`: unknown.
     signal: Option<StopSignal>,

@@ -15,8 +15,8 @@ use tokio::net::unix::OwnedReadHalf;
 use tokio::time::timeout;
 
 use crate::args::{
-    EventsArguments, LogsArguments, RestartArguments, ScaleArguments, StatusArguments, Target,
-    UpgradeArguments,
+    EventsArguments, LogsArguments, ReloadArguments, RestartArguments, ScaleArguments, StatusArguments,
+    Target, UpgradeArguments,
 };
 use crate::feed::Record;
 use crate::protocol::{RecordKind, Reply, Request};
@@ -83,8 +83,9 @@ async fn print_records(target: &Target, request: &Request) -> anyhow::Result<()>
 }
 
 /// `cluster reload`.
-pub(crate) async fn reload(target: Target) -> anyhow::Result<()> {
-    carry_out(&target, &Request::Reload).await
+pub(crate) async fn reload(arguments: ReloadArguments) -> anyhow::Result<()> {
+    let request = if arguments.abandon { Request::Abandon } else { Request::Reload };
+    carry_out(&arguments.target, &request).await
 }
 
 /// `cluster scale`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use nix::unistd::geteuid;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast::Receiver;
@@ -20,19 +20,16 @@ use tokio::time::{interval, timeout};
 
 use crate::accept::accept;
 use crate::feed::{Numbered, Record};
-use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE};
+use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE, encode, send};
 use crate::service::Service;
-use crate::socket_path;
 use crate::upgrade::Upgrades;
+use crate::{replacing, socket_path};
 
 /// The longest request in bytes.
 const LONGEST_REQUEST: u64 = 4_096;
 
 /// How long a client may take to send the request.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
-
-/// How long a client may take to read a reply.
-const REPLY_TIME: Duration = Duration::from_mins(1);
 
 /// The largest number of connected clients.
 const COMMANDS: usize = 32;
@@ -181,6 +178,12 @@ async fn converse(stream: UnixStream, service: &Service, upgrades: &Upgrades) ->
             let client = writer.as_ref().as_fd().try_clone_to_owned()?;
             carry_out(upgrades.carry_out(timeout.0, client), service, &mut writer).await
         }
+        Ok(Request::Abandon) => replacing::abandon(service, &mut writer).await,
+        Ok(request @ (Request::Reload | Request::Restart { .. })) => {
+            let _work = service.begin_work();
+            let slot = if let Request::Restart { slot } = request { Some(slot) } else { None };
+            replacing::reload(slot, service, &mut writer).await
+        }
         Ok(request) => {
             let _work = service.begin_work();
             carry_out(service.carry_out(request), service, &mut writer).await
@@ -275,13 +278,4 @@ async fn progress(record: Result<Arc<Numbered>, RecvError>, writer: &mut OwnedWr
             send(writer, &Reply::Progress { record: record.clone(), number: None }).await
         }
     }
-}
-
-async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
-    timeout(REPLY_TIME, writer.write_all(encode(reply).as_bytes())).await?
-}
-
-/// A reply as one line of JSON.
-pub(crate) fn encode(reply: &Reply) -> String {
-    serde_json::to_string(reply).expect("texts and numbers") + "\n"
 }

@@ -44,6 +44,9 @@ pub(crate) struct EventRecord {
     pub(crate) slot: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) worker: Option<u64>,
+    /// The number of the reload or restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reload: Option<u64>,
     /// The event as a sentence.
     pub(crate) text: String,
 }
@@ -189,9 +192,16 @@ impl Feed {
 
     /// Publishes an event of the service, rather than of the supervisor, and returns the record.
     pub(crate) fn publish_text(&self, event: &str, text: String) -> Record {
-        let event = EventRecord { time: now(), event: event.to_owned(), slot: None, worker: None, text };
-        self.publish(Record::Event(event.clone()));
-        Record::Event(event)
+        let (event, time) = (event.to_owned(), now());
+        let record = Record::Event(EventRecord { time, event, slot: None, worker: None, reload: None, text });
+        self.publish(record.clone());
+        record
+    }
+
+    /// Publishes an event about a worker, found by the service.
+    pub(crate) fn publish_of_worker(&self, event: &str, slot: u32, worker: WorkerId, text: String) {
+        let (event, time, slot, worker) = (event.to_owned(), now(), Some(slot), Some(worker.0));
+        self.publish(Record::Event(EventRecord { time, event, slot, worker, reload: None, text }));
     }
 
     /// A receiver of all later records.
@@ -217,7 +227,19 @@ pub(crate) fn now() -> String {
 fn record(event: &SupervisorEvent) -> Option<EventRecord> {
     let (name, slot, worker) = describe(event)?;
     let (slot, worker) = (slot.map(|slot| slot.0), worker.map(|worker| worker.0));
-    Some(EventRecord { time: now(), event: name.to_owned(), slot, worker, text: event.to_string() })
+    let (event_name, reload, text) = (name.to_owned(), reload_of(event), event.to_string());
+    Some(EventRecord { time: now(), event: event_name, slot, worker, reload, text })
+}
+
+/// The number of the reload that an event begins or ends.
+fn reload_of(event: &SupervisorEvent) -> Option<u64> {
+    if let SupervisorEvent::ReloadStarted { id, .. }
+    | SupervisorEvent::ReloadFinished { id, .. }
+    | SupervisorEvent::ReloadAbandoned { id, .. } = event
+    {
+        return Some(id.0);
+    }
+    None
 }
 
 fn describe(event: &SupervisorEvent) -> Option<(&'static str, Option<SlotId>, Option<WorkerId>)> {

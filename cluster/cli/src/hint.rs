@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use crate::feed::Feed;
 use crate::options::Options;
 use crate::processes::{self, OwnListener};
 use crate::subject::Subject;
@@ -18,6 +19,9 @@ use crate::units::Time;
 
 /// The time from the start of a worker to the hint; or half of `ready-timeout`, if shorter.
 pub(crate) const LATE: Duration = Duration::from_secs(5);
+
+/// The name of the record of a hint.
+pub(crate) const NOT_READY: &str = "not-ready";
 
 /// The default of `ready-timeout`.
 const READY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -35,6 +39,7 @@ pub(crate) struct Hints {
     /// Half of `ready-timeout`: the latest time for the hint.
     latest: Duration,
     supervisor: SupervisorHandle,
+    feed: Feed,
     tasks: Mutex<BTreeMap<WorkerId, AbortHandle>>,
 }
 
@@ -50,7 +55,12 @@ struct Condition {
 }
 
 impl Hints {
-    pub(crate) fn of(options: &Options, subject: &Subject, supervisor: SupervisorHandle) -> Hints {
+    pub(crate) fn of(
+        options: &Options,
+        subject: &Subject,
+        supervisor: SupervisorHandle,
+        feed: Feed,
+    ) -> Hints {
         let condition = Condition {
             ready: options.ready.clone(),
             has_sockets: options.has_sockets(),
@@ -59,15 +69,22 @@ impl Hints {
             activated: subject.activated.clone(),
         };
         let latest = options.ready_timeout.map_or(READY_TIMEOUT, |Time(limit)| limit) / 2;
-        Hints { condition, latest, supervisor, tasks: Mutex::default() }
+        Hints { condition, latest, supervisor, feed, tasks: Mutex::default() }
     }
 
-    /// Starts the task of a new worker, and ends the task of a ready or exited worker.
-    pub(crate) fn observe(&self, event: &SupervisorEvent) {
+    /// Starts the task of a new worker, and ends the task of a ready or exited worker. `slot_of`: the slot of
+    /// a new worker.
+    pub(crate) fn observe(&self, event: &SupervisorEvent, slot_of: impl FnOnce(WorkerId) -> u32) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if let SupervisorEvent::Primary(Event::Fork { worker }) = event {
-            let hint = warn_late(*worker, self.condition.clone(), self.latest, self.supervisor.clone());
-            tasks.insert(*worker, tokio::spawn(hint).abort_handle());
+            let (worker, slot, feed) = (*worker, slot_of(*worker), self.feed.clone());
+            let hint = describe_late(worker, self.condition.clone(), self.latest, self.supervisor.clone());
+            let report = async move {
+                let text = hint.await;
+                warn!("{text}");
+                feed.publish_of_worker(NOT_READY, slot, worker, text);
+            };
+            tasks.insert(worker, tokio::spawn(report).abort_handle());
         } else if let SupervisorEvent::SlotReady { worker, .. }
         | SupervisorEvent::Primary(Event::Exit { worker, .. })
         | SupervisorEvent::StartFailed { worker: Some(worker), .. } = event
@@ -78,7 +95,13 @@ impl Hints {
     }
 }
 
-async fn warn_late(worker: WorkerId, condition: Condition, latest: Duration, supervisor: SupervisorHandle) {
+/// The hint, as soon as the worker is late.
+async fn describe_late(
+    worker: WorkerId,
+    condition: Condition,
+    latest: Duration,
+    supervisor: SupervisorHandle,
+) -> String {
     let start = Instant::now();
     sleep(LATE.min(latest)).await;
     let is_foreign = condition.is_foreign;
@@ -96,10 +119,9 @@ async fn warn_late(worker: WorkerId, condition: Condition, latest: Duration, sup
     }
     let listener = spawn_blocking(move || processes::own_listener(worker)).await;
     let refused = supervisor.failed_bind().await.ok().flatten();
-    let means = condition.means(listener.ok().flatten().as_ref(), refused.as_deref());
-    let missing = condition.missing();
+    let cause = condition.cause(listener.ok().flatten().as_ref(), refused.as_deref());
     let late = humantime::format_duration(Duration::from_secs(start.elapsed().as_secs()));
-    warn!("worker {worker} is not ready after {late}: {missing}; {means}");
+    format!("worker {worker} is not ready after {late}: {cause}")
 }
 
 impl Condition {
@@ -119,10 +141,17 @@ impl Condition {
         }
     }
 
-    fn means(&self, listener: Option<&OwnListener>, refused: Option<&str>) -> String {
-        let Some(OwnListener { pid, command, address }) = listener else {
-            return refused.map_or_else(|| self.means_without_port(), ToOwned::to_owned);
-        };
+    /// The cause and the remedy. A failed bind is the cause of the missing condition, and stands first.
+    fn cause(&self, listener: Option<&OwnListener>, refused: Option<&str>) -> String {
+        let missing = self.missing();
+        match (listener, refused) {
+            (Some(listener), _) => format!("{missing}; {}", self.means(listener)),
+            (None, Some(refused)) => format!("{refused}; {missing}"),
+            (None, None) => format!("{missing}; {}", self.means_without_port()),
+        }
+    }
+
+    fn means(&self, OwnListener { pid, command, address }: &OwnListener) -> String {
         let found = format!("process {pid} (`{command}`) listens on {address} itself");
         if self.has_sockets {
             format!(
@@ -153,5 +182,24 @@ impl Condition {
             );
         }
         "a program in another language needs `--listen ADDR`, or without a port `--ready started`".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The missing condition is the effect of the failed bind, and would mislead as the first half.
+    #[test]
+    fn failed_bind_stands_first() {
+        let condition = Condition {
+            ready: None,
+            has_sockets: false,
+            is_node: true,
+            is_foreign: false,
+            activated: Vec::new(),
+        };
+        let cause = condition.cause(None, Some("cannot bind 127.0.0.1:80: EADDRINUSE"));
+        assert!(cause.starts_with("cannot bind 127.0.0.1:80"), "{cause}");
     }
 }

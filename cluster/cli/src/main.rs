@@ -17,6 +17,7 @@ mod check;
 mod client;
 mod control;
 mod feed;
+mod first_start;
 mod health;
 mod hint;
 mod init;
@@ -32,6 +33,8 @@ mod preload;
 mod processes;
 mod program;
 mod protocol;
+mod reloads;
+mod replacing;
 mod report;
 mod resources;
 mod resume;
@@ -68,7 +71,7 @@ async fn main() -> ExitCode {
         Command::Run(run) => run::run(*run).await,
         Command::Check(run) => check::check(*run).await,
         Command::Status(target) => client::status(target).await,
-        Command::Reload(target) => client::reload(target).await,
+        Command::Reload(reload) => client::reload(reload).await,
         Command::Scale(scale) => client::scale(scale).await,
         Command::Restart(restart) => client::restart(restart).await,
         Command::Stop(target) => client::stop(target).await,

@@ -1,8 +1,12 @@
 //! The requests and replies on the control socket, each a line of JSON.
 
+use std::io;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::time::timeout;
 
 use crate::feed::Record;
 use crate::status::Status;
@@ -14,6 +18,8 @@ use crate::units::{Scale, Time};
 pub(crate) enum Request {
     Status,
     Reload,
+    /// Abandon the reload or restart in progress.
+    Abandon,
     Scale {
         workers: Scale,
     },
@@ -71,4 +77,17 @@ pub(crate) enum Reply {
     Failed {
         error: String,
     },
+}
+
+/// How long a client may take to read a reply.
+const REPLY_TIME: Duration = Duration::from_mins(1);
+
+/// Sends a reply to a client.
+pub(crate) async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
+    timeout(REPLY_TIME, writer.write_all(encode(reply).as_bytes())).await?
+}
+
+/// A reply as one line of JSON.
+pub(crate) fn encode(reply: &Reply) -> String {
+    serde_json::to_string(reply).expect("texts and numbers") + "\n"
 }

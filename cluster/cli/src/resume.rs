@@ -9,12 +9,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, UnixStream};
 
 use crate::args::RunArguments;
-use crate::control::{self, Control};
+use crate::control::Control;
 use crate::feed::Feed;
 use crate::log;
 use crate::output::Output;
 use crate::plan::Plan;
-use crate::protocol::Reply;
+use crate::protocol::{self, Reply};
 use crate::resources::Resources;
 use crate::run::{self, Memory, Parts};
 use crate::upgrade::{ServiceState, VERSION};
@@ -101,7 +101,7 @@ async fn answer(
 
 async fn send(client: &mut UnixStream, replies: &[Reply]) -> io::Result<()> {
     for reply in replies {
-        client.write_all(control::encode(reply).as_bytes()).await?;
+        client.write_all(protocol::encode(reply).as_bytes()).await?;
     }
     Ok(())
 }

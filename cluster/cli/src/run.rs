@@ -4,13 +4,14 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cluster::Supervisor;
 use tokio::net::TcpListener;
 
 use crate::args::RunArguments;
 use crate::control::Control;
 use crate::feed::Feed;
+use crate::hint::LATE;
 use crate::options::Options;
 use crate::output::Output;
 use crate::plan::{Plan, Prepared};
@@ -21,7 +22,7 @@ use crate::subject::Subject;
 use crate::systemd::{self, Notifications, Notifier, Reported};
 use crate::upgrade::{Handed, Upgrades};
 use crate::watch::watch;
-use crate::{health, log, mistakes, report, settings, socket_path};
+use crate::{first_start, health, log, mistakes, report, settings, socket_path};
 
 /// Runs until the service has ended.
 pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
@@ -56,8 +57,13 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let feed = Feed::new();
     let output = Output::new(format, feed.clone());
     let memory = Memory { service: ServiceMemory::serving(&addresses), ..Memory::default() };
+    let refused = first_start::watch(&plan.options, &feed, supervisor.handle());
     let parts = Parts { options: plan.options, subject, control, metrics, resources, feed, output, memory };
-    serve(parts, supervisor).await
+    let result = Box::pin(serve(parts, supervisor)).await;
+    if let Some(refused) = refused.get() {
+        bail!("{refused}; {LATE:?} later no worker was ready");
+    }
+    result
 }
 
 /// The parts of a service except the supervisor.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cluster::{
-    Event, HandleError, RestartReasons, SlotId, SlotInfo, SlotState, Supervisor, SupervisorEvent,
-    SupervisorHandle, WorkerId,
+    Event, HandleError, ReloadId, RequestedReload, RestartReasons, SlotId, SlotInfo, SlotState, Supervisor,
+    SupervisorEvent, SupervisorHandle, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,7 @@ use crate::metrics::{Counts, Metrics};
 use crate::options::Options;
 use crate::output::Output;
 use crate::protocol::{Reply, Request};
+use crate::reloads::{ReloadMemory, Reloads};
 use crate::statistics::{self, Answers};
 use crate::status::{SlotStatus, Status};
 use crate::subject::Subject;
@@ -36,6 +37,7 @@ pub(crate) struct Service {
     /// `None`: no worker has the preload.
     statistics: Option<Answers>,
     hints: Hints,
+    pub(crate) reloads: Reloads,
     /// Each command that the service carries out holds a reference.
     work: Arc<()>,
 }
@@ -46,6 +48,8 @@ pub(crate) struct ServiceMemory {
     uptime: Duration,
     addresses: BTreeSet<String>,
     counts: Counts,
+    #[serde(default)]
+    reload: ReloadMemory,
 }
 
 impl ServiceMemory {
@@ -64,7 +68,7 @@ impl Service {
         supervisor: SupervisorHandle,
         feed: Feed,
     ) -> Self {
-        let hints = Hints::of(options, &subject, supervisor.clone());
+        let hints = Hints::of(options, &subject, supervisor.clone(), feed.clone());
         let Subject { name, program, has_preload, .. } = subject;
         let started = Instant::now().checked_sub(memory.uptime).unwrap_or_else(Instant::now);
         Service {
@@ -78,6 +82,7 @@ impl Service {
             statistics: has_preload.then(Answers::default),
             reasons: Mutex::default(),
             hints,
+            reloads: Reloads::after(memory.reload),
             work: Arc::default(),
         }
     }
@@ -85,7 +90,12 @@ impl Service {
     /// The memory, for a hand-over.
     pub(crate) fn memory(&self) -> ServiceMemory {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        ServiceMemory { uptime: self.started.elapsed(), addresses, counts: self.metrics.counts() }
+        ServiceMemory {
+            uptime: self.started.elapsed(),
+            addresses,
+            counts: self.metrics.counts(),
+            reload: self.reloads.memory(),
+        }
     }
 
     /// Begins the work for a command. Dropping the returned value ends the work.
@@ -103,7 +113,8 @@ impl Service {
         if let SupervisorEvent::Primary(event) = event {
             self.observe_primary(supervisor, event, output);
         }
-        self.hints.observe(event);
+        self.hints.observe(event, |worker| slot_of(supervisor, worker));
+        self.reloads.observe(event, |worker| slot_of(supervisor, worker));
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         reasons.observe(event, |event| {
             self.metrics.observe(event);
@@ -129,11 +140,34 @@ impl Service {
         }
     }
 
-    /// Carries out any request except [`Request::Records`], and returns the last reply.
+    /// Requests a reload, or the restart of a slot.
+    ///
+    /// # Errors
+    /// The slot does not exist, or the service shuts down.
+    pub(crate) async fn request_reload(&self, slot: Option<u32>) -> Result<RequestedReload, String> {
+        let requested = match slot {
+            None => self.supervisor.request_reload().await,
+            Some(slot) => {
+                self.check_slot(slot).await?;
+                self.supervisor.request_restart(SlotId(slot)).await
+            }
+        };
+        requested.map_err(|error| error.to_string())
+    }
+
+    /// Abandons the reload or restart in progress, and returns the number.
+    ///
+    /// # Errors
+    /// No reload or restart is in progress, or the service has ended.
+    pub(crate) async fn abandon_reload(&self) -> Result<ReloadId, String> {
+        let abandoned = self.supervisor.abandon_reload().await.map_err(|error| error.to_string())?;
+        abandoned.ok_or_else(|| "no reload is in progress".to_owned())
+    }
+
+    /// Carries out a request about the whole service, and returns the last reply.
     pub(crate) async fn carry_out(&self, request: Request) -> Reply {
         let result = match request {
             Request::Status => return self.status().await,
-            Request::Reload => self.supervisor.reload().await,
             Request::Scale { workers } => match self.supervisor.status().await {
                 Ok(slots) => {
                     let now = u32::try_from(slots.len()).unwrap_or(u32::MAX);
@@ -148,12 +182,12 @@ impl Service {
                 }
                 Err(error) => Err(error),
             },
-            Request::Restart { slot } => match self.check_slot(slot).await {
-                Ok(()) => self.supervisor.restart(SlotId(slot)).await,
-                Err(error) => return Reply::Failed { error },
-            },
             Request::Stop => self.supervisor.shutdown().await,
-            Request::Records { .. } | Request::Upgrade { .. } => unreachable!("`control` carries them out"),
+            Request::Reload
+            | Request::Abandon
+            | Request::Restart { .. }
+            | Request::Records { .. }
+            | Request::Upgrade { .. } => unreachable!("`control` carries out these requests"),
         };
         match result {
             Ok(()) => Reply::Done,
@@ -221,6 +255,7 @@ impl Service {
             program: self.program.clone(),
             uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             addresses: addresses.iter().cloned().collect(),
+            reload: self.reloads.status(),
             slots,
         })
     }

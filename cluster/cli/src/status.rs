@@ -21,6 +21,9 @@ pub(crate) struct Status {
     pub(crate) uptime_ms: u64,
     /// The addresses of the service.
     pub(crate) addresses: Vec<String>,
+    /// The reload in progress.
+    #[serde(default)]
+    pub(crate) reload: Option<ReloadStatus>,
     pub(crate) slots: Vec<SlotStatus>,
 }
 
@@ -33,6 +36,26 @@ pub(crate) struct SlotStatus {
     pub(crate) usage: Option<Usage>,
     /// `None`: the worker has no preload, or has not answered yet.
     pub(crate) statistics: Option<Statistics>,
+}
+
+/// A reload in progress.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ReloadStatus {
+    pub(crate) number: u64,
+    /// `None`: every slot.
+    pub(crate) slot: Option<u32>,
+    pub(crate) age_ms: u64,
+    /// The name in the events, for example `reload 2`.
+    pub(crate) name: String,
+    /// What the reload waits for.
+    pub(crate) waits_for: String,
+}
+
+/// A line of `cluster status`.
+impl fmt::Display for ReloadStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in progress for {} ({})", self.name, time(self.age_ms), self.waits_for)
+    }
 }
 
 impl SlotStatus {
@@ -96,6 +119,9 @@ impl fmt::Display for Status {
         if !self.addresses.is_empty() {
             writeln!(f, "listens on {}", self.addresses.join(", "))?;
         }
+        if let Some(reload) = &self.reload {
+            writeln!(f, "{reload}")?;
+        }
         let rows: Vec<_> = self.slots.iter().map(SlotStatus::columns).collect();
         let width =
             |at: usize| rows.iter().map(|row| row[at].len()).chain([HEAD[at].len()]).max().unwrap_or(0);
@@ -126,11 +152,19 @@ mod tests {
             program: "app.js".to_owned(),
             uptime_ms: 3_600_000,
             addresses: vec!["127.0.0.1:8000".to_owned()],
+            reload: Some(ReloadStatus {
+                number: 2,
+                slot: None,
+                age_ms: 40_000,
+                name: "reload 2".to_owned(),
+                waits_for: "slot 0: worker 4 is not ready after 35s".to_owned(),
+            }),
             slots: vec![SlotStatus { info, usage, statistics: None }],
         };
         let lines = [
             "app: app.js, process 3999, up 1h",
             "listens on 127.0.0.1:8000",
+            "reload 2 in progress for 40s (slot 0: worker 4 is not ready after 35s)",
             "slot  state  worker  process  age    restarts  connections  memory",
             "0     ready  3       4000     1m 3s  1         12           48.0 MiB",
             "",

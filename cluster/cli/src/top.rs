@@ -161,8 +161,9 @@ impl View {
         let [head, table, foot] =
             Layout::vertical([Constraint::Length(2), Constraint::Min(0), Constraint::Length(1)])
                 .areas(frame.area());
-        let Status { name, program, uptime_ms, addresses, .. } = &self.status;
-        let first = Line::from(format!("{name}: {program}, up {}", time(*uptime_ms))).bold();
+        let Status { name, program, uptime_ms, addresses, reload, .. } = &self.status;
+        let reload = reload.as_ref().map_or_else(String::new, |reload| format!(", {reload}"));
+        let first = Line::from(format!("{name}: {program}, up {}{reload}", time(*uptime_ms))).bold();
         let second = Line::from(addresses.join(", "));
         frame.render_widget(ratatui::text::Text::from(vec![first, second]), head);
         let rows = self.status.slots.iter().zip(&self.rates).map(|(slot, rates)| row(slot, *rates));

@@ -19,6 +19,7 @@ mod command {
     mod node_servers;
     mod node_sockets;
     mod node_wrappers;
+    mod reloads;
     mod service_death;
     mod sticky;
     mod support;

@@ -80,7 +80,8 @@ fn log_names_the_port_in_use() {
         "require('http').createServer().on('error', () => setInterval(() => console.log('refused'), 100)).listen({}, '127.0.0.1')",
         address.port()
     );
-    let refused = format!("cannot bind {address}: EADDRINUSE");
+    let refused =
+        format!("cannot bind {address}: EADDRINUSE (the address is in use); stop what listens there");
     let service = late(&[("app.js", &script)], &["app.js"]);
     service.line("| refused");
     text(&service.command("stop", &[]));

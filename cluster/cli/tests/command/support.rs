@@ -111,8 +111,7 @@ impl Service {
 
     /// The lines that no call has returned, up to the end of the service.
     pub(crate) fn rest(&self) -> Vec<String> {
-        let earlier = self.running.earlier.take();
-        earlier.into_iter().chain(self.running.lines.iter()).collect()
+        self.running.rest()
     }
 
     /// Waits for the end of the service, and returns the exit code.
@@ -137,6 +136,12 @@ impl Running {
             });
         }
         Running { child, lines, earlier: RefCell::default() }
+    }
+
+    /// The lines that no call has returned, up to the end of the command.
+    pub(crate) fn rest(&self) -> Vec<String> {
+        let earlier = self.earlier.take();
+        earlier.into_iter().chain(self.lines.iter()).collect()
     }
 
     /// A listening TCP port of the process.

@@ -1,0 +1,158 @@
+//! The commands about reloads, for a client: a reload, the restart of a slot, and the end of the reload in
+//! progress. Of the records about reloads, a client receives those of its own reload alone.
+
+use std::io;
+use std::pin::pin;
+
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::broadcast::Receiver;
+use tokio::time::interval;
+
+use crate::feed::{EventRecord, Numbered, Record, now};
+use crate::hint::NOT_READY;
+use crate::protocol::{Reply, SIGN_OF_LIFE, send};
+use crate::service::Service;
+use crate::status::ReloadStatus;
+
+/// Reloads every slot, or restarts one, and sends the client the records of this reload. If another reload
+/// is in progress, the client receives a record that names the other reload.
+pub(crate) async fn reload(
+    slot: Option<u32>,
+    service: &Service,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let mut records = service.feed.subscribe();
+    let requested = match service.request_reload(slot).await {
+        Ok(requested) => requested,
+        Err(error) => return send(writer, &Reply::Failed { error }).await,
+    };
+    let mut own = OwnRecords { id: requested.id().0, stage: Stage::Waits, behind: None };
+    own.name_other(service.reloads.status(), writer).await?;
+    let mut work = pin!(requested.complete());
+    let mut signs = interval(SIGN_OF_LIFE);
+    let result = loop {
+        tokio::select! {
+            biased;
+            Ok(record) = records.recv() => own.take(&record, service, writer).await?,
+            result = &mut work => break result,
+            _ = signs.tick() => send(writer, &Reply::Alive).await?,
+        }
+    };
+    while let Ok(record) = records.try_recv() {
+        own.take(&record, service, writer).await?;
+    }
+    let reply = result.map_or_else(|error| Reply::Failed { error: error.to_string() }, |()| Reply::Done);
+    send(writer, &reply).await
+}
+
+/// Abandons the reload in progress, and sends the client the record of the end.
+pub(crate) async fn abandon(service: &Service, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+    let mut records = service.feed.subscribe();
+    let id = match service.abandon_reload().await {
+        Ok(id) => id.0,
+        Err(error) => return send(writer, &Reply::Failed { error }).await,
+    };
+    let mut signs = interval(SIGN_OF_LIFE);
+    loop {
+        tokio::select! {
+            record = end_of(id, &mut records) => {
+                send(writer, &Reply::Progress { record, number: None }).await?;
+                return send(writer, &Reply::Done).await;
+            }
+            _ = signs.tick() => send(writer, &Reply::Alive).await?,
+        }
+    }
+}
+
+/// Waits for the record of the end of a reload.
+async fn end_of(id: u64, records: &mut Receiver<std::sync::Arc<Numbered>>) -> Record {
+    loop {
+        if let Ok(numbered) = records.recv().await
+            && let Record::Event(event) = &numbered.record
+            && event.reload == Some(id)
+            && event.event != STARTED
+        {
+            return numbered.record.clone();
+        }
+    }
+}
+
+/// The name of the record about the begin of a reload.
+const STARTED: &str = "reload-started";
+
+/// The selection of the records for a client.
+#[derive(Debug)]
+struct OwnRecords {
+    /// The number of the client's reload.
+    id: u64,
+    stage: Stage,
+    /// The number of the reload before the client's reload, as last sent to the client.
+    behind: Option<u64>,
+}
+
+/// The stage of the client's reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Waits,
+    Runs,
+    Ended,
+}
+
+impl OwnRecords {
+    async fn take(
+        &mut self,
+        numbered: &Numbered,
+        service: &Service,
+        writer: &mut OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let Record::Event(event) = &numbered.record else { return Ok(()) };
+        if self.includes(event) {
+            let record = numbered.record.clone();
+            return send(writer, &Reply::Progress { record, number: None }).await;
+        }
+        if event.event == STARTED {
+            return self.name_other(service.reloads.status(), writer).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the client receives the record. A worker that is not ready is always of interest: a waiting
+    /// reload begins only after the worker is ready or has failed.
+    fn includes(&mut self, event: &EventRecord) -> bool {
+        let was = self.stage;
+        match event.reload {
+            Some(id) if id == self.id => {
+                self.stage = if event.event == STARTED { Stage::Runs } else { Stage::Ended };
+                true
+            }
+            Some(_) => false,
+            None if event.event == NOT_READY => was != Stage::Ended,
+            None => was == Stage::Runs,
+        }
+    }
+
+    /// Sends the name of the reload in progress, if the client's reload waits for the end of that reload.
+    async fn name_other(
+        &mut self,
+        current: Option<ReloadStatus>,
+        writer: &mut OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let Some(ReloadStatus { number, name, waits_for, .. }) = current else { return Ok(()) };
+        if self.stage != Stage::Waits || number == self.id || self.behind == Some(number) {
+            return Ok(());
+        }
+        self.behind = Some(number);
+        let text = format!(
+            "waits for {name} ({waits_for}); `cluster reload --abandon` abandons the reload in progress"
+        );
+        let event = EventRecord {
+            time: now(),
+            event: "reload-waits".to_owned(),
+            slot: None,
+            worker: None,
+            reload: Some(self.id),
+            text,
+        };
+        send(writer, &Reply::Progress { record: Record::Event(event), number: None }).await
+    }
+}
