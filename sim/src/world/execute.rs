@@ -115,7 +115,7 @@ impl<P: Program> State<P> {
         self.within(pid, key, |program, machine, process| program.resumed(machine.as_mut(), process, why));
     }
 
-    /// Asks the programs for their deadlines. Returns whether there is one.
+    /// Asks the programs for their deadlines. Returns whether timers may have changed: an earlier timer of a program may be void.
     pub(super) fn set_program_timers(&mut self) -> bool {
         if !self.start.program.has_deadlines() {
             return false;
@@ -137,9 +137,8 @@ impl<P: Program> State<P> {
             timers.extend(deadline.map(|due| (pid, due)));
             limit = limit.into_iter().chain(deadline).min();
         }
-        let is_any = !timers.is_empty();
         self.kernel.clock.set_program_timers(timers);
-        is_any
+        true
     }
 
     fn begin(&mut self, pid: Pid) {

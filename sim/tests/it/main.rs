@@ -10,6 +10,7 @@ mod environment;
 mod exhaustive;
 mod guided_search;
 mod mutants;
+mod planted_programs;
 mod pooled;
 mod proofs;
 mod properties;
