@@ -97,8 +97,16 @@ pub struct Supervisor {
     blocked_signals: Vec<i32>,
 }
 
+/// The cores of a simulated machine: the same on every real machine.
+#[cfg(feature = "simulated")]
+const SIMULATED_CORES: u32 = 2;
+
 /// The number of workers that keep every core busy: the cores available to this process, at least 1.
 pub fn cores() -> u32 {
+    #[cfg(feature = "simulated")]
+    if simulated::is_simulated() {
+        return SIMULATED_CORES;
+    }
     std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX))
 }
 

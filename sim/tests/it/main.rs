@@ -17,6 +17,7 @@ mod properties;
 mod rare_events;
 #[expect(clippy::unwrap_used, reason = "as in README.md")]
 mod readme_example;
+mod readme_server;
 mod respawn_example;
 mod shrinking;
 mod simulation;

@@ -41,7 +41,7 @@ async fn ending_primary() -> Outcome {
     Ok(())
 }
 
-/// Takes a second for the end of a connection when the worker drains, as a server of WebSockets does.
+/// Takes a second for the end of a connection when the worker drains, as a chat server does.
 async fn chat(mut connection: cluster::Connection, worker: Worker) -> std::io::Result<()> {
     worker.disconnecting().await;
     tokio::time::sleep(SECOND).await;
