@@ -54,6 +54,13 @@ impl SignalCommands {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SignalCommand> {
+        #[cfg_attr(
+            not(feature = "simulated"),
+            expect(
+                clippy::infallible_destructuring_match,
+                reason = "a simulated process has another variant"
+            )
+        )]
         let handlers = match self {
             SignalCommands::Handlers(handlers) => handlers,
             #[cfg(feature = "simulated")]
