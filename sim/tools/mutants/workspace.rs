@@ -11,8 +11,9 @@ use super::known::{Fate, Found, Kill, Known};
 use super::suite::{Mutant, Suite};
 
 /// The copied paths; the tests of the simulator are not needed.
-const COPIED: [&str; 10] = [
+const COPIED: [&str; 11] = [
     "cluster/Cargo.toml",
+    "cluster/examples",
     "cluster/src",
     "cluster/tests",
     "cluster/core/Cargo.toml",
