@@ -1,4 +1,4 @@
-//! The face on a simulated world: feature `simulated`. `cluster-sim` runs a process of futures with these types; a program uses
+//! The async API on a simulated world: feature `simulated`. `cluster-sim` runs a process of futures with these types; a program uses
 //! `cluster_sim::simulation`, and never this module.
 //!
 //! A world lends the machine of a process to the face while the runtime of the process is polled. Commands queue calls in the
@@ -27,8 +27,8 @@ thread_local! {
     static CURRENT: RefCell<Option<Box<Current>>> = const { RefCell::new(None) };
 }
 
-/// The part of a process that the face and the world share.
-#[expect(clippy::struct_excessive_bools, reason = "each flag changes alone")]
+/// The state of a simulated process that the world and the async API share.
+#[expect(clippy::struct_excessive_bools, reason = "the world and the face set different flags")]
 #[derive(Debug)]
 pub(crate) struct Current {
     machine: LentMachine,
@@ -48,8 +48,7 @@ pub(crate) struct Current {
     actions: Vec<Action>,
 }
 
-/// The machine of the process, with an event for the program. Between two polls the world has the machine, and a machine of no
-/// meaning is here.
+/// The machine of the process, with an event for the program. Between two polls the world has the machine, and this value is a placeholder.
 #[derive(Debug)]
 enum LentMachine {
     /// The primary has not been created; the first creation is recorded.

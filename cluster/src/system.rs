@@ -1,5 +1,5 @@
-//! The system under a machine of the face: the real operating system, or with the feature `simulated` a process of a simulated
-//! world. The face uses both through the values of this file alone. Without the feature each has a single variant, without a cost.
+//! The system under a machine: the real operating system, or with the feature `simulated` a process of a simulated world. The
+//! async API uses both through the types of this file alone. Without the feature each type has one variant, and costs nothing.
 
 use std::io;
 use std::ops::Deref;
@@ -105,7 +105,7 @@ impl System {
         System::Unix(Unix::with_unread_output(unread_output))
     }
 
-    /// The real system, for what no simulated world has.
+    /// The real system. `None`: the process is simulated.
     #[cfg_attr(
         not(feature = "simulated"),
         expect(clippy::unnecessary_wraps, reason = "a simulated system has none")
@@ -293,7 +293,7 @@ impl Descriptor {
     /// The real descriptor.
     ///
     /// # Errors
-    /// The descriptor is simulated, and the kind of socket is not.
+    /// `Unsupported`: the descriptor is simulated, and the simulator has no such socket.
     #[cfg_attr(
         not(feature = "simulated"),
         expect(clippy::unnecessary_wraps, reason = "a simulated descriptor fails")
@@ -311,7 +311,7 @@ impl Descriptor {
 mod tests {
     use super::*;
 
-    /// Without the feature the seam takes no room, and so has no variant to distinguish.
+    /// Without the feature, the types have the sizes of their contents.
     #[test]
     fn seam_takes_no_room() {
         assert_eq!(size_of::<System>(), size_of::<Unix>());

@@ -150,7 +150,7 @@ impl Simulation {
         self
     }
 
-    /// Arms faults. A re-exec is not armed: a program of futures does not survive one.
+    /// Arms faults, except the re-exec: futures cannot be restored after a re-exec.
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults.without(Fault::Reexec);
         self
@@ -165,7 +165,7 @@ impl Simulation {
     /// The world of the program, for [`prop`](crate::prop), [`Run`](crate::Run) and [`explore`](crate::explore).
     ///
     /// # Panics
-    /// The primary's function returns, or waits for more than time, before it creates a `Primary` or a `Supervisor`.
+    /// The primary's function panics before it creates a `Primary` or a `Supervisor`.
     pub fn world(self) -> World<Futures> {
         let created = created(&self.primary);
         let end_ms = u64::try_from(self.end.as_millis()).unwrap_or(u64::MAX);

@@ -182,7 +182,7 @@ impl Worker {
         self.servers.connections.is_acknowledging()
     }
 
-    /// No call and no event is queued: what follows is the next input.
+    /// Whether no call and no event is queued.
     pub fn is_settled(&self) -> bool {
         self.peer.steps.is_empty()
     }

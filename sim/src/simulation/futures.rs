@@ -1,7 +1,7 @@
 //! A process of futures, as a program of the simulator: each hook delivers an input and runs the tasks until none is ready.
 //!
-//! A process is a deterministic function of its inputs. A copy is the list of inputs alone, and runs them again when it is used
-//! first. The same happens to a process after a look at a late timer, when an earlier input arrives.
+//! A process is a deterministic function of its inputs. A copy is the list of inputs alone, and runs them again at its first
+//! use. A process whose clock is ahead of the world runs its inputs again as well.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -28,11 +28,11 @@ pub struct Futures {
     /// `None`: not started, or a copy that has not run its inputs.
     live: Option<Box<Live>>,
     waits: Waits,
-    /// The result of the last look at the timers, until the next input.
+    /// The time of the next timer, valid until the next input.
     peeked: Option<Peeked>,
 }
 
-/// What a process has received, in order.
+/// An input or a poll of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Record {
     /// The machine was polled, after an input if there is one.

@@ -22,7 +22,7 @@ pub(super) struct Definition {
     pub(super) end_ms: u64,
 }
 
-/// What a process waits for, between two inputs.
+/// The inputs that a process accepts next.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Waits {
     pub(super) takes_events: bool,
@@ -161,7 +161,7 @@ impl Live {
         }
     }
 
-    /// Notes the states of the machine for which the program waits without an event.
+    /// Records the states of the machine on which the program waits without an event.
     fn observe(&mut self, machine: &MachineMut<'_>) {
         let unwritten = |primary: &Primary| {
             primary

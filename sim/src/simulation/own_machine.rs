@@ -64,7 +64,7 @@ pub(super) fn poll(machine: &mut impl Machine, input: Option<OsEvent>, only_comm
     if let Some(input) = input {
         machine.handle(input);
     }
-    // The output is known: the record has what followed.
+    // The output is dropped: later records have its effects.
     if only_commands {
         machine.poll_call();
     } else {

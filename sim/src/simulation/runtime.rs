@@ -28,7 +28,7 @@ pub(super) struct Tasks {
     start_ms: u64,
 }
 
-/// The end of a thread's work, observed by the callbacks of the runtime.
+/// Reports that the thread of the runtime has no work. The callbacks of the runtime set the flags.
 #[derive(Default)]
 struct Parking {
     is_peeking: AtomicBool,
@@ -46,7 +46,7 @@ impl Parking {
         }
     }
 
-    /// Whether the clock has passed since the begin of a peek. A wake of the runtime, as by a new timer, ends a park without time.
+    /// Whether the clock has passed since the start of the peek. A wake of the runtime, as by a new timer, ends a park without time.
     fn has_passed(&self) -> bool {
         let begin = *self.begin.lock().unwrap_or_else(PoisonError::into_inner);
         begin.is_some_and(|begin| Instant::now() > begin)

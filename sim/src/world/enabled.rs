@@ -132,8 +132,7 @@ fn status<P: Program>(kernel: &Kernel, running: &RunningProcesses<P>, step: Step
     StepStatus { readiness, by_primary, depends }
 }
 
-/// Whether a process can receive an event: every call that the last event has caused was performed, and the
-/// process is not stopped.
+/// Whether a process can receive an event of the machine: the process is free, and the program takes events.
 pub(super) fn can_receive<P: Program>(kernel: &Kernel, running: &RunningProcesses<P>, pid: Pid) -> bool {
     is_free(kernel, running, pid) && running.takes_events(pid)
 }
