@@ -1,5 +1,5 @@
-//! The shape of the code: the length of files and functions, the methods of a type, names with several
-//! definitions, and circles of imports.
+//! The shape of the code: the length of files, functions and comment lines, the methods of a type, names with
+//! several definitions, and circles of imports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +13,7 @@ use crate::workspace::{File, files};
 const MAX_FILE_LINES: usize = 500;
 const MAX_FUNCTION_LINES: usize = 70;
 const MAX_METHODS: usize = 35;
+const MAX_COMMENT_COLUMNS: usize = 110;
 
 /// The violations of each package. `committed` is the content of `.ci/tidy.json`.
 pub(crate) fn hits(committed: &Value) -> BTreeMap<String, Vec<Hit>> {
@@ -49,6 +50,7 @@ fn of_files(sources: &[(File, Source)]) -> BTreeMap<String, Vec<Hit>> {
         let own = hits.entry(file.package().to_owned()).or_default();
         own.extend(long_file(file));
         own.extend(long_functions(file, source));
+        own.extend(long_comments(file));
     }
     hits
 }
@@ -87,6 +89,25 @@ fn long_file(file: &File) -> Option<Hit> {
     let lines = file.text.lines().count();
     let is_long = lines > MAX_FILE_LINES && !file.is_test();
     is_long.then(|| Hit { rule: "files over 500 lines", place: format!("{}: {lines} lines", file.path) })
+}
+
+/// The comment lines that rustfmt would wrap, if rustfmt wrapped comments. Tables and code are exempt.
+fn long_comments(file: &File) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    let mut is_code = false;
+    for (index, line) in file.text.lines().enumerate() {
+        let Some(comment) = line.trim_start().strip_prefix("//") else {
+            is_code = false;
+            continue;
+        };
+        let text = comment.trim_start_matches(['/', '!']).trim_start();
+        is_code ^= text.starts_with("```");
+        if !is_code && !text.starts_with('|') && line.chars().count() > MAX_COMMENT_COLUMNS {
+            let place = format!("{}:{}", file.path, index + 1);
+            hits.push(Hit { rule: "comments over 110 columns", place });
+        }
+    }
+    hits
 }
 
 fn long_functions<'a>(file: &'a File, source: &Source) -> impl Iterator<Item = Hit> + use<'a> {
