@@ -1,6 +1,7 @@
 //! The system calls of a hand-off: a primary and a worker under `strace -c`, with many short connections.
 //!
-//! `cargo run --release -p cluster-benches --example hand_off` needs `strace` (Debian: `apt-get install strace`).
+//! `cargo run --release -p cluster-benches --example hand_off` needs `strace` (Debian:
+//! `apt-get install strace`).
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};

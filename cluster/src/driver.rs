@@ -336,8 +336,8 @@ impl Driver {
         }
     }
 
-    /// Takes the next event from the system, unless steps of the machine precede it. Returns whether a step or an
-    /// event follows the last delivery: otherwise the driver waits for the runtime.
+    /// Takes the next event from the system, unless steps of the machine precede it. Returns whether a step
+    /// or an event follows the last delivery: otherwise the driver waits for the runtime.
     fn find_next(&mut self, cx: &mut Context<'_>) -> bool {
         let is_settled = self.machine.read(cluster_core::Worker::is_settled);
         if self.next.is_none()

@@ -1,8 +1,9 @@
-//! The async API on a simulated world: feature `simulated`. `cluster-sim` runs a process of futures with these types; a program uses
-//! `cluster_sim::simulation`, and never this module.
+//! The async API on a simulated world: feature `simulated`. `cluster-sim` runs a process of futures with
+//! these types; a program uses `cluster_sim::simulation`, and never this module.
 //!
-//! A world lends the machine of a process to the face while the runtime of the process is polled. Commands queue calls in the
-//! machine, which the world performs after the poll, one step each. An event of the machine is delivered before the poll.
+//! A world lends the machine of a process to the face while the runtime of the process is polled. Commands
+//! queue calls in the machine, which the world performs after the poll, one step each. An event of the
+//! machine is delivered before the poll.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -48,7 +49,8 @@ pub(crate) struct Current {
     actions: Vec<Action>,
 }
 
-/// The machine of the process, with an event for the program. Between two polls the world has the machine, and this value is a placeholder.
+/// The machine of the process, with an event for the program. Between two polls the world has the machine,
+/// and this value is a placeholder.
 #[derive(Debug)]
 enum LentMachine {
     /// The primary has not been created; the first creation is recorded.
@@ -126,7 +128,8 @@ pub(crate) fn take_event<M: FaceMachine>() -> Option<M::Event> {
     with(|current| M::of(current).expect("the machine of the process").1.take())
 }
 
-/// Ready once after each poll of the world in which the machine may have taken an input. Until then the program awaits events.
+/// Ready once after each poll of the world in which the machine may have taken an input. Until then the
+/// program awaits events.
 pub(crate) fn poll_progress(cx: &mut Context<'_>) -> Poll<()> {
     with(|current| {
         if std::mem::take(&mut current.is_progress) {
@@ -234,7 +237,8 @@ impl SimulatedProcess {
         })))
     }
 
-    /// A process that ends when its program creates a primary or a supervisor: see [`created`](SimulatedProcess::created).
+    /// A process that ends when its program creates a primary or a supervisor: see
+    /// [`created`](SimulatedProcess::created).
     pub fn unknown() -> Self {
         SimulatedProcess::new(LentMachine::Unknown(None), None)
     }
@@ -350,7 +354,8 @@ impl SimulatedProcess {
         self.current().requested_exit = Some(code);
     }
 
-    /// Whether the program handles a signal: those that command a supervisor, where the program has installed the handlers.
+    /// Whether the program handles a signal: those that command a supervisor, where the program has installed
+    /// the handlers.
     pub fn handles_signals(&self) -> bool {
         self.0.as_ref().is_some_and(|current| current.signals.is_some())
     }

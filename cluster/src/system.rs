@@ -1,5 +1,6 @@
-//! The system under a machine: the real operating system, or with the feature `simulated` a process of a simulated world. The
-//! async API uses both through the types of this file alone. Without the feature each type has one variant, and costs nothing.
+//! The system under a machine: the real operating system, or with the feature `simulated` a process of a
+//! simulated world. The async API uses both through the types of this file alone. Without the feature each
+//! type has one variant, and costs nothing.
 
 use std::io;
 use std::ops::Deref;
@@ -24,8 +25,8 @@ pub(crate) use cluster_core::Machine as FaceMachine;
 #[derive(Debug)]
 pub(crate) enum Held<M> {
     Own(M),
-    /// The simulated world has the machine, and lends the machine while the process runs. The copy serves the accessors that
-    /// return references; each change drops the copy.
+    /// The simulated world has the machine, and lends the machine while the process runs. The copy serves the
+    /// accessors that return references; each change drops the copy.
     #[cfg(feature = "simulated")]
     Lent(OnceLock<M>),
 }
@@ -142,7 +143,8 @@ impl System {
         }
     }
 
-    /// As [`flush`]. A simulated world performs the calls of a command after the reaction of the program, one step each.
+    /// As [`flush`]. A simulated world performs the calls of a command after the reaction of the program, one
+    /// step each.
     pub(crate) fn flush<M: FaceMachine>(&mut self, machine: &mut Held<M>) {
         match self {
             System::Unix(unix) => machine.change(|machine| flush(machine, unix)),
@@ -250,7 +252,8 @@ impl System {
         self.unix().and_then(Unix::hangup)
     }
 
-    /// Stops the use of the runtime. `false`: the simulated world continues after the runtime, and completes the writes.
+    /// Stops the use of the runtime. `false`: the simulated world continues after the runtime, and completes
+    /// the writes.
     pub(crate) fn leave_runtime(&mut self) -> bool {
         let Some(unix) = self.unix() else { return false };
         unix.leave_runtime();

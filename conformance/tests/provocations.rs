@@ -345,8 +345,8 @@ fn reexec() -> TestResult {
     Ok(())
 }
 
-/// The peer is alive and no longer reads: a write fails with EPIPE, the peer's bytes still arrive, and the end
-/// arrives when the peer closes. How the library reacts is tested in `inject`.
+/// The peer is alive and no longer reads: a write fails with EPIPE, the peer's bytes still arrive, and the
+/// end arrives when the peer closes. How the library reacts is tested in `inject`.
 fn half_close() -> TestResult {
     let (mut near, mut far) = UnixStream::pair()?;
     far.shutdown(Shutdown::Read)?;

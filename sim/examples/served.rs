@@ -1,7 +1,8 @@
-//! Prints how many runs a second an async server takes under simulation: a supervisor with two workers of axum, 20 requests on 20
-//! connections of four clients, and one worker that is killed after the tenth answer.
+//! Prints how many runs a second an async server takes under simulation: a supervisor with two workers of
+//! axum, 20 requests on 20 connections of four clients, and one worker that is killed after the tenth answer.
 //!
-//! `cargo run --release -p cluster-sim --example served -- 5000` runs 5,000 random schedules on one core. A run in which a request has no answer is an error.
+//! `cargo run --release -p cluster-sim --example served -- 5000` runs 5,000 random schedules on one core. A
+//! run in which a request has no answer is an error.
 
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the measurement is not simulated")]
 

@@ -47,11 +47,11 @@ pub enum Fault {
     /// The primary replaces its program: the machine is restored from its serialized state, in the same
     /// process, with the same children, descriptors and timers.
     Reexec,
-    /// The program of a worker cannot be executed after the fork: ENOENT, ETXTBSY or EACCES, as while the file
-    /// is replaced.
+    /// The program of a worker cannot be executed after the fork: ENOENT, ETXTBSY or EACCES, as while the
+    /// file is replaced.
     ExecFailure,
-    /// A write fails with EPIPE or ECONNRESET, although the peer is alive. Only this direction ends: the peer's
-    /// bytes arrive until the peer closes.
+    /// A write fails with EPIPE or ECONNRESET, although the peer is alive. Only this direction ends: the
+    /// peer's bytes arrive until the peer closes.
     HalfClose,
 }
 

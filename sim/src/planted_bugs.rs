@@ -326,8 +326,8 @@ fn liveness_detects_an_unserved_client() {
     assert_eq!(failed_check(deaf), Some(Check::Liveness));
 }
 
-/// A write fails although the peer is alive, and the peer observes no end. `inject` found this bug on the real
-/// system. With the fault `write-failure` alone both ends observe an end, and no check fails.
+/// A write fails although the peer is alive, and the peer observes no end. `inject` found this bug on the
+/// real system. With the fault `write-failure` alone both ends observe an end, and no check fails.
 #[test]
 fn liveness_detects_a_half_open_channel() {
     let start = World::new(scenarios::ReplyServer::new(2, 2), Settings::default());

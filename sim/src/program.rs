@@ -144,24 +144,26 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
 
     // ---- processes that decide when they take events, as those of futures do
 
-    /// Whether the process takes an event. Otherwise its machine performs the calls of commands alone, reads nothing, and keeps
-    /// the events.
+    /// Whether the process takes an event. Otherwise its machine performs the calls of commands alone, reads
+    /// nothing, and keeps the events.
     fn takes_events(&self) -> bool {
         true
     }
 
-    /// Whether the process runs once more, with [`Resumption::AtRest`], when its machine has nothing left to do.
+    /// Whether the process runs once more, with [`Resumption::AtRest`], when its machine has nothing left to
+    /// do.
     fn resumes_at_rest(&self) -> bool {
         false
     }
 
-    /// Whether the process decides about an exit that its machine asks for, with [`Resumption::ExitRequested`]. Otherwise the
-    /// process exits.
+    /// Whether the process decides about an exit that its machine asks for, with
+    /// [`Resumption::ExitRequested`]. Otherwise the process exits.
     fn handles_exit(&self) -> bool {
         false
     }
 
-    /// Whether the process handles a signal, with [`Resumption::Signal`]. Otherwise the signal ends the process.
+    /// Whether the process handles a signal, with [`Resumption::Signal`]. Otherwise the signal ends the
+    /// process.
     fn handles_signal(&self, signal: Signal) -> bool {
         false
     }
@@ -169,7 +171,8 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// Runs without an event.
     fn resumed(&mut self, machine: MachineMut<'_>, process: &mut Process<'_>, why: Resumption) {}
 
-    /// Receives every input of the machine before the machine, and `None` when the machine is polled without an input.
+    /// Receives every input of the machine before the machine, and `None` when the machine is polled without
+    /// an input.
     fn machine_input(&mut self, input: Option<&OsEvent>) {}
 
     /// Whether [`deadline`](Program::deadline) has an effect, for every process of the program.
@@ -177,8 +180,8 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
         false
     }
 
-    /// The time at which the process, or the driver, asks for [`Resumption::Timer`], in milliseconds of the world; not later than
-    /// `limit`. The world asks when nothing else can happen.
+    /// The time at which the process, or the driver, asks for [`Resumption::Timer`], in milliseconds of the
+    /// world; not later than `limit`. The world asks when nothing else can happen.
     fn deadline(&mut self, limit: Option<u64>) -> Option<u64> {
         None
     }

@@ -269,8 +269,9 @@ const FIRST_SEPARATE: usize = Fault::Reexec as usize;
 #[derive(Debug, Clone)]
 struct Random {
     numbers: Numbers,
-    /// Random numbers for the strikes of each fault from [`FIRST_SEPARATE`] on: a seed keeps its run when such
-    /// a fault is added and does not strike. A run without a failure is the same with and without re-execs.
+    /// Random numbers for the strikes of each fault from [`FIRST_SEPARATE`] on: a seed keeps its run when
+    /// such a fault is added and does not strike. A run without a failure is the same with and without
+    /// re-execs.
     separate: [Numbers; Fault::ALL.len() - FIRST_SEPARATE],
     sticky_percent: u32,
     fault_odds: [u32; Fault::ALL.len()],

@@ -1,8 +1,8 @@
 //! The user's own async program on the simulated operating system: feature `simulation`.
 //!
-//! The functions that run in production run here: a primary with `cluster::Primary` or `cluster::Supervisor`, workers with
-//! `cluster::Worker`, and clients on a simulated network. Each process has a tokio runtime of its own with a paused clock, so
-//! `tokio::spawn`, `tokio::time`, `tokio::select!` and channels work.
+//! The functions that run in production run here: a primary with `cluster::Primary` or `cluster::Supervisor`,
+//! workers with `cluster::Worker`, and clients on a simulated network. Each process has a tokio runtime of
+//! its own with a paused clock, so `tokio::spawn`, `tokio::time`, `tokio::select!` and channels work.
 //!
 //! ```
 //! use cluster::{Event, Primary, Settings, Worker};
@@ -140,8 +140,8 @@ impl Simulation {
         }
     }
 
-    /// Sets the main function of the clients, which starts with the primary. The function spawns a task for each of several
-    /// clients.
+    /// Sets the main function of the clients, which starts with the primary. The function spawns a task for
+    /// each of several clients.
     pub fn client<C>(mut self, client: impl Fn(Net) -> C + Send + Sync + 'static) -> Self
     where
         C: Future<Output: MainResult> + 'static,
@@ -156,13 +156,15 @@ impl Simulation {
         self
     }
 
-    /// Sets the time of the world at which a run ends, for programs with an endless timer. Default: one minute.
+    /// Sets the time of the world at which a run ends, for programs with an endless timer. Default: one
+    /// minute.
     pub fn end(mut self, end: Duration) -> Self {
         self.end = end;
         self
     }
 
-    /// The world of the program, for [`prop`](crate::prop), [`Run`](crate::Run) and [`explore`](crate::explore).
+    /// The world of the program, for [`prop`](crate::prop), [`Run`](crate::Run) and
+    /// [`explore`](crate::explore).
     ///
     /// # Panics
     /// The primary's function panics before it creates a `Primary` or a `Supervisor`.
@@ -179,9 +181,10 @@ impl Simulation {
         world.with_patient_timers().with_faults(faults)
     }
 
-    /// Searches for a run in which a check of the simulator fails, a `main` panics, or `property` returns an error, and shrinks
-    /// the run: see [`prop::check`](crate::prop::check). A few schedules run twice first: a program with nondeterminism of its own, as a
-    /// thread, the wall clock or the order of a hash map, is an error with the place at which two runs part.
+    /// Searches for a run in which a check of the simulator fails, a `main` panics, or `property` returns an
+    /// error, and shrinks the run: see [`prop::check`](crate::prop::check). A few schedules run twice first:
+    /// a program with nondeterminism of its own, as a thread, the wall clock or the order of a hash map, is
+    /// an error with the place at which two runs part.
     ///
     /// # Errors
     /// The smallest run found.

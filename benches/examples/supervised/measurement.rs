@@ -211,7 +211,8 @@ pub(crate) async fn restart(rounds: usize) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Kills the worker, and returns the time until the exit is reported, and the time until the successor listens.
+/// Kills the worker, and returns the time until the exit is reported, and the time until the successor
+/// listens.
 async fn crash(cluster: &mut Cluster) -> anyhow::Result<[Duration; 2]> {
     let worker = cluster.random().await?.context("no worker is ready")?;
     let begin = Instant::now();

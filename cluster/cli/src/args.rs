@@ -36,7 +36,8 @@ pub(crate) enum Command {
     Scale(ScaleArguments),
     /// Replace the worker of a slot, without losing a request.
     Restart(RestartArguments),
-    /// Replace the executable of a running service by the installed one, without losing a request or a worker.
+    /// Replace the executable of a running service by the installed one, without losing a request or a
+    /// worker.
     Upgrade(UpgradeArguments),
     /// Shut the service down: workers finish their requests first.
     Stop(Target),
@@ -68,16 +69,17 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// Print as JSON: the result of `check`, the settings of `--dry-run`, and errors. `--log-format json` is for the
-    /// log of a service.
+    /// Print as JSON: the result of `check`, the settings of `--dry-run`, and errors. `--log-format json` is
+    /// for the log of a service.
     #[arg(long)]
     pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) options: Options,
 
-    /// The program and its arguments: a Node.js script, `npm start`, or any executable. Every later word is an
-    /// argument of the program, also `-n 2`; the log then has a warning, unless `--` is before the program.
+    /// The program and its arguments: a Node.js script, `npm start`, or any executable. Every later word is
+    /// an argument of the program, also `-n 2`; the log then has a warning, unless `--` is before the
+    /// program.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }

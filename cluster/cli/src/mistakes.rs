@@ -1,5 +1,5 @@
-//! Warnings about likely mistakes: an option of `cluster run` after the program, and a variable that resembles
-//! a setting.
+//! Warnings about likely mistakes: an option of `cluster run` after the program, and a variable that
+//! resembles a setting.
 
 use std::borrow::Cow;
 use std::env;

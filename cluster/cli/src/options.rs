@@ -56,9 +56,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIGNAL", env = "CLUSTER_STOP_SIGNAL")]
     pub(crate) stop_signal: Option<StopSignal>,
 
-    /// When a worker is ready: `listening` on a port, `online`, or after the message TEXT [default: listening].
-    /// A foreign program, without knowledge of clusters: `accepting` connections (the default with
-    /// `--listen`), `started`, after `READY=1` by `sd_notify`, or after an answer to a request of PATH.
+    /// When a worker is ready: `listening` on a port, `online`, or after the message TEXT [default:
+    /// listening]. A foreign program, without knowledge of clusters: `accepting` connections (the default
+    /// with `--listen`), `started`, after `READY=1` by `sd_notify`, or after an answer to a request of PATH.
     #[arg(
         long,
         value_name = "listening|online|message:TEXT|accepting|started|notify|http:/PATH",
@@ -79,13 +79,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", env = "CLUSTER_MIN_UPTIME")]
     pub(crate) min_uptime: Option<Time>,
 
-    /// The restarts allowed within a minute; one more, and the service gives up [default: 10]. Before the first
-    /// worker is ready, the service gives up after 5 failed starts in a row in one slot.
+    /// The restarts allowed within a minute; one more, and the service gives up [default: 10]. Before the
+    /// first worker is ready, the service gives up after 5 failed starts in a row in one slot.
     #[arg(long, value_name = "N", env = "CLUSTER_MAX_RESTARTS")]
     pub(crate) max_restarts: Option<u32>,
 
-    /// After too many restarts or failed starts: keep the ready workers, and exit with code 1 if none is ready;
-    /// or always exit with code 1 [default: suspend].
+    /// After too many restarts or failed starts: keep the ready workers, and exit with code 1 if none is
+    /// ready; or always exit with code 1 [default: suspend].
     #[arg(long, value_enum, env = "CLUSTER_GIVE_UP")]
     pub(crate) give_up: Option<GiveUp>,
 
@@ -117,8 +117,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", env = "CLUSTER_MAX_RSS")]
     pub(crate) max_rss: Option<Size>,
 
-    /// Replace a worker after TIME. The age of each worker is up to 10 percent above TIME, so that workers are
-    /// not replaced together [default: no limit].
+    /// Replace a worker after TIME. The age of each worker is up to 10 percent above TIME, so that workers
+    /// are not replaced together [default: no limit].
     #[arg(long, value_name = "TIME", env = "CLUSTER_MAX_AGE")]
     pub(crate) max_age: Option<Time>,
 

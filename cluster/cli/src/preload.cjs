@@ -119,8 +119,8 @@ function observe() {
     else if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain();
   });
   // Every version of Node.js has this channel, for every kind of server; it publishes after the event
-  // `connection`. The preload keeps no socket, not even by a weak reference: the garbage collection would copy
-  // closed connections.
+  // `connection`. The preload keeps no socket, not even by a weak reference: the garbage collection would
+  // copy closed connections.
   subscribe('net.server.socket', ({ socket }) => {
     if (!isKnown.has(socket.server)) addServer(socket.server, socket);
     if (isLame) postpone();

@@ -79,11 +79,12 @@ impl Program {
         Program { is_node, ..self }
     }
 
-    /// Checks the existence of the executable: a path, or a name in the program's directories or in `path`, by
-    /// default the variable `PATH`.
+    /// Checks the existence of the executable: a path, or a name in the program's directories or in `path`,
+    /// by default the variable `PATH`.
     ///
     /// # Errors
-    /// The executable does not exist. Without the check, the failed start would look like a crash of the program.
+    /// The executable does not exist. Without the check, the failed start would look like a crash of the
+    /// program.
     pub(crate) fn check(&self, directory: &Path, path: Option<&OsStr>) -> anyhow::Result<()> {
         let exec = Path::new(&self.exec);
         if exec.components().count() > 1 {

@@ -133,8 +133,8 @@ impl FromStr for Scale {
     }
 }
 
-/// A word of the file: a text, or a number or a truth value without quotes. `drain = 10` has the same error as
-/// the flag `--drain 10`.
+/// A word of the file: a text, or a number or a truth value without quotes. `drain = 10` has the same error
+/// as the flag `--drain 10`.
 pub(crate) struct Word(pub(crate) String);
 
 impl<'de> Deserialize<'de> for Word {

@@ -92,8 +92,8 @@ impl Driver {
         result
     }
 
-    /// Stops the use of the runtime. The machine receives the event that the driver has taken from the system.
-    /// `false`: the simulated world continues after the runtime.
+    /// Stops the use of the runtime. The machine receives the event that the driver has taken from the
+    /// system. `false`: the simulated world continues after the runtime.
     fn leave_runtime(&mut self) -> bool {
         if let Some(event) = self.next.take() {
             self.machine.change(|machine| machine.handle(event));

@@ -124,10 +124,11 @@ impl Drop for SimulatedSocket {
     }
 }
 
-/// The stream of a TCP connection: a stream of tokio, or a simulated stream, which reads and writes in the same way.
+/// The stream of a TCP connection: a stream of tokio, or a simulated stream, which reads and writes in the
+/// same way.
 ///
-/// The type dereferences to [`tokio::net::TcpStream`]. In a simulated world only the methods of this type work; the others
-/// panic.
+/// The type dereferences to [`tokio::net::TcpStream`]. In a simulated world only the methods of this type
+/// work; the others panic.
 #[derive(Debug)]
 pub struct TcpStream(Stream);
 

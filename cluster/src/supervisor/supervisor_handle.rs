@@ -25,8 +25,8 @@ pub struct SupervisorHandle {
     is_finished: Arc<AtomicBool>,
 }
 
-/// A requested reload or restart: [`SupervisorHandle::request_reload`]. Dropping the value does not revoke the
-/// request.
+/// A requested reload or restart: [`SupervisorHandle::request_reload`]. Dropping the value does not revoke
+/// the request.
 #[derive(Debug)]
 #[must_use = "`complete` waits for the result"]
 pub struct RequestedReload {
@@ -146,9 +146,9 @@ impl SupervisorHandle {
         self.ask(|supervisor| supervisor.connections()).await
     }
 
-    /// The last bind for a worker that the operating system has refused, as a text: `cannot bind
-    /// 127.0.0.1:80: EADDRINUSE (the address is in use); ...`, with the remedy. The worker has received the error, and may have reported it, chosen
-    /// another address, or ignored it.
+    /// The last bind for a worker that the operating system has refused, as a text with the
+    /// remedy: `cannot bind 127.0.0.1:80: EADDRINUSE (the address is in use); ...`. The worker has received the
+    /// error, and may have reported the error, chosen another address, or ignored the error.
     ///
     /// # Errors
     /// The supervisor was dropped.

@@ -256,7 +256,8 @@ impl Channel {
 
     /// Whether the peer sends nothing behind a whole message with a descriptor until this end has written. A
     /// primary waits for the acknowledgement of a descriptor (Node: `_handleQueue`). Only acknowledgements of
-    /// the worker's own descriptors do not wait. A full channel takes the descriptor with a part of the message.
+    /// the worker's own descriptors do not wait. A full channel takes the descriptor with a part of the
+    /// message.
     fn is_quiet_after_descriptor(&self) -> bool {
         self.trusting && !self.has_sent_descriptors
     }
@@ -378,8 +379,8 @@ fn receive(
     Ok(ReadOutcome { bytes: message.bytes, has_descriptors })
 }
 
-/// Whether the bytes offer a connection, in either serialization. The socket of another message with this text
-/// is checked when the program takes the socket.
+/// Whether the bytes offer a connection, in either serialization. The socket of another message with this
+/// text is checked when the program takes the socket.
 fn is_offer(bytes: &[u8]) -> bool {
     const OFFER: &[u8] = b"newconn";
     bytes.windows(OFFER.len()).any(|text| text == OFFER)

@@ -108,8 +108,8 @@ impl Process {
         self.ended.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Reads the last bytes of the exited process, even if the channel is paused: the bytes present when the exit
-    /// was found. Another process with the worker's end may write more; later bytes are not awaited.
+    /// Reads the last bytes of the exited process, even if the channel is paused: the bytes present when the
+    /// exit was found. Another process with the worker's end may write more; later bytes are not awaited.
     pub(super) fn drain(&mut self, channel: Option<&mut Channel>, buffer: &mut [u8]) -> Option<ChannelEvent> {
         let channel = channel?;
         let left = self.left_unread.get_or_insert_with(|| channel.unread());

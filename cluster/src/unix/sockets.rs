@@ -51,9 +51,9 @@ impl Sockets {
         self.open.remove(&socket).inspect(set_non_blocking)
     }
 
-    /// Removes an accepted connection, and makes the connection non-blocking. This library and Node accept every
-    /// connection as non-blocking, which is a property of the file description. The first connection shows
-    /// whether the primary does.
+    /// Removes an accepted connection, and makes the connection non-blocking. This library and Node accept
+    /// every connection as non-blocking, which is a property of the file description. The first connection
+    /// shows whether the primary does.
     pub(super) fn take_connection(&mut self, connection: SocketId) -> Option<OwnedFd> {
         let descriptor = self.open.remove(&connection)?;
         if *self.connections_block.get_or_insert_with(|| is_blocking(&descriptor)) {

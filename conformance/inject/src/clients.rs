@@ -38,7 +38,7 @@ pub(crate) fn round(address: &Address, patience: Duration) -> Vec<ClientEnd> {
     let connections: Vec<_> = (0..AT_ONCE).map(|_| connect(address, patience)).collect();
     let written = connections.into_iter().map(|connection| {
         connection.map(|mut stream| {
-            // The read shows the end of the connection.
+            // A failed write is reported by the read.
             stream.write_all(b"?\n").unwrap_or_default();
             stream
         })

@@ -1,8 +1,9 @@
 //! The errors of each system call with a cause in the environment, from section 2 of the manual.
 //!
-//! Left out: errors of the arguments (EBADF, EFAULT, EINVAL, ENOTSOCK), caused by a defect of the caller alone, and EAGAIN of a
-//! transfer. The kernel reports EAGAIN only when nothing can be transferred, and edge-triggered reactors rely on the
-//! absence of bytes: an invented EAGAIN stops the program under any implementation.
+//! Left out: errors of the arguments (EBADF, EFAULT, EINVAL, ENOTSOCK), caused by a defect of the caller
+//! alone, and EAGAIN of a transfer. The kernel reports EAGAIN only when nothing can be transferred, and
+//! edge-triggered reactors rely on the absence of bytes: an invented EAGAIN stops the program under any
+//! implementation.
 
 #[allow(clippy::enum_glob_use, reason = "a table of the names of errors")]
 use nix::errno::Errno::{self, *};
@@ -18,7 +19,8 @@ pub(crate) enum Target {
     Other,
 }
 
-/// Whether a call with the given arguments can fail with the error. `target` is the kind of the first argument.
+/// Whether a call with the given arguments can fail with the error. `target` is the kind of the first
+/// argument.
 pub(crate) fn can_fail(call: Sysno, args: [u64; 3], errno: Errno, target: impl Fn() -> Target) -> bool {
     let impossible = match call {
         Sysno::recvfrom => Some(Target::UnixSocket),
@@ -29,8 +31,9 @@ pub(crate) fn can_fail(call: Sysno, args: [u64; 3], errno: Errno, target: impl F
     of(call, args).contains(&errno) && impossible.is_none_or(|impossible| target() != impossible)
 }
 
-/// Errors caused by the peer or by a sent descriptor. Both ends of a Unix socket used without descriptors belong to one process: the
-/// runtime's pair for signals, the pair of a spawn. The kernel neither allocates nor waits to receive from the pair.
+/// Errors caused by the peer or by a sent descriptor. Both ends of a Unix socket used without descriptors
+/// belong to one process: the runtime's pair for signals, the pair of a spawn. The kernel neither allocates
+/// nor waits to receive from the pair.
 const NOT_OF_PAIRS: [Errno; 3] = [ECONNRESET, EPIPE, ETOOMANYREFS];
 
 fn of(call: Sysno, args: [u64; 3]) -> &'static [Errno] {

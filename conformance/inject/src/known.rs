@@ -1,4 +1,5 @@
-//! Known panics of the standard library and of the runtime, each with the reason why the project cannot prevent it.
+//! Known panics of the standard library and of the runtime, each with the reason why the project cannot
+//! prevent it.
 
 /// The text of a panic, and the reason.
 const KNOWN: [(&str, &str); 5] = [

@@ -1,4 +1,5 @@
-//! The command `inject`: runs a real cluster once per position, and makes a system call of a process fail there.
+//! The command `inject`: runs a real cluster once per position, and makes a system call of a process fail
+//! there.
 //!
 //! ```text
 //! main --> sweep --> run --> tracer     a primary, two workers and clients; a call fails
@@ -7,7 +8,8 @@
 //!            +-----> table              counts of outcomes
 //! ```
 //!
-//! The cluster under test is the same program in the role of [`server`]. Only Linux on x86-64: [`tracer`] changes registers.
+//! The cluster under test is the same program in the role of [`server`]. Only Linux on x86-64: [`tracer`]
+//! changes registers.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod clients;

@@ -1,4 +1,5 @@
-//! A run: starts the primary under the tracer, runs the clients, asks for the shutdown, and collects the evidence.
+//! A run: starts the primary under the tracer, runs the clients, asks for the shutdown, and collects the
+//! evidence.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -82,7 +83,8 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// Runs the cluster once. `settled` is the number of sockets of an undisturbed primary after the clients, if known.
+/// Runs the cluster once. `settled` is the number of sockets of an undisturbed primary after the clients, if
+/// known.
 ///
 /// # Errors
 ///
@@ -183,8 +185,8 @@ fn read_lines(stdout: PipeReader, driver: &mpsc::Sender<Line>) -> (Vec<Line>, Ve
     (lines, garbled)
 }
 
-/// Waits for the server, runs the clients and asks the primary to shut down. Returns the ends of the clients, and the number
-/// of sockets of the primary before the shutdown.
+/// Waits for the server, runs the clients and asks the primary to shut down. Returns the ends of the clients,
+/// and the number of sockets of the primary before the shutdown.
 fn drive(
     cluster: Cluster,
     root: Pid,

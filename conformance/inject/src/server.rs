@@ -1,4 +1,5 @@
-//! The cluster under test: a supervised primary with two workers. A worker answers a line of each connection with the id of the worker.
+//! The cluster under test: a supervised primary with two workers. A worker answers a line of each connection
+//! with the id of the worker.
 //!
 //! Every process writes lines to standard output, as in scenarios, and the log and errors to standard error.
 

@@ -1,4 +1,5 @@
-//! The positions: every occurrence of every call of a process, with every failure, until a run ends undisturbed.
+//! The positions: every occurrence of every call of a process, with every failure, until a run ends
+//! undisturbed.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,7 +18,8 @@ use crate::verdict::{self, Outcome, Undisturbed};
 /// The number of undisturbed runs before a sweep.
 const PROFILES: u32 = 3;
 
-/// A series ends after as many runs in a row without the position: the number of calls differs by a few between runs.
+/// A series ends after as many runs in a row without the position: the number of calls differs by a few
+/// between runs.
 const MISSED: u32 = 2;
 
 /// Which positions.

@@ -1,8 +1,8 @@
 //! Follows every process of a run with ptrace, and makes a call of the victim fail.
 //!
-//! The tracer is the thread of the primary's start: ptrace accepts requests from the tracing thread alone. The thread waits
-//! for children of the thread alone, so runs in several threads are independent. Processes other than the victim run at
-//! full speed between start and end.
+//! The tracer is the thread of the primary's start: ptrace accepts requests from the tracing thread alone.
+//! The thread waits for children of the thread alone, so runs in several threads are independent. Processes
+//! other than the victim run at full speed between start and end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -335,7 +335,8 @@ impl<'a> Tracer<'a> {
         Some(failure)
     }
 
-    /// Gives the first buffer of a message the length of a single byte, during the call. A shorter message is not changed.
+    /// Gives the first buffer of a message the length of a single byte, during the call. A shorter message is
+    /// not changed.
     fn shorten(&mut self, thread: Pid, registers: &libc::user_regs_struct) {
         let length = word(thread, registers.rsi + BUFFERS).and_then(|buffer| {
             let length = buffer.cast_unsigned() + LENGTH;

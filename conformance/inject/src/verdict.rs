@@ -1,4 +1,5 @@
-//! The claims about a run: no panic, no hang, nothing left, no client lost beyond the ledger, every event in order.
+//! The claims about a run: no panic, no hang, nothing left, no client lost beyond the ledger, every event in
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -63,7 +64,8 @@ pub(crate) struct Undisturbed {
 /// The sockets at the exit of the primary: the pair of the runtime for signals.
 const OF_PRIMARY: usize = 2;
 
-/// The sockets at the exit of a worker: the same pair, and the channel, which a thread watches until the exit.
+/// The sockets at the exit of a worker: the same pair, and the channel, which a thread watches until the
+/// exit.
 const OF_WORKER: usize = 3;
 
 /// The sockets and the descriptors of the runtime, of a process at the exit.
@@ -137,7 +139,8 @@ impl Judge<'_> {
         CLIENTS - self.evidence.clients.iter().filter(|end| matches!(end, ClientEnd::Served(_))).count()
     }
 
-    /// The primary shuts down after the first SIGTERM, unless the runtime could not write the signal to the pair for signals.
+    /// The primary shuts down after the first SIGTERM, unless the runtime could not write the signal to the
+    /// pair for signals.
     fn hang(&self) -> Option<String> {
         let Evidence { late, took, .. } = self.evidence;
         if !late.is_empty() {
@@ -160,13 +163,15 @@ impl Judge<'_> {
         lines.any(|line| line.observation.what == "fork")
     }
 
-    /// Whether a worker could not be started at all. After a lasting error, a supervisor without an earlier ready worker gives up.
+    /// Whether a worker could not be started at all. After a lasting error, a supervisor without an earlier
+    /// ready worker gives up.
     fn is_start_refused(&self) -> bool {
         let mut lines = self.evidence.lines.iter().filter(|line| line.observer == Observer::Primary);
         lines.any(|line| line.observation.what == "error")
     }
 
-    /// Only the victim ends with an error, and a primary prints the reason. An end of the primary ends the workers.
+    /// Only the victim ends with an error, and a primary prints the reason. An end of the primary ends the
+    /// workers.
     fn ends(&self) -> Vec<String> {
         let mut broken = Vec::new();
         let is_killed = self.injection.is_some_and(|injection| injection.failure == Failure::Kill);
@@ -201,7 +206,8 @@ impl Judge<'_> {
         broken
     }
 
-    /// A process closes every descriptor before `main` returns, and the primary closes the copies of connections.
+    /// A process closes every descriptor before `main` returns, and the primary closes the copies of
+    /// connections.
     fn descriptors(&self, undisturbed: Undisturbed) -> Vec<String> {
         let mut broken = Vec::new();
         let ends_by_library = self.setup.cluster == Cluster::Node;
@@ -224,8 +230,8 @@ impl Judge<'_> {
         broken
     }
 
-    /// The path of the socket is removed, unless the primary was killed. A failed removal is logged; after ENOENT there is
-    /// nothing to remove.
+    /// The path of the socket is removed, unless the primary was killed. A failed removal is logged; after
+    /// ENOENT there is nothing to remove.
     fn files(&self) -> Option<String> {
         let is_killed = matches!(self.primary().and_then(|primary| primary.end), Some(ProcessEnd::Signal(_)));
         let is_absent = self.injection.is_some_and(|injection| {

@@ -23,14 +23,16 @@ fn positions(out: &str) -> usize {
         .expect("the last line has the number")
 }
 
-/// On every cluster the first occurrence of every call fails once, and the process is killed and stopped there.
+/// On every cluster the first occurrence of every call fails once, and the process is killed and stopped
+/// there.
 #[test]
 fn first_calls_break_no_claim() {
     let positions = positions(&inject("--quick"));
     assert!(positions > 1_000, "{positions} positions");
 }
 
-/// A worker closes the channel after a failed write of an acknowledgement, and another worker receives the connection.
+/// A worker closes the channel after a failed write of an acknowledgement, and another worker receives the
+/// connection.
 #[test]
 fn failed_write_ends_the_channel() {
     let options = "--cluster tcp --victim worker --call sendmsg --failure EPIPE --failure ECONNRESET";

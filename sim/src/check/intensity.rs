@@ -1,6 +1,6 @@
 //! Intensity: within the time in the settings, a supervisor restarts no more often than the settings allow.
-//! Until the first worker is ready, no slot has more failed starts in a row than the settings allow. After the
-//! first worker was ready, no error of a start makes a supervisor give up at once.
+//! Until the first worker is ready, no slot has more failed starts in a row than the settings allow. After
+//! the first worker was ready, no error of a start makes a supervisor give up at once.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -102,8 +102,8 @@ impl Forecasts {
     }
 }
 
-/// Whether a message behind the waiting messages is in a later read, or has the same effect in a later read. A
-/// request to disconnect is the last message that changes the reaction to earlier messages.
+/// Whether a message behind the waiting messages is in a later read, or has the same effect in a later read.
+/// A request to disconnect is the last message that changes the reaction to earlier messages.
 fn is_complete(end: &End) -> bool {
     end.holds_descriptor() || end.contains(b"disconnect")
 }

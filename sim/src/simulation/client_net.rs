@@ -80,13 +80,14 @@ impl Net {
         if is_connected.await { Ok(stream) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
     }
 
-    /// Records an observation of the client that has connected last, which a property reads and the table of a failed run contains.
+    /// Records an observation of the client that has connected last, which a property reads and the table of
+    /// a failed run contains.
     pub fn observe(&self, text: impl Into<String>) {
         self.lock().commands.push(Command::Observe(text.into()));
     }
 
-    /// Sends a signal to a process, as an operator does. A supervisor that handles signals executes the command; otherwise the process
-    /// ends.
+    /// Sends a signal to a process, as an operator does. A supervisor that handles signals executes the
+    /// command; otherwise the process ends.
     pub fn kill(&self, process: Actor, signal: cluster_core::Signal) {
         self.lock().commands.push(Command::Signal(process, signal));
     }
@@ -154,7 +155,8 @@ impl Net {
         }
     }
 
-    /// Drops the commands of a process that runs its inputs again. The numbers of connections follow from their order.
+    /// Drops the commands of a process that runs its inputs again. The numbers of connections follow from
+    /// their order.
     pub(super) fn forget_commands(&self, is_driver: bool) {
         let mut shared = self.lock();
         let commands = std::mem::take(&mut shared.commands);

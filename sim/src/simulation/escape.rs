@@ -1,5 +1,5 @@
-//! Nondeterminism that a program takes from outside of its world: threads, the wall clock, the order of a hash map with random state.
-//! Two runs on the same schedule then part.
+//! Nondeterminism that a program takes from outside of its world: threads, the wall clock, the order of a
+//! hash map with random state. Two runs on the same schedule then part.
 
 use super::Futures;
 use crate::schedule::Schedule;

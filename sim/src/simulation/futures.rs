@@ -1,7 +1,8 @@
-//! A process of futures, as a program of the simulator: each hook delivers an input and runs the tasks until none is ready.
+//! A process of futures, as a program of the simulator: each hook delivers an input and runs the tasks until
+//! none is ready.
 //!
-//! A process is a deterministic function of its inputs. A copy is the list of inputs alone, and runs them again at its first
-//! use. A process whose clock is ahead of the world runs its inputs again as well.
+//! A process is a deterministic function of its inputs. A copy is the list of inputs alone, and runs them
+//! again when the copy first runs. A process with a clock ahead of the world also runs its inputs again.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

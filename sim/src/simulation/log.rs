@@ -1,4 +1,5 @@
-//! The log lines of a simulated process: the events of `tracing` at the level `INFO` and above, with the time of the world.
+//! The log lines of a simulated process: the events of `tracing` at the level `INFO` and above, with the time
+//! of the world.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};

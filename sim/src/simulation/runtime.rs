@@ -1,5 +1,5 @@
-//! A tokio runtime that runs until nothing is ready, or until its clock has moved once. The clock is paused: time passes only
-//! when the world lets it pass.
+//! A tokio runtime that runs until nothing is ready, or until its clock has moved once. The clock is paused:
+//! time passes only when the world lets it pass.
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -46,7 +46,8 @@ impl Parking {
         }
     }
 
-    /// Whether the clock has passed since the start of the peek. A wake of the runtime, as by a new timer, ends a park without time.
+    /// Whether the clock has passed since the start of the peek. A wake of the runtime, as by a new timer,
+    /// ends a park without time.
     fn has_passed(&self) -> bool {
         let begin = *self.begin.lock().unwrap_or_else(PoisonError::into_inner);
         begin.is_some_and(|begin| Instant::now() > begin)

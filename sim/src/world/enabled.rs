@@ -142,7 +142,8 @@ pub(super) fn is_free<P>(kernel: &Kernel, running: &RunningProcesses<P>, pid: Pi
     running.next(pid).is_none() && !kernel.processes.is_stopped(pid)
 }
 
-/// Whether a timer of a process can fire. A program uses its own timer also while it takes no event of its machine.
+/// Whether a timer of a process can fire. A program uses its own timer also while it takes no event of its
+/// machine.
 pub(super) fn can_fire<P: Program>(
     kernel: &Kernel,
     running: &RunningProcesses<P>,
@@ -151,7 +152,8 @@ pub(super) fn can_fire<P: Program>(
     is_free(kernel, running, pid) && (is_of_program || running.takes_events(pid))
 }
 
-/// The number of the next timer, if the timer can fire. While a program takes no event, the timers of its machine are late.
+/// The number of the next timer, if the timer can fire. While a program takes no event, the timers of its
+/// machine are late.
 pub(super) fn next_timer<P: Program>(kernel: &Kernel, running: &RunningProcesses<P>) -> Option<usize> {
     let is_late = |&(pid, is_of_program): &(Pid, bool)| !is_of_program && !running.takes_events(pid);
     let (n, timer) = kernel.clock.waiting().enumerate().find(|(_, timer)| !is_late(timer))?;

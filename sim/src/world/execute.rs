@@ -115,7 +115,8 @@ impl<P: Program> State<P> {
         self.within(pid, key, |program, machine, process| program.resumed(machine.as_mut(), process, why));
     }
 
-    /// Asks the programs for their deadlines. Returns whether timers may have changed: an earlier timer of a program may be void.
+    /// Asks the programs for their deadlines. Returns whether timers may have changed: an earlier timer of a
+    /// program may be void.
     pub(super) fn set_program_timers(&mut self) -> bool {
         if !self.start.program.has_deadlines() {
             return false;

@@ -87,8 +87,8 @@ fn forgotten_connection_is_found() {
     assert_short(&chats(false).expect_err("a connection is cut off"), "cut off", 48);
 }
 
-/// Replaces the first worker when the worker asks for a reload. The mistake of `waits: false`: the old worker is disconnected before
-/// the successor listens.
+/// Replaces the first worker when the worker asks for a reload. The mistake of `waits: false`: the old worker
+/// is disconnected before the successor listens.
 async fn reloading_primary(waits: bool) -> Outcome {
     let mut primary = Primary::new(Settings::default())?;
     let old = primary.fork()?;
@@ -142,7 +142,8 @@ fn hasty_reload_is_found() {
     assert_short(&reloads(false).expect_err("a client is refused"), "refused", 68);
 }
 
-/// Notes which worker serves a client, until the client leaves. The mistake of `forgets: false`: the clients of a killed worker stay.
+/// Notes which worker serves a client, until the client leaves. The mistake of `forgets: false`: the clients
+/// of a killed worker stay.
 async fn sticky_primary(forgets: bool) -> Outcome {
     let mut primary = Primary::new(Settings::default())?;
     // The primary does not exit with its last worker.

@@ -1,5 +1,5 @@
-//! The first program of README.md, as the program under test. The attribute of `main` is left out, which makes a runtime of the real
-//! system; the arguments and the output of the log are those of a test.
+//! The first program of README.md, as the program under test. The attribute of `main` is left out, which
+//! makes a runtime of the real system; the arguments and the output of the log are those of a test.
 
 use std::time::Duration;
 
@@ -63,8 +63,8 @@ fn readme_has_simulated_server() {
     );
 }
 
-/// Sends requests on one connection until the server asks for another connection. A refused connection counts as lost, except before
-/// the service has begun.
+/// Sends requests on one connection until the server asks for another connection. A refused connection counts
+/// as lost, except before the service has begun.
 async fn client(net: Net) {
     let mut left = REQUESTS;
     let mut has_begun = false;

@@ -75,7 +75,8 @@ fn request_is_answered() {
     simulation.check(once).expect("the client is answered");
 }
 
-/// With a kill at any call of any process the client is answered by another worker, unless the primary is killed.
+/// With a kill at any call of any process the client is answered by another worker, unless the primary is
+/// killed.
 #[test]
 fn killed_worker_is_replaced() {
     let faults = Faults::only(&[Fault::Kill, Fault::ShortWrite, Fault::PartialRead]).limit(1);

@@ -152,8 +152,8 @@ fn watched(workers: u32) -> World<SupervisedServer> {
     SupervisedServer::new(workers, 1, SupervisorMove::ServeOnce).world_with(settings).with_patient_timers()
 }
 
-/// After a worker was ready, a program that is missing for a moment does not end the service: a worker is killed,
-/// and the start of another worker fails.
+/// After a worker was ready, a program that is missing for a moment does not end the service: a worker is
+/// killed, and the start of another worker fails.
 #[test]
 fn missing_program_ends_no_ready_service() {
     let mut struck = 0;

@@ -1,4 +1,5 @@
-//! A supervised axum server as an async program: requests are answered once, the drain loses none, and mistakes of programs are found.
+//! A supervised axum server as an async program: requests are answered once, the drain loses none, and
+//! mistakes of programs are found.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -28,7 +29,8 @@ async fn worker() -> Outcome {
     Ok(cluster::serve(&worker, listener, Router::new().route("/", get(answer))).await?)
 }
 
-/// The status line of the answer to a request, on a connection of its own. A server that does not listen yet is tried again.
+/// The status line of the answer to a request, on a connection of its own. A server that does not listen yet
+/// is tried again.
 async fn request(net: &Net) -> std::io::Result<String> {
     let mut stream = loop {
         match net.connect(ADDRESS.parse().expect("an address")).await {

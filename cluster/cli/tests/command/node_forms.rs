@@ -44,7 +44,8 @@ fn replaced_functions_harm_no_reload() {
     }
 }
 
-/// A program with messages of its own, threads, children, handlers of the last resort, and requests to itself.
+/// A program with messages of its own, threads, children, handlers of the last resort, and requests to
+/// itself.
 #[test]
 fn busy_programs_are_served() {
     let forms = [

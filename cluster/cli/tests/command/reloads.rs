@@ -11,8 +11,8 @@ fn begin(service: &Service, name: &str, arguments: &[&str]) -> Running {
     Running::start(command(service.directory.path(), name).args(arguments))
 }
 
-/// The hung reload is visible, the reload behind waits with a line, and the hung reload can be abandoned. Each
-/// client receives the records of its own reload.
+/// The hung reload is visible, the reload behind waits with a line, and the hung reload can be abandoned.
+/// Each client receives the records of its own reload.
 #[test]
 fn hung_reload_is_abandoned() {
     let service = Service::of_script(SERVER, &["-n", "1", "--lame-duck", "1ms"]);

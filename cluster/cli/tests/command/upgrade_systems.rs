@@ -151,8 +151,8 @@ fn large_messages_survive_upgrade() {
     assert_eq!(service.code(), Some(0));
 }
 
-/// The first half of a message is read before the upgrade, the second half afterwards: the whole message makes the
-/// worker ready.
+/// The first half of a message is read before the upgrade, the second half afterwards: the whole message
+/// makes the worker ready.
 #[test]
 fn half_message_survives_upgrade() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -364,7 +364,8 @@ fn bound_without_worker_is_closed() {
 
 // ---- the writes of a hand-off
 
-/// A waiting worker acknowledges the descriptor and accepts the connection in one write, and takes the connection afterwards.
+/// A waiting worker acknowledges the descriptor and accepts the connection in one write, and takes the
+/// connection afterwards.
 #[test]
 fn acceptance_is_one_write() {
     let mut alone = Alone::serving(ListenOptions::default());

@@ -41,7 +41,8 @@ async fn disconnected_worker_has_no_deadline() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-/// An event that the driver has taken before the end, here the room of a full channel, belongs to the machine.
+/// An event that the driver has taken before the end, here the room of a full channel, belongs to the
+/// machine.
 #[tokio::test]
 async fn event_before_the_end_is_used() {
     let (near, far) = UnixStream::pair().expect("a pair");
