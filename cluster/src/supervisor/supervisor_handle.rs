@@ -147,8 +147,8 @@ impl SupervisorHandle {
     }
 
     /// The last bind for a worker that the operating system has refused, as a text with the
-    /// remedy: `cannot bind 127.0.0.1:80: EADDRINUSE (the address is in use); ...`. The worker has received the
-    /// error, and may have reported the error, chosen another address, or ignored the error.
+    /// remedy: `cannot bind 127.0.0.1:80: EADDRINUSE (the address is in use); ...`. The worker has received
+    /// the error, and may have reported the error, chosen another address, or ignored the error.
     ///
     /// # Errors
     /// The supervisor was dropped.
