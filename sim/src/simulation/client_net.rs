@@ -205,7 +205,7 @@ impl AsyncRead for ClientStream {
             if connection.is_reset {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            if connection.has_ended {
+            if connection.has_ended || buffer.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
             connection.waker = Some(cx.waker().clone());

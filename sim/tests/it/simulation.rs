@@ -178,3 +178,27 @@ fn time_passes_in_the_world() {
     assert_eq!(last.as_deref(), Some("answered after 3600 s"));
     assert_eq!(world.running().count(), 1, "the worker has returned");
 }
+
+/// Reads into no buffer before the request, and is answered.
+async fn empty_reader(net: Net) -> Outcome {
+    let mut stream = loop {
+        match net.connect(ADDRESS.parse()?).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!(stream.read(&mut []).await?, 0);
+    stream.write_all(b"ping").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    net.observe("answered");
+    Ok(())
+}
+
+/// As with a socket of the kernel, a read into an empty buffer never waits.
+#[test]
+fn empty_read_is_ready() {
+    let mut world = Simulation::new(primary, worker).client(empty_reader).end(SHORT).world();
+    world.run().expect("every check holds");
+    assert_eq!(answers(&world), 1);
+}
