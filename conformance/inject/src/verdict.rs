@@ -325,6 +325,7 @@ fn complete(lines: &[Line]) -> Vec<Line> {
     lines.iter().filter(is_observable).cloned().chain(added).collect()
 }
 
+/// The rules for "never" exist because the contract permits only the exits and disconnects of a rule.
 const FINISHES: &str = r#"{
   "name": "inject",
   "description": "A supervisor disconnects workers at any time.",
