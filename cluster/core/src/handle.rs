@@ -11,13 +11,17 @@ use crate::backoff::Backoff;
 use crate::message::{Data, HandleKey};
 use crate::os::{LocalAddress, SocketId, WorkerId};
 
+mod central;
+mod choice;
+mod places;
 pub(crate) mod policy;
 mod round_robin;
 pub(crate) mod shared;
 mod sticky;
 
+use central::Central;
+use choice::Choice;
 use policy::Policy;
-use round_robin::RoundRobin;
 use shared::Shared;
 use sticky::Sticky;
 
@@ -30,16 +34,16 @@ pub(crate) enum Sharing {
     Shared(Shared),
 }
 
-/// The policy by which a primary assigns accepted connections.
+/// The queues of accepted connections: one for all workers, or one for each worker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Assignment {
-    RoundRobin(RoundRobin),
+    Central(Central),
     Sticky(Sticky),
 }
 
 impl Assignment {
     pub(crate) fn round_robin() -> Self {
-        Assignment::RoundRobin(RoundRobin::default())
+        Assignment::Central(Central::new(Choice::RoundRobin))
     }
 
     pub(crate) fn sticky() -> Self {
@@ -48,14 +52,14 @@ impl Assignment {
 
     pub(crate) fn policy(&self) -> &dyn Policy {
         match self {
-            Assignment::RoundRobin(round_robin) => round_robin,
+            Assignment::Central(central) => central,
             Assignment::Sticky(sticky) => sticky,
         }
     }
 
     pub(crate) fn policy_mut(&mut self) -> &mut dyn Policy {
         match self {
-            Assignment::RoundRobin(round_robin) => round_robin,
+            Assignment::Central(central) => central,
             Assignment::Sticky(sticky) => sticky,
         }
     }

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::supervisor::{Supervisor, supervisor_claims};
 
 /// The number of the current format.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The state of a [`Supervisor`], with the number of its format. Serialize the value with `serde_json`, or
 /// another self-describing format.

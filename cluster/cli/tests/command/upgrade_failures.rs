@@ -117,10 +117,10 @@ fn unreadable_state_is_rejected() {
     let port = replaceable.service.ready_port();
     for (format, expected) in [
         ("\"format\":1", "this program reads format 1"),
-        ("\"machine\":{\"format\":1", "reads format 1"),
+        ("\"machine\":{\"format\":2", "reads format 2"),
         ("\"subject\"", "the state of the program is not readable: missing field `subject`"),
     ] {
-        let other = format.replace('1', "99").replace("subject", "other");
+        let other = format.replace(['1', '2'], "99").replace("subject", "other");
         let state = "file=/proc/self/fd/$(echo $CLUSTER_HANDED_OVER | cut -d: -f2)";
         let edit = format!("{state}; sed 's/{format}/{other}/' $file > state; cat state > $file");
         replaceable.replace(&edit, NOTHING);

@@ -37,11 +37,11 @@ impl Seat {
 }
 
 /// The assignment of connections to workers. After each change, [`Policy::next`] returns the handoffs that
-/// are due. A worker has at most one connection that it has not answered.
+/// are due. A worker has at most as many unanswered connections as places.
 pub(crate) trait Policy: fmt::Debug {
-    /// Called when a worker begins to listen. If its answer for an earlier connection is outstanding, as
-    /// after a close, the worker receives nothing before the answer.
-    fn add(&mut self, worker: WorkerId, seat: Seat);
+    /// Called when a worker begins to listen. If its answers for earlier connections are outstanding, as
+    /// after a close, these connections occupy places until the answers.
+    fn add(&mut self, worker: WorkerId, seat: Seat, places: u32);
 
     /// Called when a worker no longer listens.
     fn remove(&mut self, worker: WorkerId);
@@ -55,7 +55,8 @@ pub(crate) trait Policy: fmt::Debug {
     /// Queues a new connection. `client`: the address of the client; `None` for a Unix socket.
     fn push(&mut self, connection: SocketId, client: Option<IpAddr>);
 
-    /// Queues a connection not taken by this worker. The answer of the worker still counts as outstanding.
+    /// Queues a connection not taken by this worker. The connection still occupies a place, and the worker
+    /// receives no further connection until [`Policy::answered`].
     fn requeue(&mut self, worker: WorkerId, connection: SocketId);
 
     /// The queued connections.
@@ -64,7 +65,11 @@ pub(crate) trait Policy: fmt::Debug {
     /// The number of queued connections.
     fn queued(&self) -> usize;
 
-    /// Called when the worker has answered, so it can receive another connection.
+    /// Called when a worker has taken a connection, so the connection is never queued again.
+    fn taken(&mut self, connection: SocketId);
+
+    /// Called when a place of the worker is free again: the worker has taken a connection, or the pause after
+    /// a connection not taken is over.
     fn answered(&mut self, worker: WorkerId);
 
     /// Assigns nothing to a worker until [`Policy::answered`].

@@ -18,6 +18,7 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
+use super::places::Places;
 use super::policy::{Handoff, Policy, Seat};
 use crate::os::{SocketId, WorkerId};
 
@@ -43,19 +44,17 @@ impl Client {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(crate) struct Sticky {
-    /// The workers that listen here.
-    all: BTreeMap<WorkerId, Seat>,
-    /// The workers that listen here, but cannot receive a connection now.
+    places: Places,
+    /// The workers that listen here, but cannot receive a connection now: their clients move.
     passed_over: BTreeSet<WorkerId>,
-    /// The workers with an outstanding answer, each with the connection, unless the connection is queued
-    /// again.
-    busy: BTreeMap<WorkerId, Option<(SocketId, Client)>>,
+    /// The connections that are handed off and not answered, unless queued again.
+    handed: BTreeMap<SocketId, Client>,
     /// The queued connections, each at the worker that is first for the client, in order of acceptance. No
     /// queue in the map is empty.
     waiting: BTreeMap<WorkerId, BTreeMap<SocketId, Client>>,
     /// The connections queued because no worker can receive a connection.
     unassigned: BTreeMap<SocketId, Client>,
-    /// The workers for which a connection waits, and which have no outstanding answer.
+    /// The workers for which a connection waits, and which have a free place.
     due: BTreeSet<WorkerId>,
 }
 
@@ -63,8 +62,8 @@ impl Sticky {
     /// The worker with the highest score. Two workers may have the same seat: then the earlier is chosen, and
     /// the successor follows when the predecessor no longer listens.
     fn choose(&self, client: Client) -> Option<WorkerId> {
-        let able = self.all.iter().filter(|(worker, _)| !self.passed_over.contains(worker));
-        able.max_by_key(|(worker, seat)| (client.score(**seat), Reverse(**worker))).map(|(worker, _)| *worker)
+        let able = self.places.seats().filter(|(worker, _)| !self.passed_over.contains(worker));
+        able.max_by_key(|(worker, seat)| (client.score(*seat), Reverse(*worker))).map(|(worker, _)| worker)
     }
 
     fn enqueue(&mut self, connection: SocketId, client: Client) {
@@ -73,8 +72,14 @@ impl Sticky {
             return;
         };
         self.waiting.entry(worker).or_default().insert(connection, client);
-        if !self.busy.contains_key(&worker) {
+        self.update_due(worker);
+    }
+
+    fn update_due(&mut self, worker: WorkerId) {
+        if self.waiting.contains_key(&worker) && self.places.is_ready(worker) {
             self.due.insert(worker);
+        } else {
+            self.due.remove(&worker);
         }
     }
 
@@ -95,25 +100,25 @@ impl Sticky {
 }
 
 impl Policy for Sticky {
-    fn add(&mut self, worker: WorkerId, seat: Seat) {
-        let before = self.all.insert(worker, seat);
-        assert_eq!(before, None, "worker {worker} is added twice");
+    fn add(&mut self, worker: WorkerId, seat: Seat, places: u32) {
+        self.places.add(worker, seat, places);
         self.choose_again();
     }
 
     fn remove(&mut self, worker: WorkerId) {
         self.passed_over.remove(&worker);
-        if self.all.remove(&worker).is_some() {
+        if self.places.has(worker) {
+            self.places.remove(worker);
             self.choose_again();
         }
     }
 
     fn has(&self, worker: WorkerId) -> bool {
-        self.all.contains_key(&worker)
+        self.places.has(worker)
     }
 
     fn is_unused(&self) -> bool {
-        self.all.is_empty()
+        self.places.is_empty()
     }
 
     fn push(&mut self, connection: SocketId, client: Option<IpAddr>) {
@@ -121,10 +126,10 @@ impl Policy for Sticky {
     }
 
     fn requeue(&mut self, worker: WorkerId, connection: SocketId) {
-        let handed = self.busy.get_mut(&worker).and_then(Option::take);
-        let handed = handed.filter(|(handed, _)| *handed == connection);
+        self.places.pause(worker);
+        self.update_due(worker);
         // A restored state with a contradiction may have no record: then the client is unknown.
-        let client = handed.map_or_else(|| Client::of(connection, None), |(_, client)| client);
+        let client = self.handed.remove(&connection).unwrap_or_else(|| Client::of(connection, None));
         self.enqueue(connection, client);
     }
 
@@ -137,16 +142,21 @@ impl Policy for Sticky {
         self.unassigned.len() + self.waiting.values().map(BTreeMap::len).sum::<usize>()
     }
 
+    fn taken(&mut self, connection: SocketId) {
+        self.handed.remove(&connection);
+    }
+
     fn answered(&mut self, worker: WorkerId) {
-        self.busy.remove(&worker);
+        self.places.answered(worker);
         if self.passed_over.remove(&worker) {
             self.choose_again();
-        } else if self.waiting.contains_key(&worker) {
-            self.due.insert(worker);
+        } else {
+            self.update_due(worker);
         }
     }
 
     fn pass_over(&mut self, worker: WorkerId) {
+        self.places.pause(worker);
         if self.has(worker) && self.passed_over.insert(worker) {
             self.choose_again();
         }
@@ -159,7 +169,9 @@ impl Policy for Sticky {
         if queue.is_empty() {
             self.waiting.remove(&worker);
         }
-        self.busy.insert(worker, Some((connection, client)));
+        self.places.hand(worker);
+        self.handed.insert(connection, client);
+        self.update_due(worker);
         Some(Handoff { worker, connection })
     }
 
@@ -185,7 +197,7 @@ mod tests {
     fn slots(count: u32) -> Sticky {
         let mut sticky = Sticky::default();
         for slot in 0..count {
-            sticky.add(WorkerId(u64::from(slot) + 1), Seat::of_slot(slot));
+            sticky.add(WorkerId(u64::from(slot) + 1), Seat::of_slot(slot), 1);
         }
         sticky
     }
@@ -256,7 +268,7 @@ mod tests {
         let before = homes(&sticky);
         sticky.remove(TWO);
         assert!(!homes(&sticky).contains(&TWO));
-        sticky.add(WorkerId(4), Seat::of_slot(1));
+        sticky.add(WorkerId(4), Seat::of_slot(1), 1);
         let after = homes(&sticky);
         let renamed = before.iter().map(|home| if *home == TWO { WorkerId(4) } else { *home });
         assert!(renamed.eq(after));
@@ -267,7 +279,7 @@ mod tests {
     fn successor_waits_for_predecessor() {
         let mut sticky = slots(2);
         let before = homes(&sticky);
-        sticky.add(THREE, Seat::of_slot(0));
+        sticky.add(THREE, Seat::of_slot(0), 1);
         assert_eq!(homes(&sticky), before);
         sticky.remove(ONE);
         assert!(homes(&sticky).contains(&THREE));
@@ -316,7 +328,7 @@ mod tests {
         sticky.push(SocketId(1), Some(client(1)));
         sticky.push(SocketId(2), None);
         assert_eq!((all_due(&mut sticky), sticky.queued()), (Vec::new(), 2));
-        sticky.add(ONE, Seat::of_worker(ONE));
+        sticky.add(ONE, Seat::of_worker(ONE), 1);
         assert_eq!(all_due(&mut sticky), [(1, 1)]);
         assert_eq!(sticky.drain(), [SocketId(2)]);
     }

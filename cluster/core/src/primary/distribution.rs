@@ -27,6 +27,9 @@ use crate::settings::{SchedulingPolicy, Settings};
 /// The length of the kernel's queue of connections if the worker asks for none. Node: 511.
 const BACKLOG: u32 = 511;
 
+/// The number of connections that a worker may have without an answer. Node: one.
+const PLACES: u32 = 1;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Distribution {
     pub(super) handles: Handles,
@@ -191,7 +194,7 @@ impl Distribution {
         match &mut handle.sharing {
             Sharing::Assigned(assignment) => {
                 let seat = peers.entry(worker).map_or(Seat::of_worker(worker), |entry| entry.seat);
-                assignment.policy_mut().add(worker, seat);
+                assignment.policy_mut().add(worker, seat, PLACES);
                 let sockname = Some(address).filter(|address| address.ip().is_some());
                 peers.reply(worker, Reply { sockname, ..reply }, None);
                 self.hand_off(id, peers);
@@ -357,6 +360,9 @@ impl Distribution {
     ) {
         if accepted {
             let id = self.ledger.own(connection);
+            if let Some(policy) = self.handles.get_mut(id).and_then(Handle::policy_mut) {
+                policy.taken(connection);
+            }
             if let Some(entry) = peers.entry(worker) {
                 entry.info.acknowledged += 1;
             }
@@ -422,11 +428,11 @@ impl Distribution {
     }
 
     fn next_for(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
-        if peers.channel(worker).is_some_and(Channel::is_broken) {
-            return;
-        }
         if let Some(policy) = self.handles.get_mut(id).and_then(Handle::policy_mut) {
             policy.answered(worker);
+            if peers.channel(worker).is_some_and(Channel::is_broken) {
+                policy.pass_over(worker);
+            }
             self.hand_off(id, peers);
         }
     }

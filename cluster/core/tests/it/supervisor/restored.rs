@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::story::{Story, serving, settings};
 
-/// A state of format 1. A change of the machines that cannot restore the text needs another format.
-const RECORDED: &str = include_str!("../../recorded/supervisor-state-1.json");
+/// A state of format 2. A change of the machines that cannot restore the text needs another format.
+const RECORDED: &str = include_str!("../../recorded/supervisor-state-2.json");
 
 /// A reload with a successor that is online; a connection without acknowledgement and a queued one; a message
 /// that waits for the acknowledgement of a descriptor; half a line.
@@ -75,8 +75,8 @@ fn recorded_state_is_restored() {
 #[test]
 fn another_version_is_refused() {
     for machine in [json!(null), json!({ "new": [1, "form"] })] {
-        let error = restored(json!({ "format": 2, "machine": machine }));
-        let text = "the state has format 2, and this program reads format 1; restart instead of handing over";
+        let error = restored(json!({ "format": 3, "machine": machine }));
+        let text = "the state has format 3, and this program reads format 2; restart instead of handing over";
         assert_eq!(error, Err(text.into()));
     }
 }
@@ -90,7 +90,7 @@ fn malformed_state_is_refused() {
         state["machine"].as_object_mut().expect("an object").remove(field);
         state
     };
-    let states = [json!([1]), json!({}), json!({ "format": 1 }), without("slots"), without("lifecycle")];
+    let states = [json!([1]), json!({}), json!({ "format": 2 }), without("slots"), without("lifecycle")];
     for state in states {
         assert!(restored(state.clone()).is_err(), "{state}");
     }
@@ -111,7 +111,7 @@ fn contradiction_names_its_field() {
         ("distribution/ledger/accepted", json!(9), "ledger.accepted"),
         ("distribution/handles/keys", json!({}), "handles.keys"),
         ("distribution/handles/last", json!(0), "handles.last"),
-        ("distribution/handles/rows/1/sharing/Assigned/RoundRobin/queue", json!([]), "ledger.open"),
+        ("distribution/handles/rows/1/sharing/Assigned/Central/queue", json!([]), "ledger.open"),
         ("distribution/timer_actions/last", json!(1), "timer_actions.last"),
         ("setup/workers", json!(2), "setup.workers"),
     ];

@@ -1,0 +1,90 @@
+//! One queue of connections for all workers of a handle. Whenever a connection is queued and a worker is
+//! ready, the rule of the policy chooses the worker.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::choice::Choice;
+use super::places::Places;
+use super::policy::{Handoff, Policy, Seat};
+use crate::os::{SocketId, WorkerId};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Central {
+    places: Places,
+    /// The connections that wait for a worker. Node: `handles`.
+    queue: VecDeque<SocketId>,
+    choice: Choice,
+}
+
+impl Central {
+    pub(super) fn new(choice: Choice) -> Self {
+        Central { places: Places::default(), queue: VecDeque::new(), choice }
+    }
+}
+
+impl Policy for Central {
+    fn add(&mut self, worker: WorkerId, seat: Seat, places: u32) {
+        self.places.add(worker, seat, places);
+    }
+
+    fn remove(&mut self, worker: WorkerId) {
+        self.places.remove(worker);
+    }
+
+    fn has(&self, worker: WorkerId) -> bool {
+        self.places.has(worker)
+    }
+
+    fn is_unused(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    fn push(&mut self, connection: SocketId, _: Option<IpAddr>) {
+        self.queue.push_back(connection);
+    }
+
+    fn requeue(&mut self, worker: WorkerId, connection: SocketId) {
+        self.places.pause(worker);
+        self.queue.push_back(connection);
+    }
+
+    fn connections(&self) -> Vec<SocketId> {
+        self.queue.iter().copied().collect()
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn taken(&mut self, _: SocketId) {}
+
+    fn answered(&mut self, worker: WorkerId) {
+        self.places.answered(worker);
+    }
+
+    fn pass_over(&mut self, worker: WorkerId) {
+        self.places.pause(worker);
+    }
+
+    /// Hands the first queued connection to the worker that the rule chooses.
+    fn next(&mut self) -> Option<Handoff> {
+        if self.queue.is_empty() {
+            return None;
+        }
+        let worker = self.choice.choose(&self.places)?;
+        let connection = self.queue.pop_front()?;
+        self.places.hand(worker);
+        Some(Handoff { worker, connection })
+    }
+
+    fn drain(&mut self) -> Vec<SocketId> {
+        core::mem::take(&mut self.queue).into()
+    }
+}
+
+#[cfg(test)]
+mod tests;
