@@ -103,7 +103,7 @@ impl RunChecker {
         let (ended, hang) = match real.run(scenario) {
             Ok(ended) => (ended, None),
             Err(error) => match hang(scenario, &error) {
-                Some((ended, expected)) => (ended, Some(Misfit { seen: None, expected })),
+                Some((ended, expected)) => (ended, Some(Misfit { seen: None, expected, requirement: None })),
                 None => return RunOutcome::Diverges(Failure::broken(&error)),
             },
         };
@@ -187,7 +187,7 @@ fn violation(trace: &Trace) -> Option<Misfit> {
     let is_violation = |line: &Observation| line.what == "error" && line.detail("error") == Some("EPROTO");
     let (number, line) = lines.find(|(_, line)| is_violation(line))?;
     let expected = "no violation: every worker keeps the protocol".to_owned();
-    Some(Misfit { seen: Some((Observer::Primary, number, line.clone())), expected })
+    Some(Misfit { seen: Some((Observer::Primary, number, line.clone())), expected, requirement: None })
 }
 
 /// For a run that did not end: the trace, the standard error, and the missing lines if any.

@@ -27,6 +27,7 @@ pub mod order;
 pub mod pattern;
 pub mod program;
 pub mod report;
+pub mod requirement;
 pub mod scenario;
 pub mod suite;
 mod text;

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use crate::observation::{Observation, Observer};
+use crate::requirement::Requirement;
 use crate::scenario::{PrimaryAction, Scenario, WorkerAction};
 use crate::trace::Trace;
 
@@ -24,11 +25,13 @@ pub struct Misfit {
     pub seen: Option<(Observer, usize, Observation)>,
     /// The expectation of the contract.
     pub expected: String,
+    /// The requirement that is broken. `None`: the clause of a scenario without a level.
+    pub requirement: Option<&'static Requirement>,
 }
 
 impl Misfit {
-    fn missing(expected: impl Into<String>) -> Self {
-        Misfit { seen: None, expected: expected.into() }
+    fn missing(requirement: Option<&'static Requirement>, expected: impl Into<String>) -> Self {
+        Misfit { seen: None, expected: expected.into(), requirement }
     }
 }
 
@@ -70,31 +73,46 @@ pub fn check(scenario: &Scenario, trace: &Trace) -> Vec<Misfit> {
 /// A rule that is broken within the lines of one observer. `None` instead of a line: broken at the end.
 struct Broken {
     line: Option<usize>,
-    expected: String,
+    breach: Breach,
 }
 
 impl Broken {
     fn at(self, observer: Observer, lines: &[Observation]) -> Misfit {
-        let expected = self.expected;
+        let Breach { requirement, expected } = self.breach;
+        let requirement = Some(requirement);
         match self.line {
-            Some(index) => Misfit { seen: Some((observer, index + 1, lines[index].clone())), expected },
-            None => Misfit::missing(format!("{observer}: {expected}")),
+            Some(index) => {
+                Misfit { seen: Some((observer, index + 1, lines[index].clone())), expected, requirement }
+            }
+            None => Misfit::missing(requirement, format!("{observer}: {expected}")),
         }
     }
 }
 
-/// `Err`: a line breaks a rule. The text is what the rule expects.
-type Checked = Result<(), String>;
+/// The requirement that a line breaks, and what the rule expects.
+struct Breach {
+    requirement: &'static Requirement,
+    expected: String,
+}
+
+impl Breach {
+    fn new(requirement: &'static Requirement, expected: impl Into<String>) -> Self {
+        Breach { requirement, expected: expected.into() }
+    }
+}
+
+/// `Err`: a line breaks a rule.
+type Checked = Result<(), Breach>;
 
 /// Applies a rule up to the first line that breaks it.
 fn walk(lines: &[Observation], mut rule: impl FnMut(&Observation) -> Checked) -> Option<Broken> {
-    let broken = |(index, line)| rule(line).err().map(|expected| Broken { line: Some(index), expected });
+    let broken = |(index, line)| rule(line).err().map(|breach| Broken { line: Some(index), breach });
     lines.iter().enumerate().find_map(broken)
 }
 
 /// `Err(expected)` if the condition is false.
-fn expect(kept: bool, expected: &str) -> Checked {
-    if kept { Ok(()) } else { Err(expected.to_owned()) }
+fn expect(kept: bool, requirement: &'static Requirement, expected: &str) -> Checked {
+    if kept { Ok(()) } else { Err(Breach::new(requirement, expected)) }
 }
 
 /// What in the scenario asks workers to exit, or to disconnect.

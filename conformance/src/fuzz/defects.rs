@@ -133,7 +133,11 @@ mod tests {
         let defects = Defect::parse(include_str!("../../defects.json")).expect("a list of them");
         let known = |runtime: &str, stderr: &str, (seen, expected): (&str, &str)| {
             let Line { observer, observation } = seen.parse().expect("a line");
-            let misfit = Misfit { seen: Some((observer, 1, observation)), expected: expected.to_owned() };
+            let misfit = Misfit {
+                seen: Some((observer, 1, observation)),
+                expected: expected.to_owned(),
+                requirement: None,
+            };
             defects.iter().any(|defect| defect.is_behind(runtime, stderr, &misfit))
         };
         let codes = "code=0, or a code of the worker's rules";

@@ -16,8 +16,9 @@ pub(super) fn check(clause: &Clause, trace: &Trace) -> Option<Misfit> {
         ClauseKind::Cycle { lines, detail, over } => cycle(lines, detail, *over, trace),
         ClauseKind::OneOf(lists) => one_of(lists, trace),
     };
-    found.map(|Misfit { seen, expected }| Misfit {
+    found.map(|Misfit { seen, expected, .. }| Misfit {
         seen,
+        requirement: clause.requirement,
         expected: format!("{expected} ({})", clause.because.trim_end_matches('.')),
     })
 }
@@ -34,7 +35,7 @@ fn places<'a>(pattern: &'a LinePattern, trace: &'a Trace) -> impl Iterator<Item 
 }
 
 fn misfit((observer, number, line): Place<'_>, expected: String) -> Misfit {
-    Misfit { seen: Some((observer, number, line.clone())), expected }
+    Misfit { seen: Some((observer, number, line.clone())), expected, requirement: None }
 }
 
 fn seen(pattern: &LinePattern, times: &[u32], trace: &Trace) -> Option<Misfit> {
@@ -46,7 +47,12 @@ fn seen(pattern: &LinePattern, times: &[u32], trace: &Trace) -> Option<Misfit> {
     let numbers = times.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
     let expected = format!("{numbers} x `{pattern}`, found {}", places.len());
     let too_many = permitted.max().and_then(|most| places.get(most));
-    Some(too_many.map_or_else(|| Misfit::missing(expected.clone()), |place| misfit(*place, expected.clone())))
+    Some(
+        too_many.map_or_else(
+            || Misfit::missing(None, expected.clone()),
+            |place| misfit(*place, expected.clone()),
+        ),
+    )
 }
 
 fn before(first: &LinePattern, then: &LinePattern, trace: &Trace) -> Option<Misfit> {
@@ -71,7 +77,7 @@ fn cycle(pattern: &LinePattern, detail: &str, over: u32, trace: &Trace) -> Optio
     let different = values.iter().collect::<BTreeSet<_>>().len();
     let expected = format!("{over} values of `{detail}` in turn");
     if different < over {
-        return Some(Misfit::missing(format!("{expected}, found {different}")));
+        return Some(Misfit::missing(None, format!("{expected}, found {different}")));
     }
     (0..values.len()).find(|index| !turns(*index)).map(|index| misfit(places[index], expected))
 }
@@ -81,5 +87,5 @@ fn one_of(lists: &[Vec<Clause>], trace: &Trace) -> Option<Misfit> {
     let objections = lists.iter().map(found).collect::<Option<Vec<_>>>()?;
     let all = objections.iter().map(|misfit| misfit.expected.clone()).collect::<Vec<_>>().join("; or ");
     let seen = objections.into_iter().find_map(|misfit| misfit.seen);
-    Some(Misfit { seen, expected: all })
+    Some(Misfit { seen, expected: all, requirement: None })
 }

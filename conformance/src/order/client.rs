@@ -3,6 +3,7 @@
 
 use super::{Broken, expect, walk};
 use crate::observation::Observation;
+use crate::requirement::KERNEL_CONNECTION;
 
 pub(super) fn check(lines: &[Observation]) -> Option<Broken> {
     let connects =
@@ -12,10 +13,11 @@ pub(super) fn check(lines: &[Observation]) -> Option<Broken> {
         if ["mode", "backlog"].contains(&line.what.as_str()) {
             return Ok(());
         }
-        expect(!over, "nothing after the connection is over")?;
+        expect(!over, &KERNEL_CONNECTION, "nothing after the connection is over")?;
         let begins = !std::mem::replace(&mut begun, true);
         let what = line.what.as_str();
         over = ["refused", "end", "reset"].contains(&what);
-        expect(begins == ["connected", "refused"].contains(&what), "`connected` or `refused` once, and first")
+        let is_first = begins == ["connected", "refused"].contains(&what);
+        expect(is_first, &KERNEL_CONNECTION, "`connected` or `refused` once, and first")
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Misfit;
 use crate::observation::{Observation, Observer};
+use crate::requirement::{CONNECTION_SERVED, LISTENING_EVENT, ONLINE_EVENT};
 use crate::trace::Trace;
 
 pub(super) fn check(trace: &Trace, to_the_end: bool) -> Vec<Misfit> {
@@ -31,7 +32,8 @@ fn listening(trace: &Trace, id: u64) -> Option<Misfit> {
     let lines = trace.seen_by(Observer::Primary).iter().enumerate();
     let (index, line) = lines.filter(|(_, line)| reports(line)).nth(served)?;
     let seen = Some((Observer::Primary, index + 1, line.clone()));
-    Some(Misfit { seen, expected: format!("at most the {served} `listening` of worker {id}") })
+    let expected = format!("at most the {served} `listening` of worker {id}");
+    Some(Misfit { seen, expected, requirement: Some(&LISTENING_EVENT) })
 }
 
 /// A worker sends `online` before its program starts, and sent messages arrive.
@@ -39,7 +41,8 @@ fn online(trace: &Trace, id: u64) -> Option<Misfit> {
     let started = !trace.seen_by(Observer::Worker(id)).is_empty();
     let reports = |line: &Observation| line.what == "online" && line.worker() == Some(id);
     let missed = started && !trace.seen_by(Observer::Primary).iter().any(reports);
-    missed.then(|| Misfit::missing(format!("primary: `online` of the started worker {id}")))
+    let expected = || format!("primary: `online` of the started worker {id}");
+    missed.then(|| Misfit::missing(Some(&ONLINE_EVENT), expected()))
 }
 
 /// A worker reports a connection only if a client has connected.
@@ -49,7 +52,8 @@ fn connections(trace: &Trace) -> Option<Misfit> {
     let (observer, line) = lines("connection").nth(connected)?;
     let number = 1 + trace.seen_by(observer).iter().position(|one| std::ptr::eq(one, line))?;
     let seen = Some((observer, number, line.clone()));
-    Some(Misfit { seen, expected: format!("at most the {connected} connections of the clients") })
+    let expected = format!("at most the {connected} connections of the clients");
+    Some(Misfit { seen, expected, requirement: Some(&CONNECTION_SERVED) })
 }
 
 fn count(lines: &[Observation], wanted: impl Fn(&Observation) -> bool) -> usize {

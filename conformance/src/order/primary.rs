@@ -3,9 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Broken, Checked, ExitRequests, expect, walk};
+use super::{Breach, Broken, Checked, ExitRequests, expect, walk};
 use crate::observation::Observation;
 use crate::program::Rules;
+use crate::requirement::{
+    DISCONNECT_ALL_LAST, DISCONNECT_EVENT, ENDS_IN_ANY_ORDER, EXIT_CODE, EXIT_EVENT, EXITED_AFTER_DISCONNECT,
+    FORK_EVENT, FORK_FIRST, IS_CONNECTED, IS_DEAD, LISTENING_ADDRESS, ONLINE_EVENT, RUN_ENDS, Requirement,
+    SPAWN_ERROR, WORKER_IDS, WORKER_STATE, WORKERS_LIST,
+};
 use crate::scenario::{PrimaryAction, Scenario, WorkerAction};
 
 pub(super) fn check(lines: &[Observation], exit_requests: ExitRequests, to_the_end: bool) -> Option<Broken> {
@@ -14,7 +19,7 @@ pub(super) fn check(lines: &[Observation], exit_requests: ExitRequests, to_the_e
         let alive = primary.lives.iter().find(|(_, life)| to_the_end && !life.is_over());
         alive.map(|(id, _)| Broken {
             line: None,
-            expected: format!("one `disconnect` and one `exit` of worker {id}"),
+            breach: Breach::new(&RUN_ENDS, format!("one `disconnect` and one `exit` of worker {id}")),
         })
     })
 }
@@ -30,7 +35,7 @@ pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation])
         let is_asked = |line: &Observation| line.worker().is_some_and(|id| id <= asked);
         let late = lines[callback..].iter().find(|line| is_end(line) && is_asked(line))?;
         let expected = format!("`{}` of worker {} before", late.what, late.worker().unwrap_or_default());
-        Some(Broken { line: Some(callback), expected })
+        Some(Broken { line: Some(callback), breach: Breach::new(&DISCONNECT_ALL_LAST, expected) })
     })
 }
 
@@ -59,7 +64,8 @@ pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<
     let codes: BTreeSet<String> = exits.chain(crash).chain([0]).map(|code| code.to_string()).collect();
     walk(lines, |line| {
         let code = line.detail("code").filter(|code| line.what == "exit" && *code != "-");
-        expect(code.is_none_or(|code| codes.contains(code)), "code=0, or a code of the worker's rules")
+        let is_known = code.is_none_or(|code| codes.contains(code));
+        expect(is_known, &EXIT_CODE, "code=0, or a code of the worker's rules")
     })
 }
 
@@ -71,7 +77,7 @@ struct Primary {
 impl Primary {
     fn observe(&mut self, line: &Observation) -> Checked {
         match line.what.as_str() {
-            "start" => expect(self.lives.is_empty(), "nothing before `start`"),
+            "start" => expect(self.lives.is_empty(), &FORK_FIRST, "nothing before `start`"),
             "all_disconnected" | "setup" | "settings" | "opened" | "tried" => Ok(()),
             _ if line.detail("server").is_some() => Ok(()),
             _ => self.observe_worker(line),
@@ -79,10 +85,11 @@ impl Primary {
     }
 
     fn observe_worker(&mut self, line: &Observation) -> Checked {
-        let id = line.worker().ok_or("the id of a worker")?;
+        let id = line.worker().ok_or_else(|| Breach::new(&WORKER_IDS, "the id of a worker"))?;
         let next = self.lives.values().filter(|life| life.had("fork")).count();
         if line.what == "fork" {
-            expect(Ok(id) == u64::try_from(next + 1), "ids from 1 in the order of the forks")?;
+            let is_next = Ok(id) == u64::try_from(next + 1);
+            expect(is_next, &WORKER_IDS, "ids from 1 in the order of the forks")?;
         }
         let exit_requests = self.exit_requests;
         self.lives.entry(id).or_default().observe(line, exit_requests)
@@ -119,13 +126,11 @@ impl WorkerLines {
     }
 
     fn observe(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
-        expect(!self.is_over(), "nothing after both `disconnect` and `exit`")?;
+        expect(!self.is_over(), &EXIT_EVENT, "nothing after both `disconnect` and `exit`")?;
         self.happen(&line.what)?;
         self.state(line)?;
-        expect(
-            line.what != "listening" || line.detail("port") != Some("0"),
-            "the port of the kernel's choice",
-        )?;
+        let has_port = line.what != "listening" || line.detail("port") != Some("0");
+        expect(has_port, &LISTENING_ADDRESS, "the port of the kernel's choice")?;
         self.ends(line)?;
         self.purpose(line, exit_requests)?;
         self.list(line, exit_requests)
@@ -138,19 +143,19 @@ impl WorkerLines {
         if ["look", "error"].contains(&what) {
             return Ok(());
         }
-        expect(
-            !self.unborn || ["fork", "disconnect"].contains(&what),
-            "no event of a worker without a process",
-        )?;
+        let is_possible = !self.unborn || ["fork", "disconnect"].contains(&what);
+        expect(is_possible, &SPAWN_ERROR, "no event of a worker without a process")?;
         let again = ONCE.contains(&what) && !self.once.insert(what.to_owned());
-        expect(!again, &format!("one `{what}`"))?;
-        expect(self.had("fork"), "`fork` first")?;
+        expect(!again, requirement_of(what), &format!("one `{what}`"))?;
+        expect(self.had("fork"), &FORK_FIRST, "`fork` first")?;
         if what == "pipe" {
             return Ok(());
         }
         let speaks = ["online", "listening", "message"].contains(&what);
-        expect(!speaks || self.had("online"), "`online` before other events of the worker's channel")?;
-        expect(!speaks || !self.had("disconnect"), "no event of the worker's channel after `disconnect`")
+        let is_online = !speaks || self.had("online");
+        expect(is_online, &ONLINE_EVENT, "`online` before other events of the worker's channel")?;
+        let is_open = !speaks || !self.had("disconnect");
+        expect(is_open, &DISCONNECT_EVENT, "no event of the worker's channel after `disconnect`")
     }
 
     /// Node: `worker.state`, which the event itself sets.
@@ -165,8 +170,8 @@ impl WorkerLines {
             "exit" => &["dead"],
             _ => return Ok(()),
         };
-        let state = line.detail("state").ok_or("a state")?;
-        expect(states.contains(&state), &format!("state={}", states.join(" or ")))
+        let state = line.detail("state").ok_or_else(|| Breach::new(&WORKER_STATE, "a state"))?;
+        expect(states.contains(&state), &WORKER_STATE, &format!("state={}", states.join(" or ")))
     }
 
     /// A worker is connected until `disconnect`, and runs until `exit`. The two events occur in either order,
@@ -178,9 +183,10 @@ impl WorkerLines {
         let breaks = line.what == "error" && ["EPROTO", "EPIPE"].map(Some).contains(&line.detail("error"));
         self.torn |= breaks && line.detail("connected") == Some("false");
         if !self.unborn || self.had("disconnect") {
-            yes_or_no(line, "connected", !(self.torn || self.had("disconnect")))?;
+            let connected = !(self.torn || self.had("disconnect"));
+            yes_or_no(line, &IS_CONNECTED, "connected", connected)?;
         }
-        yes_or_no(line, "dead", self.is_dead())
+        yes_or_no(line, &IS_DEAD, "dead", self.is_dead())
     }
 
     /// Node: `exitedAfterDisconnect`. The value is decided at the first of the two events at the latest, and
@@ -190,8 +196,12 @@ impl WorkerLines {
             Some("undefined") => None,
             Some("true") => Some(true),
             Some("false") => Some(false),
-            _ => return Err("after_disconnect=undefined, true or false".to_owned()),
+            _ => {
+                let expected = "after_disconnect=undefined, true or false";
+                return Err(Breach::new(&EXITED_AFTER_DISCONNECT, expected));
+            }
         };
+        let expect = |kept, expected| expect(kept, &EXITED_AFTER_DISCONNECT, expected);
         let ending = self.had("disconnect") || self.had("exit");
         expect(now.is_some() || !ending, "after_disconnect=true or false at an end")?;
         expect(now != Some(false) || ending, "after_disconnect=undefined before an end")?;
@@ -208,19 +218,35 @@ impl WorkerLines {
     /// the worker is removed when both `disconnect` and `exit` have occurred.
     fn list(&mut self, line: &Observation, exit_requests: ExitRequests) -> Checked {
         let listed = line.detail("listed") == Some("true");
-        expect(!(listed && self.unlisted), "listed=false: a removed worker stays off the list")?;
+        expect(
+            !(listed && self.unlisted),
+            &WORKERS_LIST,
+            "listed=false: a removed worker stays off the list",
+        )?;
         self.unlisted = !listed;
         if self.is_over() {
-            return expect(!listed, "listed=false when both `disconnect` and `exit` are over");
+            let expected = "listed=false when both `disconnect` and `exit` are over";
+            return expect(!listed, &ENDS_IN_ANY_ORDER, expected);
         }
         let asked = exit_requests.by_primary && self.after_disconnect == Some(true);
         expect(
             listed || asked,
+            &WORKERS_LIST,
             "listed=true: an end is missing, and the primary did not disconnect the worker",
         )
     }
 }
 
-fn yes_or_no(line: &Observation, key: &str, expected: bool) -> Checked {
-    expect(line.detail(key) == Some(&expected.to_string()), &format!("{key}={expected}"))
+fn yes_or_no(line: &Observation, requirement: &'static Requirement, key: &str, expected: bool) -> Checked {
+    expect(line.detail(key) == Some(&expected.to_string()), requirement, &format!("{key}={expected}"))
+}
+
+/// The requirement that an event occurs once.
+fn requirement_of(event: &str) -> &'static Requirement {
+    match event {
+        "online" => &ONLINE_EVENT,
+        "disconnect" => &DISCONNECT_EVENT,
+        "exit" => &EXIT_EVENT,
+        _ => &FORK_EVENT,
+    }
 }

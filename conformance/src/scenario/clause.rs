@@ -3,12 +3,15 @@
 use serde::Deserialize;
 
 use crate::pattern::LinePattern;
+use crate::requirement::{self, Requirement};
 
 /// A condition on every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause {
     /// The claim in plain words.
     pub because: String,
+    /// The requirement behind the claim, which gives the claim its level.
+    pub requirement: Option<&'static Requirement>,
     /// The condition.
     pub kind: ClauseKind,
 }
@@ -49,6 +52,7 @@ pub enum ClauseKind {
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
     because: String,
+    requires: Option<String>,
     seen: Option<LinePattern>,
     times: Option<Times>,
     first: Option<LinePattern>,
@@ -62,6 +66,9 @@ pub(super) struct Written {
 /// The permitted numbers.
 pub(super) struct Times(pub(super) Vec<u32>);
 
+const UNKNOWN: &str =
+    "expected the name of a requirement in `requires`; `src/requirement/sources.rs` has all names";
+
 const FORMS: &str = "expected `because` with one of: `seen` and `times`; `first` and `then`; \
                      `cycle`, `detail` and `over`; `one_of`";
 
@@ -69,7 +76,7 @@ impl TryFrom<Written> for Clause {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { because, seen, times, first, then, cycle, detail, over, one_of } = written;
+        let Written { because, requires, seen, times, first, then, cycle, detail, over, one_of } = written;
         let kind = match (seen, times, first, then, cycle, detail, over, one_of) {
             (Some(line), Some(times), None, None, None, None, None, None) => {
                 ClauseKind::Seen { line, times: times.0 }
@@ -83,6 +90,7 @@ impl TryFrom<Written> for Clause {
             (None, None, None, None, None, None, None, Some(lists)) => ClauseKind::OneOf(lists),
             _ => return Err(FORMS),
         };
-        Ok(Clause { because, kind })
+        let requirement = requires.map(|name| requirement::named(&name).ok_or(UNKNOWN)).transpose()?;
+        Ok(Clause { because, requirement, kind })
     }
 }
