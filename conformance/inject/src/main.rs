@@ -16,15 +16,23 @@ mod clients;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod command;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod counterpart;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod errnos;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod injection;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod known;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod members;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod record;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod run;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod server;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod simulated;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sweep;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 pub(crate) const WORKERS: u32 = 2;
 
 /// The way of the connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub(crate) enum Cluster {
     /// TCP, round robin
     Tcp,
@@ -77,7 +77,7 @@ pub(crate) fn serve(cluster: Cluster) -> anyhow::Result<()> {
 }
 
 /// Short times: every failure leads to an end before the deadline of a run.
-fn settings(cluster: Cluster) -> SupervisorSettings {
+pub(crate) fn settings(cluster: Cluster) -> SupervisorSettings {
     const SHORT: Duration = Duration::from_millis(1);
     let policy =
         if cluster == Cluster::Shared { SchedulingPolicy::Shared } else { SchedulingPolicy::RoundRobin };

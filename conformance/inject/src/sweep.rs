@@ -11,6 +11,7 @@ use syscalls::Sysno;
 
 use crate::errnos;
 use crate::injection::{Failure, Injection, Victim};
+use crate::record::{self, Record};
 use crate::run::{self, Setup};
 use crate::server::Cluster;
 use crate::verdict::{self, Outcome, Undisturbed};
@@ -41,16 +42,6 @@ pub(crate) struct Selection {
 /// The occurrences of each call in a quick sweep.
 const QUICK: u32 = 1;
 
-/// One run of a sweep.
-#[derive(Debug, Clone)]
-pub(crate) struct Record {
-    pub(crate) setup: Setup,
-    pub(crate) injection: Injection,
-    pub(crate) outcome: Outcome,
-    pub(crate) broken: Vec<String>,
-    pub(crate) milliseconds: u128,
-}
-
 /// A call and a failure: the occurrences follow each other.
 #[derive(Debug, Clone, Copy)]
 struct Series {
@@ -65,7 +56,10 @@ struct Series {
 /// # Errors
 ///
 /// This machine cannot run the cluster, or an undisturbed run breaks a claim.
-pub(crate) fn sweep(selection: &Selection, report: impl Fn(&Record) + Sync) -> anyhow::Result<Vec<Record>> {
+pub(crate) fn sweep(
+    selection: &Selection,
+    report: impl Fn(&Record) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Vec<Record>> {
     let mut all = Vec::new();
     for &cluster in &selection.clusters {
         for &victim in &selection.victims {
@@ -76,8 +70,9 @@ pub(crate) fn sweep(selection: &Selection, report: impl Fn(&Record) + Sync) -> a
     let work = || -> anyhow::Result<()> {
         while let Some(series) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
             perform(*series, selection, |record| {
-                report(&record);
+                report(&record)?;
                 records.lock().expect("no report panics").push(record);
+                Ok(())
             })?;
         }
         Ok(())
@@ -127,7 +122,11 @@ pub(crate) fn profile(setup: Setup) -> anyhow::Result<(BTreeMap<Sysno, u32>, Und
     Ok((calls, undisturbed))
 }
 
-fn perform(series: Series, selection: &Selection, mut report: impl FnMut(Record)) -> anyhow::Result<()> {
+fn perform(
+    series: Series,
+    selection: &Selection,
+    report: impl Fn(Record) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let Series { setup, undisturbed, call, failure } = series;
     let mut missed = 0;
     let last = if selection.quick { QUICK } else { u32::MAX };
@@ -138,7 +137,8 @@ fn perform(series: Series, selection: &Selection, mut report: impl FnMut(Record)
         let (outcome, broken) = verdict::judge(setup, Some(injection), &evidence, undisturbed);
         missed = if outcome == Outcome::NotReached { missed + 1 } else { 0 };
         let milliseconds = evidence.took.as_millis();
-        report(Record { setup, injection, outcome, broken, milliseconds });
+        let trace = record::trace(&evidence);
+        report(Record { setup, injection, outcome, broken, milliseconds, trace })?;
         if missed == MISSED {
             break;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::injection::Failure;
-use crate::sweep::Record;
+use crate::record::Record;
 use crate::verdict::Outcome;
 
 /// The counts of all records.

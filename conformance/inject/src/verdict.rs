@@ -38,6 +38,17 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    pub(crate) const ALL: [Outcome; 7] = [
+        Outcome::NotReached,
+        Outcome::Exempt,
+        Outcome::Unnoticed,
+        Outcome::Replaced,
+        Outcome::Lost,
+        Outcome::Ended,
+        Outcome::Fails,
+    ];
+
+    /// The outcomes of runs in which a call was changed.
     pub(crate) const COUNTED: [Outcome; 5] =
         [Outcome::Unnoticed, Outcome::Replaced, Outcome::Lost, Outcome::Ended, Outcome::Fails];
 

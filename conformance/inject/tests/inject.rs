@@ -2,16 +2,23 @@
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+use std::fs;
 use std::process::Command;
 
 /// Runs the command, and returns the printed text.
 fn inject(options: &str) -> String {
+    let (code, out) = run(options);
+    assert_eq!(code, Some(0), "inject {options}\n{out}");
+    out
+}
+
+/// Runs the command, and returns the exit code and the printed text.
+fn run(options: &str) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inject"));
     let output = command.args(options.split_whitespace()).output().expect("the command can be started");
     let [out, err] =
         [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    assert!(output.status.success(), "inject {options}\n{out}{err}");
-    out
+    (output.status.code(), format!("{err}{out}"))
 }
 
 /// The number of injected positions in the last line.
@@ -50,4 +57,18 @@ fn unknown_kind_is_no_listener() {
 fn failed_bind_removes_the_path() {
     let options = "--cluster path --victim primary --call statx --call unlink --failure EACCES";
     assert!(positions(&inject(options)) > 2);
+}
+
+/// The simulator produces the traces of a killed worker, and no trace with a changed line.
+#[test]
+fn traces_are_simulated() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("runs");
+    let path = file.display();
+    inject(&format!("--cluster tcp --victim worker --call execve --failure kill --record {path}"));
+    assert!(positions(&inject(&format!("members {path} --budget 100000"))) > 0);
+    let recorded = fs::read_to_string(&file).expect("the records");
+    fs::write(&file, recorded.replace("setup args=-", "setup args=x")).expect("a file");
+    let (code, out) = run(&format!("members {path}"));
+    assert_eq!(code, Some(1), "{out}");
 }
