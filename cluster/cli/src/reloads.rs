@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use cluster::{Event, RecycleReason, ReloadId, ReloadScope, SupervisorEvent, WorkerId};
+use cluster::{Event, ReloadId, ReloadScope, SupervisorEvent, WorkerId};
 use serde::{Deserialize, Serialize};
 
-use crate::status::{ReloadStatus, time};
+use crate::status::{ReloadStatus, recycle_name, time};
 
 /// The reload or the restart of a slot in progress, and the starting workers.
 #[derive(Debug, Default)]
@@ -91,22 +91,16 @@ impl Reloads {
             number: id.0,
             slot,
             age_ms: milliseconds(*start),
-            name: name(*id, *scope),
+            name: match scope {
+                ReloadScope::All => format!("reload {}", id.0),
+                ReloadScope::Slot { slot, reason } => recycle_name(*slot, *reason),
+            },
             waits_for,
         })
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The name of a reload in the events.
-fn name(id: ReloadId, scope: ReloadScope) -> String {
-    match scope {
-        ReloadScope::All => format!("reload {}", id.0),
-        ReloadScope::Slot { slot, reason: RecycleReason::Command } => format!("restart of slot {slot}"),
-        ReloadScope::Slot { slot, reason } => format!("replacement of slot {slot} ({reason})"),
     }
 }
 

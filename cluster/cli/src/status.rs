@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use cluster::{SlotInfo, SlotState};
+use cluster::{RecycleReason, SlotId, SlotInfo, SlotState};
 use serde::{Deserialize, Serialize};
 
 use crate::statistics::Statistics;
@@ -82,6 +82,14 @@ pub(crate) fn name(state: SlotState) -> &'static str {
     }
 }
 
+/// The name of a recycle, as in the events.
+pub(crate) fn recycle_name(slot: SlotId, reason: RecycleReason) -> String {
+    match reason {
+        RecycleReason::Command => format!("restart of slot {slot}"),
+        reason => format!("replacement of slot {slot} ({reason})"),
+    }
+}
+
 /// A time in seconds as a text: `2h 5m 3s`.
 pub(crate) fn time(ms: u64) -> String {
     humantime::format_duration(Duration::from_secs(ms / 1_000)).to_string()
@@ -122,6 +130,11 @@ impl fmt::Display for Status {
         if let Some(reload) = &self.reload {
             writeln!(f, "{reload}")?;
         }
+        for info in self.slots.iter().map(|slot| slot.info) {
+            if let Some(reason) = info.recycle {
+                writeln!(f, "{} waits", recycle_name(info.slot, reason))?;
+            }
+        }
         let rows: Vec<_> = self.slots.iter().map(SlotStatus::columns).collect();
         let width =
             |at: usize| rows.iter().map(|row| row[at].len()).chain([HEAD[at].len()]).max().unwrap_or(0);
@@ -142,7 +155,8 @@ mod tests {
     fn table_has_a_line_per_slot() {
         let info: SlotInfo = serde_json::from_value(serde_json::json!({
             "slot": 0, "state": "ready", "worker": 3, "pid": 4_000, "successor": null, "restarts": 1,
-            "failures": 0, "acknowledged_connections": 12, "open_connections": null
+            "failures": 0, "acknowledged_connections": 12, "open_connections": null,
+            "recycle": "age"
         }))
         .expect("a slot");
         let usage = Some(Usage { memory_bytes: 48 << 20, cpu_ms: 10, age_ms: 63_500 });
@@ -165,6 +179,7 @@ mod tests {
             "app: app.js, process 3999, up 1h",
             "listens on 127.0.0.1:8000",
             "reload 2 in progress for 40s (slot 0: worker 4 is not ready after 35s)",
+            "replacement of slot 0 (age) waits",
             "slot  state  worker  process  age    restarts  connections  memory",
             "0     ready  3       4000     1m 3s  1         12           48.0 MiB",
             "",

@@ -224,7 +224,9 @@ fn bind_path(errno: Errno) -> Option<&'static str> {
 fn kill(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::EINVAL => "no signal has this number",
-        Errno::EPERM => "the worker runs as another user, which only root may signal",
+        Errno::EPERM => {
+            "the worker runs as another user: end its process as that user, or run this process as root"
+        }
         _ => return None,
     })
 }

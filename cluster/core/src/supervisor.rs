@@ -34,12 +34,12 @@ use lifecycle::Lifecycle;
 pub use lifecycle::SLOT_VARIABLE;
 use process::{Phase, Process};
 use reload::Replacements;
-pub use reload::{RecycleReason, ReloadId, ReloadScope};
+pub use reload::{ReloadId, ReloadScope};
 pub use restart::GiveUpReason;
 use restart::Intensity;
 use scale::Scaling;
 use shutdown::StagedShutdown;
-pub use slot_info::{SlotId, SlotInfo, SlotState};
+pub use slot_info::{RecycleReason, SlotId, SlotInfo, SlotState};
 use slots::Slots;
 pub use supervisor_settings::{GiveUp, Readiness, RestartPolicy, SettingsError, SupervisorSettings};
 use timers::{Deadline, ShutdownTimer};
@@ -115,7 +115,8 @@ impl Supervisor {
 
     /// The slots, in order of their numbers.
     pub fn slots(&self) -> impl Iterator<Item = SlotInfo> {
-        self.slots.infos(&self.lifecycle)
+        let infos = self.slots.infos(&self.lifecycle);
+        infos.map(|info| SlotInfo { recycle: self.replacements.requested(info.slot), ..info })
     }
 
     /// The slot of a worker, until the worker has exited.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Process;
 use super::processes::Processes;
-use super::slot_info::SlotId;
+use super::slot_info::{RecycleReason, SlotId};
 use super::slots::{Slot, Slots};
 use super::supervisor_settings::SupervisorSettings;
 use crate::os::WorkerId;
@@ -24,26 +24,6 @@ pub enum ReloadScope {
     All,
     /// A recycle: one slot.
     Slot { slot: SlotId, reason: RecycleReason },
-}
-
-/// The reason for a recycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "each variant documents its fields")]
-#[non_exhaustive]
-pub enum RecycleReason {
-    /// [`Supervisor::restart_slot`](super::Supervisor::restart_slot).
-    Command,
-    /// The worker is older than [`SupervisorSettings::max_age`](super::SupervisorSettings::max_age).
-    Age,
-    /// [`Supervisor::report_memory`](super::Supervisor::report_memory) has reported more than
-    /// [`SupervisorSettings::max_memory`](super::SupervisorSettings::max_memory).
-    Memory {
-        /// The number of bytes in the report.
-        bytes: u64,
-    },
-    /// The worker has owned
-    /// [`SupervisorSettings::max_connections`](super::SupervisorSettings::max_connections).
-    Connections { count: u64 },
 }
 
 /// A requested recycle that has not begun.
@@ -181,6 +161,11 @@ impl Replacements {
     /// The replacement in progress.
     pub(super) fn in_progress(&self) -> Option<ReloadId> {
         self.current.as_ref().map(|current| current.id)
+    }
+
+    /// The reason of the requested recycle of a slot, until the recycle begins.
+    pub(super) fn requested(&self, slot: SlotId) -> Option<RecycleReason> {
+        self.recycles.iter().find(|recycle| recycle.slot == slot).map(|recycle| recycle.reason)
     }
 
     /// Whether the replacement of the slot has begun and is not finished.

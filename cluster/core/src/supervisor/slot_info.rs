@@ -37,6 +37,28 @@ pub enum SlotState {
     Suspended,
 }
 
+/// The reason for a recycle. Serialized by serde as a text, or as an object with the limit reached, such as
+/// `{"connections":{"count":10}}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant documents its fields")]
+#[non_exhaustive]
+pub enum RecycleReason {
+    /// [`Supervisor::restart_slot`](super::Supervisor::restart_slot).
+    Command,
+    /// The worker is older than [`SupervisorSettings::max_age`](super::SupervisorSettings::max_age).
+    Age,
+    /// [`Supervisor::report_memory`](super::Supervisor::report_memory) has reported more than
+    /// [`SupervisorSettings::max_memory`](super::SupervisorSettings::max_memory).
+    Memory {
+        /// The number of bytes in the report.
+        bytes: u64,
+    },
+    /// The worker has owned
+    /// [`SupervisorSettings::max_connections`](super::SupervisorSettings::max_connections).
+    Connections { count: u64 },
+}
+
 /// A slot, for the program. Serialized by serde as an object with the names of the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -64,4 +86,7 @@ pub struct SlotInfo {
     /// has not answered a ping (see [`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat)),
     /// or it has reported 0 without a server.
     pub open_connections: Option<u64>,
+    /// The reason of a requested recycle that has not begun: recycles and reloads run one at a time.
+    #[serde(default)]
+    pub recycle: Option<RecycleReason>,
 }

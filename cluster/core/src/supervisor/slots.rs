@@ -116,7 +116,7 @@ impl Slots {
         self.get(slot).is_some_and(|slot| slot.holder == Ok(worker))
     }
 
-    /// The slots, for the program.
+    /// The slots, for the program, without requested recycles.
     pub(super) fn infos(&self, lifecycle: &Lifecycle) -> impl Iterator<Item = SlotInfo> {
         self.0.iter().map(|(id, slot)| {
             let worker = slot.holder();
@@ -132,6 +132,7 @@ impl Slots {
                 open_connections: worker.and_then(|worker| {
                     lifecycle.reported_connections(worker, lifecycle.processes().get(worker)?)
                 }),
+                recycle: None,
             }
         })
     }

@@ -84,7 +84,8 @@ pub struct SupervisorSettings {
     pub(super) primary: Settings,
     pub(super) workers: u32,
     pub(super) readiness: Readiness,
-    pub(super) ready_timeout: Duration,
+    /// See [`ready_timeout`](SupervisorSettings::ready_timeout()).
+    pub ready_timeout: Duration,
     pub(super) restart: RestartPolicy,
     pub(super) backoff: [Duration; 2],
     pub(super) min_uptime: Duration,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::story::{Story, serving, settings};
-use cluster_core::{SlotId, WorkerId};
+use cluster_core::{RecycleReason, SlotId, WorkerId};
 
 const HOUR: u64 = 3_600_000;
 
@@ -30,6 +30,10 @@ fn recycles_run_one_at_a_time() {
         supervisor.restart_slot(SlotId(1));
     });
     assert_eq!(lines.len(), 2, "{lines:?}");
+    story.command(|supervisor| {
+        let waiting: Vec<_> = supervisor.slots().map(|slot| slot.recycle).collect();
+        assert_eq!(waiting, [None, Some(RecycleReason::Command)]);
+    });
     // The worker of slot 1 dies and is replaced before its recycle.
     story.dies(2);
     story.serves(4);

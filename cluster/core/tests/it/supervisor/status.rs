@@ -18,7 +18,7 @@ fn status_has_json() -> Result<(), serde_json::Error> {
     let json = serde_json::to_value(status(&story))?;
     let waiting = json!({
         "slot": 0, "state": "backing_off", "worker": null, "pid": null, "successor": null, "restarts": 2, "failures": 2,
-        "acknowledged_connections": null, "open_connections": null
+        "acknowledged_connections": null, "open_connections": null, "recycle": null
     });
     assert_eq!(json[0], waiting);
     assert_eq!((&json[1]["state"], &json[1]["worker"]), (&json!("ready"), &json!(2)));
