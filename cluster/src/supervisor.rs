@@ -172,7 +172,7 @@ impl Supervisor {
         let mut exit_code = 0;
         while let Some(event) = self.next().await {
             react(&mut self, &event);
-            log.log(&event);
+            log.log(&event, |worker| self.worker(worker)?.pid());
             if self.is_without_future(&event) {
                 exit_code = 1;
                 self.shutdown();

@@ -46,6 +46,7 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     match field.name() {
         "message" => write!(writer, "{value:?}"),
         "slot" | "worker" | "status" => Ok(()),
+        "pid" => write!(writer, " (process {value:?})"),
         name => write!(writer, " {name}={value:?}"),
     }
 }

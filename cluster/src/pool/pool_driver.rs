@@ -98,7 +98,7 @@ impl PoolDriver {
                 }
                 PoolInput::Event(Some(event)) => {
                     if !self.machine.observe(&event) {
-                        self.log.log(&event);
+                        self.log.log(&event, |worker| self.supervisor.worker(worker)?.pid());
                     }
                     if matches!(event, SupervisorEvent::ShutdownStarted) {
                         self.room.close();

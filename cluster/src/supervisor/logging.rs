@@ -1,7 +1,7 @@
 //! The events of a supervisor in the log. Events in need of attention are warnings, and each failure is
 //! logged once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use cluster_core::{
@@ -25,6 +25,11 @@ pub(crate) struct EventLog {
 struct Lines {
     /// Workers logged as disconnected. The exit status is the reason: a later exit is logged as a warning.
     disconnected: BTreeSet<WorkerId>,
+    /// The process ids of the workers, also of the last `EXITED` workers that have exited: events about the
+    /// slot follow the exit.
+    pids: BTreeMap<WorkerId, u32>,
+    /// The exited workers in `pids`.
+    exited: VecDeque<WorkerId>,
     /// The slots of ready workers.
     slots: BTreeMap<WorkerId, SlotId>,
     /// The reason for the end of the last worker of each slot, until an event reports the reason.
@@ -35,13 +40,22 @@ struct Lines {
     accept_failed: Option<Instant>,
 }
 
+/// The number of exited workers with a known process id.
+const EXITED: usize = 64;
+
 /// The time between two warnings about failed accepts.
 const ACCEPT_WARNINGS: Duration = Duration::from_secs(10);
 
 impl EventLog {
-    /// Logs an event. The restart after a closed channel is logged when the exit status is known.
-    pub(crate) fn log(&mut self, event: &SupervisorEvent) {
+    /// Logs an event. The restart after a closed channel is logged when the exit status is known. `pid`: the
+    /// process id of a worker.
+    pub(crate) fn log(&mut self, event: &SupervisorEvent, pid: impl FnOnce(WorkerId) -> Option<u32>) {
         let EventLog { reasons, lines } = self;
+        if let SupervisorEvent::Primary(Event::Fork { worker }) = event
+            && let Some(pid) = pid(*worker)
+        {
+            lines.pids.insert(*worker, pid);
+        }
         reasons.observe(event, |event| lines.log(event));
     }
 }
@@ -55,16 +69,17 @@ impl Lines {
             // error.
             SupervisorEvent::StartFailed { slot, worker, failure } => {
                 self.ends.insert(*slot, format!("the worker {failure}"));
-                debug!(slot = slot.0, worker = id(*worker), "{event}");
+                debug!(slot = slot.0, worker = id(*worker), pid = self.pid(*worker), "{event}");
             }
             SupervisorEvent::Restarting { slot, worker, reason, .. } => {
                 self.ends.remove(slot);
                 let status = if let RestartReason::Exited(status) = reason { Some(status) } else { None };
                 let status = status.map(tracing::field::display);
+                let pid = self.pid(*worker);
                 if self.is_repeated(reason) {
-                    debug!(slot = slot.0, worker = id(*worker), "{event}");
+                    debug!(slot = slot.0, worker = id(*worker), pid, "{event}");
                 } else {
-                    warn!(slot = slot.0, worker = id(*worker), status, "{event}");
+                    warn!(slot = slot.0, worker = id(*worker), pid, status, "{event}");
                 }
                 if *reason == RestartReason::Disconnected {
                     self.disconnected.extend(*worker);
@@ -81,7 +96,9 @@ impl Lines {
             SupervisorEvent::ReloadAbandoned { .. } => warn!("{event}"),
             SupervisorEvent::Hung { slot, worker }
             | SupervisorEvent::Cut { slot, worker, .. }
-            | SupervisorEvent::Stuck { slot, worker } => warn!(slot = slot.0, worker = worker.0, "{event}"),
+            | SupervisorEvent::Stuck { slot, worker } => {
+                warn!(slot = slot.0, worker = worker.0, pid = self.pid(Some(*worker)), "{event}");
+            }
             SupervisorEvent::SlotReady { slot, worker }
             | SupervisorEvent::Drained { slot, worker }
             | SupervisorEvent::Withdrawn { slot, worker } => {
@@ -90,7 +107,7 @@ impl Lines {
                     self.ends.remove(slot);
                     self.slots.insert(*worker, *slot);
                 }
-                info!(slot = slot.0, worker = worker.0, "{event}");
+                info!(slot = slot.0, worker = worker.0, pid = self.pid(Some(*worker)), "{event}");
             }
             SupervisorEvent::SlotSuspended { slot } => self.log_suspended(*slot, event),
             // The program has set the timer.
@@ -128,11 +145,18 @@ impl Lines {
         self.refused.replace(refused.clone()).as_ref() == Some(refused)
     }
 
+    /// The process id of a worker.
+    fn pid(&self, worker: Option<WorkerId>) -> Option<u32> {
+        self.pids.get(&worker?).copied()
+    }
+
     fn log_primary(&mut self, event: &Event) {
         match event {
             // No warning, because the event of the restart has the reason.
             Event::Error { error: WorkerError::Spawn { .. }, .. } => debug!("{event}"),
-            Event::Error { worker, .. } => warn!(worker = worker.0, "{event}"),
+            Event::Error { worker, .. } => {
+                warn!(worker = worker.0, pid = self.pid(Some(*worker)), "{event}");
+            }
             Event::AcceptFailed { .. }
                 if self.accept_failed.is_none_or(|last| last.elapsed() >= ACCEPT_WARNINGS) =>
             {
@@ -140,11 +164,17 @@ impl Lines {
                 warn!("{event}; clients wait");
             }
             Event::Exit { worker, status, .. } => {
+                self.exited.push_back(*worker);
+                if self.exited.len() > EXITED
+                    && let Some(worker) = self.exited.pop_front()
+                {
+                    self.pids.remove(&worker);
+                }
                 if let Some(slot) = self.slots.remove(worker) {
                     self.ends.insert(slot, format!("the worker exited: {status}"));
                 }
                 if self.disconnected.remove(worker) {
-                    warn!(worker = worker.0, %status, "{event}");
+                    warn!(worker = worker.0, pid = self.pid(Some(*worker)), %status, "{event}");
                 } else {
                     debug!("{event}");
                 }
