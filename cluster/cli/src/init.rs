@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
+use cluster::SupervisorSettings;
 
 use crate::options::{FILE, Options};
 use crate::report;
@@ -23,6 +24,9 @@ const METRICS_PORT: u16 = 9090;
 
 /// The seconds until Kubernetes sends no further connections to an ending pod.
 const ENDPOINT_DELAY: u64 = 5;
+
+/// The file with the exclusions of an image.
+const DOCKER_IGNORE: &str = ".dockerignore";
 
 /// The time between the deadline of the last worker and the service manager's SIGKILL to the service.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -77,10 +81,33 @@ struct Facts {
     name: String,
     port: u16,
     is_node: bool,
+    packages: Packages,
     directory: PathBuf,
     /// The limit of a start in seconds; `stop` is the limit of a stop.
     start: u64,
     stop: u64,
+}
+
+/// The packages of a Node.js program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packages {
+    /// There is no `package.json`, or the program is for another interpreter.
+    None,
+    /// Without a file of npm that names the versions: `npm ci` would fail.
+    Unlocked,
+    Locked,
+}
+
+impl Packages {
+    /// The packages of a program of Node.js in a directory.
+    fn of(directory: &Path) -> Packages {
+        let exists = |name: &str| directory.join(name).exists();
+        match (exists("package.json"), exists("package-lock.json") || exists("npm-shrinkwrap.json")) {
+            (false, _) => Packages::None,
+            (true, false) => Packages::Unlocked,
+            (true, true) => Packages::Locked,
+        }
+    }
 }
 
 /// Prints or writes the files.
@@ -104,7 +131,12 @@ pub(crate) fn init(arguments: &InitArguments) -> anyhow::Result<()> {
         return Ok(report::line(files.collect::<serde_json::Value>())?);
     }
     for file in &files {
-        if let Some(directory) = &arguments.write {
+        if let Some(directory) = &arguments.write
+            && file.name == DOCKER_IGNORE
+            && directory.join(DOCKER_IGNORE).exists()
+        {
+            eprintln!("cluster: {DOCKER_IGNORE} exists, and is kept; it has to exclude node_modules");
+        } else if let Some(directory) = &arguments.write {
             write(directory, file)?;
         } else {
             report::line(format_args!("# {}\n{}", file.name, file.text))?;
@@ -153,8 +185,10 @@ fn check_inside(options: &Options) -> anyhow::Result<()> {
 impl Facts {
     fn of(options: &Options, port: Option<u16>) -> anyhow::Result<Facts> {
         let program = options.program_of(&options.line())?;
-        let seconds = |time: Option<Time>, default| time.map_or(Duration::from_secs(default), |time| time.0);
-        let stop = seconds(options.shutdown, 30) + seconds(options.term, 5) + MARGIN;
+        let directory = env::current_dir()?;
+        let defaults = SupervisorSettings::new(1);
+        let or = |time: Option<Time>, default| time.map_or(default, |Time(time)| time);
+        let stop = or(options.shutdown, defaults.shutdown) + or(options.term, defaults.term) + MARGIN;
         let listen = options.listen.iter().flatten().next();
         let port = listen.map_or(port.unwrap_or(PORT), |listen| listen.address.port());
         ensure!(port != 0, "`listen` has port 0, a port of the kernel; the files need a fixed port");
@@ -162,8 +196,9 @@ impl Facts {
             name: options.name.clone().unwrap_or(program.name),
             port,
             is_node: program.is_node,
-            directory: env::current_dir()?,
-            start: (seconds(options.ready_timeout, 60) + MARGIN).as_secs(),
+            packages: if program.is_node { Packages::of(&directory) } else { Packages::None },
+            directory,
+            start: (or(options.ready_timeout, defaults.ready_timeout) + MARGIN).as_secs(),
             stop: stop.as_secs(),
         })
     }
@@ -219,22 +254,18 @@ WantedBy=multi-user.target
 
 fn docker(facts: &Facts) -> File {
     let Facts { port, stop, is_node, .. } = facts;
-    let base = if *is_node {
-        "FROM node:22-bookworm-slim
-WORKDIR /app
-COPY package*.json ./
-RUN npm ci --omit=dev
-COPY . .
-ENV NODE_ENV=production
-"
-    } else {
-        "FROM debian:bookworm-slim
-WORKDIR /app
-COPY . .
-"
+    let base = if *is_node { "FROM node:22-bookworm-slim" } else { "FROM debian:bookworm-slim" };
+    let install = match facts.packages {
+        Packages::None => "",
+        Packages::Unlocked => "COPY package*.json ./\nRUN npm install --omit=dev\n",
+        Packages::Locked => "COPY package*.json ./\nRUN npm ci --omit=dev\n",
     };
+    let environment = if *is_node { "ENV NODE_ENV=production\n" } else { "" };
     let text = format!(
-        "{base}# bin/cluster is the command, built with the libraries of this image. Once, in the
+        "{base}
+WORKDIR /app
+{install}COPY . .
+{environment}# bin/cluster is the command, built with the libraries of this image. Once, in the
 # directory of this file, with CLONE for the path of a clone of the command's repository:
 #   mkdir -p bin
 #   docker run --rm -v CLONE:/clone:ro -v ./bin:/out/bin rust:1-bookworm \\
@@ -244,7 +275,7 @@ ENV CLUSTER_METRICS=0.0.0.0:{METRICS_PORT}
 USER 1000:1000
 EXPOSE {port} {METRICS_PORT}
 # As process 1 the command reaps orphans. SIGTERM lets the workers complete their
-# requests: docker stop --time {stop}
+# requests: docker stop -t {stop}
 STOPSIGNAL SIGTERM
 ENTRYPOINT [\"cluster\", \"run\"]
 "
@@ -252,9 +283,10 @@ ENTRYPOINT [\"cluster\", \"run\"]
     File { name: "Dockerfile".to_owned(), text }
 }
 
-/// The file next to `Dockerfile` that excludes packages of the host: binaries there may be of another system.
+/// The file that excludes packages of the host: binaries there may be of another system. Every builder reads
+/// the file, whereas `Dockerfile.dockerignore` is for BuildKit alone.
 fn docker_ignore() -> File {
-    File { name: "Dockerfile.dockerignore".to_owned(), text: "node_modules\n.git\n".to_owned() }
+    File { name: DOCKER_IGNORE.to_owned(), text: "node_modules\n.git\n".to_owned() }
 }
 
 fn kubernetes(facts: &Facts) -> File {

@@ -111,10 +111,10 @@ fn passes(command: &mut Command, directory: &Path, arguments: &[&str]) -> String
 fn container_files_have_the_deadlines() {
     let directory = files_of("docker");
     let docker = read(directory.path(), "Dockerfile");
-    assert!(docker.contains("docker stop --time 30\n") && docker.contains("FROM node:"), "{docker}");
+    assert!(docker.contains("docker stop -t 30\n") && docker.contains("FROM node:"), "{docker}");
     assert!(docker.contains("ENTRYPOINT [\"cluster\", \"run\"]\n"), "signals reach the command: {docker}");
     assert!(docker.contains("cargo install --locked --path /clone/cluster/cli"), "{docker}");
-    assert!(read(directory.path(), "Dockerfile.dockerignore").contains("node_modules"));
+    assert!(read(directory.path(), ".dockerignore").contains("node_modules"));
     let directory = files_of("k8s");
     let manifests = read(directory.path(), "app.yaml");
     // 30 s for the shutdown, and 5 s for the hook.
@@ -123,6 +123,25 @@ fn container_files_have_the_deadlines() {
     let again = ["k8s", "--write", ".", "app.js"];
     let again = command(directory.path(), "init").args(again).output().expect("the command starts");
     assert!(error(&again).contains("app.yaml exists"));
+}
+
+/// The image installs packages as the files of npm permit, and keeps a list of exclusions.
+#[test]
+fn image_installs_the_packages() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path();
+    fs::write(path.join("app.js"), SERVER).expect("a file");
+    let print = || text(&command(path, "init").args(["docker", "app.js"]).output().expect("a command"));
+    let printed = print();
+    assert!(!printed.contains("npm") && !printed.contains("package"), "{printed}");
+    for (file, expected) in [("package.json", "RUN npm install"), ("package-lock.json", "RUN npm ci")] {
+        fs::write(path.join(file), "{}").expect("a file");
+        assert!(print().contains(&format!("COPY package*.json ./\n{expected} --omit=dev\n")), "{file}");
+    }
+    fs::write(path.join(".dockerignore"), "kept").expect("a file");
+    let write = command(path, "init").args(["docker", "--write", ".", "app.js"]).output();
+    text(&write.expect("a command"));
+    assert_eq!(read(path, ".dockerignore"), "kept");
 }
 
 #[test]
