@@ -5,13 +5,17 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::env::{CompleteEnv, Shells};
 
 use crate::adapter::{AdapterArguments, ExecArguments};
 use crate::init::InitArguments;
 use crate::options::Options;
 use crate::report;
+use crate::socket_path;
 use crate::units::{Scale, Time};
 
 /// Runs any program as a cluster of workers, and reloads without losing a request.
@@ -41,7 +45,8 @@ pub(crate) enum Command {
     Upgrade(UpgradeArguments),
     /// Shut the service down: workers finish their requests first.
     Stop(Target),
-    /// Show the workers on the whole terminal, every second: `r` reloads, `+` and `-` scale, `q` quits.
+    /// Show the workers on the whole terminal, every second: `r` reloads, `a` abandons the reload, `+` and
+    /// `-` scale, `q` quits.
     Top(Target),
     /// Print the recent output of the workers.
     Logs(LogsArguments),
@@ -49,7 +54,7 @@ pub(crate) enum Command {
     Events(EventsArguments),
     /// Print or write the files for a service manager, a container or a proxy.
     Init(Box<InitArguments>),
-    /// Print the completions of a shell.
+    /// Print the script with the completions of a shell.
     Completions { shell: Shell },
     /// The worker process of a foreign program.
     #[command(name = "__adapter", hide = true)]
@@ -92,7 +97,7 @@ pub(crate) struct Target {
     pub(crate) control: Option<PathBuf>,
 
     /// The name of the service. Needed where several services run.
-    #[arg(long, env = "CLUSTER_NAME")]
+    #[arg(long, env = "CLUSTER_NAME", add = ArgValueCandidates::new(running_names))]
     pub(crate) name: Option<String>,
 
     /// Print JSON: an object a line; an error as `{"error": TEXT, "code": N}` on standard error.
@@ -173,6 +178,11 @@ pub(crate) struct RestartArguments {
     /// The number of the slot, from 0.
     #[arg(value_parser = slot, allow_hyphen_values = true)]
     pub(crate) slot: u32,
+}
+
+/// The names of the running services, for completion.
+fn running_names() -> Vec<CompletionCandidate> {
+    socket_path::names().into_iter().map(CompletionCandidate::new).collect()
 }
 
 fn slot(text: &str) -> Result<u32, String> {
@@ -292,12 +302,25 @@ impl Command {
     }
 }
 
-/// Prints the completions of a shell to standard output.
+/// The variable with which the script of a shell asks for completions.
+const COMPLETIONS: &str = "_CLUSTER_COMPLETIONS";
+
+/// Prints completions and ends the process, if the script of a shell asks for completions.
+pub(crate) fn complete() {
+    if env::var_os(COMPLETIONS).is_some() {
+        CompleteEnv::with_factory(command).var(COMPLETIONS).complete();
+    }
+}
+
+/// Prints the script with the completions of a shell to standard output. The script asks this command for the
+/// completions, so the completions of `--name` are the services that run.
 pub(crate) fn print_completions(shell: Shell) -> anyhow::Result<()> {
+    let shell = shell.to_string();
+    let shells = Shells::builtins();
+    let completer =
+        shells.completer(&shell).with_context(|| format!("there are no completions of {shell}"))?;
     let mut script = Vec::new();
-    // The generator panics if a write fails, for example because the reader has closed the pipe. A write to a
-    // vector cannot fail.
-    clap_complete::generate(shell, &mut command(), "cluster", &mut script);
+    completer.write_registration(COMPLETIONS, "cluster", "cluster", "cluster", &mut script)?;
     Ok(io::stdout().write_all(&script)?)
 }
 

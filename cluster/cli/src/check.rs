@@ -38,7 +38,7 @@ pub(crate) async fn check(arguments: RunArguments) -> anyhow::Result<()> {
     let Prepared { settings, subject, addresses, resources } = plan.prepare(&[])?;
     let signal = subject.stop_signal;
     let mut supervisor = settings::supervisor(settings)?;
-    let feed = Feed::new();
+    let feed = Feed::default();
     let service =
         Service::new(&plan.options, subject, ServiceMemory::default(), supervisor.handle(), feed.clone());
     let mut output = Output::new(format, feed);

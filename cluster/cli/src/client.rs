@@ -18,8 +18,8 @@ use crate::args::{
     EventsArguments, LogsArguments, ReloadArguments, RestartArguments, ScaleArguments, StatusArguments,
     Target, UpgradeArguments,
 };
-use crate::feed::Record;
-use crate::protocol::{RecordKind, Reply, Request};
+use crate::feed::{Record, RecordKind};
+use crate::protocol::{Reply, Request};
 use crate::report::{self, Coded};
 use crate::socket_path;
 use crate::status::Status;

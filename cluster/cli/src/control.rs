@@ -13,14 +13,13 @@ use nix::unistd::geteuid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{interval, timeout};
 
 use crate::accept::accept;
-use crate::feed::{Numbered, Record};
-use crate::protocol::{RecordKind, Reply, Request, SIGN_OF_LIFE, encode, send};
+use crate::concern::Concern;
+use crate::feed::{Batch, EventRecord, Numbered, Reader, Record};
+use crate::protocol::{Reply, Request, SIGN_OF_LIFE, encode, send, send_encoded};
 use crate::service::Service;
 use crate::upgrade::Upgrades;
 use crate::{replacing, socket_path};
@@ -156,19 +155,10 @@ async fn converse(stream: UnixStream, service: &Service, upgrades: &Upgrades) ->
             {
                 return send(&mut writer, &Reply::Failed { error }).await;
             }
-            let wants = |numbered: &Numbered| {
-                let is_wanted = match &numbered.record {
-                    Record::Event(event) => {
-                        kind == RecordKind::Event && (slot.is_none() || event.slot == slot)
-                    }
-                    Record::Output(line) => {
-                        kind == RecordKind::Output && slot.is_none_or(|slot| line.slot == slot)
-                    }
-                };
-                is_wanted && numbered.number > after
-            };
             let end = async { drop(reader.read_u8().await) };
-            let records = send_records(wants, follow, service, &mut writer);
+            let (records, last) = service.feed.read(kind, after);
+            let last = (!follow).then_some(last);
+            let records = send_records(records, last, slot, &mut writer);
             tokio::select! {
                 sent = records => sent,
                 () = end, if follow => Ok(()),
@@ -176,7 +166,8 @@ async fn converse(stream: UnixStream, service: &Service, upgrades: &Upgrades) ->
         }
         Ok(Request::Upgrade { timeout }) => {
             let client = writer.as_ref().as_fd().try_clone_to_owned()?;
-            carry_out(upgrades.carry_out(timeout.0, client), service, &mut writer).await
+            let work = upgrades.carry_out(timeout.0, client);
+            carry_out(work, Concern::Upgrade, service, &mut writer).await
         }
         Ok(Request::Abandon) => replacing::abandon(service, &mut writer).await,
         Ok(request @ (Request::Reload | Request::Restart { .. })) => {
@@ -184,10 +175,22 @@ async fn converse(stream: UnixStream, service: &Service, upgrades: &Upgrades) ->
             let slot = if let Request::Restart { slot } = request { Some(slot) } else { None };
             replacing::reload(slot, service, &mut writer).await
         }
-        Ok(request) => {
+        Ok(Request::Scale { workers }) => {
             let _work = service.begin_work();
-            carry_out(service.carry_out(request), service, &mut writer).await
+            match service.scaling(workers).await {
+                Ok((now, wanted)) => {
+                    let concern = Concern::Slots(now.min(wanted)..now.max(wanted));
+                    carry_out(service.scale(wanted), concern, service, &mut writer).await
+                }
+                Err(error) => send(&mut writer, &Reply::Failed { error }).await,
+            }
         }
+        Ok(Request::Stop) => {
+            let _work = service.begin_work();
+            let concern = Concern::Shutdown { has_started: false };
+            carry_out(service.stop(), concern, service, &mut writer).await
+        }
+        Ok(Request::Status) => send(&mut writer, &service.status().await).await,
         Err(error) => send(&mut writer, &Reply::Failed { error: format!("{error:#}") }).await,
     }
 }
@@ -201,81 +204,67 @@ async fn read_request(reader: &mut BufReader<OwnedReadHalf>) -> anyhow::Result<R
         .context("the request is not valid; use the version of the command that runs the service")
 }
 
-/// Sends the recent records, and with `follow` all later records as well.
+/// Sends the records of a slot, or of all slots, up to the record with the number `last`. `None`: without an
+/// end.
 async fn send_records(
-    wants: impl Fn(&Numbered) -> bool,
-    follow: bool,
-    service: &Service,
+    mut reader: Reader,
+    last: Option<u64>,
+    slot: Option<u32>,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
-    let (recent, mut later) = service.feed.recent();
-    for record in recent.iter().filter(|record| wants(record)) {
-        send(writer, &numbered(record)).await?;
+    let mut signs = interval(SIGN_OF_LIFE);
+    loop {
+        let Batch { lost, records } = reader.read();
+        let is_over =
+            records.last().map_or(last.is_some(), |record| Some(record.number) >= last.or(Some(u64::MAX)));
+        let wanted = records.iter().filter(|numbered| {
+            numbered.record.is_of_slot(slot) && last.is_none_or(|last| numbered.number <= last)
+        });
+        let mut replies = if lost > 0 { encode(&Reply::Lost { records: lost }) } else { String::new() };
+        replies.extend(wanted.map(|record| encode(&numbered(record))));
+        send_encoded(writer, &replies).await?;
+        if is_over {
+            return send(writer, &Reply::Done).await;
+        }
+        tokio::select! {
+            biased;
+            () = reader.changed() => {}
+            _ = signs.tick() => send(writer, &Reply::Alive).await?,
+        }
     }
-    drop(recent);
-    if follow {
-        follow_records(wants, &mut later, writer).await?;
-    }
-    send(writer, &Reply::Done).await
 }
 
 fn numbered(Numbered { number, record }: &Numbered) -> Reply {
     Reply::Progress { record: record.clone(), number: Some(*number) }
 }
 
-async fn follow_records(
-    wants: impl Fn(&Numbered) -> bool,
-    later: &mut Receiver<Arc<Numbered>>,
-    writer: &mut OwnedWriteHalf,
-) -> io::Result<()> {
-    let mut signs = interval(SIGN_OF_LIFE);
-    loop {
-        let record = tokio::select! {
-            record = later.recv() => record,
-            _ = signs.tick() => {
-                send(writer, &Reply::Alive).await?;
-                continue;
-            }
-        };
-        match record {
-            Ok(record) if wants(&record) => {
-                send(writer, &numbered(&record)).await?;
-            }
-            Ok(_) => {}
-            Err(RecvError::Lagged(records)) => send(writer, &Reply::Lost { records }).await?,
-            Err(RecvError::Closed) => return Ok(()),
-        }
-    }
-}
-
-/// Carries out a request, and sends the events of the service to the client meanwhile.
+/// Carries out a request, and sends the client the events of concern meanwhile.
 async fn carry_out(
     work: impl Future<Output = Reply>,
+    mut concern: Concern,
     service: &Service,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
-    let mut records = service.feed.subscribe();
+    let mut events = service.feed.later_events();
     let mut work = std::pin::pin!(work);
     let mut signs = interval(SIGN_OF_LIFE);
     let reply = loop {
         tokio::select! {
             biased;
-            record = records.recv() => progress(record, writer).await?,
+            event = events.next() => progress(event, &mut concern, writer).await?,
             reply = &mut work => break reply,
             _ = signs.tick() => send(writer, &Reply::Alive).await?,
         }
     };
-    while let Ok(record) = records.try_recv() {
-        progress(Ok(record), writer).await?;
+    while let Some(event) = events.read() {
+        progress(event, &mut concern, writer).await?;
     }
     send(writer, &reply).await
 }
 
-async fn progress(record: Result<Arc<Numbered>, RecvError>, writer: &mut OwnedWriteHalf) -> io::Result<()> {
-    match record.as_deref().map(|numbered| &numbered.record) {
-        Ok(Record::Output(_)) | Err(RecvError::Lagged(_) | RecvError::Closed) => Ok(()),
-        Ok(record @ Record::Event(_)) => {
-            send(writer, &Reply::Progress { record: record.clone(), number: None }).await
-        }
+async fn progress(event: EventRecord, concern: &mut Concern, writer: &mut OwnedWriteHalf) -> io::Result<()> {
+    if !concern.includes(&event) {
+        return Ok(());
     }
+    send(writer, &Reply::Progress { record: Record::Event(event), number: None }).await
 }

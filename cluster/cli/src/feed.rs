@@ -1,24 +1,27 @@
 //! The feed: the events of a service and the output of the workers, for `cluster events` and `cluster logs`.
+//! Each kind has a history of its own: a flood of output removes no event.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use cluster::{Event, SlotId, SupervisorEvent, WorkerId};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
 
-/// The records queued for a reader. A slower reader loses the oldest records.
-const READER_RECORDS: usize = 1_024;
+use history::{History, HistoryMemory};
 
-/// The number of bytes of recent records, kept for new readers.
-const RECENT_BYTES: usize = 1 << 20;
+mod history;
+
+pub(crate) use history::{Batch, Reader};
 
 /// The pause between two records of failed accepts.
 const ACCEPT_FAILURES: Duration = Duration::from_secs(10);
 
-/// A record with a number. Numbers ascend from 1 without a gap, also over an upgrade.
+/// The name of the event about a ready worker.
+pub(crate) const SLOT_READY: &str = "slot-ready";
+
+/// A record with a number. The numbers of a kind ascend from 1 without a gap, also over an upgrade.
 #[derive(Debug)]
 pub(crate) struct Numbered {
     pub(crate) number: u64,
@@ -31,6 +34,14 @@ pub(crate) struct Numbered {
 pub(crate) enum Record {
     Event(EventRecord),
     Output(OutputLine),
+}
+
+/// The kind of a [`Record`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum RecordKind {
+    Event,
+    Output,
 }
 
 /// An event of the supervisor.
@@ -94,6 +105,15 @@ impl fmt::Display for Record {
 }
 
 impl Record {
+    /// Whether the record is of a slot. `None`: any slot.
+    pub(crate) fn is_of_slot(&self, slot: Option<u32>) -> bool {
+        let own = match self {
+            Record::Event(event) => event.slot,
+            Record::Output(line) => Some(line.slot),
+        };
+        slot.is_none() || own == slot
+    }
+
     /// The approximate memory of the record.
     fn bytes(&self) -> usize {
         let texts = match self {
@@ -105,23 +125,23 @@ impl Record {
 }
 
 /// Distributes records to all readers, and keeps the recent records.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Feed {
-    sender: broadcast::Sender<Arc<Numbered>>,
-    recent: Arc<Mutex<Recent>>,
+    events: Arc<History>,
+    output: Arc<History>,
+    known: Arc<Mutex<Known>>,
 }
 
+/// What the records of later events need.
 #[derive(Debug, Default)]
-struct Recent {
-    records: VecDeque<Arc<Numbered>>,
-    /// The number of the last record.
-    last: u64,
-    bytes: usize,
+struct Known {
     /// When the last failed accept was recorded.
     accept_failed: Option<Instant>,
+    /// The slot of each worker that has not exited.
+    slots: BTreeMap<WorkerId, u32>,
 }
 
-impl Recent {
+impl Known {
     /// Whether an event is a failed accept shortly after a recorded failure. Without free descriptors every
     /// accept fails, so a record stands for all failures of `ACCEPT_FAILURES`.
     fn is_repeated(&mut self, event: &SupervisorEvent) -> bool {
@@ -133,13 +153,13 @@ impl Recent {
         is_repeated
     }
 
-    fn push(&mut self, record: Arc<Numbered>) {
-        self.bytes += record.record.bytes();
-        self.records.push_back(record);
-        while self.bytes > RECENT_BYTES
-            && let Some(oldest) = self.records.pop_front()
-        {
-            self.bytes -= oldest.record.bytes();
+    /// The slot of the worker of an event.
+    fn slot(&mut self, event: &SupervisorEvent, worker: u64) -> Option<u32> {
+        let worker = WorkerId(worker);
+        if let SupervisorEvent::Primary(Event::Exit { .. }) = event {
+            self.slots.remove(&worker)
+        } else {
+            self.slots.get(&worker).copied()
         }
     }
 }
@@ -147,47 +167,47 @@ impl Recent {
 /// The recent records for a hand-over.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct FeedMemory {
-    last: u64,
-    records: Vec<Record>,
+    events: HistoryMemory,
+    output: HistoryMemory,
+    slots: BTreeMap<WorkerId, u32>,
 }
 
 impl Feed {
     pub(crate) fn memory(&self) -> FeedMemory {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let records = recent.records.iter().map(|numbered| numbered.record.clone()).collect();
-        FeedMemory { last: recent.last, records }
-    }
-
-    pub(crate) fn new() -> Self {
-        Feed { sender: broadcast::Sender::new(READER_RECORDS), recent: Arc::default() }
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        FeedMemory { events: self.events.memory(), output: self.output.memory(), slots: known.slots.clone() }
     }
 
     /// A feed with the recent records of the previous program.
-    pub(crate) fn after(memory: FeedMemory) -> Self {
-        let feed = Feed::new();
-        let FeedMemory { last, records } = memory;
-        feed.recent.lock().unwrap_or_else(PoisonError::into_inner).last = last - records.len() as u64;
-        for record in records {
-            feed.publish(record);
-        }
-        feed
+    pub(crate) fn after(FeedMemory { events, output, slots }: FeedMemory) -> Self {
+        let [events, output] = [events, output].map(|memory| Arc::new(History::after(memory)));
+        Feed { events, output, known: Arc::new(Mutex::new(Known { slots, accept_failed: None })) }
     }
 
     pub(crate) fn publish(&self, record: Record) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.last += 1;
-        let record = Arc::new(Numbered { number: recent.last, record });
-        recent.push(record.clone());
-        // Fails if there is no reader.
-        let _ = self.sender.send(record);
+        let history = match record {
+            Record::Event(_) => &self.events,
+            Record::Output(_) => &self.output,
+        };
+        history.push(record);
+    }
+
+    /// Remembers the slot of a forked worker.
+    pub(crate) fn forked(&self, worker: WorkerId, slot: u32) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).slots.insert(worker, slot);
     }
 
     /// Publishes the record of an event.
     pub(crate) fn publish_event(&self, event: &SupervisorEvent) {
-        let is_repeated = self.recent.lock().unwrap_or_else(PoisonError::into_inner).is_repeated(event);
-        if let Some(record) = record(event).filter(|_| !is_repeated) {
-            self.publish(Record::Event(record));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_repeated(event) {
+            return;
         }
+        let Some(mut record) = record(event) else { return };
+        let of_worker = record.worker.and_then(|worker| known.slot(event, worker));
+        record.slot = record.slot.or(of_worker);
+        drop(known);
+        self.publish(Record::Event(record));
     }
 
     /// Publishes an event of the service, rather than of the supervisor, and returns the record.
@@ -204,15 +224,51 @@ impl Feed {
         self.publish(Record::Event(EventRecord { time, event, slot, worker, reload: None, text }));
     }
 
-    /// A receiver of all later records.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Numbered>> {
-        self.sender.subscribe()
+    /// A reader of all later events.
+    pub(crate) fn later_events(&self) -> Events {
+        Events { reader: Reader::new(&self.events, self.events.last()), unread: Vec::new().into_iter() }
     }
 
-    /// The recent records, and a receiver of all later records.
-    pub(crate) fn recent(&self) -> (Vec<Arc<Numbered>>, broadcast::Receiver<Arc<Numbered>>) {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        (recent.records.iter().cloned().collect(), self.sender.subscribe())
+    /// A reader of the records of a kind after a number; 0: of all recent records. Also the number of the
+    /// last record.
+    pub(crate) fn read(&self, kind: RecordKind, after: u64) -> (Reader, u64) {
+        let history = match kind {
+            RecordKind::Event => &self.events,
+            RecordKind::Output => &self.output,
+        };
+        (Reader::new(history, after), history.last())
+    }
+}
+
+/// A reader of events, one by one.
+#[derive(Debug)]
+pub(crate) struct Events {
+    reader: Reader,
+    unread: std::vec::IntoIter<Arc<Numbered>>,
+}
+
+impl Events {
+    /// The next event. `None`: every event was read.
+    pub(crate) fn read(&mut self) -> Option<EventRecord> {
+        loop {
+            let numbered = self.unread.next().or_else(|| {
+                self.unread = self.reader.read().records.into_iter();
+                self.unread.next()
+            })?;
+            if let Record::Event(event) = &numbered.record {
+                return Some(event.clone());
+            }
+        }
+    }
+
+    /// Waits for the next event.
+    pub(crate) async fn next(&mut self) -> EventRecord {
+        loop {
+            if let Some(event) = self.read() {
+                return event;
+            }
+            self.reader.changed().await;
+        }
     }
 }
 
@@ -248,7 +304,7 @@ fn describe(event: &SupervisorEvent) -> Option<(&'static str, Option<SlotId>, Op
             let (name, worker) = describe_primary(event)?;
             (name, None, worker)
         }
-        SupervisorEvent::SlotReady { slot, worker } => ("slot-ready", Some(*slot), Some(*worker)),
+        SupervisorEvent::SlotReady { slot, worker } => (SLOT_READY, Some(*slot), Some(*worker)),
         SupervisorEvent::StartFailed { slot, worker, .. } => ("start-failed", Some(*slot), *worker),
         SupervisorEvent::Restarting { slot, worker, .. } => ("restarting", Some(*slot), *worker),
         SupervisorEvent::SlotSuspended { slot } => ("slot-suspended", Some(*slot), None),
@@ -285,27 +341,29 @@ fn describe_primary(event: &Event) -> Option<(&'static str, Option<WorkerId>)> {
 mod tests {
     use super::*;
 
-    fn line(number: usize) -> Record {
-        let line = format!("{number} {}", "x".repeat(1_000));
-        Record::Output(OutputLine { time: now(), slot: 0, worker: 1, stream: Stream::Stdout, line })
-    }
-
     /// Without free descriptors each accept fails at once: other records would be lost in the flood.
     #[test]
     fn failed_accepts_are_one_record() {
-        let feed = Feed::new();
+        let feed = Feed::default();
+        let mut events = feed.later_events();
         let failed = SupervisorEvent::Primary(Event::AcceptFailed { errno: cluster::Errno::EMFILE });
         (0..100).for_each(|_| feed.publish_event(&failed));
-        assert_eq!(feed.recent().0.len(), 1);
+        assert_eq!(std::iter::from_fn(|| events.read()).count(), 1);
     }
 
+    /// The events of a worker have its slot, up to the exit.
     #[test]
-    fn recent_records_are_bounded() {
-        let feed = Feed::new();
-        (0..3_000).for_each(|number| feed.publish(line(number)));
-        let (recent, _) = feed.recent();
-        let bytes: usize = recent.iter().map(|numbered| numbered.record.bytes()).sum();
-        assert!(bytes <= RECENT_BYTES && bytes > RECENT_BYTES - 2_000, "{bytes}");
-        assert!(recent.last().expect("a record").record.to_string().contains("| 2999 "));
+    fn events_of_workers_have_slots() {
+        let feed = Feed::default();
+        let mut events = feed.later_events();
+        let worker = WorkerId(7);
+        feed.forked(worker, 3);
+        let status = cluster::ExitStatus::Code(0);
+        feed.publish_event(&SupervisorEvent::Primary(Event::Fork { worker }));
+        let exit = Event::Exit { worker, status, exited_after_disconnect: true };
+        feed.publish_event(&SupervisorEvent::Primary(exit));
+        let slots: Vec<_> = std::iter::from_fn(|| events.read()).map(|event| event.slot).collect();
+        assert_eq!(slots, [Some(3), Some(3)]);
+        assert!(feed.memory().slots.is_empty());
     }
 }

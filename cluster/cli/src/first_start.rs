@@ -7,7 +7,7 @@ use std::time::Duration;
 use cluster::SupervisorHandle;
 use tokio::time::sleep;
 
-use crate::feed::{Feed, Record};
+use crate::feed::{Feed, SLOT_READY};
 use crate::hint::LATE;
 use crate::options::Options;
 
@@ -36,11 +36,10 @@ pub(crate) async fn stop_after_failed_bind(supervisor: SupervisorHandle, refused
 pub(crate) fn watch(options: &Options, feed: &Feed, supervisor: SupervisorHandle) -> Refused {
     let refused = Refused::default();
     if matches!(options.ready.as_deref(), None | Some("listening")) && !options.has_sockets() {
-        let mut records = feed.subscribe();
+        let mut events = feed.later_events();
         let stop = stop_after_failed_bind(supervisor, refused.clone());
         tokio::spawn(async move {
-            let ready =
-                async { while records.recv().await.map_or(true, |numbered| !is_ready(&numbered.record)) {} };
+            let ready = async { while events.next().await.event != SLOT_READY {} };
             tokio::select! {
                 () = ready => {}
                 () = stop => {}
@@ -48,11 +47,4 @@ pub(crate) fn watch(options: &Options, feed: &Feed, supervisor: SupervisorHandle
         });
     }
     refused
-}
-
-fn is_ready(record: &Record) -> bool {
-    match record {
-        Record::Event(event) => event.event == "slot-ready",
-        Record::Output(_) => false,
-    }
 }

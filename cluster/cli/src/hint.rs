@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster::{Event, SupervisorEvent, SupervisorHandle, WorkerId};
+use cluster::{Event, SupervisorEvent, SupervisorHandle, SupervisorSettings, WorkerId};
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -22,9 +22,6 @@ pub(crate) const LATE: Duration = Duration::from_secs(5);
 
 /// The name of the record of a hint.
 pub(crate) const NOT_READY: &str = "not-ready";
-
-/// The default of `ready-timeout`.
-const READY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The time between two measurements of a busy worker.
 const LOOKS: Duration = Duration::from_millis(500);
@@ -68,7 +65,8 @@ impl Hints {
             is_foreign: subject.stop_signal.is_some(),
             activated: subject.activated.clone(),
         };
-        let latest = options.ready_timeout.map_or(READY_TIMEOUT, |Time(limit)| limit) / 2;
+        let default = || SupervisorSettings::new(1).ready_timeout;
+        let latest = options.ready_timeout.map_or_else(default, |Time(limit)| limit) / 2;
         Hints { condition, latest, supervisor, feed, tasks: Mutex::default() }
     }
 

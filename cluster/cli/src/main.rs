@@ -15,6 +15,7 @@ mod adapter;
 mod args;
 mod check;
 mod client;
+mod concern;
 mod control;
 mod feed;
 mod first_start;
@@ -55,6 +56,7 @@ mod watch;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    args::complete();
     let predecessor = Predecessor::find();
     let Arguments { command } = match (args::parse(), predecessor) {
         (Ok(Arguments { command: Command::Run(run) }), Some(predecessor)) => {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::builder::BoolishValueParser;
-use clap::{Args, Command, ValueEnum};
+use clap::{Arg, Args, Command, ValueEnum};
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 use toml::{Table, Value};
@@ -274,10 +274,29 @@ impl Options {
     }
 }
 
+/// The key of each setting that has a default, and the default, as the help texts state it.
+pub(crate) fn defaults() -> Vec<(String, String)> {
+    let command = Options::augment_args(Command::new("run"));
+    let defaults = command.get_arguments().filter_map(|argument| {
+        let (_, default) = split_help(argument);
+        Some((argument.get_long()?.to_owned(), default?))
+    });
+    defaults.collect()
+}
+
+/// The help text of a setting without the default, and the default.
+fn split_help(argument: &Arg) -> (String, Option<String>) {
+    let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
+    let Some((before, rest)) = help.split_once(" [default: ") else { return (help, None) };
+    let (default, after) = rest.split_once(']').unwrap_or((rest, ""));
+    // A long help text has line breaks.
+    (format!("{before}{after}"), Some(default.replace('\n', " ")))
+}
+
 /// Checks that a setting exists.
 fn check_key(key: &str) -> anyhow::Result<()> {
     let command = Options::augment_args(Command::new("run"));
-    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+    let flags = command.get_arguments().filter_map(Arg::get_long);
     let known: Vec<&str> = flags.chain(["program", "args", "env"]).collect();
     if known.contains(&key) {
         return Ok(());
@@ -290,7 +309,7 @@ fn check_key(key: &str) -> anyhow::Result<()> {
 fn similar_flag(unknown: &str) -> Option<String> {
     let name = unknown.strip_prefix("--")?.split('=').next()?;
     let command = Options::augment_args(Command::new("run"));
-    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+    let flags = command.get_arguments().filter_map(Arg::get_long);
     let known = flags.chain(["config", "dry-run", "json"]).collect();
     similar(name, known).map(|similar| format!("--{similar}"))
 }
@@ -327,10 +346,9 @@ mod tests {
             } else {
                 values.iter().map(clap::builder::PossibleValue::get_name).collect::<Vec<_>>().join(" or ")
             };
-            let help = argument.get_long_help().or(argument.get_help()).expect("a meaning").to_string();
-            let (before, rest) = help.split_once(" [default: ").unwrap_or((&help, "none]"));
-            let (default, after) = rest.split_once(']').unwrap_or((rest, ""));
-            let meaning = format!("{before}{after}").replace('|', " or ");
+            let (meaning, default) = split_help(argument);
+            let default = default.unwrap_or_else(|| "none".to_owned());
+            let meaning = meaning.replace('|', " or ");
             let meaning = meaning.trim_end_matches('.');
             rows.push(format!(
                 "| `{key}` | {short}`--{key}` | `{variable}` | {value} | {default} | {meaning} |"

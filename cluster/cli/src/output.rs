@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::task::coop::consume_budget;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::feed::{Feed, OutputLine, Record, Stream, now};
@@ -54,7 +54,7 @@ type OpenPipes = Arc<Mutex<Vec<Weak<OpenPipe>>>>;
 struct OpenPipe {
     stream: UnixStream,
     source: Source,
-    part: Mutex<Vec<u8>>,
+    incomplete: Mutex<Vec<u8>>,
 }
 
 /// The origin of a line.
@@ -97,8 +97,8 @@ impl OutputRemote {
     pub(crate) fn state(&self, kept: &mut Kept) -> OutputState {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let pipes = open.iter().filter_map(Weak::upgrade).map(|pipe| {
-            let part = pipe.part.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            (kept.descriptor(&pipe.stream), pipe.source, part)
+            let incomplete = pipe.incomplete.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            (kept.descriptor(&pipe.stream), pipe.source, incomplete)
         });
         OutputState { pipes: pipes.collect(), queued: Vec::new() }
     }
@@ -145,10 +145,10 @@ impl Output {
             self.sink.queue.push(&state.queued);
             self.start_thread();
         }
-        for (number, source, part) in state.pipes {
+        for (number, source, incomplete) in state.pipes {
             let stream = std::os::unix::net::UnixStream::from(predecessor.descriptor(number));
             let stream = UnixStream::from_std(stream).context("cannot read the output of a worker")?;
-            self.spawn(stream, source, part);
+            self.spawn(stream, source, incomplete);
         }
         Ok(())
     }
@@ -163,10 +163,10 @@ impl Output {
         self.spawn(socket, Source { slot, worker, stream }, kept);
     }
 
-    fn spawn(&mut self, stream: UnixStream, source: Source, part: Vec<u8>) {
+    fn spawn(&mut self, stream: UnixStream, source: Source, incomplete: Vec<u8>) {
         self.start_thread();
         while self.readers.try_join_next().is_some() {}
-        let pipe = Arc::new(OpenPipe { stream, source, part: Mutex::new(part) });
+        let pipe = Arc::new(OpenPipe { stream, source, incomplete: Mutex::new(incomplete) });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|pipe| pipe.strong_count() > 0);
         open.push(Arc::downgrade(&pipe));
@@ -194,10 +194,11 @@ async fn read(pipe: Arc<OpenPipe>, sink: Sink) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => break,
         }
-        // Lets other tasks run, even if the worker writes without a pause.
-        consume_budget().await;
+        // Lets other tasks run, even if the worker writes without a pause: above all, the tasks that send
+        // these lines to clients.
+        yield_now().await;
     }
-    let last = std::mem::take(&mut *pipe.part.lock().unwrap_or_else(PoisonError::into_inner));
+    let last = std::mem::take(&mut *pipe.incomplete.lock().unwrap_or_else(PoisonError::into_inner));
     if !last.is_empty() {
         sink.write(pipe.source, &last);
     }
@@ -206,12 +207,12 @@ async fn read(pipe: Arc<OpenPipe>, sink: Sink) {
 impl Sink {
     /// Writes the complete lines, and keeps the bytes of an incomplete line.
     fn write_lines(&self, pipe: &OpenPipe, bytes: &[u8]) {
-        let mut part = pipe.part.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut incomplete = pipe.incomplete.lock().unwrap_or_else(PoisonError::into_inner);
         // The kept bytes contain no line ending, unless the previous program has kept the bytes.
-        part.extend_from_slice(bytes);
+        incomplete.extend_from_slice(bytes);
         let mut start = 0;
         loop {
-            let rest = &part[start..];
+            let rest = &incomplete[start..];
             let end = rest.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n');
             match end {
                 Some(end) => {
@@ -225,7 +226,7 @@ impl Sink {
                 None => break,
             }
         }
-        part.drain(..start);
+        incomplete.drain(..start);
     }
 
     fn write(&self, source: Source, line: &[u8]) {

@@ -1,17 +1,20 @@
 //! The plan of `run` and `check`: the options, the program, and the resulting settings of the supervisor.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cluster::SupervisorSettings;
 use tempfile::TempDir;
+use toml::Table;
 
 use crate::adapter::{self, Ready};
 use crate::args::RunArguments;
 use crate::listen::Sockets;
-use crate::options::{FILE, Options};
+use crate::options::{self, FILE, Options};
 use crate::program::Program;
 use crate::resources::Resources;
 use crate::subject::Subject;
@@ -104,18 +107,39 @@ impl Plan {
         adapter::adapted(&self.program, ready, signal, notify.map(TempDir::path), sockets)
     }
 
-    /// The options that are set, as a file of settings. A comment has the command of a worker.
+    /// The options that are set, as a file of settings. Comments have the command of a worker, and the
+    /// defaults of the other options.
     pub(crate) fn text(&self) -> anyhow::Result<String> {
         let Program { exec, args, .. } = &self.program;
         let command: Vec<_> = [exec].into_iter().chain(args).map(|part| quoted(part)).collect();
-        Ok(format!("# {}: {}\n{}", self.name, command.join(" "), toml::to_string(&self.shown_options())?))
+        let mut text =
+            format!("# {}: {}\n{}", self.name, command.join(" "), toml::to_string(&self.shown_options())?);
+        text.push_str("\n# defaults:\n");
+        for (key, default) in self.defaults()? {
+            writeln!(text, "# {key}: {default}")?;
+        }
+        Ok(text)
+    }
+
+    /// The options that are not set, each with the default.
+    fn defaults(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let set = Table::try_from(&self.options)?;
+        Ok(options::defaults().into_iter().filter(|(key, _)| !set.contains_key(key)).collect())
     }
 
     /// The content of [`Plan::text`] as a JSON object.
-    pub(crate) fn json(&self) -> serde_json::Value {
+    ///
+    /// # Errors
+    /// A path is not UTF-8.
+    pub(crate) fn json(&self) -> anyhow::Result<serde_json::Value> {
         let Program { exec, args, .. } = &self.program;
         let command: Vec<_> = [exec].into_iter().chain(args).map(|part| part.to_string_lossy()).collect();
-        serde_json::json!({ "name": self.name, "command": command, "settings": self.shown_options() })
+        Ok(serde_json::json!({
+            "name": self.name,
+            "command": command,
+            "settings": self.shown_options(),
+            "defaults": self.defaults()?,
+        }))
     }
 
     /// The options that are set. The values of variables are hidden: a value may be a secret.

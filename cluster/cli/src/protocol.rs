@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::time::timeout;
 
-use crate::feed::Record;
+use crate::feed::{Record, RecordKind};
 use crate::status::Status;
 use crate::units::{Scale, Time};
 
@@ -44,14 +44,6 @@ pub(crate) enum Request {
     },
 }
 
-/// The kind of requested [`Record`]s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum RecordKind {
-    Event,
-    Output,
-}
-
 /// The time between two replies `Alive`, while the service carries out a request.
 pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
@@ -84,7 +76,12 @@ const REPLY_TIME: Duration = Duration::from_mins(1);
 
 /// Sends a reply to a client.
 pub(crate) async fn send(writer: &mut OwnedWriteHalf, reply: &Reply) -> io::Result<()> {
-    timeout(REPLY_TIME, writer.write_all(encode(reply).as_bytes())).await?
+    send_encoded(writer, &encode(reply)).await
+}
+
+/// Sends encoded replies to a client.
+pub(crate) async fn send_encoded(writer: &mut OwnedWriteHalf, replies: &str) -> io::Result<()> {
+    timeout(REPLY_TIME, writer.write_all(replies.as_bytes())).await?
 }
 
 /// A reply as one line of JSON.

@@ -5,10 +5,9 @@ use std::io;
 use std::pin::pin;
 
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::broadcast::Receiver;
 use tokio::time::interval;
 
-use crate::feed::{EventRecord, Numbered, Record, now};
+use crate::feed::{EventRecord, Events, Record, now};
 use crate::hint::NOT_READY;
 use crate::protocol::{Reply, SIGN_OF_LIFE, send};
 use crate::service::Service;
@@ -21,7 +20,7 @@ pub(crate) async fn reload(
     service: &Service,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
-    let mut records = service.feed.subscribe();
+    let mut events = service.feed.later_events();
     let requested = match service.request_reload(slot).await {
         Ok(requested) => requested,
         Err(error) => return send(writer, &Reply::Failed { error }).await,
@@ -33,13 +32,13 @@ pub(crate) async fn reload(
     let result = loop {
         tokio::select! {
             biased;
-            Ok(record) = records.recv() => own.take(&record, service, writer).await?,
+            event = events.next() => own.take(event, service, writer).await?,
             result = &mut work => break result,
             _ = signs.tick() => send(writer, &Reply::Alive).await?,
         }
     };
-    while let Ok(record) = records.try_recv() {
-        own.take(&record, service, writer).await?;
+    while let Some(event) = events.read() {
+        own.take(event, service, writer).await?;
     }
     let reply = result.map_or_else(|error| Reply::Failed { error: error.to_string() }, |()| Reply::Done);
     send(writer, &reply).await
@@ -47,7 +46,7 @@ pub(crate) async fn reload(
 
 /// Abandons the reload in progress, and sends the client the record of the end.
 pub(crate) async fn abandon(service: &Service, writer: &mut OwnedWriteHalf) -> io::Result<()> {
-    let mut records = service.feed.subscribe();
+    let mut events = service.feed.later_events();
     let id = match service.abandon_reload().await {
         Ok(id) => id.0,
         Err(error) => return send(writer, &Reply::Failed { error }).await,
@@ -55,8 +54,8 @@ pub(crate) async fn abandon(service: &Service, writer: &mut OwnedWriteHalf) -> i
     let mut signs = interval(SIGN_OF_LIFE);
     loop {
         tokio::select! {
-            record = end_of(id, &mut records) => {
-                send(writer, &Reply::Progress { record, number: None }).await?;
+            event = end_of(id, &mut events) => {
+                send(writer, &Reply::Progress { record: Record::Event(event), number: None }).await?;
                 return send(writer, &Reply::Done).await;
             }
             _ = signs.tick() => send(writer, &Reply::Alive).await?,
@@ -64,15 +63,12 @@ pub(crate) async fn abandon(service: &Service, writer: &mut OwnedWriteHalf) -> i
     }
 }
 
-/// Waits for the record of the end of a reload.
-async fn end_of(id: u64, records: &mut Receiver<std::sync::Arc<Numbered>>) -> Record {
+/// Waits for the end of a reload.
+async fn end_of(id: u64, events: &mut Events) -> EventRecord {
     loop {
-        if let Ok(numbered) = records.recv().await
-            && let Record::Event(event) = &numbered.record
-            && event.reload == Some(id)
-            && event.event != STARTED
-        {
-            return numbered.record.clone();
+        let event = events.next().await;
+        if event.reload == Some(id) && event.event != STARTED {
+            return event;
         }
     }
 }
@@ -101,14 +97,12 @@ enum Stage {
 impl OwnRecords {
     async fn take(
         &mut self,
-        numbered: &Numbered,
+        event: EventRecord,
         service: &Service,
         writer: &mut OwnedWriteHalf,
     ) -> io::Result<()> {
-        let Record::Event(event) = &numbered.record else { return Ok(()) };
-        if self.includes(event) {
-            let record = numbered.record.clone();
-            return send(writer, &Reply::Progress { record, number: None }).await;
+        if self.includes(&event) {
+            return send(writer, &Reply::Progress { record: Record::Event(event), number: None }).await;
         }
         if event.event == STARTED {
             return self.name_other(service.reloads.status(), writer).await;

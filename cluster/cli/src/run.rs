@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     log::start(format);
     mistakes::warn(&arguments);
     if arguments.dry_run {
-        let text = if arguments.json { plan.json().to_string() } else { plan.text()? };
+        let text = if arguments.json { plan.json()?.to_string() } else { plan.text()? };
         plan.validate()?;
         return Ok(report::line(text.trim_end())?);
     }
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     for address in &addresses {
         tracing::info!("listening on {address}");
     }
-    let feed = Feed::new();
+    let feed = Feed::default();
     let output = Output::new(format, feed.clone());
     let memory = Memory { service: ServiceMemory::serving(&addresses), ..Memory::default() };
     let refused = first_start::watch(&plan.options, &feed, supervisor.handle());

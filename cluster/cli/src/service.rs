@@ -16,11 +16,12 @@ use crate::hint::Hints;
 use crate::metrics::{Counts, Metrics};
 use crate::options::Options;
 use crate::output::Output;
-use crate::protocol::{Reply, Request};
+use crate::protocol::Reply;
 use crate::reloads::{ReloadMemory, Reloads};
 use crate::statistics::{self, Answers};
 use crate::status::{SlotStatus, Status};
 use crate::subject::Subject;
+use crate::units::Scale;
 use crate::usage;
 
 /// A running service. Clients and endpoints share the value.
@@ -125,6 +126,7 @@ impl Service {
     fn observe_primary(&self, supervisor: &mut Supervisor, event: &Event, output: &mut Output) {
         if let Event::Fork { worker } = event {
             let slot = slot_of(supervisor, *worker);
+            self.feed.forked(*worker, slot);
             for (number, pipe) in supervisor.stdio(*worker) {
                 let stream = if number == 2 { Stream::Stderr } else { Stream::Stdout };
                 output.read(pipe, slot, worker.0, stream);
@@ -164,35 +166,30 @@ impl Service {
         abandoned.ok_or_else(|| "no reload is in progress".to_owned())
     }
 
-    /// Carries out a request about the whole service, and returns the last reply.
-    pub(crate) async fn carry_out(&self, request: Request) -> Reply {
-        let result = match request {
-            Request::Status => return self.status().await,
-            Request::Scale { workers } => match self.supervisor.status().await {
-                Ok(slots) => {
-                    let now = u32::try_from(slots.len()).unwrap_or(u32::MAX);
-                    let wanted = workers.applied_to(now);
-                    if wanted == 0 {
-                        let error = format!(
-                            "a service needs at least one worker ({now} now); `cluster stop` ends the service"
-                        );
-                        return Reply::Failed { error };
-                    }
-                    self.supervisor.scale(wanted).await
-                }
-                Err(error) => Err(error),
-            },
-            Request::Stop => self.supervisor.shutdown().await,
-            Request::Reload
-            | Request::Abandon
-            | Request::Restart { .. }
-            | Request::Records { .. }
-            | Request::Upgrade { .. } => unreachable!("`control` carries out these requests"),
-        };
-        match result {
-            Ok(()) => Reply::Done,
-            Err(error) => failed(&error),
+    /// The present number of slots, and the number after a change.
+    ///
+    /// # Errors
+    /// No slot would remain, or the service has ended.
+    pub(crate) async fn scaling(&self, workers: Scale) -> Result<(u32, u32), String> {
+        let slots = self.supervisor.status().await.map_err(|error| error.to_string())?;
+        let now = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+        let wanted = workers.applied_to(now);
+        if wanted == 0 {
+            return Err(format!(
+                "a service needs at least one worker ({now} now); `cluster stop` ends the service"
+            ));
         }
+        Ok((now, wanted))
+    }
+
+    /// Changes the number of slots.
+    pub(crate) async fn scale(&self, workers: u32) -> Reply {
+        last_reply(self.supervisor.scale(workers).await)
+    }
+
+    /// Shuts the service down.
+    pub(crate) async fn stop(&self) -> Reply {
+        last_reply(self.supervisor.shutdown().await)
     }
 
     /// Checks that a slot exists.
@@ -243,7 +240,7 @@ impl Service {
         Ok(found)
     }
 
-    async fn status(&self) -> Reply {
+    pub(crate) async fn status(&self) -> Reply {
         let slots = match self.slots().await {
             Ok(slots) => slots,
             Err(error) => return failed(&error),
@@ -259,6 +256,10 @@ impl Service {
             slots,
         })
     }
+}
+
+fn last_reply(result: Result<(), HandleError>) -> Reply {
+    result.map_or_else(|error| failed(&error), |()| Reply::Done)
 }
 
 fn failed(error: &HandleError) -> Reply {

@@ -150,22 +150,35 @@ fn is_stale(path: &Path) -> bool {
     connect().is_err_and(|error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
+/// The sockets of running services.
+fn all(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    refuse_file(directory)?;
+    if directory.exists() {
+        check(directory)?;
+    }
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    let sockets = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|found| found == EXTENSION) && !is_stale(path));
+    let mut sockets: Vec<PathBuf> = sockets.collect();
+    sockets.sort();
+    Ok(sockets)
+}
+
+/// The names of running services. Empty if another user owns the directory of the sockets.
+pub(crate) fn names() -> Vec<String> {
+    let sockets = all(&directory()).unwrap_or_default();
+    let stems = sockets.iter().filter_map(|socket| socket.file_stem()?.to_str());
+    stems.map(str::to_owned).collect()
+}
+
 /// The socket of the only running service of this user.
 ///
 /// # Errors
 /// No service runs or several run, or the directory belongs to another user or is open to other users.
 pub(crate) fn only() -> anyhow::Result<PathBuf> {
     let directory = directory();
-    refuse_file(&directory)?;
-    if directory.exists() {
-        check(&directory)?;
-    }
-    let entries = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
-    let sockets = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|found| found == EXTENSION) && !is_stale(path));
-    let mut sockets: Vec<PathBuf> = sockets.collect();
-    sockets.sort();
+    let sockets = all(&directory)?;
     match &sockets[..] {
         [] => Err(Coded::not_running(format!(
             "no service runs: {} has no open socket; start one with `cluster run`",

@@ -32,7 +32,7 @@ const HEAD: [&str; 10] =
 
 const WIDTHS: [u16; 10] = [5, 12, 9, 6, 11, 14, 6, 8, 9, 14];
 
-const KEYS: &str = "q quit   r reload   + - scale";
+const KEYS: &str = "q quit   r reload   a abandon reload   + - scale";
 
 /// Shows the workers until `q` or ctrl-c.
 ///
@@ -112,6 +112,7 @@ impl Action {
             'q' => Some(Action::Quit),
             'c' if modifiers.contains(KeyModifiers::CONTROL) => Some(Action::Quit),
             'r' => Some(Action::Command("reload", Request::Reload)),
+            'a' => Some(Action::Command("abandon reload", Request::Abandon)),
             '+' => Some(Action::Command("scale +1", Request::Scale { workers: Scale::By(1) })),
             '-' => Some(Action::Command("scale -1", Request::Scale { workers: Scale::By(-1) })),
             _ => None,

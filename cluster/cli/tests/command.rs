@@ -4,6 +4,7 @@ mod command {
     mod bad_input;
     mod clock;
     mod container;
+    mod floods;
     mod foreign;
     mod foreign_c;
     mod health;

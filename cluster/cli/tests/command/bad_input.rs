@@ -231,6 +231,7 @@ fn dry_run_hides_variables() {
         let run = command(directory.path(), "run").arg("--dry-run").args(json).output().expect("a command");
         let shown = text(&run);
         assert!(shown.contains("TOKEN") && !shown.contains("secret"), "{shown}");
+        assert!(shown.contains("# drain: 30s\n") || shown.contains("\"drain\":\"30s\""), "{shown}");
         assert!(shown.contains("node 'an app.js'") || shown.contains("[\"node\",\"an app.js\"]"), "{shown}");
     }
 }

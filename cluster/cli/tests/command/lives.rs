@@ -1,5 +1,7 @@
 //! The life of a service: start, status, reload, scale, restart, stop.
 
+use std::fs;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -30,7 +32,10 @@ fn commands_change_a_service() {
 fn signal_stops_a_service() {
     let mut service = Service::of_script(SERVER, &["-n", "1"]);
     let line = service.line("slot 0: worker 1 is ready");
+    let (line, process) = line.split_once(" (process ").expect("a process");
     assert!(line.ends_with("Z  INFO slot 0: worker 1 is ready"), "{line}");
+    let status = text(&service.command("status", &[]));
+    assert!(status.contains(process.trim_end_matches(')')), "{process}: {status}");
     service.signal(Signal::SIGTERM);
     service.line("the shutdown finished");
     assert_eq!(service.code(), Some(0));
@@ -166,4 +171,70 @@ fn flag_precedes_variable_and_file() {
     {
         assert!(settings.contains(line), "{line} in {settings}");
     }
+}
+
+/// `scale` and `stop` print what concerns them, and no other event of the same time.
+#[test]
+fn commands_print_their_own_events() {
+    let script = format!("{SERVER} if (process.env.CLUSTER_SLOT === '0') setTimeout(process.exit, 100);");
+    let service = Service::of_script(&script, &["-n", "2", "--max-restarts", "1000", "--min-uptime", "1ms"]);
+    service.line("slot 1: worker 2 is ready");
+    let scale = text(&service.command("scale", &["+2"]));
+    assert!(scale.ends_with("scaled to 4 workers\n"), "{scale}");
+    let others = scale.lines().filter(|line| !line.contains("slot 2") && !line.contains("slot 3"));
+    assert_eq!(others.count(), 1, "{scale}");
+    let stop = text(&service.command("stop", &[]));
+    assert!(stop.starts_with("the shutdown started\n"), "{stop}");
+    assert!(stop.ends_with("the shutdown finished\n"), "{stop}");
+}
+
+/// The status has exactly the documented keys. A new key is added to the README.
+#[test]
+fn status_has_the_documented_keys() {
+    let service = Service::of_script(SERVER, &["-n", "1"]);
+    service.line("slot 0: worker 1 is ready");
+    let status: Value = serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
+    let readme = include_str!("../../README.md");
+    let (_, documented) = readme.split_once("## JSON\n").expect("a section");
+    let (documented, _) = documented.split_once("\n## ").expect("a section after it");
+    let slot = status["slots"][0].as_object().expect("a slot");
+    for key in status.as_object().expect("an object").keys().chain(slot.keys()) {
+        assert!(documented.contains(&format!("`{key}`")), "{key} is not documented");
+    }
+}
+
+/// No escape sequence of a terminal reaches a file or a pipe.
+#[test]
+fn pipes_receive_no_escapes() {
+    let service = Service::of_script(SERVER, &["-n", "1"]);
+    let line = service.line("slot 0: worker 1 is ready");
+    let outputs = ["status", "events", "logs", "reload"].map(|name| text(&service.command(name, &[])));
+    let wrong = error(&service.command("stauts", &[]));
+    for text in outputs.iter().chain([&line, &wrong]) {
+        assert!(!text.contains('\x1b'), "{text:?}");
+    }
+}
+
+/// The completions of `--name` are the running services.
+#[test]
+fn running_names_are_completed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("app.js"), SERVER).expect("a file");
+    let service = Service::start(directory, &["-n", "1", "--name", "shop", "app.js"]);
+    service.line("slot 0: worker 1 is ready");
+    let script = text(&service.command("completions", &["bash"]));
+    let file = service.directory.path().join("completions");
+    fs::write(&file, script).expect("a file");
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_cluster")).parent().expect("a directory");
+    let complete = "PATH=$0:$PATH; . ./completions
+        COMP_WORDS=(cluster stop --name '') COMP_CWORD=3 COMP_TYPE=9 COMP_POINT=19
+        $(complete -p cluster | sed 's/.*-F \\([^ ]*\\).*/\\1/') cluster '' --name
+        echo \"${COMPREPLY[@]}\"";
+    let shell = std::process::Command::new("bash")
+        .args(["-c", complete])
+        .arg(program)
+        .current_dir(service.directory.path())
+        .env("XDG_RUNTIME_DIR", service.directory.path())
+        .output();
+    assert_eq!(text(&shell.expect("bash")).trim(), "shop");
 }
