@@ -129,19 +129,19 @@ impl Record {
 pub(crate) struct Feed {
     events: Arc<History>,
     output: Arc<History>,
-    known: Arc<Mutex<Known>>,
+    known: Arc<Mutex<OfEvents>>,
 }
 
 /// What the records of later events need.
 #[derive(Debug, Default)]
-struct Known {
+struct OfEvents {
     /// When the last failed accept was recorded.
     accept_failed: Option<Instant>,
     /// The slot of each worker that has not exited.
     slots: BTreeMap<WorkerId, u32>,
 }
 
-impl Known {
+impl OfEvents {
     /// Whether an event is a failed accept shortly after a recorded failure. Without free descriptors every
     /// accept fails, so a record stands for all failures of `ACCEPT_FAILURES`.
     fn is_repeated(&mut self, event: &SupervisorEvent) -> bool {
@@ -181,7 +181,7 @@ impl Feed {
     /// A feed with the recent records of the previous program.
     pub(crate) fn after(FeedMemory { events, output, slots }: FeedMemory) -> Self {
         let [events, output] = [events, output].map(|memory| Arc::new(History::after(memory)));
-        Feed { events, output, known: Arc::new(Mutex::new(Known { slots, accept_failed: None })) }
+        Feed { events, output, known: Arc::new(Mutex::new(OfEvents { slots, accept_failed: None })) }
     }
 
     pub(crate) fn publish(&self, record: Record) {

@@ -1,5 +1,5 @@
-//! Several workers that each write 10,000 lines a second. No line is lost to a reader that reads, and a reader
-//! that does not read blocks neither the workers nor the other readers.
+//! Several workers that each write 10,000 lines a second. No line is lost to a reader that reads, and a
+//! reader that does not read blocks neither the workers nor the other readers.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
