@@ -15,6 +15,7 @@ pub(crate) mod ledger;
 pub(crate) mod leftovers;
 pub(crate) mod listening;
 pub(crate) mod liveness;
+pub(crate) mod loads;
 pub(crate) mod messages;
 pub(crate) mod order;
 pub(crate) mod queues;
@@ -32,6 +33,7 @@ pub(crate) mod task_runs;
 pub(crate) mod task_workers;
 pub(crate) mod unowned;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use cluster_core::{
@@ -48,6 +50,7 @@ use fifo::Fifo;
 use ids::Ids;
 use listening::Listening;
 use liveness::Serving;
+use loads::Loads;
 use messages::Messages;
 use order::OrderCheck;
 use stickiness::Stickiness;
@@ -84,6 +87,9 @@ pub enum Check {
     /// Under the sticky policy, connections of one client address reach the same slot unless the slot cannot
     /// serve.
     Stickiness,
+    /// Under least connections, no worker receives a connection while a worker with fewer is free; under two
+    /// choices, not the worker with the most.
+    Loads,
     /// The primary hands off queued connections in the order of arrival.
     Fifo,
     /// In the final state every open descriptor has a use. A descriptor is sent with the first byte of its
@@ -137,6 +143,7 @@ impl fmt::Display for Check {
             Check::Messages => "messages",
             Check::Fairness => "fairness",
             Check::Stickiness => "stickiness",
+            Check::Loads => "loads",
             Check::Fifo => "fifo",
             Check::Descriptors => "descriptors",
             Check::Listening => "listening",
@@ -204,6 +211,7 @@ pub(crate) struct Checks {
     pub(crate) messages: CowArc<Messages>,
     fairness: CowArc<Fairness>,
     stickiness: CowArc<Stickiness>,
+    loads: CowArc<Loads>,
     pub(crate) tasks: CowArc<TaskAccount>,
     supervision: CowArc<Supervision>,
     fifo: CowArc<Fifo>,
@@ -284,6 +292,18 @@ impl Checks {
     pub(crate) fn primary_reads(checks: &mut CowArc<Checks>, worker: WorkerId, bytes: &[u8]) {
         if checks.fairness.concerns(bytes) {
             checks.fairness.read(worker, bytes);
+        }
+    }
+
+    /// Records bytes that a primary reads from a worker, if the policy compares the reports in these bytes.
+    pub(crate) fn reports_read(
+        checks: &mut CowArc<Checks>,
+        worker: WorkerId,
+        bytes: &[u8],
+        policy: Option<SchedulingPolicy>,
+    ) {
+        if policy.is_some_and(Loads::concern) && checks.loads.concerns(bytes) {
+            checks.loads.read(worker, bytes);
         }
     }
 
@@ -380,6 +400,8 @@ impl Checks {
         let client_of = |connection| fifo::client_of(connection, policy, kernel);
         let is_in_order = self.fifo.at_rest(&self.ledger.0, primary.ledger().returned(), client_of);
         is_in_order.map_err(|what| (Check::Fifo, what))?;
+        let reads_loads = Loads::concern(policy);
+        let was_free = if reads_loads { self.fairness.free() } else { BTreeSet::new() };
         let new = self.fairness.at_rest(&self.ledger.0, kernel, primary);
         for (connection, (worker, port)) in new.map_err(|what| (Check::Fairness, what))? {
             if policy == SchedulingPolicy::Sticky {
@@ -387,9 +409,18 @@ impl Checks {
                 let given = self.stickiness.given(connection, (worker, port), listening, kernel, primary);
                 given.map_err(|what| (Check::Stickiness, what))?;
             } else {
-                let given = self.fairness.given(primary, worker, port);
+                if reads_loads {
+                    let free = self.fairness.free_with(worker, port);
+                    let free = free.filter(|other| was_free.contains(&(*other, port)));
+                    self.loads.given(worker, free, primary).map_err(|what| (Check::Loads, what))?;
+                }
+                let takes_turns = policy == SchedulingPolicy::RoundRobin;
+                let given = self.fairness.given(primary, worker, port, takes_turns);
                 given.map_err(|what| (Check::Fairness, what))?;
             }
+        }
+        if reads_loads {
+            self.loads.settle();
         }
         Ok(())
     }

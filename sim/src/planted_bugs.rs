@@ -178,6 +178,35 @@ fn stickiness_detects_a_client_per_connection() {
     assert_eq!((well, badly), (None, Some(Check::Stickiness)));
 }
 
+/// The primary reads the complement of each reported number, so the worker with the most connections counts
+/// as the worker with the fewest.
+#[test]
+fn loads_detects_inverted_reports() {
+    let invert = |event: &mut OsEvent| {
+        if let OsEvent::Read { bytes, .. } = event {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            let Some((before, after)) = text.split_once("\"count\":") else { return };
+            let digits = after.find(|digit: char| !digit.is_ascii_digit()).unwrap_or(after.len());
+            let inverse = 99 - after[..digits].parse::<u64>().expect("a number");
+            *bytes = format!("{before}\"count\":{inverse}{}", &after[digits..]).into_bytes();
+        }
+    };
+    for scenario in ["serve-3-30+least", "serve-3-30+two"] {
+        let start = scenario.parse::<scenarios::Scenario<scenarios::ReplyServer>>();
+        let start = start.expect("a scenario name").world();
+        let planted_inputs: [Option<fn(&mut OsEvent)>; 2] = [None, Some(invert)];
+        let [well, badly] = planted_inputs.map(|planted_input| {
+            let run = |seed| {
+                let mut world = start.clone().on(Schedule::seed(seed));
+                world.state.planted_input = planted_input;
+                world.run().err().map(|failure| failure.check)
+            };
+            (0..60).find_map(run)
+        });
+        assert_eq!((well, badly), (None, Some(Check::Loads)), "{scenario}");
+    }
+}
+
 #[test]
 fn order_detects_a_missing_disconnect() {
     let silent = |_, next: &NextAction| {

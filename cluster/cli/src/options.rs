@@ -179,6 +179,10 @@ pub(crate) enum Policy {
     Shared,
     /// The primary accepts, and the connections of one client address reach the same slot.
     Sticky,
+    /// The primary accepts, and hands each connection to the worker with the fewest open connections.
+    LeastConnections,
+    /// The primary accepts, and hands each connection to the less loaded of two drawn workers.
+    PowerOfTwo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

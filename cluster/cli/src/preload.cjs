@@ -27,6 +27,11 @@ const servers = new Set();
 const sessions = new Set();
 let isLame = false;
 let isDraining = false;
+/** The time, in milliseconds, from a change of the number of open connections to its report; 0: the policy of the
+ *  primary does not compare workers. */
+let reportAfter = 0;
+let reported = 0;
+let isReporting = false;
 /** Idle connections stay open until this time, in milliseconds of `now`. */
 let closeAt = 0;
 
@@ -116,7 +121,10 @@ function observe() {
       reply({ cmd: 'NODE_CLUSTER_PONG', seq: message.seq, count: countConnections() });
     } else if (message.cmd === 'NODE_CLUSTER_STATS') report();
     else if (message.cmd === 'NODE_CLUSTER_LAME_DUCK') becomeLameDuck();
-    else if (message.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') drain();
+    else if (message.cmd === 'NODE_CLUSTER') {
+      if (message.act === 'disconnect') drain();
+      else if (message.report > 0) reportAfter = message.report;
+    }
   });
   // Every version of Node.js has this channel, for every kind of server; it publishes after the event
   // `connection`. The preload keeps no socket, not even by a weak reference: the garbage collection would
@@ -124,7 +132,24 @@ function observe() {
   subscribe('net.server.socket', ({ socket }) => {
     if (!isKnown.has(socket.server)) addServer(socket.server, socket);
     if (isLame) postpone();
+    if (reportAfter > 0 && !isReporting) reportLater();
   });
+}
+
+function reportLater() {
+  isReporting = true;
+  setTimeout(reportLoad, reportAfter).unref();
+}
+
+/** Reports the number of open connections if the number has changed, and again until none is open. */
+function reportLoad() {
+  isReporting = false;
+  const count = countConnections();
+  if (count !== reported) {
+    reported = count;
+    reply({ cmd: 'NODE_CLUSTER_LOAD', count });
+  }
+  if (count > 0) reportLater();
 }
 
 function reply(message) {

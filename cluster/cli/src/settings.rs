@@ -45,6 +45,8 @@ pub(crate) fn settings(
             Policy::RoundRobin => SchedulingPolicy::RoundRobin,
             Policy::Shared => SchedulingPolicy::Shared,
             Policy::Sticky => SchedulingPolicy::Sticky,
+            Policy::LeastConnections => SchedulingPolicy::LeastConnections,
+            Policy::PowerOfTwo => SchedulingPolicy::PowerOfTwo,
         },
         ..Settings::default()
     });

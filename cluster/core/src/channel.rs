@@ -96,6 +96,11 @@ impl Channel {
         self.sending.is_carrying(socket)
     }
 
+    /// Whether every message is sent.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.sending.is_done()
+    }
+
     /// The number of the program's messages that are not yet written completely. `None`: messages were lost.
     pub(crate) fn unwritten(&self) -> Option<u64> {
         self.sending.unsent.unwritten()

@@ -10,11 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::backoff::Backoff;
 use crate::message::{Data, HandleKey};
 use crate::os::{LocalAddress, SocketId, WorkerId};
+use crate::settings::SchedulingPolicy;
 
 mod central;
 mod choice;
+mod least_connections;
 mod places;
 pub(crate) mod policy;
+mod power_of_two;
 mod round_robin;
 pub(crate) mod shared;
 mod sticky;
@@ -42,12 +45,16 @@ pub(crate) enum Assignment {
 }
 
 impl Assignment {
-    pub(crate) fn round_robin() -> Self {
-        Assignment::Central(Central::new(Choice::RoundRobin))
-    }
-
-    pub(crate) fn sticky() -> Self {
-        Assignment::Sticky(Sticky::default())
+    /// How the primary assigns connections under a policy. `None`: the workers accept.
+    pub(crate) fn of(policy: SchedulingPolicy) -> Option<Self> {
+        let choice = match policy {
+            SchedulingPolicy::Shared => return None,
+            SchedulingPolicy::Sticky => return Some(Assignment::Sticky(Sticky::default())),
+            SchedulingPolicy::RoundRobin => Choice::RoundRobin,
+            SchedulingPolicy::LeastConnections => Choice::LeastConnections,
+            SchedulingPolicy::PowerOfTwo => Choice::PowerOfTwo,
+        };
+        Some(Assignment::Central(Central::new(choice)))
     }
 
     pub(crate) fn policy(&self) -> &dyn Policy {
@@ -104,8 +111,10 @@ impl Handle {
     /// Called when the socket is bound. For a Unix socket, the sticky policy is replaced by round robin,
     /// because its clients have no address.
     pub(crate) fn bind(&mut self, socket: SocketId, address: LocalAddress) {
-        if let (Sharing::Assigned(assignment), None) = (&mut self.sharing, address.ip()) {
-            *assignment = Assignment::round_robin();
+        if let (Sharing::Assigned(assignment @ Assignment::Sticky(_)), None) =
+            (&mut self.sharing, address.ip())
+        {
+            *assignment = Assignment::Central(Central::new(Choice::RoundRobin));
         }
         self.bound = Some((socket, address));
     }

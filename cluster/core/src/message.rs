@@ -114,8 +114,8 @@ pub(crate) enum SocketCount {
     AllClosed(String),
 }
 
-/// The messages of a supervisor. An unmodified Node program ignores these messages, because Node does not
-/// know their `cmd`.
+/// The messages of a supervisor, and the report for a policy. An unmodified Node program ignores these
+/// messages, because Node does not know their `cmd`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Supervision {
     /// The worker receives no further connection, and the clients should connect to other workers:
@@ -125,6 +125,8 @@ pub(crate) enum Supervision {
     Ping { seq: u64 },
     /// The answer to the ping with this number: `NODE_CLUSTER_PONG`.
     Pong { seq: u64, connections: u64 },
+    /// The number of open connections has changed: `NODE_CLUSTER_LOAD`.
+    Load { connections: u64 },
 }
 
 /// An internal message of the cluster. Node: `NODE_CLUSTER`.
@@ -203,4 +205,10 @@ pub(crate) struct Reply {
     pub(crate) sockname: Option<LocalAddress>,
     /// For a `NewConn`: whether the worker takes the connection.
     pub(crate) accepted: Option<bool>,
+    /// For a `QueryServer` under a policy that compares workers: the worker reports each change of the number
+    /// of open connections after this many milliseconds. Node ignores the field.
+    pub(crate) report_ms: Option<u32>,
+    /// For a `NewConn`, if the primary has asked for reports: the number of open connections, including this
+    /// one. Node ignores the field.
+    pub(crate) open: Option<u64>,
 }

@@ -334,7 +334,9 @@ impl Primary {
         {
             match answered {
                 Ok(connection) => {
-                    self.distribution.answered(worker, connection, reply.accepted == Some(true), peers);
+                    let accepted = reply.accepted == Some(true);
+                    peers.info(worker).answered(accepted, reply.open);
+                    self.distribution.answered(worker, connection, accepted, peers);
                 }
                 Err(violation) => return self.on_channel_event(worker, ChannelEvent::Violated(violation)),
             }

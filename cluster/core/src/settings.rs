@@ -44,6 +44,25 @@ pub enum SchedulingPolicy {
     /// (IPv4 mapped to IPv6), with the number of the slot as the seed, or with 2^32 plus the worker id for a
     /// worker without a slot; the greatest hash is first.
     Sticky,
+    /// The primary accepts connections, and hands each to the worker with the fewest open connections; among
+    /// equals, to the worker that has waited longest. Node has no such policy.
+    ///
+    /// Workers report their open connections: a worker of this library in each acknowledgement, and after
+    /// [`Settings::report_after`] when the number has changed since; a Node.js worker under the command
+    /// `cluster` after this time. A connection acknowledged since the last report counts as open. A worker
+    /// that never reports, such as a Node.js worker without the command, counts as a worker without open
+    /// connections, so among such workers this policy is round robin. The connections of all sockets of a
+    /// worker count.
+    LeastConnections,
+    /// The primary accepts connections, draws two workers for each, and hands the connection to the one with
+    /// fewer open connections. Nearly as even as
+    /// [`LeastConnections`](SchedulingPolicy::LeastConnections), but a worker with a low report, for example
+    /// because its program accepts and closes at once, cannot attract every connection. Node has no such
+    /// policy.
+    ///
+    /// The number of open connections is the same as for `LeastConnections`. The draw is a fixed function of
+    /// the number of the connection, so a run can be repeated.
+    PowerOfTwo,
 }
 
 /// The bounds of every queue and buffer.
@@ -92,7 +111,7 @@ impl Default for Limits {
 }
 
 /// The settings of a primary. Node: `cluster.settings`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Settings {
     /// The options of later forks. [`Primary::setup`](crate::Primary::setup) changes them.
     pub spawn: SpawnOptions,
@@ -109,10 +128,28 @@ pub struct Settings {
     /// [`SupervisorSettings::retained_channel_timeout`](crate::SupervisorSettings::retained_channel_timeout)
     /// decides.
     pub retained_channel_timeout: Option<Duration>,
+    /// How long a worker may be silent after a change of the number of its open connections, under a policy
+    /// that compares workers. Then the worker reports the number in a message. A shorter time costs messages,
+    /// a longer time makes the numbers old. Rounded down to milliseconds. Default: 50 ms.
+    pub report_after: Duration,
     /// The `NODE_OPTIONS` that workers inherit. If they start an inspector, each worker gets an inspector
     /// port. `None`: the crate `cluster` fills in the variable of this process; the machine itself reads no
     /// environment.
     pub node_options: Option<String>,
     /// The bounds of every queue and buffer.
     pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            spawn: SpawnOptions::default(),
+            policy: SchedulingPolicy::default(),
+            keep_listening: false,
+            retained_channel_timeout: None,
+            report_after: Duration::from_millis(50),
+            node_options: None,
+            limits: Limits::default(),
+        }
+    }
 }

@@ -37,7 +37,7 @@ pub enum Violation {
 type FieldName = &'static str;
 
 /// The fields of internal messages that a cluster reads.
-pub(crate) const FIELDS: [FieldName; 22] = [
+pub(crate) const FIELDS: [FieldName; 23] = [
     "cmd",
     "act",
     "msg",
@@ -60,6 +60,7 @@ pub(crate) const FIELDS: [FieldName; 22] = [
     "type",
     "dgramType",
     "count",
+    "report",
 ];
 
 fn known_field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldName, D::Error> {

@@ -15,8 +15,12 @@ use crate::steps::{self, IsCall, Stepper};
 /// The timer after a failed write. The timer of a listener has the number of the listener, never 0.
 const WRITE: TimerId = TimerId(0);
 
+/// The timer of a report on the open connections.
+const REPORT: TimerId = TimerId(u64::MAX);
+
 mod connections;
 mod indexes;
+mod load_reports;
 mod messages;
 mod open_connections;
 mod peer;
@@ -146,8 +150,20 @@ impl Worker {
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let scope = self.peer.steps.enter_command();
         let result = act(self);
+        self.watch_load();
         self.peer.steps.end_scope(scope);
         result
+    }
+
+    /// Sets the timer of a report, if the number of open connections has changed without a report.
+    fn watch_load(&mut self) {
+        let Worker { peer, servers, .. } = self;
+        if peer.channel.is_connected()
+            && peer.channel.is_drained()
+            && let Some(after_ms) = peer.load_reports.delay(servers.connections.open_count())
+        {
+            peer.steps.call(Call::SetTimer { timer: REPORT, after_ms });
+        }
     }
 
     // ---- servers
@@ -298,6 +314,9 @@ impl Worker {
         let awaited = cluster.reply.and_then(|reply| Some((peer.take_pending(reply.ack)?, reply)));
         match awaited {
             Some((PendingReply::Listen(listener), reply)) => {
+                if let Some(after_ms) = reply.report_ms {
+                    peer.load_reports.ask(after_ms);
+                }
                 return servers.answered(listener, reply, socket, peer);
             }
             Some((PendingReply::ExitedAfterDisconnect, _)) => peer.disconnect(),
@@ -366,6 +385,7 @@ impl Machine for Worker {
             OsEvent::BindFailed { handle, errno } => servers.bind_failed(handle, errno, peer),
             OsEvent::Accepted { listener, socket, .. } => servers.accepted(listener, socket, peer),
             OsEvent::AcceptFailed { listener, errno } => servers.accept_failed(listener, errno, peer),
+            OsEvent::Timer { timer: REPORT } => peer.report_load(servers.connections.open_count()),
             OsEvent::Timer { timer } => servers.rested(timer, peer),
             OsEvent::Spawned { .. }
             | OsEvent::SpawnFailed { .. }
@@ -373,6 +393,7 @@ impl Machine for Worker {
             | OsEvent::Lingers { .. }
             | OsEvent::Exited { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
+        self.watch_load();
         self.peer.steps.end_scope(scope);
     }
 

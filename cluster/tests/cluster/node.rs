@@ -179,6 +179,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         asynchronous("node_workers_share_under_our_primary", || {
             node_worker(SchedulingPolicy::Shared, Serialization::Advanced)
         }),
+        asynchronous("least_connections_with_node_workers", least_connections_with_node_workers),
+        trial("node_primary_ignores_reports", node_primary_ignores_reports),
         trial("our_worker_serves_under_node", || our_worker("round-robin", "json")),
         trial("our_worker_leaves_no_trace", our_variables),
         asynchronous("inspectors_listen_as_under_node", inspectors),
@@ -247,6 +249,53 @@ async fn node_worker(policy: SchedulingPolicy, serialization: Serialization) -> 
         status: ExitStatus::Code(0),
         exited_after_disconnect: true
     }));
+    Ok(())
+}
+
+/// Unmodified Node workers ignore the request for reports, and take turns.
+async fn least_connections_with_node_workers() -> TestResult {
+    let script = script(WORKER)?;
+    let mut primary = leading(&script, &[], SchedulingPolicy::LeastConnections)?;
+    let workers = [primary.fork()?, primary.fork()?];
+    let ports = [port(&mut primary).await?, port(&mut primary).await?];
+    assert_eq!(ports[0], ports[1]);
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        answers.push(read_answer(&mut primary, connect(ports[0])?).await?);
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, ["node 1", "node 1", "node 2", "node 2"]);
+    for worker in workers {
+        let reported = primary.worker(worker).ok_or("a worker")?.open_connections();
+        assert_eq!(reported, None);
+    }
+    primary.disconnect_all();
+    rest(&mut primary).await.map(drop)
+}
+
+/// A Node primary ignores the reports of a Rust worker, in acknowledgements and in messages. The primary of
+/// the test asks for reports, which Node itself never does.
+fn node_primary_ignores_reports() -> TestResult {
+    const PRIMARY: &str = "
+        const cluster = require('cluster');
+        process.execPath = process.argv[2];
+        cluster.setupPrimary({ exec: 'none', args: [] });
+        const worker = cluster.fork({ PROGRAM: 'serve' });
+        const { send } = worker.process;
+        worker.process.send = function (message, ...rest) {
+            return Reflect.apply(send, this, [message.sockname ? { ...message, report: 1 } : message, ...rest]);
+        };
+        let at;
+        const visit = (then) => require('net').connect(at.port, at.address).on('data', () => {}).on('close', then);
+        let [count, loads] = [0, 0];
+        worker.process.on('internalMessage', (message) => {
+            if (message.accepted === true) count += message.count;
+            if (message.cmd === 'NODE_CLUSTER_LOAD' && loads++ === 0) visit(() => worker.disconnect());
+        });
+        worker.on('listening', (address) => { at = address; visit(() => {}); });
+        worker.on('exit', (code) => console.log(count, loads > 0, code));
+    ";
+    assert_eq!(lines(PRIMARY, &[])?, ["2 true 0"]);
     Ok(())
 }
 

@@ -148,6 +148,20 @@ impl Fairness {
         places.next().is_none().then(|| place.clone())
     }
 
+    /// The workers known to be free, each with the port.
+    pub(crate) fn free(&self) -> BTreeSet<(WorkerId, u16)> {
+        let free = self.free.iter().filter(|(_, waits)| waits.is_some());
+        free.map(|(((_, port), worker), _)| (*worker, *port)).collect()
+    }
+
+    /// The other workers known to be free at the address of this worker.
+    pub(crate) fn free_with(&self, to: WorkerId, port: u16) -> impl Iterator<Item = WorkerId> {
+        let place = self.only_place(to, port);
+        let free = self.free.iter().filter(|(_, waits)| waits.is_some());
+        let there = free.filter(move |((at, _), _)| Some(at) == place.as_ref());
+        there.map(|((_, worker), _)| *worker).filter(move |worker| *worker != to)
+    }
+
     /// Checks the refused connections. Refused connections cannot be identified when other connections were
     /// acknowledged at the same time.
     fn closed(&mut self, primary: &Primary, known: &[(SocketId, u16)]) -> Result<(), String> {
@@ -184,8 +198,14 @@ impl Fairness {
         }
     }
 
-    /// A connection was handed to a worker under round robin.
-    pub(crate) fn given(&mut self, primary: &Primary, to: WorkerId, port: u16) -> Result<(), String> {
+    /// A connection was handed to a worker. `takes_turns`: under round robin.
+    pub(crate) fn given(
+        &mut self,
+        primary: &Primary,
+        to: WorkerId,
+        port: u16,
+        takes_turns: bool,
+    ) -> Result<(), String> {
         let Some(place) = self.only_place(to, port) else {
             self.early.insert(to);
             return Ok(());
@@ -194,7 +214,8 @@ impl Fairness {
         let there = (place.clone(), WorkerId(0))..=(place, WorkerId(u64::MAX));
         for ((_, worker), waits) in self.free.range_mut(there) {
             let Some(passed) = waits else { continue };
-            if primary.worker(*worker).is_some_and(may_receive) && !passed.insert(to) {
+            let is_able = primary.worker(*worker).is_some_and(may_receive);
+            if takes_turns && is_able && !passed.insert(to) {
                 return Err(format!(
                     "worker {to} received two connections while worker {worker} was free and received none"
                 ));
@@ -281,11 +302,11 @@ mod tests {
         }
         let free = [(((None, 80), ONE), Some(Workers::default()))].into();
         let mut fairness = Fairness { free, ..Fairness::default() };
-        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "the worker refuses");
+        assert_eq!(fairness.given(&primary, TWO, 80, true), Ok(()), "the worker refuses");
         let address = ListeningAddress { address: None, port: 80, address_type: AddressType::V4, fd: None };
         fairness.listening(TWO, &address, &kernel);
         for _ in 0..2 {
-            assert_eq!(fairness.given(&primary, ONE, 80), Ok(()));
+            assert_eq!(fairness.given(&primary, ONE, 80, true), Ok(()));
         }
     }
 
@@ -298,9 +319,9 @@ mod tests {
         let mut fairness = Fairness::default();
         let waits = |worker| (((None, 80), worker), Some(Workers::default()));
         fairness.free = [ONE, TWO].map(waits).into();
-        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()));
-        assert!(fairness.clone().given(&primary, TWO, 80).is_err());
-        assert_eq!(fairness.given(&primary, ONE, 80), Ok(()));
-        assert_eq!(fairness.given(&primary, TWO, 80), Ok(()), "no worker is known to be free");
+        assert_eq!(fairness.given(&primary, TWO, 80, true), Ok(()));
+        assert!(fairness.clone().given(&primary, TWO, 80, true).is_err());
+        assert_eq!(fairness.given(&primary, ONE, 80, true), Ok(()));
+        assert_eq!(fairness.given(&primary, TWO, 80, true), Ok(()), "no worker is known to be free");
     }
 }

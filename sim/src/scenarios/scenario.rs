@@ -1,7 +1,8 @@
 //! Scenarios with a name as the complete definition, so every line can be replayed anywhere.
 //!
-//! `<program>[+shared|+sticky][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy,
-//! `keep_listening`, the capacity of a channel, and the largest number of connections queued in the primary.
+//! `<program>[+<policy>][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy (`shared`,
+//! `sticky`, `least`, `two`), `keep_listening`, the capacity of a channel, and the largest number of
+//! connections queued in the primary.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -16,6 +17,14 @@ use crate::program::Program;
 use crate::replay::{Line, ParseError, Replayed};
 use crate::trace::Trace;
 use crate::world::World;
+
+/// The policies with a name. Round robin has none.
+const POLICIES: [(&str, SchedulingPolicy); 4] = [
+    ("shared", SchedulingPolicy::Shared),
+    ("sticky", SchedulingPolicy::Sticky),
+    ("least", SchedulingPolicy::LeastConnections),
+    ("two", SchedulingPolicy::PowerOfTwo),
+];
 
 /// A program and its settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +74,9 @@ impl<P: Program + fmt::Display> Scenario<P> {
 impl<P: fmt::Display> fmt::Display for Scenario<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.program)?;
-        let policies = [("+shared", SchedulingPolicy::Shared), ("+sticky", SchedulingPolicy::Sticky)];
-        let policy = policies.iter().find(|(_, policy)| *policy == self.policy);
-        f.write_str(policy.map_or("", |(suffix, _)| suffix))?;
+        if let Some((name, _)) = POLICIES.iter().find(|(_, policy)| *policy == self.policy) {
+            write!(f, "+{name}")?;
+        }
         if self.keep_listening {
             f.write_str("+keep")?;
         }
@@ -85,9 +94,11 @@ impl<P: FromStr> FromStr for Scenario<P> {
         let program = parts.next().and_then(|program| program.parse().ok()).ok_or_else(unknown)?;
         let mut scenario = Scenario::new(program);
         for part in parts {
+            if let Some((_, policy)) = POLICIES.iter().find(|(name, _)| *name == part) {
+                scenario.policy = *policy;
+                continue;
+            }
             match part {
-                "shared" => scenario.policy = SchedulingPolicy::Shared,
-                "sticky" => scenario.policy = SchedulingPolicy::Sticky,
                 "keep" => scenario.keep_listening = true,
                 limit => {
                     let (bytes, queued) = (amount(limit, 'b'), amount(limit, 'q'));
@@ -160,7 +171,13 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for name in ["plan-3-0-.fs1d2ak3x-.lcsdkxz+shared+keep+17b", "plan-1-1--", "plan-2-2-..-s+keep+3q"] {
+        for name in [
+            "plan-3-0-.fs1d2ak3x-.lcsdkxz+shared+keep+17b",
+            "plan-1-1--",
+            "plan-2-2-..-s+keep+3q",
+            "plan-2-2--+least+keep",
+            "plan-2-2--+two",
+        ] {
             let scenario: Scenario<RandomProgram> = name.parse().expect("a scenario name");
             assert_eq!(scenario.to_string(), name);
             assert_eq!(name.parse(), Ok(scenario));

@@ -233,7 +233,9 @@ impl<P: Program> State<P> {
         let is_plain =
             process.options.serialization.unwrap_or_default() == Serialization::Json && !process.hostile;
         if pid == Pid::PRIMARY {
+            let policy = self.running.primary().map(|(primary, _)| primary.settings().policy);
             Checks::primary_reads(&mut self.checks, worker.worker(), bytes);
+            Checks::reports_read(&mut self.checks, worker.worker(), bytes, policy);
         }
         if !is_plain || !self.checks.acks.concerns(bytes) {
             return Ok(());

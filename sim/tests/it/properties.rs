@@ -9,6 +9,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
+const POLICIES: [SchedulingPolicy; 5] = [
+    SchedulingPolicy::RoundRobin,
+    SchedulingPolicy::Shared,
+    SchedulingPolicy::Sticky,
+    SchedulingPolicy::LeastConnections,
+    SchedulingPolicy::PowerOfTwo,
+];
+
 fn primary_moves() -> impl Strategy<Value = Vec<PrimaryMove>> {
     let next_move = prop_oneof![
         8 => Just(PrimaryMove::Nothing),
@@ -43,8 +51,7 @@ fn programs() -> impl Strategy<Value = RandomProgram> {
 
 /// Random programs with every policy and setting.
 fn scenarios() -> impl Strategy<Value = Scenario<RandomProgram>> {
-    let policies = [SchedulingPolicy::RoundRobin, SchedulingPolicy::Shared, SchedulingPolicy::Sticky];
-    (programs(), select(policies.to_vec()), any::<bool>()).prop_map(|(program, policy, keep_listening)| {
+    (programs(), select(POLICIES.to_vec()), any::<bool>()).prop_map(|(program, policy, keep_listening)| {
         Scenario { policy, keep_listening, ..Scenario::new(program) }
     })
 }
@@ -83,6 +90,17 @@ fn stickiness() {
     every_check_holds(parts.prop_map(|(workers, clients, faults, channel_bytes)| {
         let scenario = Scenario::new(ReplyServer::new(workers, clients));
         Scenario { policy: SchedulingPolicy::Sticky, channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
+}
+
+/// Workers with fewer open connections receive the next ones, under every fault.
+#[test]
+fn loads() {
+    let policies = [SchedulingPolicy::LeastConnections, SchedulingPolicy::PowerOfTwo];
+    let parts = (2..4_u32, 1..12_u32, select(policies.to_vec()), faults(), channel_bytes());
+    every_check_holds(parts.prop_map(|(workers, clients, policy, faults, channel_bytes)| {
+        let scenario = Scenario::new(ReplyServer::new(workers, clients));
+        Scenario { policy, channel_bytes, ..scenario }.world().with_faults(faults)
     }));
 }
 

@@ -325,3 +325,42 @@ fn statistics_count_many_connections() {
         assert!(client.get("/").head.starts_with("http/1.1 200"));
     }
 }
+
+/// Node.js workers report their open connections to the policy, without any request for statistics: after the
+/// connections of a worker end, this worker receives the next ones.
+#[test]
+fn preload_reports_open_connections() {
+    const COUNTING: &str = "
+        const server = require('net').createServer((socket) => socket.write(`${process.env.CLUSTER_SLOT}\n`));
+        server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));
+    ";
+    for node in nodes() {
+        let options = ["-n", "2", "--node", &node, "--policy", "least-connections"];
+        let service = Service::of_script(COUNTING, &options);
+        let (mut port, mut ready) = (None, 0);
+        while port.is_none() || ready < 2 {
+            let line = service.line("");
+            ready += usize::from(line.contains("is ready"));
+            port = port.or_else(|| line.split_once("| port ")?.1.parse().ok());
+        }
+        let port: u16 = port.expect("a port");
+        let slot = || {
+            let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+            let mut line = [0; 2];
+            client.read_exact(&mut line).expect("a line");
+            (line[0], client)
+        };
+        let mut clients: Vec<_> = (0..6).map(|_| slot()).collect();
+        let of_first = |clients: &[(u8, TcpStream)]| clients.iter().filter(|(slot, _)| *slot == b'0').count();
+        assert_eq!(of_first(&clients), 3, "{node}");
+        clients.retain(|(slot, _)| *slot == b'1');
+        let open = || {
+            let status: Value =
+                serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
+            status["slots"][0]["open_connections"].clone()
+        };
+        until("the closed connections are reported", || open() == 0);
+        clients.extend((0..3).map(|_| slot()));
+        assert_eq!(of_first(&clients), 3, "{node}");
+    }
+}

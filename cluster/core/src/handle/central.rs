@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choice::Choice;
 use super::places::Places;
-use super::policy::{Handoff, Policy, Seat};
+use super::policy::{Handoff, Loads, Policy, Seat};
 use crate::os::{SocketId, WorkerId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,14 +71,16 @@ impl Policy for Central {
     }
 
     /// Hands the first queued connection to the worker that the rule chooses.
-    fn next(&mut self) -> Option<Handoff> {
-        if self.queue.is_empty() {
-            return None;
-        }
-        let worker = self.choice.choose(&self.places)?;
+    fn next(&mut self, loads: &dyn Loads) -> Option<Handoff> {
+        let first = *self.queue.front()?;
+        let worker = self.choice.choose(first, &self.places, loads)?;
         let connection = self.queue.pop_front()?;
         self.places.hand(worker);
         Some(Handoff { worker, connection })
+    }
+
+    fn reads_loads(&self) -> bool {
+        self.choice.reads_loads()
     }
 
     fn drain(&mut self) -> Vec<SocketId> {

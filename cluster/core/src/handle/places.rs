@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::Seat;
+use super::policy::{Loads, Seat};
 use crate::os::WorkerId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -54,6 +54,13 @@ impl Places {
     /// The number of unanswered connections of a worker.
     pub(super) fn outstanding(&self, worker: WorkerId) -> u32 {
         self.outstanding.get(&worker).copied().unwrap_or(0)
+    }
+
+    /// The number of connections of a worker, open or not answered. A worker that has never reported a number
+    /// counts as one without open connections: a count of acknowledgements alone would only grow, so a new
+    /// worker would receive every connection.
+    pub(super) fn load(&self, worker: WorkerId, loads: &dyn Loads) -> u64 {
+        loads.open(worker).unwrap_or(0).saturating_add(self.outstanding(worker).into())
     }
 
     /// Whether the worker can receive a connection.

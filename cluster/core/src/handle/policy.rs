@@ -36,6 +36,18 @@ impl Seat {
     }
 }
 
+/// The open connections of the workers, as far as the primary knows.
+pub(crate) trait Loads {
+    /// The number of open connections of a worker. `None`: the worker has never reported a number.
+    fn open(&self, worker: WorkerId) -> Option<u64>;
+}
+
+impl<F: Fn(WorkerId) -> Option<u64>> Loads for F {
+    fn open(&self, worker: WorkerId) -> Option<u64> {
+        self(worker)
+    }
+}
+
 /// The assignment of connections to workers. After each change, [`Policy::next`] returns the handoffs that
 /// are due. A worker has at most as many unanswered connections as places.
 pub(crate) trait Policy: fmt::Debug {
@@ -76,7 +88,10 @@ pub(crate) trait Policy: fmt::Debug {
     fn pass_over(&mut self, worker: WorkerId);
 
     /// The next handoff that is due.
-    fn next(&mut self) -> Option<Handoff>;
+    fn next(&mut self, loads: &dyn Loads) -> Option<Handoff>;
+
+    /// Whether the handoffs depend on the loads, so the workers must report.
+    fn reads_loads(&self) -> bool;
 
     /// Empties the queue, because no worker is left to serve the connections.
     fn drain(&mut self) -> Vec<SocketId>;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh64::xxh64;
 
 use super::places::Places;
-use super::policy::{Handoff, Policy, Seat};
+use super::policy::{Handoff, Loads, Policy, Seat};
 use crate::os::{SocketId, WorkerId};
 
 /// The identity of a client for the scores.
@@ -162,7 +162,7 @@ impl Policy for Sticky {
         }
     }
 
-    fn next(&mut self) -> Option<Handoff> {
+    fn next(&mut self, _: &dyn Loads) -> Option<Handoff> {
         let worker = self.due.pop_first()?;
         let queue = self.waiting.get_mut(&worker)?;
         let (connection, client) = queue.pop_first()?;
@@ -175,6 +175,10 @@ impl Policy for Sticky {
         Some(Handoff { worker, connection })
     }
 
+    fn reads_loads(&self) -> bool {
+        false
+    }
+
     fn drain(&mut self) -> Vec<SocketId> {
         self.take_queue().into_keys().collect()
     }
@@ -184,6 +188,15 @@ impl Policy for Sticky {
 mod tests {
     use super::*;
     use core::net::Ipv4Addr;
+
+    /// No worker has reported a number.
+    struct Unknown;
+
+    impl Loads for Unknown {
+        fn open(&self, _: WorkerId) -> Option<u64> {
+            None
+        }
+    }
 
     const ONE: WorkerId = WorkerId(1);
     const TWO: WorkerId = WorkerId(2);
@@ -209,7 +222,7 @@ mod tests {
     }
 
     fn all_due(sticky: &mut Sticky) -> Vec<(u64, u64)> {
-        core::iter::from_fn(|| sticky.next())
+        core::iter::from_fn(|| sticky.next(&Unknown))
             .map(|handoff| (handoff.worker.0, handoff.connection.0))
             .collect()
     }

@@ -34,6 +34,7 @@ pub(super) const HANDLE: &str = "NODE_HANDLE";
 pub(super) const LAME_DUCK: &str = "NODE_CLUSTER_LAME_DUCK";
 pub(super) const PING: &str = "NODE_CLUSTER_PING";
 pub(super) const PONG: &str = "NODE_CLUSTER_PONG";
+pub(super) const LOAD: &str = "NODE_CLUSTER_LOAD";
 
 /// The most envelopes around a message. Node 20 writes two when it sends a socket again, and never more.
 const ENVELOPES: u8 = 2;
@@ -122,7 +123,7 @@ fn internal(cmd: &str, fields: &Fields<'_>, keep: Keep<'_>, envelopes: u8) -> Re
         }
         "NODE_SOCKET_GET_COUNT" => counting(SocketCount::GetCount),
         "NODE_SOCKET_NOTIFY_CLOSE" => counting(SocketCount::NotifyClose),
-        LAME_DUCK | PING | PONG => Ok(Frame::Message(supervision(cmd, fields))),
+        LAME_DUCK | PING | PONG | LOAD => Ok(Frame::Message(supervision(cmd, fields))),
         // Node's other messages, including the answers to questions that this crate never asks.
         _ => Ok(Frame::Message(ChannelMessage::Foreign)),
     }
@@ -176,6 +177,8 @@ fn supervision(cmd: &str, fields: &Fields<'_>) -> ChannelMessage {
     ChannelMessage::Supervision(match cmd {
         LAME_DUCK => Supervision::LameDuck,
         PING => Supervision::Ping { seq },
+        LOAD if fields.raw(Field::Count).is_none() => return ChannelMessage::Foreign,
+        LOAD => Supervision::Load { connections },
         _ => Supervision::Pong { seq, connections },
     })
 }
@@ -213,7 +216,14 @@ fn reply(fields: &Fields<'_>) -> Result<Option<Reply>, Violation> {
         data: Data::of(fields.raw(Field::Data)).unwrap_or_default(),
         sockname: sockname(fields)?,
         accepted: fields.raw(Field::Accepted).map(|_| fields.get(Field::Accepted).is_true()),
+        report_ms: optional_count(fields, Field::Report).and_then(|ms| u32::try_from(ms).ok()),
+        open: optional_count(fields, Field::Count),
     }))
+}
+
+/// A number that only this project sends. Node ignores the field, so any other value counts as absent.
+fn optional_count(fields: &Fields<'_>, field: Field) -> Option<u64> {
+    fields.raw(field).and_then(|_| fields.count(field).ok())
 }
 
 /// The error of a reply. Every value that is true in JavaScript is an error; a number is the number of the

@@ -5,7 +5,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::decode::{ACK, HANDLE, LAME_DUCK, PING, PONG};
+use super::decode::{ACK, HANDLE, LAME_DUCK, LOAD, PING, PONG};
 use super::object_writer::ObjectWriter;
 use super::{
     ChannelMessage, ClusterMessage, HandleType, QueryServer, Reply, Request, SocketCount, Supervision,
@@ -132,6 +132,7 @@ fn write_supervision(supervision: Supervision, text: &mut ObjectWriter) {
         Supervision::LameDuck => (LAME_DUCK, None, None),
         Supervision::Ping { seq } => (PING, Some(seq), None),
         Supervision::Pong { seq, connections } => (PONG, Some(seq), Some(connections)),
+        Supervision::Load { connections } => (LOAD, None, Some(connections)),
     };
     text.begin(cmd);
     write_number("seq", seq, text);
@@ -239,6 +240,7 @@ fn write_reply(reply: &Reply, text: &mut ObjectWriter) {
     if let Some(accepted) = reply.accepted {
         text.bool("accepted", accepted);
     }
+    write_number("count", reply.open, text);
     write_number("errno", reply.errno.map(|errno| -errno.0), text);
     if let Some(key) = &reply.key {
         text.text("key", &key.0);
@@ -251,6 +253,7 @@ fn write_reply(reply: &Reply, text: &mut ObjectWriter) {
     if let Some(at) = &reply.sockname {
         write_sockname(at, text);
     }
+    write_number("report", reply.report_ms, text);
 }
 
 /// Writes the address of a socket, with the zone if any. For a path nothing is written. As in Node, the zone

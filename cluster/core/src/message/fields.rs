@@ -38,6 +38,7 @@ pub(super) enum Field {
     Type,
     DgramType,
     Count,
+    Report,
     #[serde(other)]
     Unknown,
 }

@@ -39,6 +39,8 @@ pub(super) struct Distribution {
     keep_listening: bool,
     sockets_per_worker: usize,
     queued_connections: usize,
+    /// See [`Settings::report_after`].
+    report_ms: u32,
     /// Whether a supervisor is shutting down, so no connection is accepted.
     stopped: bool,
 }
@@ -52,6 +54,7 @@ impl Distribution {
             keep_listening: settings.keep_listening,
             sockets_per_worker: settings.limits.sockets_per_worker,
             queued_connections: settings.limits.queued_connections,
+            report_ms: u32::try_from(settings.report_after.as_millis()).unwrap_or(u32::MAX),
             stopped: false,
         }
     }
@@ -196,7 +199,8 @@ impl Distribution {
                 let seat = peers.entry(worker).map_or(Seat::of_worker(worker), |entry| entry.seat);
                 assignment.policy_mut().add(worker, seat, PLACES);
                 let sockname = Some(address).filter(|address| address.ip().is_some());
-                peers.reply(worker, Reply { sockname, ..reply }, None);
+                let report_ms = assignment.policy().reads_loads().then_some(self.report_ms);
+                peers.reply(worker, Reply { sockname, report_ms, ..reply }, None);
                 self.hand_off(id, peers);
             }
             Sharing::Shared(shared) => {
@@ -324,7 +328,7 @@ impl Distribution {
     fn hand_off(&mut self, id: HandleId, peers: &mut Peers) {
         let handle = self.handles.live(id);
         let Sharing::Assigned(assignment) = &mut handle.sharing else { return };
-        while let Some(Handoff { worker, connection }) = assignment.policy_mut().next() {
+        while let Some(Handoff { worker, connection }) = next_handoff(assignment, peers) {
             self.ledger.hand(connection, worker);
             peers.offer(worker, handle.key.clone(), connection);
         }
@@ -362,9 +366,6 @@ impl Distribution {
             let id = self.ledger.own(connection);
             if let Some(policy) = self.handles.get_mut(id).and_then(Handle::policy_mut) {
                 policy.taken(connection);
-            }
-            if let Some(entry) = peers.entry(worker) {
-                entry.info.acknowledged += 1;
             }
             peers.steps.call(Call::Close { socket: connection });
             self.next_for(id, worker, peers);
@@ -474,6 +475,10 @@ impl Distribution {
     }
 }
 
+fn next_handoff(assignment: &mut Assignment, peers: &Peers) -> Option<Handoff> {
+    assignment.policy_mut().next(&|worker: WorkerId| peers.get(worker)?.load())
+}
+
 /// The policy of a handle that has accepted connections.
 fn assigned(handle: &mut Handle) -> &mut dyn Policy {
     handle.policy_mut().unwrap_or_else(|| unreachable!("a shared handle accepts nothing"))
@@ -481,11 +486,11 @@ fn assigned(handle: &mut Handle) -> &mut dyn Policy {
 
 /// Which side accepts at this address, and the backlog if the primary does. UDP is always shared.
 fn sharing(query: &QueryServer, policy: SchedulingPolicy) -> (Sharing, Option<u32>) {
-    let assignment = match policy {
-        _ if is_udp(query) => return (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None),
-        SchedulingPolicy::Shared => return (Sharing::Shared(Shared::new(HandleType::Native)), None),
-        SchedulingPolicy::RoundRobin => Assignment::round_robin(),
-        SchedulingPolicy::Sticky => Assignment::sticky(),
+    if is_udp(query) {
+        return (Sharing::Shared(Shared::new(HandleType::DatagramNative)), None);
+    }
+    let Some(assignment) = Assignment::of(policy) else {
+        return (Sharing::Shared(Shared::new(HandleType::Native)), None);
     };
     let backlog = query.backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
     (Sharing::Assigned(assignment), Some(backlog))

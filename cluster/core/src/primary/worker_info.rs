@@ -35,8 +35,12 @@ pub struct WorkerInfo {
     pub(super) listed: bool,
     pub(super) lame_duck: bool,
     pub(super) acknowledged: u64,
-    /// The last answer to a supervisor: the number of the question, and the number of open connections.
-    pub(crate) pong: Option<(u64, u64)>,
+    /// The number of the last question of a supervisor that the worker has answered.
+    pub(crate) pong: Option<u64>,
+    /// The number of open connections in the last report.
+    open: Option<u64>,
+    /// The number of connections acknowledged since the last report.
+    unreported: u64,
     pub(super) pid: Option<u32>,
 }
 
@@ -51,6 +55,8 @@ impl WorkerInfo {
             lame_duck: false,
             acknowledged: 0,
             pong: None,
+            open: None,
+            unreported: 0,
             pid: None,
         }
     }
@@ -100,10 +106,29 @@ impl WorkerInfo {
         self.acknowledged
     }
 
-    /// The number of open connections in the worker's last report to a supervisor. `None`: the worker has not
-    /// answered a ping.
+    /// The number of open connections in the worker's last report: in an answer to a ping of a supervisor, or
+    /// for a policy that compares workers. `None`: the worker has not reported a number.
     pub fn open_connections(&self) -> Option<u64> {
-        self.pong.map(|(_, connections)| connections)
+        self.open
+    }
+
+    /// The number of open connections for a policy: the last report, and the connections acknowledged since.
+    pub(super) fn load(&self) -> Option<u64> {
+        self.open.map(|open| open.saturating_add(self.unreported))
+    }
+
+    /// Records the answer for a connection, with the report in the answer, if any.
+    pub(super) fn answered(&mut self, accepted: bool, open: Option<u64>) {
+        self.acknowledged += u64::from(accepted);
+        self.unreported += u64::from(accepted);
+        if let Some(open) = open {
+            self.report(open);
+        }
+    }
+
+    fn report(&mut self, open: u64) {
+        self.open = Some(open);
+        self.unreported = 0;
     }
 
     /// The process id, when the process has started. Node: `worker.process.pid`.
@@ -141,7 +166,11 @@ impl WorkerEntry {
 
     pub(super) fn supervised(&mut self, answer: &Supervision) {
         match *answer {
-            Supervision::Pong { seq, connections } => self.info.pong = Some((seq, connections)),
+            Supervision::Pong { seq, connections } => {
+                self.info.pong = Some(seq);
+                self.info.report(connections);
+            }
+            Supervision::Load { connections } => self.info.report(connections),
             // Only a primary sends these messages. From a worker they are ignored.
             Supervision::LameDuck | Supervision::Ping { .. } => {}
         }

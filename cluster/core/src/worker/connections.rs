@@ -78,7 +78,8 @@ impl Servers {
         if let Some((seq, connection)) = server.offered.pop_front() {
             server.wanted = false;
             self.connections.acknowledge(connection, listener);
-            peer.reply(Reply { ack: seq, accepted: Some(true), ..Reply::default() }, Some(connection));
+            let open = peer.load_reports.report(self.connections.open_count());
+            peer.reply(Reply { ack: seq, accepted: Some(true), open, ..Reply::default() }, Some(connection));
         }
     }
 

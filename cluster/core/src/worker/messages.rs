@@ -75,7 +75,7 @@ impl Worker {
                 let pong = Supervision::Pong { seq, connections: self.servers.connections.owned_count() };
                 self.peer.send(ChannelMessage::Supervision(pong), None);
             }
-            Supervision::Pong { .. } => {}
+            Supervision::Pong { .. } | Supervision::Load { .. } => {}
         }
         None
     }

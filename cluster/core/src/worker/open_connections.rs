@@ -24,6 +24,11 @@ impl OpenConnections {
         self.owned.len() as u64
     }
 
+    /// The number of connections owned by the application, or about to be.
+    pub(super) fn open_count(&self) -> u64 {
+        (self.owned.len() + self.acknowledging.len()) as u64
+    }
+
     /// The number of connections of a server.
     pub(super) fn count(&self, listener: ListenerId) -> usize {
         self.owned.values().chain(self.acknowledging.values()).filter(|of| **of == listener).count()

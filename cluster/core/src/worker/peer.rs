@@ -2,9 +2,10 @@
 //! and the queue of steps. `worker` reacts to messages.
 
 use super::Step;
+use super::load_reports::LoadReports;
 use crate::channel::{Channel, Outgoing, Queue};
 use crate::event::ListenerId;
-use crate::message::{ChannelMessage, ClusterMessage, Reply, Request, SocketCount};
+use crate::message::{ChannelMessage, ClusterMessage, Reply, Request, SocketCount, Supervision};
 use crate::os::{Call, ChannelId, SocketId};
 use crate::passing::{CountedHandles, InFlightHandles, OutgoingHandle};
 use crate::pending::Pending;
@@ -25,6 +26,7 @@ pub(super) struct Peer {
     pending: Pending<PendingReply>,
     in_flight: InFlightHandles,
     pub(super) counted: CountedHandles,
+    pub(super) load_reports: LoadReports,
 }
 
 impl Peer {
@@ -35,6 +37,7 @@ impl Peer {
             pending: Pending::new(),
             in_flight: InFlightHandles::default(),
             counted: CountedHandles::default(),
+            load_reports: LoadReports::default(),
         }
     }
 
@@ -71,6 +74,14 @@ impl Peer {
     pub(super) fn report_exit(&mut self) {
         let seq = self.request(Request::ExitedAfterDisconnect);
         self.expect(seq, PendingReply::ExitedAfterDisconnect);
+    }
+
+    /// Called when the timer of a report has fired. If messages wait for room in the channel, the report
+    /// follows them, so that no two reports wait.
+    pub(super) fn report_load(&mut self, open: u64) {
+        if let Some(connections) = self.load_reports.fired(open, self.channel.is_drained()) {
+            self.send(ChannelMessage::Supervision(Supervision::Load { connections }), None);
+        }
     }
 
     pub(super) fn decline(&mut self, seq: u64, connection: SocketId) {

@@ -8,6 +8,7 @@ mod ending;
 mod exclusive;
 mod limits;
 mod listening;
+mod loads;
 mod memory;
 mod options;
 mod passing;

@@ -1,9 +1,44 @@
-//! Round robin on the queue of a handle.
+//! Each rule on the queue of a handle.
+
+use alloc::collections::BTreeMap;
 
 use super::*;
 
 const ONE: WorkerId = WorkerId(1);
 const TWO: WorkerId = WorkerId(2);
+const THREE: WorkerId = WorkerId(3);
+
+/// The open connections by worker.
+#[derive(Default)]
+struct Open(BTreeMap<WorkerId, u64>);
+
+impl Loads for Open {
+    fn open(&self, worker: WorkerId) -> Option<u64> {
+        self.0.get(&worker).copied()
+    }
+}
+
+/// A handle with 4 workers of one place each.
+fn four(choice: Choice) -> Central {
+    let mut handle = Central::new(choice);
+    for worker in (1..=4).map(WorkerId) {
+        handle.add(worker, Seat::of_worker(worker), 1);
+    }
+    handle
+}
+
+/// The number of connections of each worker after 10,000. `open` has the loads after each handoff, and the
+/// worker answers at once.
+fn counts(handle: &mut Central, open: impl Fn(&BTreeMap<WorkerId, u64>) -> Open) -> Vec<u64> {
+    let mut counts: BTreeMap<WorkerId, u64> = (1..=4).map(|worker| (WorkerId(worker), 0)).collect();
+    for connection in 0..10_000 {
+        handle.push(SocketId(connection), None);
+        let handoff = handle.next(&open(&counts)).expect("a free worker");
+        *counts.entry(handoff.worker).or_default() += 1;
+        handle.answered(handoff.worker);
+    }
+    counts.into_values().collect()
+}
 
 fn with(workers: &[WorkerId], places: u32) -> Central {
     let mut handle = Central::new(Choice::RoundRobin);
@@ -24,8 +59,8 @@ fn answer(handle: &mut Central, worker: WorkerId) -> Option<(u64, u64)> {
 }
 
 fn given(handle: &mut Central) -> Option<(u64, u64)> {
-    let given = handle.next().map(|handoff| (handoff.worker.0, handoff.connection.0));
-    assert_eq!(handle.next(), None, "one change causes one handoff at most");
+    let given = handle.next(&Open::default()).map(|handoff| (handoff.worker.0, handoff.connection.0));
+    assert_eq!(handle.next(&Open::default()), None, "one change causes one handoff at most");
     given
 }
 
@@ -101,4 +136,60 @@ fn declining_worker_pauses() {
     handle.requeue(ONE, SocketId(1));
     assert_eq!(given(&mut handle), None);
     assert_eq!(answer(&mut handle, ONE), Some((1, 1)));
+}
+
+/// The worker of a single connection under these loads.
+fn chosen(mut handle: Central, loads: &[(WorkerId, u64)], connection: u64) -> u64 {
+    handle.push(SocketId(connection), None);
+    handle.next(&Open(loads.iter().copied().collect())).expect("a free worker").worker.0
+}
+
+/// Round robin on free workers: of 10,000 connections each of 4 workers receives 2,500.
+#[test]
+fn round_robin_is_exact() {
+    assert_eq!(counts(&mut four(Choice::RoundRobin), |_| Open::default()), [2_500; 4]);
+}
+
+/// The worker with the fewest open connections is chosen, and among equals the longest waiting.
+#[test]
+fn least_connections_chooses_fewest() {
+    let handle = four(Choice::LeastConnections);
+    let loads = [(ONE, 3), (TWO, 1), (THREE, 1), (WorkerId(4), 2)];
+    assert_eq!(chosen(handle.clone(), &loads, 1), 2);
+    assert_eq!(chosen(handle.clone(), &loads[..2], 1), 3, "no report counts as no connection");
+    assert_eq!(chosen(handle, &[(ONE, u64::MAX), (TWO, 0)], 1), 2);
+}
+
+/// A connection without an answer counts as open.
+#[test]
+fn unanswered_connection_is_a_load() {
+    let mut handle = Central::new(Choice::LeastConnections);
+    for worker in [ONE, TWO] {
+        handle.add(worker, Seat::of_worker(worker), 2);
+    }
+    let loads = || Open([(ONE, u64::MAX), (TWO, u64::MAX - 1)].into());
+    for (connection, worker) in [(1, TWO), (2, ONE), (3, TWO)] {
+        handle.push(SocketId(connection), None);
+        assert_eq!(handle.next(&loads()).map(|handoff| handoff.worker), Some(worker));
+    }
+}
+
+/// Lasting connections: least connections is exact, and two choices differ by a few.
+#[test]
+fn lasting_connections_are_even() {
+    let lasting = |counts: &BTreeMap<WorkerId, u64>| Open(counts.clone());
+    assert_eq!(counts(&mut four(Choice::LeastConnections), lasting), [2_500; 4]);
+    let two = counts(&mut four(Choice::PowerOfTwo), lasting);
+    assert!(two.iter().all(|count| (2_495..=2_505).contains(count)), "{two:?}");
+}
+
+/// The worker with the most connections is never chosen, and every other worker is.
+#[test]
+fn power_of_two_avoids_fullest() {
+    let handle = four(Choice::PowerOfTwo);
+    let loads = [(ONE, 9), (TWO, 5), (THREE, 1), (WorkerId(4), 5)];
+    let mut chosen: Vec<u64> = (0..100).map(|n| chosen(handle.clone(), &loads, n)).collect();
+    chosen.sort_unstable();
+    chosen.dedup();
+    assert_eq!(chosen, [2, 3, 4]);
 }
