@@ -16,8 +16,12 @@ const fn policy(name: &'static str, setting: SchedulingPolicy) -> Policy {
 }
 
 /// The policies with hand-offs: the primary assigns the connections.
-pub const ASSIGNED: [Policy; 2] =
-    [policy("round-robin", SchedulingPolicy::RoundRobin), policy("sticky", SchedulingPolicy::Sticky)];
+pub const ASSIGNED: [Policy; 4] = [
+    policy("round-robin", SchedulingPolicy::RoundRobin),
+    policy("sticky", SchedulingPolicy::Sticky),
+    policy("least-connections", SchedulingPolicy::LeastConnections),
+    policy("power-of-two", SchedulingPolicy::PowerOfTwo),
+];
 
 /// The policies without hand-offs: the kernel assigns the connections.
 pub const KERNEL: [Policy; 1] = [policy("shared", SchedulingPolicy::Shared)];

@@ -36,6 +36,19 @@ pub fn children(pid: i32) -> anyhow::Result<Vec<i32>> {
     Ok(children)
 }
 
+/// A process with all its descendants.
+///
+/// # Errors
+/// The process has ended.
+pub fn tree(pid: i32) -> anyhow::Result<Vec<i32>> {
+    let mut tree = vec![pid];
+    for child in children(pid)? {
+        // A child that has ended meanwhile is left out.
+        tree.extend(self::tree(child).unwrap_or_default());
+    }
+    Ok(tree)
+}
+
 /// The processor time of all threads of the processes, in seconds.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
-// The server of benches/servers.rs on Node's own cluster: `node server.cjs POLICY WORKERS`, where POLICY is
+// A server on Node's own cluster, for the command `peers`: `node server.cjs POLICY WORKERS`, where POLICY is
 // `round-robin`, `shared` or `single` (no cluster). Prints the port when all workers listen, and runs until
-// killed.
+// killed. The variable PORT has the port.
 'use strict';
 
 const cluster = require('node:cluster');
@@ -14,7 +14,7 @@ function serve(listening) {
     socket.on('error', () => {});
     socket.once('data', () => socket.end(ANSWER));
   });
-  server.listen(0, '127.0.0.1', () => listening(server.address().port));
+  server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => listening(server.address().port));
 }
 
 if (policy === 'single') {

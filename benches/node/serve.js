@@ -1,0 +1,2 @@
+// A server for `deno serve`.
+export default { fetch: () => new Response('hello') };
