@@ -9,7 +9,7 @@ use std::time::Duration;
 use cluster::{Event, SupervisorEvent, SupervisorHandle, SupervisorSettings, WorkerId};
 use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::feed::Feed;
 use crate::options::Options;
@@ -39,6 +39,9 @@ pub(crate) struct Hints {
     feed: Feed,
     tasks: Mutex<BTreeMap<WorkerId, AbortHandle>>,
 }
+
+/// The name of the record about a shutdown that waits.
+const SHUTDOWN_WAITS: &str = "shutdown-waits";
 
 /// The condition for readiness, according to the settings.
 #[derive(Debug, Clone)]
@@ -73,6 +76,9 @@ impl Hints {
     /// Starts the task of a new worker, and ends the task of a ready or exited worker. `slot_of`: the slot of
     /// a new worker.
     pub(crate) fn observe(&self, event: &SupervisorEvent, slot_of: impl FnOnce(WorkerId) -> u32) {
+        if let SupervisorEvent::ShutdownStarted = event {
+            tokio::spawn(report_wait(self.supervisor.clone(), self.feed.clone()));
+        }
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if let SupervisorEvent::Primary(Event::Fork { worker }) = event {
             let (worker, slot, feed) = (*worker, slot_of(*worker), self.feed.clone());
@@ -91,6 +97,25 @@ impl Hints {
             task.abort();
         }
     }
+}
+
+/// Reports the workers that a long shutdown waits for. The task ends with the process.
+async fn report_wait(supervisor: SupervisorHandle, feed: Feed) {
+    sleep(LATE).await;
+    let slots = supervisor.status().await.unwrap_or_default();
+    let workers: Vec<String> = slots
+        .iter()
+        .filter_map(|slot| Some(format!("worker {} (process {})", slot.worker?, slot.pid?)))
+        .collect();
+    if workers.is_empty() {
+        return;
+    }
+    let text = format!(
+        "the shutdown waits for {}: for open requests or connections until `--shutdown`; another SIGTERM or ctrl-c sends SIGTERM to the workers",
+        workers.join(", ")
+    );
+    info!("{text}");
+    feed.publish_text(SHUTDOWN_WAITS, text);
 }
 
 /// The hint, as soon as the worker is late.
@@ -149,11 +174,15 @@ impl Condition {
         }
     }
 
-    fn means(&self, OwnListener { pid, command, address }: &OwnListener) -> String {
+    fn means(&self, OwnListener { pid, is_worker, command, address }: &OwnListener) -> String {
         let found = format!("process {pid} (`{command}`) listens on {address} itself");
         if self.has_sockets {
             format!(
                 "{found}: the program has to take the inherited socket (`LISTEN_FDS`, or `{{fd}}` in an argument)"
+            )
+        } else if self.is_node && *is_worker {
+            format!(
+                "{found}, perhaps in a thread (`worker_threads`): listen in the main thread, because a thread has no channel"
             )
         } else if self.is_node {
             format!(

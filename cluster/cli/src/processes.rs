@@ -39,6 +39,8 @@ pub(crate) fn is_mark(value: &std::ffi::OsStr) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnListener {
     pub(crate) pid: i32,
+    /// Whether the process is the worker's own, and none below.
+    pub(crate) is_worker: bool,
     /// The command line of the process.
     pub(crate) command: String,
     pub(crate) address: SocketAddr,
@@ -150,11 +152,14 @@ pub(crate) fn own_listener(worker: WorkerId) -> Option<OwnListener> {
         .filter_map(|(_, descriptor)| inode(&descriptor))
         .collect();
     let table: Vec<_> = ["tcp", "tcp6"].into_iter().flat_map(listening).collect();
-    descriptors(of_worker(worker)).find_map(|(pid, descriptor)| {
+    let processes = of_worker(worker);
+    let own_pid = processes.last().map(|process| process.pid);
+    descriptors(processes).find_map(|(pid, descriptor)| {
         let inode = inode(&descriptor).filter(|inode| !own.contains(inode))?;
         let entry = table.iter().find(|entry| entry.inode == inode)?;
         let command = Process::new(pid).and_then(|process| process.cmdline()).unwrap_or_default().join(" ");
-        Some(OwnListener { pid, command, address: entry.local_address })
+        let is_worker = own_pid == Some(pid);
+        Some(OwnListener { pid, is_worker, command, address: entry.local_address })
     })
 }
 

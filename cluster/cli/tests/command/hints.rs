@@ -1,6 +1,9 @@
 //! The hint for a late worker, and the findings of `cluster check`.
 
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+
+use nix::sys::signal::Signal;
 
 use super::foreign::SERVER as PYTHON;
 use super::support::{SERVER, Service, command, error, text};
@@ -42,6 +45,37 @@ fn hint_names_the_own_port() {
     for service in [service, foreign, wrapped] {
         text(&service.command("stop", &[]));
     }
+}
+
+/// The port of a thread is no port of the worker: only the main thread has the channel.
+#[test]
+#[cfg(target_os = "linux")]
+fn hint_names_the_thread() {
+    let script = "const { Worker, isMainThread } = require('worker_threads');
+        if (isMainThread) new Worker(__filename); else require('http').createServer().listen(0, '127.0.0.1');";
+    let service = late(&[("app.js", script)], &["app.js"]);
+    let line = service.line("worker 1 is not ready after 5s");
+    assert!(line.contains("perhaps in a thread (`worker_threads`): listen in the main thread"), "{line}");
+    text(&service.command("stop", &[]));
+}
+
+/// A shutdown that waits names the workers. Here a request stays open.
+#[test]
+fn waiting_shutdown_names_workers() {
+    let script =
+        "require('http').createServer(() => console.log('requested')).listen(0, '127.0.0.1', function () {
+        console.log('port', this.address().port);
+    });";
+    let mut service = late(&[("app.js", script)], &["--term", "100ms", "app.js"]);
+    let port = service.ready_port();
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a listener");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n").expect("a connection");
+    service.line("| requested");
+    service.signal(Signal::SIGTERM);
+    let line = service.line("the shutdown waits for worker 1 (process ");
+    assert!(line.contains("another SIGTERM or ctrl-c"), "{line}");
+    service.signal(Signal::SIGTERM);
+    assert_eq!(service.code(), Some(0));
 }
 
 #[test]
