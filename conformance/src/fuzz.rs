@@ -337,6 +337,37 @@ mod tests {
         "primary: fork worker=4 state=none after_disconnect=undefined connected=true dead=false listed=true",
     ];
 
+    /// All four workers listen, each in this order.
+    fn listening(workers: [u32; 4], state: &str) -> Vec<String> {
+        let lines = |worker| {
+            let address = "address=- type=4 port=p1";
+            [
+                format!("primary: listening worker={worker} {address} state=listening {state}"),
+                format!("worker {worker}: start"),
+                format!("worker {worker}: listening server=web port=p1"),
+            ]
+        };
+        workers.into_iter().flat_map(lines).collect()
+    }
+
+    /// These workers close, disconnect and exit after a disconnect of all.
+    fn ended(workers: &[u32]) -> Vec<String> {
+        let ends = "after_disconnect=true connected=false";
+        let lines = |worker| {
+            [
+                format!("worker {worker}: closed server=web"),
+                format!("worker {worker}: disconnect {ends}"),
+                format!(
+                    "primary: disconnect worker={worker} state=disconnected {ends} dead=false listed=false"
+                ),
+                format!(
+                    "primary: exit worker={worker} code=0 signal=- state=dead {ends} dead=true listed=false"
+                ),
+            ]
+        };
+        workers.iter().flat_map(lines).collect()
+    }
+
     /// The search for the written lines is given up, and the search for the corrected lines succeeds.
     #[test]
     fn undecided_trace_is_read_otherwise() {
@@ -345,28 +376,12 @@ mod tests {
         for worker in [2, 1, 4, 3] {
             lines.push(format!("primary: online worker={worker} state=online {state}"));
         }
-        for worker in [1, 2, 4, 3] {
-            lines.push(format!(
-                "primary: listening worker={worker} address=- type=4 port=p1 state=listening {state}"
-            ));
-            lines.push(format!("worker {worker}: start"));
-            lines.push(format!("worker {worker}: listening server=web port=p1"));
-        }
+        lines.extend(listening([1, 2, 4, 3], state));
         lines.push(format!("primary: message worker=2 text=hello state=listening {state}"));
         for line in ["connection server=web", "data server=web text=hello", "end server=web"] {
             lines.push(format!("worker 2: {line}"));
         }
-        for worker in [1, 3, 4, 2] {
-            let ends = "after_disconnect=true connected=false";
-            lines.push(format!("worker {worker}: closed server=web"));
-            lines.push(format!("worker {worker}: disconnect {ends}"));
-            lines.push(format!(
-                "primary: disconnect worker={worker} state=disconnected {ends} dead=false listed=false"
-            ));
-            lines.push(format!(
-                "primary: exit worker={worker} code=0 signal=- state=dead {ends} dead=true listed=false"
-            ));
-        }
+        lines.extend(ended(&[1, 3, 4, 2]));
         lines.push("client 1: connected server=web".to_owned());
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let rule = r#"{ "on": "message", "do": ["disconnect_all"] }"#;
@@ -385,13 +400,7 @@ mod tests {
         for worker in [1, 2, 3, 4] {
             lines.push(format!("primary: online worker={worker} state=online {state}"));
         }
-        for worker in [1, 2, 3, 4] {
-            lines.push(format!(
-                "primary: listening worker={worker} address=- type=4 port=p1 state=listening {state}"
-            ));
-            lines.push(format!("worker {worker}: start"));
-            lines.push(format!("worker {worker}: listening server=web port=p1"));
-        }
+        lines.extend(listening([1, 2, 3, 4], state));
         let served = ["connection server=web", "data server=web text=hello", "end server=web"];
         lines.extend(served.map(|line| format!("worker 1: {line}")));
         lines.push(format!("primary: message worker=1 text=hello state=listening {state}"));
@@ -401,17 +410,7 @@ mod tests {
         lines
             .push(format!("primary: exit worker=1 code=3 signal=- state=dead {ends} dead=true listed=false"));
         lines.push(text("client 1: connected server=web"));
-        let ends = "after_disconnect=true connected=false";
-        for worker in [2, 3, 4] {
-            lines.push(format!("worker {worker}: closed server=web"));
-            lines.push(format!("worker {worker}: disconnect {ends}"));
-            lines.push(format!(
-                "primary: disconnect worker={worker} state=disconnected {ends} dead=false listed=false"
-            ));
-            lines.push(format!(
-                "primary: exit worker={worker} code=0 signal=- state=dead {ends} dead=true listed=false"
-            ));
-        }
+        lines.extend(ended(&[2, 3, 4]));
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let rule = r#"{ "on": "exit", "do": ["disconnect_all"] }"#;
         let on_end = r#", { "on": "end", "do": [{ "send": "ended" }, { "exit": 3 }] }"#;
