@@ -50,12 +50,25 @@ function observer(name, rules, act) {
     const due = fitting.filter(({ pattern, met }) => pattern.nth === undefined || pattern.nth === met);
     for (const action of due.flatMap((program) => program.actions)) {
       const [verb, value] = typeof action === 'string' ? [action] : Object.entries(action)[0];
-      act[verb](value, about, details);
+      perform(() => act[verb](value, about, details), verb);
       if (verb === 'raise' || verb === 'block_until_path') return;
     }
   }
 
   return { write, observe };
+}
+
+/** An error of a runtime that lacks a function. Node.js has every function that an action uses. */
+const LACK = /is not a (function|constructor)|is not defined|not (yet )?(implemented|supported)/i;
+
+/** Performs an action. Names an action that the runtime lacks on standard error; the error itself is thrown as always. */
+function perform(act, verb) {
+  try {
+    act();
+  } catch (error) {
+    if (LACK.test(error?.message)) fs.writeSync(2, `cannot perform ${verb}: ${error.message.split('\n')[0]}\n`);
+    throw error;
+  }
 }
 
 function pattern(text) {
@@ -187,8 +200,8 @@ function primary() {
     const worker = cluster.fork({ ...env, ...more });
     workers.set(worker.id, worker);
     // Node stops counting a channel as work after a sent descriptor. Without `ref`, a primary could exit
-    // between the last worker's `exit` and `disconnect`.
-    worker.process.channel?.ref();
+    // between the last worker's `exit` and `disconnect`. Bun has no `ref` of a channel.
+    worker.process.channel?.ref?.();
     worker.on('error', (error) => seen('error', worker, { error: error.code }));
     worker.process.stdio?.forEach((pipe, fd) => pipe && fd !== 0 && listenTo(worker, pipe, fd));
   }

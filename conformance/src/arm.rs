@@ -9,6 +9,7 @@ mod load;
 pub mod mixed;
 pub mod node;
 mod run_dir;
+mod run_processes;
 pub mod sim;
 #[cfg(test)]
 mod supervised;

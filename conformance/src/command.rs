@@ -19,7 +19,9 @@ use crate::trace::Trace;
 
 mod coverage;
 mod explore;
+mod fetch;
 mod file;
+mod foreign;
 mod forms;
 mod fuzz;
 mod interrupt;
@@ -59,6 +61,8 @@ struct Cli {
 enum Verb {
     /// Run the claims (the default command)
     Run(run::Run),
+    /// Fetch the pinned runtimes through npm, for `--runtime` and `--node`
+    Fetch(fetch::Fetch),
     /// Record what Node does, into the fixtures
     Record(record::Record),
     /// List the scenarios
@@ -170,6 +174,7 @@ pub fn main() -> ExitCode {
 fn perform(Cli { verb, paths, .. }: Cli) -> Result<Outcome, CliError> {
     match verb.unwrap_or_else(|| Verb::Run(run::Run::default())) {
         Verb::Run(run) => run.perform(&paths.find()?),
+        Verb::Fetch(fetch) => fetch.perform(&paths.find()?),
         Verb::Record(record) => record.perform(&paths.find()?),
         Verb::List(list) => list.perform(&paths.find()?),
         Verb::Show(show) => show.perform(&paths.find()?),

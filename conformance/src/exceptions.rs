@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::observation::{Line, Observation, Observer};
 use crate::order::Misfit;
 use crate::pattern::LinePattern;
+use crate::runtimes::compared_as;
 use crate::scenario::{ClauseKind, Scenario};
 use crate::trace::Trace;
 
@@ -40,9 +41,11 @@ pub struct Exception {
 }
 
 impl Exception {
-    /// Whether the exception is about this scenario on this runtime.
+    /// Whether the exception is about this scenario on this runtime. An exception of Node.js also concerns a
+    /// runtime that is compared with Node.js.
     pub fn concerns(&self, scenario: &str, runtime: &str) -> bool {
-        glob(&self.scenario, scenario) && glob(&self.runtime, runtime)
+        let is_meant = |runtime| glob(&self.runtime, runtime);
+        glob(&self.scenario, scenario) && (is_meant(runtime) || is_meant(compared_as(runtime)))
     }
 
     /// Whether the exception removes this line.
@@ -65,7 +68,7 @@ impl Exceptions {
     ///
     /// The file cannot be read, or is malformed: the line and the expectation.
     pub fn load(path: &Path) -> Result<Self, ExceptionError> {
-        let failed = |what: String| ExceptionError { path: path.to_owned(), what };
+        let failed = |what: String| ExceptionError::new(path, what);
         let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
         serde_json::from_str(&text).map(Exceptions::new).map_err(|error| failed(error.to_string()))
     }
@@ -73,6 +76,15 @@ impl Exceptions {
     /// These exceptions. At first, only the rare exceptions count as needed.
     pub fn new(all: Vec<Exception>) -> Self {
         Exceptions { needed: all.iter().map(|one| one.rare).collect(), all }
+    }
+
+    /// These exceptions, and others.
+    #[must_use]
+    pub(crate) fn and(self, more: Vec<Exception>) -> Self {
+        let Exceptions { mut all, mut needed } = self;
+        needed.extend(more.iter().map(|one| one.rare));
+        all.extend(more);
+        Exceptions { all, needed }
     }
 
     /// The runtime pattern of every exception.
@@ -156,6 +168,12 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
 pub struct ExceptionError {
     path: PathBuf,
     what: String,
+}
+
+impl ExceptionError {
+    pub(crate) fn new(path: &Path, what: String) -> Self {
+        ExceptionError { path: path.to_owned(), what }
+    }
 }
 
 impl fmt::Display for ExceptionError {

@@ -33,6 +33,8 @@ pub struct Suite {
     pub unix: Option<Unix>,
     /// The installed Node, as an arm.
     pub node: Option<Runtime>,
+    /// The runtimes that the user has named, as arms.
+    pub foreign: Vec<Runtime>,
     /// The clusters of the real system and Node, as arms.
     pub mixed: Vec<Mixed>,
     /// The number of sampled schedules of the simulator per scenario.
@@ -55,6 +57,7 @@ enum Source<'a> {
     Sampled,
     Unix(&'a Unix),
     Live(&'a Runtime),
+    Foreign(&'a Runtime),
     Mixed(&'a Mixed),
 }
 
@@ -63,7 +66,7 @@ impl Source<'_> {
     fn can_run(self, scenario: &Scenario) -> bool {
         match self {
             Source::Recorded(directory) => scenario.runs_on(&recorded_runtime(directory)),
-            Source::Live(node) => scenario.runs_on(&node.name()),
+            Source::Live(node) | Source::Foreign(node) => scenario.runs_on(&node.name()),
             Source::Mixed(mixed) => scenario.runs_on(&mixed.node().name()),
             Source::Sampled | Source::Unix(_) => true,
         }
@@ -100,12 +103,13 @@ impl Suite {
 
     /// The jobs, with the slow jobs first: otherwise a thread could run a slow job alone at the end.
     fn jobs(&self) -> Vec<Job<'_>> {
+        let foreign = self.foreign.iter().map(Source::Foreign);
         let live = self.node.iter().map(Source::Live);
         let mixed = self.mixed.iter().map(Source::Mixed);
         let unix = self.unix.iter().map(Source::Unix);
         let recorded = self.recordings.iter().map(|directory| Source::Recorded(directory));
         let sampled = self.sim.then_some(Source::Sampled);
-        let sources = live.chain(mixed).chain(unix).chain(recorded).chain(sampled);
+        let sources = foreign.chain(live).chain(mixed).chain(unix).chain(recorded).chain(sampled);
         let jobs = |source| self.scenarios.iter().map(move |scenario| Job { scenario, source });
         sources.flat_map(jobs).filter(|job| job.source.can_run(job.scenario)).collect()
     }
@@ -117,6 +121,7 @@ impl Suite {
             Source::Sampled => &[Claim::SimulatedInContract],
             Source::Unix(_) => &[Claim::UnixInContract, Claim::UnixInSimulator],
             Source::Live(_) => &[Claim::LiveInContract, Claim::LiveInSimulator],
+            Source::Foreign(_) => &[Claim::ForeignInContract, Claim::ForeignInSimulator],
             Source::Mixed(_) => &[Claim::MixedInContract, Claim::MixedInSimulator],
         }
     }
@@ -132,7 +137,9 @@ impl Suite {
                 (recorded_runtime(directory), Failure::unrecorded(scenario, directory, &error))
             }),
             Source::Unix(unix) => self.runs(scenario, UNIX, stopped, || unix.run(scenario)),
-            Source::Live(node) => self.runs(scenario, &node.name(), stopped, || node.run(scenario)),
+            Source::Live(node) | Source::Foreign(node) => {
+                self.runs(scenario, &node.name(), stopped, || node.run(scenario))
+            }
             Source::Mixed(mixed) => self.runs(scenario, &mixed.name(), stopped, || mixed.run(scenario)),
         };
         let claims = self.claims_of(job);
@@ -178,6 +185,7 @@ fn failed(scenario: &Scenario, claim: Claim, runtime: &str, failure: Failure) ->
         runs: 0,
         traces: 0,
         excused: false,
+        expected: None,
         failures: vec![failure],
     }
 }

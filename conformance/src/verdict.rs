@@ -2,9 +2,9 @@
 //! result of a claim.
 //!
 //! Each letter is a set of traces. *N*: recorded from Node. *S*: of the simulator. *U*: of the real system.
-//! *L*: of the installed Node. *M*: of mixed clusters. *C*: permitted by the contract, which is [`order`]
-//! together with the clauses of the scenario. Traces are input. A [`Failure`] describes a trace that is not
-//! in a set.
+//! *L*: of the installed Node. *M*: of mixed clusters. *F*: of a runtime that the user has named. *C*:
+//! permitted by the contract, which is [`order`] together with the clauses of the scenario. Traces are input.
+//! A [`Failure`] describes a trace that is not in a set.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +23,7 @@ use crate::trace::Trace;
 
 mod failure;
 
-pub use failure::Failure;
+pub use failure::{Failure, FailureKind};
 
 /// A claim about a scenario: one set of traces is part of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,11 +46,15 @@ pub enum Claim {
     MixedInContract,
     /// M ⊆ S: the simulator can produce every trace of a mixed cluster.
     MixedInSimulator,
+    /// F ⊆ C: the contract is true of a runtime that the user has named.
+    ForeignInContract,
+    /// F ⊆ S: the simulator can produce every trace of a runtime that the user has named.
+    ForeignInSimulator,
 }
 
 impl Claim {
     /// All claims, in the order of a report.
-    pub const ALL: [Claim; 9] = [
+    pub const ALL: [Claim; 11] = [
         Claim::RecordedInContract,
         Claim::SimulatedInContract,
         Claim::RecordedInSimulator,
@@ -60,7 +64,14 @@ impl Claim {
         Claim::LiveInSimulator,
         Claim::MixedInContract,
         Claim::MixedInSimulator,
+        Claim::ForeignInContract,
+        Claim::ForeignInSimulator,
     ];
+
+    /// Whether the traces are of a runtime that the user has named.
+    pub(crate) fn is_foreign(self) -> bool {
+        self.source() == Claim::ForeignInContract.source()
+    }
 
     /// Whether the larger set is the contract. Otherwise it is the set of the simulator's traces.
     pub(crate) fn is_in_contract(self) -> bool {
@@ -69,11 +80,13 @@ impl Claim {
             | Claim::SimulatedInContract
             | Claim::UnixInContract
             | Claim::LiveInContract
-            | Claim::MixedInContract => true,
+            | Claim::MixedInContract
+            | Claim::ForeignInContract => true,
             Claim::RecordedInSimulator
             | Claim::UnixInSimulator
             | Claim::LiveInSimulator
-            | Claim::MixedInSimulator => false,
+            | Claim::MixedInSimulator
+            | Claim::ForeignInSimulator => false,
         }
     }
 }
@@ -91,6 +104,8 @@ impl Claim {
             Claim::LiveInSimulator => "live Node stays within the simulator",
             Claim::MixedInContract => "mixed cluster keeps the contract",
             Claim::MixedInSimulator => "mixed cluster stays within the simulator",
+            Claim::ForeignInContract => "the runtime keeps the contract",
+            Claim::ForeignInSimulator => "the runtime stays within the simulator",
         }
     }
 
@@ -102,6 +117,7 @@ impl Claim {
             Claim::UnixInContract | Claim::UnixInSimulator => "this system",
             Claim::LiveInContract | Claim::LiveInSimulator => "live Node",
             Claim::MixedInContract | Claim::MixedInSimulator => "mixed",
+            Claim::ForeignInContract | Claim::ForeignInSimulator => "runtime",
         }
     }
 }
@@ -118,6 +134,8 @@ impl fmt::Display for Claim {
             Claim::LiveInSimulator => "L ⊆ S",
             Claim::MixedInContract => "M ⊆ C",
             Claim::MixedInSimulator => "M ⊆ S",
+            Claim::ForeignInContract => "F ⊆ C",
+            Claim::ForeignInSimulator => "F ⊆ S",
         })
     }
 }
@@ -149,14 +167,58 @@ pub struct Verdict {
     pub traces: usize,
     /// Whether an exception was needed. Then some lines were not compared.
     pub excused: bool,
+    /// The reason why the user expects the failures, if so.
+    pub expected: Option<String>,
     /// The traces, or runs, that contradict the claim.
     pub failures: Vec<Failure>,
 }
 
 impl Verdict {
-    /// Whether no failure was found.
+    /// Whether the runtime could not run the scenario: a run has no trace.
+    pub fn cannot_run(&self) -> bool {
+        self.failures.iter().any(|failure| failure.kind == FailureKind::CannotRun)
+    }
+
+    /// The source of the traces, as the head of a column: a foreign runtime has a column of its own.
+    pub fn source(&self) -> &str {
+        if self.claim.is_foreign() { &self.runtime } else { self.claim.source() }
+    }
+
+    /// Whether no failure was found, or every failure is expected.
     pub fn holds(&self) -> bool {
-        self.failures.is_empty()
+        self.failures.is_empty() || self.expected.is_some()
+    }
+
+    /// A stable name, unless the scenario is renamed: `bun/contract/basic`.
+    /// The name has no version except the major version of Node.js.
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}", self.runtime_id(), self.set(), self.scenario)
+    }
+
+    /// The runtime in an [`id`](Verdict::id).
+    pub(crate) fn runtime_id(&self) -> String {
+        let sides = self.runtime.split(" with workers on ").map(|side| {
+            let (name, version) = side.split_once(' ').unwrap_or((side, ""));
+            let major = version.trim_start_matches('v').split('.').next().filter(|_| name == "node");
+            major.map_or_else(|| name.to_owned(), |major| format!("{name}-{major}"))
+        });
+        let name = sides.collect::<Vec<_>>().join("-with-");
+        match self.claim {
+            Claim::RecordedInContract | Claim::RecordedInSimulator => format!("recorded-{name}"),
+            Claim::LiveInContract | Claim::LiveInSimulator => format!("live-{name}"),
+            Claim::SimulatedInContract
+            | Claim::UnixInContract
+            | Claim::UnixInSimulator
+            | Claim::MixedInContract
+            | Claim::MixedInSimulator
+            | Claim::ForeignInContract
+            | Claim::ForeignInSimulator => name,
+        }
+    }
+
+    /// The larger set in an [`id`](Verdict::id).
+    pub(crate) fn set(&self) -> &'static str {
+        if self.claim.is_in_contract() { "contract" } else { "simulator" }
     }
 }
 
@@ -225,6 +287,7 @@ impl Checker {
             runs: samples,
             traces: distinct.len(),
             excused: any_excused,
+            expected: None,
             failures,
         }
     }
@@ -233,7 +296,9 @@ impl Checker {
     pub fn stale(&self) -> Vec<String> {
         let stale = |exception: &Exception| {
             let Exception { scenario, runtime, lines, .. } = exception;
-            format!("no line of `{runtime}` in `{scenario}` matches `{lines}`: remove this exception")
+            format!(
+                "exceptions.json: no line of `{runtime}` in `{scenario}` matches `{lines}`: remove this exception"
+            )
         };
         self.exceptions().stale().map(stale).collect()
     }
@@ -268,5 +333,6 @@ fn verdict(
         excused |= needed;
     }
     let (scenario, runtime) = (scenario.name.clone(), fixture.runtime.clone());
-    Verdict { scenario, claim, runtime, runs, traces: fixture.traces.len(), excused, failures }
+    let traces = fixture.traces.len();
+    Verdict { scenario, claim, runtime, runs, traces, excused, expected: None, failures }
 }

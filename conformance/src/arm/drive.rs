@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use std::{error, fmt};
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 
 use super::client::Client;
 use super::run_dir::{self, RunDir};
+use super::run_processes;
 use crate::observation::{BadLine, Line, Observation, Observer};
 use crate::program::clients::{ClientCommand, ClientScript};
 use crate::scenario::{Scenario, Step};
@@ -39,6 +41,9 @@ const FOREIGN: [&str; 5] = [
 /// The limit of descriptors in a scenario that exhausts descriptors: more than a process needs before, but
 /// few enough to exhaust quickly.
 const FEW: u32 = 256;
+
+/// The beginning of the line on standard error with which a process reports an action that its runtime lacks.
+const LACK: &str = "cannot perform ";
 
 /// The start of a primary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,14 +76,49 @@ impl Launch {
     }
 }
 
-/// Runs a scenario once, within the deadline, and returns the trace.
+/// The limits of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The limit of a run's duration.
+    pub deadline: Duration,
+    /// How long all processes of a run may sleep without using processor time. `None`: up to the deadline.
+    pub idle: Option<Duration>,
+}
+
+impl From<Duration> for Limits {
+    fn from(deadline: Duration) -> Self {
+        Limits { deadline, idle: None }
+    }
+}
+
+/// The limit that a run has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The limit of the duration.
+    Deadline(Duration),
+    /// The limit of sleeping.
+    Idle(Duration),
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::Deadline(duration) => write!(f, "the run did not end within {} s", duration.as_secs()),
+            Limit::Idle(duration) => {
+                write!(f, "the run did not end: no process did anything for {} s", duration.as_secs())
+            }
+        }
+    }
+}
+
+/// Runs a scenario once, within the limits, and returns the trace.
 ///
 /// # Errors
 ///
 /// The processes cannot be started, write a malformed line, or do not end in time. In each case all processes
 /// are killed.
-pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<Trace, RunError> {
-    run_with_stderr(launch, scenario, deadline).map(|(trace, _)| trace)
+pub fn run(launch: &Launch, scenario: &Scenario, limits: impl Into<Limits>) -> Result<Trace, RunError> {
+    run_with_stderr(launch, scenario, limits).map(|(trace, _)| trace)
 }
 
 /// [`run`], which also returns the standard error of the processes.
@@ -89,21 +129,26 @@ pub fn run(launch: &Launch, scenario: &Scenario, deadline: Duration) -> Result<T
 pub fn run_with_stderr(
     launch: &Launch,
     scenario: &Scenario,
-    deadline: Duration,
+    limits: impl Into<Limits>,
 ) -> Result<(Trace, String), RunError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RunError::Machine)?;
     let mut stderr = tempfile::tempfile().map_err(RunError::Machine)?;
-    let lines = runtime.block_on(perform(launch, scenario, deadline, &stderr));
+    let lines = runtime.block_on(perform(launch, scenario, limits.into(), &stderr));
     let trace = |lines| Trace::of(lines, &scenario.datagram_servers());
-    match lines {
-        Ok(lines) if lines.is_empty() => Err(RunError::Silent { stderr: text(&mut stderr) }),
-        Ok(lines) => Ok((trace(lines), text(&mut stderr))),
-        Err(Stop::Late { lines }) => {
-            let seen = trace(lines);
-            Err(RunError::Hang { deadline, seen, stderr: text(&mut stderr) })
-        }
-        Err(Stop::Failed(error)) => Err(error),
+    let (seen, late) = match lines {
+        Ok(lines) => (lines, None),
+        Err(Stop::Late { limit, lines }) => (lines, Some(limit)),
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    let stderr = text(&mut stderr);
+    if let Some(lack) = stderr.lines().find_map(|line| line.strip_prefix(LACK)) {
+        return Err(RunError::Lacks { action: lack.to_owned() });
+    }
+    match late {
+        Some(limit) => Err(RunError::Hang { limit, seen: trace(seen), stderr }),
+        None if seen.is_empty() => Err(RunError::Silent { stderr }),
+        None => Ok((trace(seen), stderr)),
     }
 }
 
@@ -115,7 +160,7 @@ fn text(file: &mut File) -> String {
 
 /// Why a run is stopped.
 enum Stop {
-    Late { lines: Vec<Line> },
+    Late { limit: Limit, lines: Vec<Line> },
     Failed(RunError),
 }
 
@@ -128,27 +173,44 @@ impl From<RunError> for Stop {
 async fn perform(
     launch: &Launch,
     scenario: &Scenario,
-    deadline: Duration,
+    limits: Limits,
     stderr: &File,
 ) -> Result<Vec<Line>, Stop> {
     let stderr = stderr.try_clone().map_err(RunError::Machine)?;
+    run_processes::adopt().map_err(RunError::Machine)?;
     let directory = RunDir::new().map_err(RunError::Machine)?;
     let launch = if scenario.exhausts_fds() { &launch.with_few_descriptors() } else { launch };
     let mut primary = start(launch, &directory, stderr)?;
     let group = primary.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let group = group.expect("a child before its wait has a process id");
     let stdout = primary.stdout.take().expect("standard output is a pipe");
-    let mut run = RealRun::new(scenario, directory);
-    let ended = tokio::time::timeout(deadline, run.drive(stdout)).await;
-    if !matches!(ended, Ok(Ok(()))) {
-        // The leader of the group has not been reaped, so the number still means the same group.
-        killpg(group, Signal::SIGKILL).map_err(|errno| RunError::Machine(errno.into()))?;
-    }
+    let mut run = RealRun::new(scenario, directory.clone());
+    let ended = tokio::select! {
+        ended = run.drive(stdout) => Ok(ended),
+        limit = reached(limits, directory.path()) => Err(limit),
+    };
+    // The leader of the group has not been reaped, so the number still means the same group.
+    killpg(group, Signal::SIGKILL).map_err(|errno| RunError::Machine(errno.into()))?;
     primary.wait().await.map_err(RunError::Machine)?;
+    run_processes::end(group, directory.path());
     match ended {
         Ok(Ok(())) => Ok(run.lines),
         Ok(Err(error)) => Err(Stop::Failed(error)),
-        Err(_) => Err(Stop::Late { lines: run.lines }),
+        Err(limit) => Err(Stop::Late { limit, lines: run.lines }),
+    }
+}
+
+/// Waits until a run has reached one of its limits.
+async fn reached(limits: Limits, place: &Path) -> Limit {
+    let Limits { deadline, idle } = limits;
+    let late = tokio::time::sleep(deadline);
+    let Some(patience) = idle else {
+        late.await;
+        return Limit::Deadline(deadline);
+    };
+    tokio::select! {
+        () = late => Limit::Deadline(deadline),
+        () = run_processes::idle(place, patience) => Limit::Idle(patience),
     }
 }
 
@@ -283,9 +345,9 @@ pub enum RunError {
     },
     /// The run did not end in time, and its processes were killed.
     Hang {
-        /// The deadline.
-        deadline: Duration,
-        /// The lines up to the deadline.
+        /// The limit.
+        limit: Limit,
+        /// The lines up to the limit.
         seen: Trace,
         /// Standard error of the processes.
         stderr: String,
@@ -294,6 +356,11 @@ pub enum RunError {
     Silent {
         /// Standard error of the processes.
         stderr: String,
+    },
+    /// The runtime lacks what an action needs.
+    Lacks {
+        /// The action, and the error of the runtime.
+        action: String,
     },
     /// A process wrote a malformed line.
     Garbled(BadLine),
@@ -305,14 +372,16 @@ impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             RunError::Spawn { program, error } => write!(f, "`{program}` cannot be started: {error}"),
-            RunError::Hang { deadline, seen, stderr } => {
-                let seconds = deadline.as_secs();
-                write!(f, "the run did not end within {seconds} s; the trace until then:\n{seen}{stderr}")
+            RunError::Hang { limit, seen, stderr } => {
+                let error = stderr.lines().find(|line| line.contains("Error: ") || line.contains("error: "));
+                let error = error.map_or_else(String::new, |line| format!("; {}", line.trim()));
+                write!(f, "{limit}{error}; the trace until then:\n{seen}{stderr}")
             }
             RunError::Silent { stderr } if stderr.is_empty() => {
                 f.write_str("the processes ended without a line; check the executable")
             }
             RunError::Silent { stderr } => write!(f, "the processes ended without a line: {stderr}"),
+            RunError::Lacks { action } => write!(f, "the runtime cannot perform {action}"),
             RunError::Garbled(line) => write!(f, "a process wrote {line}"),
             RunError::Machine(error) => write!(f, "this machine cannot run the scenario: {error}"),
         }

@@ -1,12 +1,13 @@
 //! Live JavaScript: Node, or any runtime with the module `cluster` and the same command line. Runs scenarios
 //! and records them.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::drive::{self, BESIDE, Launch, RunError};
+use super::drive::{self, BESIDE, Launch, Limits, RunError};
 use super::load::{Busy, Pinned};
 use crate::fixture::{Fixture, Load, RUNS_AT_A_TIME};
 use crate::scenario::Scenario;
@@ -16,7 +17,7 @@ mod version;
 
 const RECORDER: (&str, &str) = ("recorder.cjs", include_str!("../../recorder/recorder.cjs"));
 
-/// More than any run takes, even on a busy machine.
+/// More than any run of Node.js takes, even on a busy machine.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 /// An installed runtime.
@@ -24,6 +25,9 @@ const DEADLINE: Duration = Duration::from_mins(1);
 pub struct Runtime {
     program: PathBuf,
     version: String,
+    /// The arguments before the script.
+    args: Vec<OsString>,
+    limits: Limits,
 }
 
 impl Runtime {
@@ -38,7 +42,23 @@ impl Runtime {
         let said = version::ask(program).map_err(|error| none(error.to_string()))?;
         let version = said.split_whitespace().find(|word| version::is_one(word)).map(str::to_owned);
         let version = version.ok_or_else(|| none(format!("`--version` prints `{}`", said.trim())))?;
-        Ok(Runtime { program: program.to_owned(), version })
+        // Processes of a run start in the directory of the run.
+        let is_path = program.components().count() > 1;
+        let program = if is_path { std::path::absolute(program) } else { Ok(program.to_owned()) };
+        let program = program.map_err(|error| none(error.to_string()))?;
+        Ok(Runtime { program, version, args: Vec::new(), limits: DEADLINE.into() })
+    }
+
+    /// The runtime with arguments before the script.
+    #[must_use]
+    pub fn with_args(self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Runtime { args: args.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// The runtime with other limits of a run. The default, a minute, is enough for any run of Node.js.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Runtime { limits, ..self }
     }
 
     /// Name and version: `node v20.20.2`.
@@ -63,7 +83,7 @@ impl Runtime {
     ///
     /// As [`drive::run`].
     pub fn run(&self, scenario: &Scenario) -> Result<Trace, RunError> {
-        drive::run(&self.launch(scenario), scenario, DEADLINE)
+        drive::run(&self.launch(scenario), scenario, self.limits)
     }
 
     /// Runs a scenario once. Also returns the standard error of the processes.
@@ -72,12 +92,13 @@ impl Runtime {
     ///
     /// As [`drive::run`].
     pub fn run_with_stderr(&self, scenario: &Scenario) -> Result<(Trace, String), RunError> {
-        drive::run_with_stderr(&self.launch(scenario), scenario, DEADLINE)
+        drive::run_with_stderr(&self.launch(scenario), scenario, self.limits)
     }
 
     /// The command of a process that plays a part of the scenario.
     pub(super) fn launch(&self, scenario: &Scenario) -> Launch {
-        let args = vec![format!("{BESIDE}{}", RECORDER.0).into(), scenario.absolute().into()];
+        let script = [format!("{BESIDE}{}", RECORDER.0).into(), scenario.absolute().into()];
+        let args = self.args.iter().cloned().chain(script).collect();
         let env = scenario.settings.policy_variable().into_iter().collect();
         Launch { program: self.program.clone().into(), args, env, files: vec![RECORDER] }
     }

@@ -14,6 +14,7 @@ use cluster_sim::{Actor, ClientId, Failure, Fault, Faults, Schedule, World, repl
 use super::translate;
 use crate::observation::{Observation, Observer};
 use crate::pattern::LinePattern;
+use crate::runtimes::compared_as;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 
@@ -133,11 +134,11 @@ impl Sim {
         Ok(sim)
     }
 
-    /// Simulates workers of this runtime: `unix`, `node v20.20.2`, `unix with workers on node v20.20.2`. The
-    /// default is Rust workers.
+    /// Simulates workers of this runtime: `unix`, `node v20.20.2`, `unix with workers on node v20.20.2`. A
+    /// foreign runtime is compared with Node.js. The default is Rust workers.
     #[must_use]
     pub fn like(mut self, runtime: &str) -> Self {
-        let workers = runtime.split(" with workers on ").last().unwrap_or_default();
+        let workers = compared_as(runtime).split(" with workers on ").last().unwrap_or_default();
         self.context.workers_on_node = workers.starts_with("node ");
         self
     }

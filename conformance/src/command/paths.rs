@@ -2,6 +2,7 @@
 //! checkout around the working directory, or in a temporary directory with the embedded files. No path
 //! depends on where the program was compiled.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
@@ -37,6 +38,10 @@ pub(super) struct Named {
     /// `--scenarios`
     #[arg(long, global = true, value_name = "FILE")]
     exceptions: Option<PathBuf>,
+    /// The directory of runtimes that `conformance fetch` has fetched. Default: `target/runtimes` in the
+    /// checkout around the working directory, or `conformance/runtimes` in the user's cache
+    #[arg(long, global = true, value_name = "DIR")]
+    runtimes: Option<PathBuf>,
 }
 
 /// The paths of the scenarios, the recordings and the exceptions.
@@ -45,6 +50,7 @@ pub(super) struct Paths {
     scenarios: PathBuf,
     recordings: Option<PathBuf>,
     exceptions: PathBuf,
+    runtimes: PathBuf,
     /// The crate `conformance` of the checkout.
     checkout: Option<PathBuf>,
     /// Whether exceptions, scenarios and recordings belong together. Only then an unneeded exception is an
@@ -57,8 +63,8 @@ pub(super) struct Paths {
 impl Named {
     /// Completes the paths of the command line.
     pub(super) fn find(self) -> Result<Paths, CliError> {
-        let found = checkout(&std::env::current_dir()?);
-        let Named { scenarios, recordings, exceptions } = self;
+        let found = checkout(&env::current_dir()?);
+        let Named { scenarios, recordings, exceptions, runtimes } = self;
         let has_own_data = scenarios.is_some() || recordings.is_some();
         let are_ours =
             |path: &PathBuf| checkout(path).is_some_and(|checkout| checkout.join("exceptions.json") == *path);
@@ -71,6 +77,7 @@ impl Named {
             scenarios: scenarios.unwrap_or_else(|| home.join("scenarios")),
             recordings: recordings.or(in_checkout),
             exceptions: exceptions.unwrap_or_else(|| home.join("exceptions.json")),
+            runtimes: runtimes.unwrap_or_else(|| fetched(found.as_deref())),
             are_one,
             checkout: found,
             _carried: carried,
@@ -82,6 +89,18 @@ impl Named {
 fn checkout(directory: &Path) -> Option<PathBuf> {
     let crates = directory.ancestors().map(|above| above.join("conformance"));
     crates.into_iter().find(|it| it.join("scenarios").is_dir() && it.join("exceptions.json").is_file())
+}
+
+/// The default directory of fetched runtimes.
+fn fetched(checkout: Option<&Path>) -> PathBuf {
+    let cache = || {
+        let home = || env::home_dir().unwrap_or_default().join(".cache");
+        let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        cache.unwrap_or_else(home).join("conformance/runtimes")
+    };
+    // Without `..`, because messages print the path.
+    let workspace = checkout.and_then(Path::parent);
+    workspace.map_or_else(cache, |workspace| workspace.join("target/runtimes"))
 }
 
 /// A temporary directory with the embedded files. Other users can read the files, because a scenario may run
@@ -156,6 +175,11 @@ impl Paths {
     /// The directory of recordings, or an error for a command that needs the directory.
     pub(super) fn need_recordings(&self) -> Result<&Path, CliError> {
         self.recordings().ok_or_else(|| CliError(NO_RECORDINGS.to_owned()))
+    }
+
+    /// The directory of fetched runtimes.
+    pub(super) fn runtimes(&self) -> &Path {
+        &self.runtimes
     }
 
     /// A file beside the scenarios in the checkout.

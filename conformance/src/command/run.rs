@@ -7,6 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use cluster_sim::explore::Budget;
 
+use super::foreign::{self, Foreign};
 use super::paths::NO_RECORDINGS;
 use super::progress::Progress;
 use super::{Arm, CliError, NODE, Outcome, Paths, at_least_1, file, interrupt, needs_node, print, width};
@@ -24,6 +25,8 @@ const RUNS: u32 = 1;
 const ALL_SAMPLES: u64 = 1000;
 const ALL_RUNS: u32 = 5;
 const WORLDS: usize = 1_000_000;
+// Nearly every trace of Node.js is found within. Other traces can take a minute each without this limit.
+const FOREIGN_WORLDS: usize = 20_000;
 
 /// The claims, the budget and the output.
 #[derive(Debug, Args)]
@@ -52,11 +55,15 @@ pub(super) struct Run {
     #[arg(long)]
     details: bool,
     /// Limit of worlds of the simulator per trace
-    #[arg(long, value_name = "N", default_value_t = WORLDS, value_parser = at_least_1::<usize>)]
-    worlds: usize,
-    /// The Node.js of `node`, `rust-node`, `node-rust`. Without --arm, selects these arms
-    #[arg(long, value_name = "PATH")]
+    /// [default: 1000000, with named runtimes alone 20000]
+    #[arg(long, value_name = "N", value_parser = at_least_1::<usize>)]
+    worlds: Option<usize>,
+    /// The Node.js of `node`, `rust-node`, `node-rust`: a path, or a name of `conformance fetch`. Without
+    /// --arm, selects these arms
+    #[arg(long, value_name = "PATH|NAME")]
     node: Option<PathBuf>,
+    #[command(flatten)]
+    foreign: Foreign,
     /// Report on standard output as JSON
     #[arg(long)]
     json: bool,
@@ -75,8 +82,9 @@ impl Default for Run {
             runs: None,
             all: false,
             details: false,
-            worlds: WORLDS,
+            worlds: None,
             node: None,
+            foreign: Foreign::default(),
             json: false,
             junit: None,
         }
@@ -95,6 +103,7 @@ impl Run {
         self.junit.as_deref().map_or(Ok(()), file::writable)?;
         let Some(report) = self.report(paths)? else { return Ok(Outcome::Interrupted) };
         self.print(&report)?;
+        self.foreign.write_expected(&report.verdicts)?;
         if let Some(path) = &self.junit {
             let mut xml = Vec::new();
             report.junit().serialize(&mut xml).map_err(|error| file::cli_error(path, &error))?;
@@ -105,13 +114,17 @@ impl Run {
 
     /// Runs the claims; `None` after an interruption.
     pub(super) fn report(&self, paths: &Paths) -> Result<Option<Report>, CliError> {
-        let exceptions = paths.exceptions()?;
+        let expected = self.foreign.expected()?;
+        let exceptions = paths.exceptions()?.and(expected.exceptions());
         let patterns = [&self.names[..], &self.globs].concat();
         let scenarios = paths.scenarios(&patterns)?;
-        let recordings = paths.recordings().map(recordings).transpose()?;
+        let all_recordings = paths.recordings().filter(|_| self.compares_recordings());
+        let recordings = all_recordings.map(recordings).transpose()?;
         let _home = interrupt::listen()?;
-        let (node, mut absent) = self.node(recordings.as_deref());
-        if recordings.is_none() {
+        let (node, mut absent) = self.node(paths, recordings.as_deref());
+        let (foreign, not_installed) = self.foreign.find(paths);
+        absent.extend(not_installed);
+        if recordings.is_none() && self.compares_recordings() {
             let (arm, why) = ("recordings".to_owned(), NO_RECORDINGS.to_owned());
             absent.push(Absent { arm, why, asked_for: false });
         }
@@ -122,27 +135,44 @@ impl Run {
             mixed: node.as_ref().map(|node| self.mixed(&unix, node)).unwrap_or_default(),
             unix: Some(unix).filter(|_| self.wants(Arm::Unix)),
             node: node.filter(|_| self.wants(Arm::Node)),
+            foreign,
             recordings: recordings.unwrap_or_default(),
             samples: self.samples.unwrap_or(if self.all { ALL_SAMPLES } else { SAMPLES }),
             runs: self.runs.unwrap_or(if self.all { ALL_RUNS } else { RUNS }),
         };
-        let checker = Checker::new(exceptions, Budget::from(self.worlds).until(&interrupt::STOPPED));
+        let checker = Checker::new(exceptions, Budget::from(self.worlds()).until(&interrupt::STOPPED));
         let begun = Instant::now();
-        let verdicts = try_all(&suite, &checker);
+        let mut verdicts = try_all(&suite, &checker);
         if interrupt::is_stopped() {
             eprintln!("interrupted: {} of {} claims were tried", verdicts.len(), suite.claims());
             return Ok(None);
         }
         // Exceptions of scenarios that do not run are not needed. Some exceptions are needed only when
         // recordings are searched in the simulator.
-        let compares_all = patterns.is_empty() && self.wants(Arm::Sim);
+        let compares_all = patterns.is_empty() && self.wants(Arm::Sim) && self.compares_recordings();
         let all_needed = compares_all && paths.need_all_exceptions();
-        let stale = if all_needed { checker.stale() } else { Vec::new() };
+        let mut stale = if all_needed { checker.stale() } else { Vec::new() };
+        expected.mark(&mut verdicts);
+        stale.extend(expected.stale(&verdicts));
         Ok(Some(Report::new(verdicts, absent, stale, begun.elapsed())))
     }
 
+    /// Whether every arm is wanted.
+    fn wants_all(&self) -> bool {
+        self.arms.is_empty() && self.foreign.is_empty()
+    }
+
+    fn worlds(&self) -> usize {
+        self.worlds.unwrap_or(if self.compares_recordings() { WORLDS } else { FOREIGN_WORLDS })
+    }
+
     fn wants(&self, arm: Arm) -> bool {
-        self.arms.is_empty() || self.asks_for(arm)
+        self.wants_all() || self.asks_for(arm)
+    }
+
+    /// With named runtimes alone, recordings are not compared.
+    fn compares_recordings(&self) -> bool {
+        self.foreign.is_empty() || !self.arms.is_empty()
     }
 
     fn asks_for(&self, arm: Arm) -> bool {
@@ -150,12 +180,12 @@ impl Run {
     }
 
     /// The Node.js for the live arms, if the major version was recorded; otherwise the reason.
-    fn node(&self, recordings: Option<&[PathBuf]>) -> (Option<Runtime>, Vec<Absent>) {
+    fn node(&self, paths: &Paths, recordings: Option<&[PathBuf]>) -> (Option<Runtime>, Vec<Absent>) {
         let wanted: Vec<_> = Arm::LIVE.into_iter().filter(|arm| self.wants(*arm)).collect();
         if wanted.is_empty() {
             return (None, Vec::new());
         }
-        let found = Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)));
+        let found = foreign::node(self.node.as_deref().unwrap_or(Path::new(NODE)), paths);
         match found.map_err(|none| none.to_string()).and_then(|node| fitting(node, recordings)) {
             Ok(node) => (Some(node), Vec::new()),
             Err(why) => {

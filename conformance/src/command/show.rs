@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Arm, CliError, NODE, Outcome, Paths, interrupt, needs_node, print, print_misfits, width};
+use super::{
+    Arm, CliError, NODE, Outcome, Paths, foreign, interrupt, needs_node, print, print_misfits, width,
+};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::sim::{self, Sim};
@@ -28,6 +30,12 @@ pub(super) struct Show {
     /// The Node.js of the arms `node`, `rust-node` and `node-rust`. Default: `node`
     #[arg(long, value_name = "PATH")]
     node: Option<PathBuf>,
+    /// Run this runtime instead of an arm: a path, or a name of `conformance fetch`
+    #[arg(long, value_name = "PATH|NAME", conflicts_with_all = ["arm", "seed", "node"])]
+    runtime: Option<String>,
+    /// Arguments before the script, for a runtime with a path
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true, requires = "runtime")]
+    args: Option<String>,
 }
 
 impl Show {
@@ -40,13 +48,14 @@ impl Show {
         let exceptions = paths.exceptions()?;
         let _home = interrupt::listen()?;
         let shown = match self.arm {
+            _ if self.runtime.is_some() => self.foreign(&scenario, paths),
             Arm::Sim => self.simulate(&scenario),
             Arm::Unix => {
                 Unix::this()?.run(&scenario).map(|trace| Shown::real(UNIX, trace)).map_err(CliError::from)
             }
-            Arm::Node => self.live(&scenario),
-            Arm::RustNode => self.mix(Side::Unix, &scenario),
-            Arm::NodeRust => self.mix(Side::Node, &scenario),
+            Arm::Node => self.live(&scenario, paths),
+            Arm::RustNode => self.mix(Side::Unix, &scenario, paths),
+            Arm::NodeRust => self.mix(Side::Node, &scenario, paths),
         };
         if interrupt::is_stopped() {
             return Ok(Outcome::Interrupted);
@@ -64,18 +73,24 @@ impl Show {
         print_misfits(&scenario, &runtime, &trace, &exceptions)
     }
 
-    fn live(&self, scenario: &Scenario) -> Result<Shown, CliError> {
-        let node = self.runtime()?;
+    fn live(&self, scenario: &Scenario, paths: &Paths) -> Result<Shown, CliError> {
+        let node = self.runtime(paths)?;
         Ok(Shown::real(&node.name(), node.run(scenario)?))
     }
 
-    fn mix(&self, primary: Side, scenario: &Scenario) -> Result<Shown, CliError> {
-        let mixed = Mixed::new(primary, Unix::this()?, self.runtime()?);
+    fn foreign(&self, scenario: &Scenario, paths: &Paths) -> Result<Shown, CliError> {
+        let name = self.runtime.as_deref().unwrap_or_default();
+        let runtime = foreign::foreign(name, self.args.as_deref(), paths)?.within(foreign::LIMITS);
+        Ok(Shown::real(&runtime.name(), runtime.run(scenario)?))
+    }
+
+    fn mix(&self, primary: Side, scenario: &Scenario, paths: &Paths) -> Result<Shown, CliError> {
+        let mixed = Mixed::new(primary, Unix::this()?, self.runtime(paths)?);
         Ok(Shown::real(&mixed.name(), mixed.run(scenario)?))
     }
 
-    fn runtime(&self) -> Result<Runtime, CliError> {
-        Ok(Runtime::find(self.node.as_deref().unwrap_or(Path::new(NODE)))?)
+    fn runtime(&self, paths: &Paths) -> Result<Runtime, CliError> {
+        foreign::node(self.node.as_deref().unwrap_or(Path::new(NODE)), paths)
     }
 
     fn simulate(&self, scenario: &Scenario) -> Result<Shown, CliError> {

@@ -74,7 +74,7 @@ pub type Status = BTreeMap<Column, BTreeMap<String, Mark>>;
 pub fn statuses(verdicts: &[Verdict]) -> Status {
     let mut status = Status::new();
     for verdict in verdicts {
-        let column = column(verdict);
+        let Some(column) = column(verdict) else { continue };
         let mark = match (verdict.holds(), verdict.excused && column.is_certain()) {
             (false, _) => Mark::Fails,
             (true, true) => Mark::Excused,
@@ -87,8 +87,9 @@ pub fn statuses(verdicts: &[Verdict]) -> Status {
     status
 }
 
-fn column(verdict: &Verdict) -> Column {
-    match verdict.claim {
+/// The column of a verdict. `None`: the page has no foreign runtimes.
+fn column(verdict: &Verdict) -> Option<Column> {
+    Some(match verdict.claim {
         Claim::RecordedInContract | Claim::RecordedInSimulator => Column::Recorded(major(&verdict.runtime)),
         Claim::SimulatedInContract => Column::Sim,
         Claim::UnixInContract | Claim::UnixInSimulator => Column::Unix,
@@ -97,7 +98,8 @@ fn column(verdict: &Verdict) -> Column {
             Column::RustNode
         }
         Claim::MixedInContract | Claim::MixedInSimulator => Column::NodeRust,
-    }
+        Claim::ForeignInContract | Claim::ForeignInSimulator => return None,
+    })
 }
 
 /// The major version: 20 for `node v20.20.2`.

@@ -27,11 +27,12 @@ const CELLS: [(&str, &str, Which); 5] = [
 ];
 
 /// The sets of traces.
-const LETTERS: [(char, &str); 6] = [
+const LETTERS: [(char, &str); 7] = [
     ('N', "recorded Node"),
     ('U', "this system, just now"),
     ('L', "live Node, just now"),
     ('M', "mixed clusters, just now"),
+    ('F', "named runtimes, just now"),
     ('S', "the simulator: S ⊆ C samples schedules, the other claims search for one"),
     ('C', "the order contract: the consequences of causality, and the scenario's own clauses"),
 ];
@@ -59,7 +60,7 @@ impl fmt::Display for Details<'_> {
 
 /// The runtimes that a letter stands for, if there are several.
 fn names(letter: char, runtimes: &BTreeSet<&str>) -> String {
-    if !['N', 'L', 'M'].contains(&letter) {
+    if !['N', 'L', 'M', 'F'].contains(&letter) {
         return String::new();
     }
     format!(" ({})", runtimes.iter().copied().collect::<Vec<_>>().join(", "))

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Absent, Report};
-use crate::verdict::{Claim, Failure, Verdict};
+use crate::verdict::{Claim, Failure, FailureKind, Verdict};
 
 #[derive(Deserialize)]
 struct ReportRecord {
@@ -24,11 +24,13 @@ struct VerdictRecord {
     runs: u64,
     traces: usize,
     excused: bool,
+    expected: Option<String>,
     failures: Vec<FailureRecord>,
 }
 
 #[derive(Deserialize)]
 struct FailureRecord {
+    kind: FailureKind,
     text: String,
     runs: Option<u64>,
     replay: Option<String>,
@@ -36,13 +38,13 @@ struct FailureRecord {
 
 impl From<VerdictRecord> for Verdict {
     fn from(record: VerdictRecord) -> Self {
-        let VerdictRecord { scenario, claim, runtime, runs, traces, excused, failures } = record;
+        let VerdictRecord { scenario, claim, runtime, runs, traces, excused, expected, failures } = record;
         let failure = |record: FailureRecord| {
-            let FailureRecord { text, runs: seen, replay } = record;
-            Failure { text, seen: seen.map(|seen| (seen, runs)), replay }
+            let FailureRecord { kind, text, runs: seen, replay } = record;
+            Failure { kind, text, seen: seen.map(|seen| (seen, runs)), replay }
         };
         let failures = failures.into_iter().map(failure).collect();
-        Verdict { scenario, claim, runtime, runs, traces, excused, failures }
+        Verdict { scenario, claim, runtime, runs, traces, excused, expected, failures }
     }
 }
 
@@ -76,6 +78,7 @@ impl Report {
 
 fn verdict(verdict: &Verdict) -> Value {
     json!({
+        "id": verdict.id(),
         "scenario": verdict.scenario,
         "claim": verdict.claim.to_string(),
         "runtime": verdict.runtime,
@@ -83,13 +86,14 @@ fn verdict(verdict: &Verdict) -> Value {
         "runs": verdict.runs,
         "traces": verdict.traces,
         "excused": verdict.excused,
+        "expected": verdict.expected,
         "failures": verdict.failures.iter().map(failure).collect::<Vec<_>>(),
     })
 }
 
 fn failure(failure: &Failure) -> Value {
-    let Failure { text, seen, replay } = failure;
-    json!({ "text": text, "runs": seen.map(|(seen, _)| seen), "replay": replay })
+    let Failure { kind, text, seen, replay } = failure;
+    json!({ "kind": kind, "text": text, "runs": seen.map(|(seen, _)| seen), "replay": replay })
 }
 
 #[cfg(test)]
@@ -105,12 +109,24 @@ mod tests {
             runs: 3,
             traces: 2,
             excused: true,
+            expected: None,
             failures,
         };
-        let failure = Failure { text: "a line".to_owned(), seen: Some((1, 3)), replay: None };
-        let unseen = Failure { text: "no trace".to_owned(), seen: None, replay: Some("sim:v1".to_owned()) };
+        let failure = Failure {
+            kind: FailureKind::Differs,
+            text: "a line".to_owned(),
+            seen: Some((1, 3)),
+            replay: None,
+        };
+        let unseen = Failure {
+            kind: FailureKind::CannotRun,
+            text: "no trace".to_owned(),
+            seen: None,
+            replay: Some("sim:v1".to_owned()),
+        };
         let mut verdicts: Vec<_> = Claim::ALL.map(|claim| verdict(claim, Vec::new())).into();
         verdicts[0].failures = vec![failure, unseen];
+        verdicts[0].expected = Some("a known defect".to_owned());
         let absent = Absent { arm: "node".to_owned(), why: "missing".to_owned(), asked_for: true };
         let report = Report::new(verdicts, vec![absent], vec!["unneeded".to_owned()], Duration::from_secs(9));
         assert_eq!(Report::from_json(&report.json().to_string()).expect("a report"), report);

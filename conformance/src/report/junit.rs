@@ -29,16 +29,27 @@ impl Report {
     }
 }
 
+/// A test: the class is the runtime and the set, the name is the scenario. An expected failure is skipped.
 fn case(verdict: &Verdict) -> TestCase {
-    let status = if verdict.holds() {
-        TestCaseStatus::success()
-    } else {
-        let texts: Vec<_> = verdict.failures.iter().map(ToString::to_string).collect();
-        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-        status.set_message(format!("{} does not hold", verdict.claim)).set_description(texts.join("\n\n"));
-        status
+    let texts = || verdict.failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n\n");
+    let status = match &verdict.expected {
+        _ if verdict.failures.is_empty() => TestCaseStatus::success(),
+        Some(reason) => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message(format!("expected: {reason}")).set_description(texts());
+            status
+        }
+        None => {
+            let cannot_run = verdict.cannot_run();
+            let kind = if cannot_run { NonSuccessKind::Error } else { NonSuccessKind::Failure };
+            let mut status = TestCaseStatus::non_success(kind);
+            let message =
+                if cannot_run { "cannot run".to_owned() } else { format!("{} does not hold", verdict.claim) };
+            status.set_message(message).set_description(texts());
+            status
+        }
     };
     let mut case = TestCase::new(verdict.scenario.clone(), status);
-    case.set_classname(format!("{} {}", verdict.claim, verdict.runtime));
+    case.set_classname(format!("{}.{}", verdict.runtime_id(), verdict.set()));
     case
 }

@@ -40,12 +40,14 @@ impl fmt::Display for Printed<'_> {
         let Printed { report, width, details } = *self;
         report.failed().try_for_each(|verdict| failures(f, verdict))?;
         for stale in &report.stale {
-            writeln!(f, "{} exceptions.json: {stale}\n", style("FAILS").red().bold())?;
+            writeln!(f, "{} {stale}\n", style("FAILS").red().bold())?;
         }
         if details {
             Details(&report.verdicts).fmt(f)?;
         } else {
-            Table::of(&report.verdicts).print(f, width)?;
+            let foreign = report.verdicts.iter().any(|verdict| verdict.claim.is_foreign());
+            let legend = LEGEND.into_iter().chain(foreign.then_some(FOREIGN));
+            Table::of(&report.verdicts).print(f, width, legend)?;
         }
         for same in report.absent.chunk_by(|one, next| one.why == next.why) {
             let arms: Vec<_> = same.iter().map(|absent| absent.arm.as_str()).collect();
@@ -74,18 +76,25 @@ const LEGEND: [&str; 3] = [
     "live Node: the installed Node.js; mixed: our primary with Node workers, and the reverse; `--details` prints the numbers",
 ];
 
+/// The meaning of the columns of foreign runtimes.
+const FOREIGN: &str = "a runtime with its version: compared with Node.js; no run: it cannot run the scenario; known: an expected difference";
+
 /// The state of a cell: the worst state of its claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mark {
     Holds,
     Excused,
+    Expected,
+    CannotRun,
     Fails,
 }
 
 impl Mark {
     fn of(verdict: &Verdict) -> Self {
         match (verdict.holds(), verdict.excused) {
+            (false, _) if verdict.cannot_run() => Mark::CannotRun,
             (false, _) => Mark::Fails,
+            (true, _) if verdict.expected.is_some() => Mark::Expected,
             (true, true) => Mark::Excused,
             (true, false) => Mark::Holds,
         }
@@ -95,6 +104,8 @@ impl Mark {
         match self {
             Mark::Holds => "ok",
             Mark::Excused => "ok*",
+            Mark::Expected => "known",
+            Mark::CannotRun => "no run",
             Mark::Fails => "FAILS",
         }
     }
@@ -102,24 +113,24 @@ impl Mark {
 
 struct Table<'a> {
     /// The sources, in the order of the claims.
-    columns: Vec<&'static str>,
-    rows: BTreeMap<&'a str, BTreeMap<&'static str, Mark>>,
+    columns: Vec<&'a str>,
+    rows: BTreeMap<&'a str, BTreeMap<&'a str, Mark>>,
 }
 
 const BETWEEN: &str = "  ";
 
 impl<'a> Table<'a> {
     fn of(verdicts: &'a [Verdict]) -> Self {
-        let claims: BTreeSet<_> = verdicts.iter().map(|verdict| verdict.claim).collect();
+        let sources: BTreeSet<_> = verdicts.iter().map(|verdict| (verdict.claim, verdict.source())).collect();
         let mut table = Table { columns: Vec::new(), rows: BTreeMap::new() };
-        for source in claims.iter().map(|claim| claim.source()) {
+        for (_, source) in sources {
             if !table.columns.contains(&source) {
                 table.columns.push(source);
             }
         }
         for verdict in verdicts {
             let mark = Mark::of(verdict);
-            let cell = table.rows.entry(&verdict.scenario).or_default().entry(verdict.claim.source());
+            let cell = table.rows.entry(&verdict.scenario).or_default().entry(verdict.source());
             let worst = cell.or_insert(mark);
             *worst = mark.max(*worst);
         }
@@ -127,11 +138,16 @@ impl<'a> Table<'a> {
     }
 
     /// Prints the table. The names of scenarios are cut if the terminal is too narrow.
-    fn print(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
+    fn print(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        width: usize,
+        legend: impl Iterator<Item = &'static str>,
+    ) -> fmt::Result {
         let longest = self.rows.keys().map(|name| name.len()).max().unwrap_or(0).max("scenario".len());
         let cells: usize = self.columns.iter().map(|column| BETWEEN.len() + column.len()).sum();
         let names = longest.min(width.saturating_sub(cells).max("scenario".len()));
-        for line in LEGEND {
+        for line in legend {
             crate::text::wrapped(line, width, BETWEEN).iter().try_for_each(|row| writeln!(f, "{row}"))?;
         }
         let heads: String = self.columns.iter().flat_map(|column| [BETWEEN, column]).collect();
@@ -148,8 +164,8 @@ fn cell(mark: Option<Mark>, width: usize) -> String {
     let text = format!("{:<width$}", mark.map_or("-", Mark::text));
     let text = match mark {
         Some(Mark::Holds) => style(text).green().to_string(),
-        Some(Mark::Excused) => style(text).yellow().to_string(),
-        Some(Mark::Fails) => style(text).red().bold().to_string(),
+        Some(Mark::Excused | Mark::Expected) => style(text).yellow().to_string(),
+        Some(Mark::Fails | Mark::CannotRun) => style(text).red().bold().to_string(),
         None => text,
     };
     format!("{BETWEEN}{text}")

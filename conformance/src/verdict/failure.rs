@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 
 use cluster_sim::Check;
+use serde::{Deserialize, Serialize};
 
 use crate::arm::sim::{Divergence, Nearest};
 use crate::fixture::{self, FixtureError};
@@ -13,9 +14,23 @@ use crate::scenario::{self, Scenario};
 use crate::trace::Trace;
 use crate::verdict::Claim;
 
+/// The kind of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// A trace is not in the set.
+    Differs,
+    /// The search neither found nor excluded a trace.
+    Undecided,
+    /// A run has no trace: the runtime lacks something, or did not end in time.
+    CannotRun,
+}
+
 /// A trace that is not in a set, or a run without a trace. Prints several lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// The kind.
+    pub kind: FailureKind,
     /// What is wrong, where, and what is expected.
     pub text: String,
     /// The number of runs with this failure, and the number of all runs.
@@ -26,7 +41,7 @@ pub struct Failure {
 
 impl Failure {
     fn new(text: String) -> Self {
-        Failure { text, seen: None, replay: None }
+        Failure { kind: FailureKind::Differs, text, seen: None, replay: None }
     }
 
     pub(super) fn seen_in(self, seen: u64, runs: u64) -> Self {
@@ -59,7 +74,8 @@ impl Failure {
             "undecided: the trace is not among {worlds} worlds of the simulator; raise `--worlds` to search more:\n{}",
             sides(nearest)
         );
-        Failure { replay: Some(nearest.replay.clone()), ..Failure::new(text) }
+        let kind = FailureKind::Undecided;
+        Failure { kind, replay: Some(nearest.replay.clone()), ..Failure::new(text) }
     }
 
     /// A run of the simulator that fails a check.
@@ -71,12 +87,14 @@ impl Failure {
 
     /// A run without a trace.
     pub(crate) fn broken(error: &impl fmt::Display) -> Self {
-        Failure::new(error.to_string().trim_end().to_owned())
+        let text = error.to_string().trim_end().to_owned();
+        Failure { kind: FailureKind::CannotRun, ..Failure::new(text) }
     }
 
     /// A claim without traces. Another claim about the same traces has the reason.
     pub(crate) fn untried(other: Claim) -> Self {
-        Failure::new(format!("no trace to compare; the reason is at: {}", other.words()))
+        let text = format!("no trace to compare; the reason is at: {}", other.words());
+        Failure { kind: FailureKind::CannotRun, ..Failure::new(text) }
     }
 
     /// A missing recording, with the command that makes it.

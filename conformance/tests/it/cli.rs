@@ -5,6 +5,7 @@ mod bad_input;
 mod claims;
 mod explore;
 mod fixture;
+mod foreign;
 mod forms;
 mod fuzz;
 mod help;

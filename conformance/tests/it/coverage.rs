@@ -5,10 +5,10 @@ use std::path::Path;
 
 use cluster_conformance::coverage::{Page, Subjects, statuses};
 use cluster_conformance::scenario::{self, Scenario};
-use cluster_conformance::verdict::{Claim, Failure, Verdict};
+use cluster_conformance::verdict::{Claim, Failure, FailureKind, Verdict};
 
 fn verdict(claim: Claim, runtime: &str, holds: bool, excused: bool) -> Verdict {
-    let failure = Failure { text: "a line".to_owned(), seen: None, replay: None };
+    let failure = Failure { kind: FailureKind::Differs, text: "a line".to_owned(), seen: None, replay: None };
     Verdict {
         scenario: "basic".to_owned(),
         claim,
@@ -16,6 +16,7 @@ fn verdict(claim: Claim, runtime: &str, holds: bool, excused: bool) -> Verdict {
         runs: 1,
         traces: 1,
         excused,
+        expected: None,
         failures: (!holds).then_some(failure).into_iter().collect(),
     }
 }

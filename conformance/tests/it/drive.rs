@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use cluster_conformance::arm::drive::{self, Launch, RunError};
+use cluster_conformance::arm::drive::{self, Launch, Limits, RunError};
 use cluster_conformance::scenario::Scenario;
 use cluster_conformance::trace::Trace;
 
@@ -17,7 +17,7 @@ const SCENARIO: &str = r#"{
   "contract": [{ "because": "No server.", "seen": "client: refused", "times": 2 }]
 }"#;
 
-fn run(script: &str, deadline: Duration) -> Result<Trace, RunError> {
+fn run(script: &str, limits: impl Into<Limits>) -> Result<Trace, RunError> {
     let args = ["-c", script].map(OsString::from).to_vec();
     let launch = Launch {
         program: "sh".into(),
@@ -26,7 +26,7 @@ fn run(script: &str, deadline: Duration) -> Result<Trace, RunError> {
         files: Vec::new(),
     };
     let scenario = Scenario::parse(Path::new("s.json"), SCENARIO).expect("the scenario above");
-    drive::run(&launch, &scenario, deadline)
+    drive::run(&launch, &scenario, limits)
 }
 
 const ENOUGH: Duration = Duration::from_mins(1);
@@ -61,6 +61,31 @@ fn hanging_run_is_killed() {
             .to_string()
             .starts_with("the run did not end within 5 s; the trace until then:\nprimary\n  start\n")
     );
+}
+
+/// The daemon leaves the group and closes the standard output of the run.
+#[test]
+fn orphans_end_with_the_run() {
+    let script = "setsid sh -c 'echo worker 1: pid pid=$$; exec sleep 600 >/dev/null' &";
+    let trace = run(script, ENOUGH).expect("an end");
+    let pid = trace.lines().find_map(|(_, line)| line.detail("pid")).expect("a written line");
+    assert!(!Path::new("/proc").join(pid).exists(), "process {pid} is left");
+}
+
+#[test]
+fn idle_run_ends_early() {
+    let limits = Limits { deadline: ENOUGH, idle: Some(Duration::from_secs(1)) };
+    let error = run("echo primary: start; echo TypeError: no such thing >&2; sleep 600", limits);
+    let text = error.expect_err("it sleeps").to_string();
+    let idle = "the run did not end: no process did anything for 1 s; TypeError: no such thing; the trace";
+    assert!(text.starts_with(idle), "{text}");
+}
+
+#[test]
+fn missing_function_is_named() {
+    let script = "echo primary: start; echo cannot perform fork: x is not a function >&2; exit 1";
+    let error = run(script, ENOUGH).expect_err("it lacks a function").to_string();
+    assert_eq!(error, "the runtime cannot perform fork: x is not a function");
 }
 
 #[test]

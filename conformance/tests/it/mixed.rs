@@ -169,6 +169,7 @@ fn mixed_claims_hold() {
         sim: false,
         unix: None,
         node: None,
+        foreign: Vec::new(),
         mixed: [Side::Unix, Side::Node].map(|side| Mixed::new(side, unix.clone(), node.clone())).into(),
         samples: 0,
         runs: 3,

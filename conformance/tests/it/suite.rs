@@ -29,6 +29,7 @@ fn suite() -> Suite {
         sim: false,
         unix: None,
         node: None,
+        foreign: Vec::new(),
         mixed: Vec::new(),
         samples: 0,
         runs: 0,
