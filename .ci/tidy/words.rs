@@ -144,7 +144,7 @@ pub(crate) fn groups() -> BTreeMap<String, Group> {
             group.add(&file.path, &passage);
         }
     }
-    for file in files(&["json"]) {
+    for file in files(&["json"]).iter().filter(|file| !file.is_generated()) {
         let group = groups.entry("sentences in JSON".to_owned()).or_default();
         for passage in of_json(&file.text) {
             group.add(&file.path, &passage);

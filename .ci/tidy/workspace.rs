@@ -67,8 +67,14 @@ impl File {
         parts.any(|part| matches!(part, "tests" | "tests.rs" | "benches.rs"))
     }
 
-    /// Whether a command of the workspace writes the page, from checked sources.
+    /// Whether a command of the workspace writes the page or the data, from checked sources.
     pub(crate) fn is_generated(&self) -> bool {
-        matches!(self.path.as_str(), "conformance/COVERAGE.md" | "sim/MUTANTS.md")
+        matches!(
+            self.path.as_str(),
+            "conformance/COVERAGE.md"
+                | "conformance/MATRIX.md"
+                | "conformance/matrix.json"
+                | "sim/MUTANTS.md"
+        )
     }
 }

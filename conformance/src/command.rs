@@ -30,6 +30,7 @@ mod paths;
 mod progress;
 mod record;
 mod replay;
+mod report;
 mod run;
 mod show;
 
@@ -75,6 +76,8 @@ enum Verb {
     Fuzz(fuzz::Fuzz),
     /// Try every form of a call that a Node program may use, under our primary and under Node's
     Forms(forms::FormsOf),
+    /// Compare runtimes with Node in every scenario, as a page, as Markdown or as data
+    Report(report::MatrixReport),
     /// Replay a run of the simulator and print every step
     Replay(replay::Replay),
     /// Search for a run that fails, and explain the smallest one
@@ -181,6 +184,7 @@ fn perform(Cli { verb, paths, .. }: Cli) -> Result<Outcome, CliError> {
         Verb::Coverage(coverage) => coverage.perform(&paths.find()?),
         Verb::Fuzz(fuzz) => fuzz.perform(&paths.find()?),
         Verb::Forms(forms) => forms.perform(),
+        Verb::Report(report) => report.perform(&paths.find()?),
         Verb::Replay(replay) => replay.perform(&paths.find()?),
         Verb::Explore(explore) => explore.perform(&paths.find()?),
         Verb::Play { scenario, workers } => Ok(unix::play(&scenario, &workers).map(|()| Outcome::Holds)?),

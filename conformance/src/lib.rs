@@ -23,6 +23,7 @@ pub mod families;
 pub mod fixture;
 pub mod forms;
 pub mod fuzz;
+pub mod matrix;
 pub mod observation;
 pub mod order;
 pub mod pattern;

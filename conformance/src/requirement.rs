@@ -1,6 +1,6 @@
-//! The requirements behind the order contract, each with its weight and its source in Node.
+//! The requirements behind the order contract, with weights and sources in Node.
 //!
-//! A rule of [`order`](crate::order) and a clause of a scenario each name one requirement. Only the sources
+//! A rule of [`order`](crate::order) and a clause of a scenario name a requirement. Only the sources
 //! decide the level: Node's documentation, or the code in `lib/internal/cluster`.
 
 use std::fmt;
@@ -52,7 +52,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// The part of a cluster that a requirement is about, in the order of a worker's life.
+/// The subject of a requirement, in the order of a worker's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Area {
@@ -70,7 +70,20 @@ pub enum Area {
     Exit,
 }
 
-/// One requirement.
+impl fmt::Display for Area {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Area::Fork => "fork",
+            Area::Listen => "listen",
+            Area::Distribution => "distribution",
+            Area::Messages => "messages",
+            Area::Disconnect => "disconnect",
+            Area::Exit => "exit",
+        })
+    }
+}
+
+/// A requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Requirement {
     /// The stable name.

@@ -14,6 +14,8 @@ mod label;
 mod network;
 mod page;
 
+pub use page::template;
+
 /// A run, ready to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagram {

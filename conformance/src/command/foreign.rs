@@ -56,6 +56,12 @@ impl Default for Foreign {
 }
 
 impl Foreign {
+    /// Runtimes by name or path; without names, every pinned runtime.
+    pub(super) fn of(chosen: &[String]) -> Self {
+        let named = if chosen.is_empty() { vec![ALL.to_owned()] } else { chosen.to_vec() };
+        Foreign { named, ..Foreign::default() }
+    }
+
     /// Whether no runtime is named.
     pub(super) fn is_empty(&self) -> bool {
         self.named.is_empty()

@@ -222,7 +222,7 @@ fn end(report: &Report) -> Outcome {
 }
 
 /// The directories of recordings, one per runtime.
-fn recordings(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
+pub(super) fn recordings(directory: &Path) -> Result<Vec<PathBuf>, CliError> {
     let unreadable =
         |error| CliError(format!("{}: {error}; `--recordings` names another", directory.display()));
     let entries = fs::read_dir(directory).map_err(unreadable)?;

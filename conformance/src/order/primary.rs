@@ -7,9 +7,9 @@ use super::{Breach, Broken, Checked, ExitRequests, expect, walk};
 use crate::observation::Observation;
 use crate::program::Rules;
 use crate::requirement::{
-    DISCONNECT_ALL_LAST, DISCONNECT_EVENT, ENDS_IN_ANY_ORDER, EXIT_CODE, EXIT_EVENT, EXITED_AFTER_DISCONNECT,
-    FORK_EVENT, FORK_FIRST, IS_CONNECTED, IS_DEAD, LISTENING_ADDRESS, ONLINE_EVENT, RUN_ENDS, Requirement,
-    SPAWN_ERROR, WORKER_IDS, WORKER_STATE, WORKERS_LIST,
+    CONNECTED_AT_EXIT, DISCONNECT_ALL_LAST, DISCONNECT_EVENT, ENDS_IN_ANY_ORDER, EXIT_CODE, EXIT_EVENT,
+    EXITED_AFTER_DISCONNECT, FORK_EVENT, FORK_FIRST, IS_CONNECTED, IS_DEAD, LISTENING_ADDRESS, ONLINE_EVENT,
+    RUN_ENDS, Requirement, SPAWN_ERROR, WORKER_IDS, WORKER_STATE, WORKERS_LIST,
 };
 use crate::scenario::{PrimaryAction, Scenario, WorkerAction};
 
@@ -184,7 +184,8 @@ impl WorkerLines {
         self.torn |= breaks && line.detail("connected") == Some("false");
         if !self.unborn || self.had("disconnect") {
             let connected = !(self.torn || self.had("disconnect"));
-            yes_or_no(line, &IS_CONNECTED, "connected", connected)?;
+            let requirement = if line.what == "exit" { &CONNECTED_AT_EXIT } else { &IS_CONNECTED };
+            yes_or_no(line, requirement, "connected", connected)?;
         }
         yes_or_no(line, &IS_DEAD, "dead", self.is_dead())
     }

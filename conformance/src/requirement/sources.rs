@@ -1,4 +1,4 @@
-//! Every requirement: its name in files, its level, its area, the behaviour of Node, and the source.
+//! Every requirement: the name in files, the level, the area, the behaviour of Node, and the source.
 
 use super::{Area, Level, Requirement};
 
@@ -22,10 +22,6 @@ requirements! {
         "Workers have ids from 1, in the order of the forks." "lib/internal/cluster/primary.js: cluster.fork";
     ONLINE_EVENT "online-event" Documented Fork
         "`online` is emitted once when the worker runs, before every other event of its channel." "cluster.html#event-online_1";
-    IS_CONNECTED "is-connected" Documented Fork
-        "`isConnected()` is true from the fork until `disconnect`." "cluster.html#workerisconnected";
-    IS_DEAD "is-dead" Documented Fork
-        "`isDead()` is false until the process has ended, and then true." "cluster.html#workerisdead";
     WORKERS_LIST "workers-list" Documented Fork
         "`cluster.workers` has a worker until the worker has disconnected and exited." "cluster.html#clusterworkers";
     WORKER_STATE "worker-state" Code Fork
@@ -136,6 +132,8 @@ requirements! {
 
     DISCONNECT_EVENT "disconnect-event" Documented Disconnect
         "`disconnect` is emitted once when the channel of a worker has closed." "cluster.html#event-disconnect_1";
+    IS_CONNECTED "is-connected" Documented Disconnect
+        "`isConnected()` is true from the fork until `disconnect`." "cluster.html#workerisconnected";
     EXITED_AFTER_DISCONNECT "exited-after-disconnect" Documented Disconnect
         "`exitedAfterDisconnect` is true after a `disconnect()`, false after any other end, and undefined before." "cluster.html#workerexitedafterdisconnect";
     DISCONNECT_CLOSES_SERVERS "disconnect-closes-servers" Documented Disconnect
@@ -155,6 +153,10 @@ requirements! {
 
     EXIT_EVENT "exit-event" Documented Exit
         "`exit` is emitted once for each worker, and nothing after both `exit` and `disconnect`." "cluster.html#event-exit_1";
+    CONNECTED_AT_EXIT "connected-at-exit" Documented Exit
+        "A dead worker emits `disconnect`, then `exit`; if `exit` is first, the worker still counts as connected." "cluster.html#workerisconnected";
+    IS_DEAD "is-dead" Documented Exit
+        "`isDead()` is false until the process has ended, and then true." "cluster.html#workerisdead";
     EXIT_CODE "exit-code" Documented Exit
         "`exit` has the code of the worker." "cluster.html#event-exit_1";
     EXIT_SIGNAL "exit-signal" Documented Exit

@@ -5,6 +5,7 @@ mod coverage;
 mod drive;
 mod executable;
 mod interpreters;
+mod matrix;
 mod mixed;
 /// Needs Chromium and its driver.
 #[cfg(feature = "browser")]

@@ -11,6 +11,7 @@ use fantoccini::key::Key;
 use self::browser::Browser;
 
 mod browser;
+mod matrix;
 
 /// A run with a killed worker and a lost descriptor.
 fn eventful() -> String {

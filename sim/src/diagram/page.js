@@ -182,7 +182,8 @@ function pick(n, follow = true) {
   picked = n;
   highlight();
   map();
-  history.replaceState(null, "", n === null ? location.pathname + location.search : `#row-${n}`);
+  // A diagram inside another page has no address of its own.
+  if (self === top) history.replaceState(null, "", n === null ? location.pathname + location.search : `#row-${n}`);
   const made = elements.get(n);
   if (!made) return;
   made.focus({ preventScroll: true });

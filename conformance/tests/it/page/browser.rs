@@ -53,7 +53,23 @@ impl Browser {
     }
 
     pub(crate) async fn open(&self, page: &Path) {
-        self.client.goto(&format!("file://{}", page.display())).await.expect("a page");
+        self.open_at(page, "").await;
+    }
+
+    /// Opens a page at a fragment of its address.
+    pub(crate) async fn open_at(&self, page: &Path, fragment: &str) {
+        self.client.goto(&format!("file://{}#{fragment}", page.display())).await.expect("a page");
+    }
+
+    /// The scripts of the test run in the first frame of the page from now on.
+    pub(crate) async fn enter_frame(&self) {
+        self.client.enter_frame(0).await.expect("a frame");
+    }
+
+    /// Empties an input.
+    pub(crate) async fn clear(&self, selector: &str) {
+        let found = self.client.find(Locator::Css(selector)).await;
+        found.expect(selector).clear().await.expect(selector);
     }
 
     pub(crate) async fn ask(&self, script: &str) -> Value {
