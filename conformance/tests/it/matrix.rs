@@ -47,7 +47,8 @@ fn matrix_has_every_scenario() {
     assert_eq!(rows, names);
 }
 
-/// Only the runtimes of this machine with a committed version are compared.
+/// Only the runtimes of this machine with a committed version are compared. Bun and Deno emit `exit` and
+/// `disconnect` in either order, so a standing there may change from run to run.
 #[test]
 fn sample_has_committed_standings() {
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -61,7 +62,7 @@ fn sample_has_committed_standings() {
         Some(rows.map(|row| row.cells[column].standing).collect())
     };
     let mut compared = 0;
-    for arm in &now.arms {
+    for arm in now.arms.iter().filter(|arm| !arm.name.starts_with("bun ") && !arm.name.starts_with("deno ")) {
         let (Some(now), Some(before)) = (standings(&now, &arm.name), standings(&committed, &arm.name)) else {
             continue;
         };

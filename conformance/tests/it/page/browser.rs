@@ -66,12 +66,6 @@ impl Browser {
         self.client.enter_frame(0).await.expect("a frame");
     }
 
-    /// Empties an input.
-    pub(crate) async fn clear(&self, selector: &str) {
-        let found = self.client.find(Locator::Css(selector)).await;
-        found.expect(selector).clear().await.expect(selector);
-    }
-
     pub(crate) async fn ask(&self, script: &str) -> Value {
         let answer = self.client.execute(&format!("return ({script})"), Vec::new()).await;
         answer.expect(script)
