@@ -154,7 +154,7 @@ requirements! {
     EXIT_EVENT "exit-event" Documented Exit
         "`exit` is emitted once for each worker, and nothing after both `exit` and `disconnect`." "cluster.html#event-exit_1";
     CONNECTED_AT_EXIT "connected-at-exit" Documented Exit
-        "A dead worker emits `disconnect`, then `exit`; if `exit` is first, the worker still counts as connected." "cluster.html#workerisconnected";
+        "At `exit` the worker still counts as connected until `disconnect` is emitted." "cluster.html#workerisconnected";
     IS_DEAD "is-dead" Documented Exit
         "`isDead()` is false until the process has ended, and then true." "cluster.html#workerisdead";
     EXIT_CODE "exit-code" Documented Exit
