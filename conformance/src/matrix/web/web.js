@@ -185,7 +185,10 @@ function drawing(number, name, replay) {
     arrows: arrows.map(([from, to, toward, kind, text]) => ({ from, to: to < 0 ? null : to, toward, kind: BONDS[kind], label: label(text) })),
   };
   const frame = node("iframe", { title: `Sequence diagram of ${name}` });
-  frame.addEventListener("load", () => { frame.contentDocument.documentElement.dataset.theme = document.documentElement.dataset.theme; });
+  frame.addEventListener("load", () => {
+    frame.contentDocument.documentElement.dataset.theme = document.documentElement.dataset.theme;
+    frame.dataset.drawn = "";
+  });
   frame.srcdoc = JSON.parse(byId("frame").textContent).replace("/* DATA */", () => JSON.stringify(diagram).replaceAll("<", "\\u003c"));
   return frame;
 }

@@ -66,6 +66,12 @@ impl Browser {
         self.client.enter_frame(0).await.expect("a frame");
     }
 
+    /// Waits until an element matches: events of the page may follow an action later.
+    pub(crate) async fn wait_for(&self, selector: &str) {
+        let found = self.client.wait().for_element(Locator::Css(selector)).await;
+        found.expect(selector);
+    }
+
     pub(crate) async fn ask(&self, script: &str) -> Value {
         let answer = self.client.execute(&format!("return ({script})"), Vec::new()).await;
         answer.expect(script)

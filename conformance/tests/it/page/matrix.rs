@@ -86,9 +86,11 @@ async fn permalink_opens_both_traces() {
     assert!(browser.text(".trace .flag").await.contains("first difference"));
     let captions = browser.texts(".trace caption").await;
     assert_eq!(captions.first().map(String::as_str), Some("primary"));
+    browser.wait_for("iframe[data-drawn]").await;
     let rows = "document.querySelector('iframe').contentDocument.querySelectorAll('.row').length";
     assert!(browser.ask(rows).await.as_u64() > Some(5), "the diagram is drawn");
     browser.press(Key::Escape).await;
+    browser.wait_for(".mark:focus").await;
     assert_eq!(browser.ask("document.getElementById('cell').open").await, false);
     assert_eq!(browser.ask("location.hash").await, "");
     let focused = browser.ask("document.activeElement.hash").await;
@@ -107,7 +109,7 @@ async fn keys_walk_through_cells() {
         assert_eq!(browser.ask(at).await, place);
     }
     browser.press(Key::Enter).await;
-    assert_eq!(browser.ask("document.getElementById('cell').open").await, true);
+    browser.wait_for("#cell[open]").await;
     browser.close().await;
 }
 
