@@ -48,6 +48,18 @@ macro_rules! names {
     };
 }
 
+impl Errno {
+    /// Whether a failed write with this error has broken the channel: no write succeeds afterwards. With a
+    /// descriptor, EBADF and ENOTSOCK are errors of the descriptor.
+    pub fn breaks_channel(self, with_socket: bool) -> bool {
+        match self {
+            Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ESHUTDOWN => true,
+            Errno::EBADF | Errno::ENOTSOCK => !with_socket,
+            _ => false,
+        }
+    }
+}
+
 names! {
     /// An error number of the operating system, positive. Node writes the negative number on the wire.
     Errno,

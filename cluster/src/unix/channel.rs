@@ -20,6 +20,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::descriptor::kind;
+use super::errno;
 
 mod channel_state;
 
@@ -198,7 +199,7 @@ impl Channel {
         };
         let taken = match taken {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) if is_broken(&error) => {
+            Err(error) if errno(&error).breaks_channel(descriptor.is_some()) => {
                 // No write follows. Without the end, a peer that is alive waits for the missing bytes.
                 let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
                 return Err(error);
@@ -291,12 +292,6 @@ impl Channel {
             received => Some(channel_event(&received, buffer, &mut self.waiting)),
         }
     }
-}
-
-/// Whether the core writes nothing after this error.
-fn is_broken(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
-    [BrokenPipe, ConnectionReset, NotConnected].contains(&error.kind())
 }
 
 /// The event of a read. Any failure is the end, because the kernel reports a failure only after the last

@@ -26,8 +26,7 @@ impl Failure {
     /// write without a descriptor counts as a shortage, so no message is lost.
     fn of(errno: Errno, with_socket: bool) -> Failure {
         match errno {
-            Errno::EPIPE | Errno::ECONNRESET | Errno::ENOTCONN | Errno::ESHUTDOWN => Failure::Broken,
-            Errno::EBADF | Errno::ENOTSOCK if !with_socket => Failure::Broken,
+            _ if errno.breaks_channel(with_socket) => Failure::Broken,
             Errno::ETOOMANYREFS
             | Errno::ENOBUFS
             | Errno::ENOMEM
