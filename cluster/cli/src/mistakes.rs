@@ -6,6 +6,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 
 use clap::{Args, Command};
+use cluster::SIGNAL_UNTIL_MAIN_VARIABLE;
 
 use crate::args::RunArguments;
 use crate::{log, options, processes};
@@ -14,7 +15,7 @@ use crate::{log, options, processes};
 const PREFIX: &str = "CLUSTER_";
 
 /// Variables of a worker, which a service below another service inherits.
-const OF_WORKERS: [&str; 3] = ["CLUSTER_HANDED_OVER", "CLUSTER_SIGNAL_UNTIL_MAIN", "CLUSTER_SLOT"];
+const OF_WORKERS: [&str; 3] = ["CLUSTER_HANDED_OVER", SIGNAL_UNTIL_MAIN_VARIABLE, "CLUSTER_SLOT"];
 
 /// Logs a warning for each kind of mistake.
 pub(crate) fn warn(arguments: &RunArguments) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{anyhow, bail, ensure};
 use cluster::{
-    ProcessGroup, Readiness, RestartPolicy, SchedulingPolicy, Settings, Signal, SpawnOptions, Stdio,
-    Supervisor, SupervisorError, SupervisorSettings,
+    ProcessGroup, Readiness, RestartPolicy, SIGNAL_UNTIL_MAIN_VARIABLE, SchedulingPolicy, Settings, Signal,
+    SpawnOptions, Stdio, Supervisor, SupervisorError, SupervisorSettings,
 };
 
 use crate::adapter;
@@ -20,10 +20,6 @@ use crate::units::{Size, Time, Workers};
 
 /// `max-restarts` counts the restarts within the last minute.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
-
-/// If this variable is set, a program with the library `cluster` revokes, before `main`, the kernel's signal
-/// at the death of the service.
-const SIGNAL_UNTIL_MAIN: &str = "CLUSTER_SIGNAL_UNTIL_MAIN";
 
 /// The settings of the supervisor. Node.js loads the file `preload` before the program; a foreign program
 /// inherits `sockets`.
@@ -164,7 +160,7 @@ fn spawn_options(
     let ends_by_signal = cfg!(target_os = "linux") && !program.is_node && !is_foreign;
     let mut variables = variables(options, program, preload)?;
     if ends_by_signal {
-        variables.push((SIGNAL_UNTIL_MAIN.into(), "1".into()));
+        variables.push((SIGNAL_UNTIL_MAIN_VARIABLE.into(), "1".into()));
     }
     let inherited = sockets.numbers.iter().copied().map(Stdio::Descriptor);
     let mut spawn = SpawnOptions::new()

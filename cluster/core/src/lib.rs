@@ -124,7 +124,7 @@ pub use pump::{Machine, flush, pump};
 pub use send::{SendError, Sent};
 pub use serialization::Serialization;
 pub use settings::{Limits, SchedulingPolicy, Settings};
-pub use spawn_options::{ProcessGroup, SpawnFields, SpawnOptions, Stdio};
+pub use spawn_options::{ProcessGroup, SIGNAL_UNTIL_MAIN_VARIABLE, SpawnFields, SpawnOptions, Stdio};
 pub use state::{StateError, SupervisorState};
 pub use structured::{BigInt, JsError, JsString, OutOfRange, RegExp, Structured, ViewKind};
 pub use supervisor::{

@@ -12,6 +12,10 @@ use crate::errno::Signal;
 use crate::os_bytes::OsBytes;
 use crate::serialization::Serialization;
 
+/// The variable that limits [`SpawnOptions::parent_death_signal`] to programs without this library: a program
+/// with the library revokes the signal before `main`. Any value has this effect.
+pub const SIGNAL_UNTIL_MAIN_VARIABLE: &str = "CLUSTER_SIGNAL_UNTIL_MAIN";
+
 /// The options of a worker's start. Node: `cluster.settings`, and the argument of `cluster.setupPrimary()`.
 ///
 /// An option not set has the documented default. [`Primary::setup`](crate::Primary::setup) changes only the
@@ -243,8 +247,8 @@ impl SpawnOptions {
     /// [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals), use SIGKILL. The kernel drops the
     /// request for the signal if the worker executes a set-user-ID program.
     ///
-    /// If the environment of the worker has the variable `CLUSTER_SIGNAL_UNTIL_MAIN`, a program with this
-    /// library revokes the request before `main`: then only other programs receive the signal.
+    /// With the variable [`SIGNAL_UNTIL_MAIN_VARIABLE`] in the environment of the worker, only programs without
+    /// this library receive the signal.
     #[must_use]
     pub fn parent_death_signal(self, signal: Signal) -> Self {
         self.set(|options| options.parent_death_signal = Some(signal))

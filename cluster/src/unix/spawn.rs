@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::{env, process};
 
-use cluster_core::{OsBytes, SLOT_VARIABLE, Serialization, SpawnOptions};
+use cluster_core::{OsBytes, SIGNAL_UNTIL_MAIN_VARIABLE, SLOT_VARIABLE, Serialization, SpawnOptions};
 use tokio::process::Child;
 
 use super::channel::Channel;
@@ -26,9 +26,6 @@ pub(crate) const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 
 /// The variable of a hand-over from another program of the same process.
 pub(super) const HANDED_OVER: &str = "CLUSTER_HANDED_OVER";
-
-/// The variable of a worker whose parent-death signal is for programs without this library.
-pub(super) const SIGNAL_UNTIL_MAIN: &str = "CLUSTER_SIGNAL_UNTIL_MAIN";
 
 /// The variable with further options of Node.js.
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
@@ -65,7 +62,7 @@ fn describe(
     layout: &Layout,
     variables: Vec<(OsBytes, OsBytes)>,
 ) {
-    for variable in [ID, CHANNEL, SERIALIZATION, SLOT_VARIABLE, HANDED_OVER, SIGNAL_UNTIL_MAIN] {
+    for variable in [ID, CHANNEL, SERIALIZATION, SLOT_VARIABLE, HANDED_OVER, SIGNAL_UNTIL_MAIN_VARIABLE] {
         program.env_remove(variable);
     }
     let options = command

@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::sync::OnceLock;
 
-use super::spawn::{self, CHANNEL, ID, SERIALIZATION, SIGNAL_UNTIL_MAIN};
+use cluster_core::SIGNAL_UNTIL_MAIN_VARIABLE;
+
+use super::spawn::{self, CHANNEL, ID, SERIALIZATION};
 
 /// The values from the primary.
 #[derive(Debug)]
@@ -44,12 +46,12 @@ extern "C" fn before_main() {
     handed_over();
 }
 
-/// Revokes the parent-death signal, if the primary has set [`SIGNAL_UNTIL_MAIN`]: the signal is for a program
+/// Revokes the parent-death signal, if the primary has set [`SIGNAL_UNTIL_MAIN_VARIABLE`]: the signal is for a program
 /// that never reads the channel, and would interrupt the open requests of this worker. The main thread calls
 /// this function, because the kernel has a signal for each thread.
 fn revoke_death_signal() {
     #[cfg(target_os = "linux")]
-    if env::var_os(SIGNAL_UNTIL_MAIN).is_some() {
+    if env::var_os(SIGNAL_UNTIL_MAIN_VARIABLE).is_some() {
         // An error: the kernel knows no such signal.
         let _ = nix::sys::prctl::set_pdeathsig(None);
     }
@@ -68,7 +70,7 @@ fn take() -> Option<Variables> {
     let id = env::var_os(ID)?;
     let variables =
         Variables { id, channel: env::var_os(CHANNEL), serialization: env::var_os(SERIALIZATION) };
-    remove(&[ID, CHANNEL, SERIALIZATION, SIGNAL_UNTIL_MAIN]);
+    remove(&[ID, CHANNEL, SERIALIZATION, SIGNAL_UNTIL_MAIN_VARIABLE]);
     Some(variables)
 }
 
