@@ -6,39 +6,34 @@
 #[expect(dead_code, reason = "the tests of the cluster use more of it")]
 #[path = "../../cluster/tests/cluster/support.rs"]
 mod support;
+#[path = "provocations/workers.rs"]
+mod workers;
 
-use std::error::Error;
+use std::fs;
 use std::fs::Permissions;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
-use std::{env, fs, future};
 
-use cluster::{
-    Errno, Event, ExitStatus, Listener, Primary, Role, Settings, Signal, Violation, Worker, WorkerError,
-    WorkerInfo, role,
-};
+use cluster::{Errno, Event, ExitStatus, Primary, Role, Signal, Violation, WorkerError, WorkerInfo, role};
 use cluster_sim::Fault;
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, rlim_t, setrlimit};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, Uid, setuid};
+use nix::unistd::{Pid, Uid};
 use serde_json::json;
 use socket2::SockRef;
 use support::{
     FdExhaustion, TestResult, asynchronous, connect, fork, fork_at, message, port, primary, primary_of,
     read_answer, rest, trial, until,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn main() -> ExitCode {
     match role() {
@@ -49,7 +44,7 @@ fn main() -> ExitCode {
             let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
             libtest_mimic::run(&arguments, Fault::ALL.map(provocation).into()).exit_code()
         }
-        Ok(Role::Worker) => run(),
+        Ok(Role::Worker) => workers::run(),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(2)
@@ -80,6 +75,7 @@ fn provocation(fault: Fault) -> Trial {
         Fault::Reexec => trial(&name, reexec),
         Fault::ExecFailure => asynchronous(&name, exec_failure),
         Fault::HalfClose => trial(&name, half_close),
+        Fault::KillFailure => asynchronous(&name, kill_failure),
     }
 }
 
@@ -398,7 +394,21 @@ async fn start_failure(primary: &mut Primary) -> Result<Option<Errno>, Failed> {
 async fn write_failure() -> TestResult {
     let mut primary = primary()?;
     fork(&mut primary, "hand off too much");
-    assert_eq!(message(&mut primary).await?, json!(["ETOOMANYREFS", CLIENTS]));
+    assert_eq!(message(&mut primary).await?, json!(["ETOOMANYREFS", workers::CLIENTS]));
+    end(primary).await
+}
+
+/// EPERM: the primary has become another user after the start of the worker. The worker continues.
+async fn kill_failure() -> TestResult {
+    if !Uid::effective().is_root() {
+        let error = nix::sys::signal::kill(Pid::from_raw(1), None);
+        assert_eq!(error, Err(nix::errno::Errno::EPERM), "another user's process");
+        return Ok(());
+    }
+    let mut primary = primary()?;
+    fork(&mut primary, "kill a worker of another user");
+    let error = format!("{:?}", WorkerError::Kill(Errno::EPERM));
+    assert_eq!(message(&mut primary).await?, json!([error, "1"]));
     end(primary).await
 }
 
@@ -410,131 +420,4 @@ async fn end(mut primary: Primary) -> TestResult {
 #[expect(clippy::needless_pass_by_value, reason = "it is closed here")]
 fn reset(client: std::net::TcpStream) -> io::Result<()> {
     SockRef::from(&client).set_linger(Some(Duration::ZERO))
-}
-
-// ---- the workers
-
-type Ended = Result<(), Box<dyn Error>>;
-
-fn run() -> ExitCode {
-    match support::runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(program())) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn program() -> Ended {
-    let worker = Worker::join_as_node()?;
-    match env::var("PROGRAM")?.as_str() {
-        "serve" => serve(&worker, listen(&worker).await?).await,
-        "exhaust descriptors, then serve" => exhaust_fds(&worker).await,
-        "greet, and report the end" => greet(&worker).await,
-        "start one process too many" => one_too_many(&worker).await,
-        "hand off too much" => too_much(&worker).await,
-        other => Err(format!("there is no program {other:?}").into()),
-    }
-}
-
-async fn listen(worker: &Worker) -> Result<Listener, Box<dyn Error>> {
-    let address = env::var("ADDRESS").unwrap_or_else(|_| "127.0.0.1:0".into());
-    match worker.listen(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) => {
-            worker.send(json!(error.to_string()))?;
-            future::pending().await
-        }
-    }
-}
-
-/// Writes the worker's id, and closes.
-async fn serve(worker: &Worker, mut listener: Listener) -> Ended {
-    while let Some(mut connection) = listener.accept().await? {
-        connection.write_all(worker.id().to_string().as_bytes()).await?;
-    }
-    Ok(())
-}
-
-async fn exhaust_fds(worker: &Worker) -> Ended {
-    let listener = listen(worker).await?;
-    let _exhaustion = FdExhaustion::new()?;
-    worker.send(json!("exhausted"))?;
-    serve(worker, listener).await
-}
-
-/// Greets each client, and reports the end of each connection to the primary.
-async fn greet(worker: &Worker) -> Ended {
-    let mut listener = listen(worker).await?;
-    while let Some(mut connection) = listener.accept().await? {
-        let ended = async {
-            connection.write_all(b"hello").await?;
-            worker.send(json!("greeted")).map_err(io::Error::other)?;
-            connection.read_to_end(&mut Vec::new()).await
-        };
-        let end = ended.await.map_or_else(|error| format!("{:?}", error.kind()), |_| "end".to_owned());
-        worker.send(json!(end))?;
-    }
-    Ok(())
-}
-
-/// Starts a cluster as a user with a limit of zero processes. Not as root, which has no limit.
-async fn one_too_many(worker: &Worker) -> Ended {
-    if Uid::effective().is_root() {
-        setuid(Uid::from_raw(65_534))?;
-    }
-    setrlimit(Resource::RLIMIT_NPROC, 0, 0)?;
-    let mut primary = Primary::new(Settings::default())?;
-    primary.fork()?;
-    while let Some(event) = primary.next().await {
-        if let Event::Error { error, .. } = event {
-            worker.send(json!(format!("{error:?}")))?;
-        }
-    }
-    future::pending().await
-}
-
-/// The number of clients that wait as long as no descriptor can be sent.
-const CLIENTS: usize = 8;
-
-/// The limit of open descriptors of a process. The kernel applies the same limit to the descriptors that a
-/// user has in flight.
-const DESCRIPTORS: rlim_t = 100;
-
-/// Starts a cluster as a user with too many descriptors in flight for a while. Not as root, which has no
-/// limit.
-async fn too_much(worker: &Worker) -> Ended {
-    let mut primary = Primary::new(Settings::default())?;
-    for _ in 0..2 {
-        fork(&mut primary, "serve");
-    }
-    let mut number = 0;
-    for _ in 0..2 {
-        number = port(&mut primary).await.map_err(|_| "a worker does not listen")?;
-    }
-    if Uid::effective().is_root() {
-        // No other process runs as this user.
-        setuid(Uid::from_raw(54_321))?;
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS)?;
-    let in_flight = UnixStream::pair()?;
-    let many = vec![in_flight.0.as_raw_fd(); usize::try_from(DESCRIPTORS)? + 1];
-    let control = [ControlMessage::ScmRights(&many)];
-    sendmsg::<()>(in_flight.0.as_raw_fd(), &[IoSlice::new(b"x")], &control, MsgFlags::empty(), None)?;
-    let clients = (0..CLIENTS).map(|_| connect(number)).collect::<Result<Vec<_>, _>>()?;
-    let failed = until(&mut primary, |event| matches!(event, Event::Error { .. })).await;
-    let failed = failed.map_err(|_| "no write has failed")?.pop();
-    drop(in_flight);
-    let mut served = 0;
-    for client in clients {
-        let answer = read_answer(&mut primary, client).await.map_err(|_| "a client was not served")?;
-        served += usize::from(["1", "2"].contains(&answer.as_str()));
-    }
-    let error = match failed {
-        Some(Event::Error { error: WorkerError::Delayed(errno), .. }) => errno.to_string(),
-        other => format!("{other:?}"),
-    };
-    worker.send(json!([error, served]))?;
-    future::pending().await
 }

@@ -9,7 +9,7 @@ use crate::numbers;
 pub enum Fault {
     /// A process, including the primary, is killed before a call.
     Kill,
-    /// A process cannot be started: EAGAIN or ENOMEM.
+    /// A process cannot be started: EAGAIN, EMFILE or another error before the program is executed.
     SpawnFailure,
     /// A socket cannot be bound: EADDRINUSE or EACCES.
     BindFailure,
@@ -48,16 +48,18 @@ pub enum Fault {
     /// process, with the same children, descriptors and timers.
     Reexec,
     /// The program of a worker cannot be executed after the fork: ENOENT, ETXTBSY or EACCES, as while the
-    /// file is replaced.
+    /// file is replaced, or another error of `execve`.
     ExecFailure,
     /// A write fails with EPIPE or ECONNRESET, although the peer is alive. Only this direction ends: the
     /// peer's bytes arrive until the peer closes.
     HalfClose,
+    /// A signal to a worker fails with EPERM, because the worker has another user. The process continues.
+    KillFailure,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 21] = [
         Fault::Kill,
         Fault::SpawnFailure,
         Fault::BindFailure,
@@ -78,6 +80,7 @@ impl Fault {
         Fault::Reexec,
         Fault::ExecFailure,
         Fault::HalfClose,
+        Fault::KillFailure,
     ];
 
     /// The letter in a replay line.
@@ -103,6 +106,7 @@ impl Fault {
             Fault::Reexec => 'x',
             Fault::ExecFailure => 'v',
             Fault::HalfClose => 'c',
+            Fault::KillFailure => 'd',
         }
     }
 
@@ -148,7 +152,8 @@ impl Fault {
             | Fault::TimeJump
             | Fault::ReusedPort
             | Fault::LostStatus
-            | Fault::ExecFailure => 16,
+            | Fault::ExecFailure
+            | Fault::KillFailure => 16,
         }
     }
 }
@@ -177,6 +182,7 @@ impl fmt::Display for Fault {
             Fault::Reexec => "reexec",
             Fault::ExecFailure => "exec-failure",
             Fault::HalfClose => "half-close",
+            Fault::KillFailure => "kill-failure",
         })
     }
 }

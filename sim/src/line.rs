@@ -174,7 +174,7 @@ mod tests {
     fn line_round_trips() {
         let text = line().to_string();
         assert!(
-            text.starts_with("sim:v1:serve:ksbalrghwpetjfoiuxvc3:0x2.3.1x2.12:40.00000000000000ab.0007"),
+            text.starts_with("sim:v1:serve:ksbalrghwpetjfoiuxvcd3:0x2.3.1x2.12:40.00000000000000ab.0007"),
             "{text}"
         );
         let mut expected = line();

@@ -52,15 +52,32 @@ const WRITE_ERRORS: [Errno; 18] = [
     Errno::ENOTCONN,
 ];
 
-/// Errors of an `exec`: the file is missing, is open for writing, or must not be executed.
-const EXEC_ERRORS: [Errno; 3] = [Errno::ENOENT, Errno::ETXTBSY, Errno::EACCES];
+/// Errors of a start before the `exec`: of the `fork`, of the channel, of pipes, and of the poller.
+const SPAWN_ERRORS: [Errno; 10] = [
+    Errno::EAGAIN,
+    Errno::ENOMEM,
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::ENOSPC,
+    Errno::ENOTTY,
+    Errno::ENOSYS,
+    Errno::EIO,
+    Errno::EPIPE,
+    Errno::ECONNRESET,
+];
 
-/// Whether an error breaks the connection. EBADF of a write with a descriptor only means that the descriptor
-/// is bad.
-fn breaks(errno: Errno, with_socket: bool) -> bool {
-    let is_about_the_channel = [Errno::EBADF, Errno::ENOTSOCK].contains(&errno) && !with_socket;
-    is_about_the_channel || [Errno::EPIPE, Errno::ECONNRESET, Errno::ENOTCONN].contains(&errno)
-}
+/// Errors of an `exec`. While a file is replaced: the file is missing, is open for writing, or must not be
+/// executed. With a broken file, or arguments beyond the limit: the others.
+const EXEC_ERRORS: [Errno; 8] = [
+    Errno::ENOENT,
+    Errno::ETXTBSY,
+    Errno::EACCES,
+    Errno::ENOEXEC,
+    Errno::ELOOP,
+    Errno::E2BIG,
+    Errno::EIO,
+    Errno::EPERM,
+];
 
 /// Whether a process without a handler ignores a signal.
 fn is_ignored(signal: Signal) -> bool {
@@ -129,7 +146,7 @@ impl Caller<'_> {
         let Kernel { processes, channels, clock, ready, .. } = &mut *self.kernel;
         match call {
             Call::Spawn { worker, options, env } => return Some(self.spawn(worker, options, env)),
-            Call::Kill { worker, signal } => self.kernel.signal_group(worker.into(), signal),
+            Call::Kill { worker, signal } => return self.kill(worker, signal),
             Call::Write { channel, bytes, socket } => {
                 self.misbehave();
                 return Some(self.write(channel, bytes, socket));
@@ -183,7 +200,7 @@ impl Caller<'_> {
         let broken = [options.cwd.as_ref(), options.exec.as_ref()].into_iter().flatten();
         let errno = broken.into_iter().find_map(|path| system.fault_of(&path.to_string_lossy()));
         errno
-            .or_else(|| self.fails(Fault::SpawnFailure, &[Errno::EAGAIN, Errno::ENOMEM]))
+            .or_else(|| self.fails(Fault::SpawnFailure, &SPAWN_ERRORS))
             .or_else(|| self.fails(Fault::ExecFailure, &EXEC_ERRORS))
     }
 
@@ -191,6 +208,18 @@ impl Caller<'_> {
     fn fails(&mut self, fault: Fault, errors: &[Errno]) -> Option<Errno> {
         let strikes = self.schedule.strikes(fault);
         strikes.then(|| errors[self.schedule.choose(Point::Error, errors.len())])
+    }
+
+    /// A signal to the remaining group of a dead worker always succeeds.
+    fn kill(&mut self, worker: WorkerId, signal: Signal) -> Option<OsEvent> {
+        let pid = Pid::from(worker);
+        if self.kernel.processes.is_alive(pid)
+            && let Some(errno) = self.fails(Fault::KillFailure, &[Errno::EPERM])
+        {
+            return Some(OsEvent::KillFailed { worker, errno });
+        }
+        self.kernel.signal_group(pid, signal);
+        None
     }
 
     fn write(&mut self, id: ChannelId, bytes: Vec<u8>, socket: Option<SocketId>) -> OsEvent {
@@ -203,7 +232,7 @@ impl Caller<'_> {
             return OsEvent::WriteFailed { channel: id, errno: Errno::EPIPE };
         }
         if let Some(errno) = self.fails(Fault::WriteFailure, &WRITE_ERRORS) {
-            if breaks(errno, file.is_some()) {
+            if errno.breaks_channel(file.is_some()) {
                 self.kernel.channels.cut(pid, id, &mut self.kernel.ready);
             }
             return OsEvent::WriteFailed { channel: id, errno };

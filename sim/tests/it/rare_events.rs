@@ -1,6 +1,6 @@
 //! Every rare event happens in some run. Otherwise the checks would prove nothing about it.
 
-use cluster_sim::scenarios::{self, ReplyServer, Scenario};
+use cluster_sim::scenarios::{self, ReplyServer, Scenario, SupervisedServer, SupervisorMove};
 use cluster_sim::{Fault, Faults, Schedule, World};
 
 const SEEDS: u64 = 3000;
@@ -14,6 +14,14 @@ fn every_fault_strikes() {
     let mut unseen = Fault::ALL.to_vec();
     for seed in 0..SEEDS {
         let mut world = world(seed);
+        world.run().expect("every check holds");
+        unseen.retain(|&fault| !world.schedule().struck().contains(&fault));
+    }
+    // Only a supervisor sends signals there: to a worker that does not exit.
+    let faults = Faults::only(&[Fault::StopForever, Fault::KillFailure]);
+    for seed in 0..SEEDS / 10 {
+        let server = SupervisedServer::new(2, 1, SupervisorMove::Shutdown);
+        let mut world = server.world().with_faults(faults).on(Schedule::seed(seed));
         world.run().expect("every check holds");
         unseen.retain(|&fault| !world.schedule().struck().contains(&fault));
     }

@@ -20,7 +20,7 @@ const MOVES: [SupervisorMove; 7] = [
 
 /// The faults that a supervisor must survive. A garbled channel, a stopped primary and a jumping clock are
 /// not among them.
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 14] = [
     Fault::Kill,
     Fault::Grandchild,
     Fault::SpawnFailure,
@@ -34,6 +34,7 @@ const FAULTS: [Fault; 13] = [
     Fault::Reexec,
     Fault::ExecFailure,
     Fault::HalfClose,
+    Fault::KillFailure,
 ];
 
 /// A failure prints the replay line.
