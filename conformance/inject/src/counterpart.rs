@@ -70,12 +70,18 @@ fn ends(record: &Record) -> Vec<(Option<Actor>, Trace)> {
     }
     let exit = lines.iter_mut().filter(|line| line.what == "exit" && line.worker() == Some(1));
     let mut dies = None;
-    for line in exit.filter(|line| line.detail("code") != Some("0")) {
+    let is_death = |line: &Observation| line.detail("code") != Some("0") && !is_unknown(line);
+    for line in exit.filter(|line| is_death(line)) {
         dies = Some(Actor::Worker(WorkerId(1)));
         set(line, "code", "-");
         set(line, "signal", "SIGKILL");
     }
     vec![(dies, trace)]
+}
+
+/// Whether the status of an exit is unknown.
+fn is_unknown(line: &Observation) -> bool {
+    ["code", "signal"].iter().all(|key| line.detail(key) == Some("-"))
 }
 
 fn set(line: &mut Observation, key: &str, value: &str) {
@@ -110,13 +116,16 @@ fn faults(victim: Victim, call: Sysno, failure: Failure) -> &'static [Fault] {
     match call {
         Sysno::accept4 if errno == Errno::ECONNABORTED => &[Fault::Aborted],
         Sysno::accept4 => &[Fault::AcceptFailure],
-        Sysno::sendmsg => &[Fault::WriteFailure, Fault::HalfClose],
+        Sysno::sendmsg if [Errno::EPIPE, Errno::ECONNRESET].contains(&errno) => &[Fault::HalfClose],
+        Sysno::sendmsg => &[Fault::WriteFailure],
         Sysno::recvmsg => &[Fault::HalfClose, Fault::WriteFailure],
         Sysno::bind | Sysno::socket | Sysno::listen | Sysno::statx | Sysno::unlink => &[Fault::BindFailure],
         Sysno::getsockname | Sysno::setsockopt | Sysno::getsockopt if victim == Victim::Primary => {
             &[Fault::BindFailure]
         }
         Sysno::getsockname | Sysno::setsockopt | Sysno::getsockopt => &[Fault::LostDescriptor],
+        Sysno::wait4 | Sysno::waitid => &[Fault::LostStatus],
+        Sysno::kill | Sysno::pidfd_send_signal => &[Fault::KillFailure],
         Sysno::epoll_ctl if victim == Victim::Primary => &[Fault::SpawnFailure],
         _ => &[Fault::SpawnFailure, Fault::ExecFailure],
     }

@@ -44,6 +44,8 @@ fn of(call: Sysno, args: [u64; 3]) -> &'static [Errno] {
         // Without a new limit the call only reads.
         Sysno::prlimit64 if third == 0 => &[],
         Sysno::fcntl if !DUPLICATES.contains(&second) => &[],
+        // With WNOHANG the call never waits.
+        Sysno::wait4 if third & libc::WNOHANG as u64 != 0 => &[ECHILD],
         Sysno::futex if !WAITS.contains(&(second & FUTEX_OPERATION)) => &[],
         _ => listed(call),
     }

@@ -1,16 +1,16 @@
 //! Known panics of the standard library and of the runtime, each with the reason why the project cannot
 //! prevent it.
 
-/// The text of a panic, and the reason.
-const KNOWN: [(&str, &str); 5] = [
-    ("failed to allocate an alternative stack", "std prepares `main`"),
-    ("failed to set up alternative stack guard page", "std prepares `main`"),
-    (
-        "failed to create UnixStream",
-        "tokio's driver for signals needs a socket pair when the runtime is built",
-    ),
-    ("Bad read on self-pipe", "tokio's driver for signals reads the socket pair"),
-    ("the CLOEXEC pipe failed", "std's `spawn` reads the report of a failed `execve`"),
+/// The texts of the panics.
+const KNOWN: [&str; 5] = [
+    // std prepares `main`.
+    "failed to allocate an alternative stack",
+    "failed to set up alternative stack guard page",
+    // tokio's driver for signals needs a socket pair when the runtime is built, and reads the pair.
+    "failed to create UnixStream",
+    "Bad read on self-pipe",
+    // std's `spawn` reads the report of a failed `execve`.
+    "the CLOEXEC pipe failed",
 ];
 
 /// The aborts that follow a known panic, before `main` and before the function of a thread.
@@ -19,15 +19,14 @@ const ABORTS: [&str; 2] = ["initialization or cleanup bug", "failed to initiate 
 /// The unknown panics in the standard error of all processes. An abort is known only behind a known panic.
 pub(crate) fn unknown_panics(stderr: &str) -> Vec<&str> {
     let contains = |line: &str, texts: &[&str]| texts.iter().any(|text| line.contains(text));
-    let signs = KNOWN.map(|(sign, _)| sign);
     let mut lines = stderr.lines().peekable();
     let mut unknown = Vec::new();
     let mut has_known = false;
     while let Some(line) = lines.next() {
-        has_known |= contains(line, &signs);
+        has_known |= contains(line, &KNOWN);
         // The text of a panic is on the next line.
         let is_panic =
-            line.contains("panicked at") && !lines.peek().is_some_and(|text| contains(text, &signs));
+            line.contains("panicked at") && !lines.peek().is_some_and(|text| contains(text, &KNOWN));
         let is_abort = line.contains("fatal runtime error") && !(has_known && contains(line, &ABORTS));
         if is_panic || is_abort {
             unknown.push(line);

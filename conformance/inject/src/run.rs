@@ -17,15 +17,18 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::clients::{self, Address, ClientEnd, ROUNDS};
-use crate::injection::{Injection, REPEATED, Victim};
+use crate::injection::{Injection, Victim};
 use crate::server::{Cluster, RELOADED, SOCKET, WORKERS};
 use crate::tracer::{Followed, Living, Tracer, descriptors};
 
-/// More than any run takes.
+/// The time in which a run ends, unless the runtime loses a signal.
 pub(crate) const PROMPT: Duration = Duration::from_secs(7);
 
 /// The time between further signals: a supervisor ignores an earlier repetition.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// The number of further signals.
+const SIGNALS: u32 = 3;
 
 /// The time of a client for an answer.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -153,7 +156,7 @@ fn watch(root: Pid, living: &Living, over: &Receiver<()>) -> Vec<Pid> {
     if is_over(PROMPT) {
         return Vec::new();
     }
-    for _ in 0..REPEATED {
+    for _ in 0..SIGNALS {
         living.signal(root, Signal::SIGTERM);
         if is_over(AGAIN) {
             return Vec::new();

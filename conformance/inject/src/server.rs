@@ -120,7 +120,7 @@ fn worker(runtime: &Runtime, cluster: Cluster) -> anyhow::Result<()> {
         let served = serve_clients(&worker, cluster).await;
         // A shutdown during the start is no error.
         match served.as_ref().err().and_then(|error| error.downcast_ref()) {
-            Some(ListenError::Disconnected) => Ok(()),
+            Some(ListenError::Disconnected | ListenError::Closed) => Ok(()),
             _ => served,
         }
     })

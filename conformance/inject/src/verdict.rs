@@ -283,8 +283,7 @@ impl Judge<'_> {
     }
 
     fn order(&self) -> Vec<String> {
-        let json = if self.primary_finished() { FINISHES } else { MAY_DIE };
-        let scenario = Scenario::parse(Path::new("inject.json"), json).expect("the scenario below");
+        let scenario = scenario(!self.primary_finished());
         let trace = Trace::of(complete(&self.evidence.lines), &BTreeSet::new());
         let misfits = order::check(&scenario, &trace);
         misfits.iter().map(|misfit| format!("contract: {misfit}")).collect()
@@ -336,13 +335,24 @@ fn complete(lines: &[Line]) -> Vec<Line> {
     lines.iter().filter(is_observable).cloned().chain(added).collect()
 }
 
-/// The rules for "never" exist because the contract permits only the exits and disconnects of a rule.
-const FINISHES: &str = r#"{
+/// A supervisor disconnects workers at any time. The rules for "never" exist because the contract permits only
+/// the exits and disconnects of a rule.
+fn scenario(may_die: bool) -> Scenario {
+    let (end, clause) = if may_die { (MAY_DIE, MAY_START) } else { ("", FORKS) };
+    let json = SCENARIO.replace("END_OF_PRIMARY", end).replace("CLAUSE", clause);
+    Scenario::parse(Path::new("inject.json"), &json).expect("the scenario below")
+}
+
+const MAY_DIE: &str = r#", { "on": "message text=end", "do": [{ "exit": 1 }] }"#;
+const MAY_START: &str = r#""seen": "primary: start", "times": [0, 1]"#;
+const FORKS: &str = r#""seen": "primary: fork worker=1", "times": 1"#;
+
+const SCENARIO: &str = r#"{
   "name": "inject",
   "description": "A supervisor disconnects workers at any time.",
   "primary": [
     { "on": "start", "do": [{ "fork": 2 }] },
-    { "on": "message text=never", "do": ["disconnect_all"] }
+    { "on": "message text=never", "do": ["disconnect_all"] }END_OF_PRIMARY
   ],
   "worker": [
     { "on": "start", "do": [{ "listen": { "server": "web" } }] },
@@ -351,23 +361,5 @@ const FINISHES: &str = r#"{
     { "on": "message text=never", "do": [{ "exit": 101 }] },
     { "on": "message text=never", "do": [{ "exit": 127 }] }
   ],
-  "contract": [{ "because": "Once.", "seen": "primary: fork worker=1", "times": 1 }]
-}"#;
-
-const MAY_DIE: &str = r#"{
-  "name": "inject",
-  "description": "A supervisor disconnects workers at any time, or is killed.",
-  "primary": [
-    { "on": "start", "do": [{ "fork": 2 }] },
-    { "on": "message text=never", "do": ["disconnect_all"] },
-    { "on": "message text=end", "do": [{ "exit": 1 }] }
-  ],
-  "worker": [
-    { "on": "start", "do": [{ "listen": { "server": "web" } }] },
-    { "on": "message text=never", "do": [{ "exit": 1 }] },
-    { "on": "message text=never", "do": [{ "exit": 2 }] },
-    { "on": "message text=never", "do": [{ "exit": 101 }] },
-    { "on": "message text=never", "do": [{ "exit": 127 }] }
-  ],
-  "contract": [{ "because": "Once.", "seen": "primary: start", "times": [0, 1] }]
+  "contract": [{ "because": "Once.", CLAUSE }]
 }"#;

@@ -52,6 +52,17 @@ fn unknown_kind_is_no_listener() {
     assert!(positions(&inject("--cluster tcp --victim primary --call getsockopt")) > 2);
 }
 
+/// A primary that stops at a call and continues loses no client and no reload, and replaces no worker.
+#[test]
+fn stopped_primary_loses_nothing() {
+    let calls = "--call accept4 --call epoll_wait --call recvmsg --call sendmsg --call wait4";
+    let out = inject(&format!("--cluster reload --victim primary --failure stop {calls}"));
+    assert!(positions(&out) > 20, "{out}");
+    let all = out.lines().find(|line| line.starts_with("| all ")).unwrap_or_default();
+    let columns: Vec<&str> = all.split('|').map(str::trim).collect();
+    assert_eq!(columns[4], columns[5], "positions, and unnoticed positions: {all}");
+}
+
 /// A path is removed if the bind fails after it was made.
 #[test]
 fn failed_bind_removes_the_path() {
