@@ -247,8 +247,8 @@ impl SpawnOptions {
     /// [`ignore_terminal_signals`](SpawnOptions::ignore_terminal_signals), use SIGKILL. The kernel drops the
     /// request for the signal if the worker executes a set-user-ID program.
     ///
-    /// With the variable [`SIGNAL_UNTIL_MAIN_VARIABLE`] in the environment of the worker, only programs without
-    /// this library receive the signal.
+    /// With the variable [`SIGNAL_UNTIL_MAIN_VARIABLE`] in the environment of the worker, only programs
+    /// without this library receive the signal.
     #[must_use]
     pub fn parent_death_signal(self, signal: Signal) -> Self {
         self.set(|options| options.parent_death_signal = Some(signal))

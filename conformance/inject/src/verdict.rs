@@ -335,8 +335,8 @@ fn complete(lines: &[Line]) -> Vec<Line> {
     lines.iter().filter(is_observable).cloned().chain(added).collect()
 }
 
-/// A supervisor disconnects workers at any time. The rules for "never" exist because the contract permits only
-/// the exits and disconnects of a rule.
+/// A supervisor disconnects workers at any time. The rules for "never" exist because the contract permits
+/// only the exits and disconnects of a rule.
 fn scenario(may_die: bool) -> Scenario {
     let (end, clause) = if may_die { (MAY_DIE, MAY_START) } else { ("", FORKS) };
     let json = SCENARIO.replace("END_OF_PRIMARY", end).replace("CLAUSE", clause);
