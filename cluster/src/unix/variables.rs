@@ -46,9 +46,9 @@ extern "C" fn before_main() {
     handed_over();
 }
 
-/// Revokes the parent-death signal, if the primary has set [`SIGNAL_UNTIL_MAIN_VARIABLE`]: the signal is for a program
-/// that never reads the channel, and would interrupt the open requests of this worker. The main thread calls
-/// this function, because the kernel has a signal for each thread.
+/// Revokes the parent-death signal, if the primary has set [`SIGNAL_UNTIL_MAIN_VARIABLE`]: the signal is for
+/// a program that never reads the channel, and would interrupt the open requests of this worker. The main
+/// thread calls this function, because the kernel has a signal for each thread.
 fn revoke_death_signal() {
     #[cfg(target_os = "linux")]
     if env::var_os(SIGNAL_UNTIL_MAIN_VARIABLE).is_some() {
