@@ -78,6 +78,13 @@ impl Primary {
         self.setup.count_workers_after(last);
     }
 
+    /// Removes the requeue, to show that a test fails without it: the primary closes the unacknowledged
+    /// connections of a dead worker.
+    #[cfg(feature = "testing")]
+    pub fn without_requeue(&mut self) {
+        self.distribution.closes_unacknowledged = true;
+    }
+
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let scope = self.peers.steps.enter_command();
         let result = act(self);

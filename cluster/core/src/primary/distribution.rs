@@ -43,6 +43,10 @@ pub(super) struct Distribution {
     report_ms: u32,
     /// Whether a supervisor is shutting down, so no connection is accepted.
     stopped: bool,
+    /// See [`Primary::without_requeue`](super::Primary::without_requeue).
+    #[cfg(feature = "testing")]
+    #[serde(skip)]
+    pub(super) closes_unacknowledged: bool,
 }
 
 impl Distribution {
@@ -56,6 +60,8 @@ impl Distribution {
             queued_connections: settings.limits.queued_connections,
             report_ms: u32::try_from(settings.report_after.as_millis()).unwrap_or(u32::MAX),
             stopped: false,
+            #[cfg(feature = "testing")]
+            closes_unacknowledged: false,
         }
     }
 
@@ -400,6 +406,12 @@ impl Distribution {
     pub(super) fn remove_worker(&mut self, worker: WorkerId, peers: &mut Peers) {
         self.remove_from_handles(worker, peers);
         for connection in peers.take_offers(worker) {
+            #[cfg(feature = "testing")]
+            if self.closes_unacknowledged {
+                self.ledger.requeue(connection);
+                self.close_connection(connection, peers);
+                continue;
+            }
             let id = self.requeue(worker, connection, peers);
             self.next_for(id, worker, peers);
         }
