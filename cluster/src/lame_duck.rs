@@ -20,6 +20,8 @@ pub async fn lame_duck_ended(worker: &Worker) {
 /// the minimum time to reconnect even if a busy worker reads the announcement and the request to disconnect
 /// together.
 pub(crate) async fn idle_time(worker: &Worker, time: Option<Duration>) {
+    #[cfg(feature = "simulated")]
+    let time = if crate::simulated::closes_idle_at_once() { Some(Duration::ZERO) } else { time };
     let least = sleep(time.unwrap_or(SupervisorSettings::LAME_DUCK));
     if time.is_none() && worker.inner.is_announced() {
         worker.disconnecting().await;

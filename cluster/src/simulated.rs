@@ -21,7 +21,7 @@ use cluster_core::{
 mod stream;
 
 use stream::Incoming;
-pub use stream::{SimulatedSocket, TcpStream};
+pub use stream::{ReceiveQueue, SimulatedSocket, TcpStream};
 
 thread_local! {
     /// The process that this thread polls.
@@ -35,6 +35,8 @@ pub(crate) struct Current {
     machine: LentMachine,
     /// The program has a primary, or has joined.
     is_joined: bool,
+    /// A test has removed the lame duck.
+    closes_idle_at_once: bool,
     slot: Option<SlotId>,
     waker: Option<Waker>,
     is_awaiting: bool,
@@ -158,6 +160,11 @@ pub(crate) fn is_to_join() -> bool {
     with(|current| matches!(current.machine, LentMachine::Worker(..)) && !current.is_joined)
 }
 
+/// Whether a lame duck closes idle connections at once.
+pub(crate) fn closes_idle_at_once() -> bool {
+    CURRENT.with_borrow(|current| current.as_ref().is_some_and(|current| current.closes_idle_at_once))
+}
+
 pub(crate) fn slot() -> Option<SlotId> {
     with(|current| current.slot)
 }
@@ -223,6 +230,7 @@ impl SimulatedProcess {
         SimulatedProcess(Some(Box::new(Current {
             machine,
             is_joined: false,
+            closes_idle_at_once: false,
             slot,
             waker: None,
             is_awaiting: false,
@@ -241,6 +249,11 @@ impl SimulatedProcess {
     /// [`created`](SimulatedProcess::created).
     pub fn unknown() -> Self {
         SimulatedProcess::new(LentMachine::Unknown(None), None)
+    }
+
+    /// Removes the time in which a lame duck keeps idle connections, to show that a test fails without it.
+    pub fn close_idle_at_once(&mut self) {
+        self.current().closes_idle_at_once = true;
     }
 
     /// A process with a primary.
@@ -379,11 +392,6 @@ impl SimulatedProcess {
     /// Whether the program awaited events at the end of the last poll: otherwise the process takes no input.
     pub fn is_awaiting(&self) -> bool {
         self.0.as_ref().is_some_and(|current| current.is_awaiting && !current.is_paused)
-    }
-
-    /// Whether the process is a worker.
-    pub fn is_worker(&self) -> bool {
-        self.0.as_ref().is_some_and(|current| matches!(current.machine, LentMachine::Worker(..)))
     }
 
     /// Takes the actions of the last poll, in order.

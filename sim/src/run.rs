@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::check::Failure;
+use crate::fault::Faults;
 use crate::program::Program;
 use crate::schedule::Schedule;
 use crate::schedule::script::Script;
@@ -83,6 +84,17 @@ impl<P: Program> Run<P> {
         again.trace().cloned().unwrap_or_default()
     }
 
+    /// The number of the first rows that are those of a quiet machine without faults, up to the first action
+    /// of a client, fault or observation.
+    fn start_up(&self, trace: &Trace) -> usize {
+        let rows = trace.start_up();
+        let mut quiet = self.start.clone().with_faults(Faults::none()).on(Schedule::quiet()).traced();
+        let is_short = |quiet: &World<P>| quiet.trace().is_some_and(|trace| trace.rows().len() < rows);
+        // A failed check ends the quiet run as well.
+        while is_short(&quiet) && quiet.step().is_ok_and(|is_taken| is_taken) {}
+        quiet.trace().map_or(0, |quiet| trace.common(quiet)).min(rows)
+    }
+
     /// Shrinks this failed run. Returns the smallest failing run that was found.
     #[must_use]
     pub fn shrunk(self, fails: impl FnMut(&Run<P>) -> bool) -> Self {
@@ -126,10 +138,25 @@ impl<P: Program> fmt::Debug for Run<P> {
     }
 }
 
-/// Every step and observation as a table with a column for each process, then the replay line.
+/// Every step and observation as a table with a column for each process, then the replay line. The table
+/// omits a start that is the same in a run without faults. If no check has failed, the table also omits calls
+/// and inputs after the last observation. The alternate form (`{:#}`) has every row.
 impl<P: Program> fmt::Display for Run<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:#}", self.trace())?;
+        let mut trace = self.trace();
+        if !f.alternate() {
+            let start = self.start_up(&trace);
+            trace.skip(start);
+            let end = if self.outcome.is_ok() { trace.skip_end() } else { 0 };
+            if start + end > 0 {
+                writeln!(
+                    f,
+                    "omitted: {start} rows of the start, which is the same without faults, and {end} rows \
+                     after the last observation; `{{:#}}` prints all rows"
+                )?;
+            }
+        }
+        writeln!(f, "{trace:#}")?;
         writeln!(
             f,
             "*: a program receives an event; !: a fault strikes; a step without a visible effect has no row"

@@ -6,10 +6,12 @@ use cluster_core::{
     Worker, WorkerEvent,
 };
 
+mod machine_settings;
 mod reexec;
 mod running_processes;
 mod transition_cache;
 
+pub(crate) use machine_settings::MachineSettings;
 pub(crate) use running_processes::RunningProcesses;
 pub(crate) use transition_cache::HookKey;
 use transition_cache::{HookLines, TransitionCache};
@@ -51,11 +53,28 @@ impl EitherMachine {
         }
     }
 
+    pub(crate) fn handle(&mut self, event: OsEvent) {
+        match self {
+            EitherMachine::Primary(primary) => primary.handle(event),
+            EitherMachine::Supervisor(supervisor) => supervisor.handle(event),
+            EitherMachine::Worker(worker) => worker.handle(event),
+        }
+    }
+
+    /// Takes back a closed socket of the program.
+    pub(crate) fn release(&mut self, socket: SocketId) {
+        match self {
+            EitherMachine::Primary(primary) => primary.release(socket),
+            EitherMachine::Supervisor(supervisor) => supervisor.primary_mut().release(socket),
+            EitherMachine::Worker(worker) => worker.release(socket),
+        }
+    }
+
     /// Polls the machine, or only the calls that commands have caused. Writes the action to `next`, which is
     /// empty. Not inlined, and without an assignment, because an assignment drops the former action first.
     /// Otherwise the compiler moves the action in small pieces, at the cost of a twentieth of a run.
     #[inline(never)]
-    fn poll(&mut self, only_commands: bool, next: &mut Option<NextAction>) {
+    pub(crate) fn poll(&mut self, only_commands: bool, next: &mut Option<NextAction>) {
         if only_commands {
             let call = match self {
                 EitherMachine::Primary(primary) => primary.poll_call(),
@@ -110,14 +129,6 @@ impl<P: Program> RunningProcess<P> {
         RunningProcess { machine, program, next: None, begun: false, exit: None, rested: false }
     }
 
-    fn handle(&mut self, event: OsEvent) {
-        match &mut self.machine {
-            EitherMachine::Primary(primary) => primary.handle(event),
-            EitherMachine::Supervisor(supervisor) => supervisor.handle(event),
-            EitherMachine::Worker(worker) => worker.handle(event),
-        }
-    }
-
     /// Finishes the last action: passes the answer or another event to the machine, if there is one, and
     /// polls the next action.
     pub(crate) fn react(&mut self, event: Option<OsEvent>) {
@@ -125,7 +136,7 @@ impl<P: Program> RunningProcess<P> {
         self.program.machine_input(event.as_ref());
         if let Some(event) = event {
             self.rested = false;
-            self.handle(event);
+            self.machine.handle(event);
         }
         self.poll();
     }
@@ -149,11 +160,7 @@ impl<P: Program> RunningProcess<P> {
     /// Gives closed sockets of the program back to the machine.
     pub(crate) fn release(&mut self, sockets: &[SocketId]) {
         for &socket in sockets {
-            match &mut self.machine {
-                EitherMachine::Primary(primary) => primary.release(socket),
-                EitherMachine::Supervisor(supervisor) => supervisor.primary_mut().release(socket),
-                EitherMachine::Worker(worker) => worker.release(socket),
-            }
+            self.machine.release(socket);
         }
     }
 }

@@ -4,56 +4,60 @@
 //! workers with `cluster::Worker`, and clients on a simulated network. Each process has a tokio runtime of
 //! its own with a paused clock, so `tokio::spawn`, `tokio::time`, `tokio::select!` and channels work.
 //!
+//! A supervised axum server, in which any process may be killed at any call:
+//!
 //! ```
-//! use cluster::{Event, Primary, Settings, Worker};
-//! use cluster_sim::simulation::{Net, Simulation};
-//! use cluster_sim::{Fault, Faults};
+//! use axum::{Router, routing::get};
+//! use cluster::{Signal, Supervisor, SupervisorSettings, Worker};
+//! use cluster_sim::simulation::{Futures, Net, Simulation};
+//! use cluster_sim::{Actor, Fault, Faults, World};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
-//! async fn primary() -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut primary = Primary::new(Settings::default())?;
-//!     primary.fork()?;
-//!     while let Some(event) = primary.next().await {
-//!         if let Event::Exit { .. } = event {
-//!             primary.fork()?;
-//!         }
-//!     }
-//!     Ok(())
+//! type Outcome = Result<(), Box<dyn std::error::Error>>;
+//!
+//! async fn primary() -> Outcome {
+//!     Ok(Supervisor::new(SupervisorSettings::new(2))?.run().await?)
 //! }
 //!
-//! async fn worker() -> Result<(), Box<dyn std::error::Error>> {
+//! async fn worker() -> Outcome {
 //!     let worker = Worker::join()?;
-//!     let mut listener = worker.listen("127.0.0.1:8000").await?;
-//!     while let Some(mut connection) = listener.accept().await? {
-//!         tokio::spawn(async move { connection.write_all(b"hello").await });
+//!     let listener = worker.listen("127.0.0.1:8000").await?;
+//!     Ok(cluster::serve(&worker, listener, Router::new().route("/", get(async || "hello"))).await?)
+//! }
+//!
+//! /// Two requests, each on a connection of its own.
+//! async fn client(net: Net) -> Outcome {
+//!     for _ in 0..2 {
+//!         let mut stream = net.connect_when_listening("127.0.0.1:8000".parse()?).await;
+//!         stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await?;
+//!         let mut answer = String::new();
+//!         let is_read = stream.read_to_string(&mut answer).await.is_ok();
+//!         stream.observe(if is_read && answer.ends_with("hello") { "answered" } else { "lost" });
 //!     }
+//!     net.kill(Actor::Primary, Signal::SIGTERM);
 //!     Ok(())
 //! }
 //!
-//! async fn client(net: Net) -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut stream = loop {
-//!         match net.connect(([127, 0, 0, 1], 8000).into()).await {
-//!             Ok(stream) => break stream,
-//!             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+//! /// No request is answered twice; none is lost unless its worker had the request when it was killed.
+//! fn nothing_is_lost(world: &World<Futures>) -> Result<(), String> {
+//!     for seen in world.observations().filter(|seen| seen.text == "lost") {
+//!         let Actor::Client(client) = seen.observer else { continue };
+//!         let holder = world.holder(client);
+//!         if !world.is_killed(holder) {
+//!             return Err(format!("client {} has no answer, and {holder} was not killed", client.0));
 //!         }
-//!     };
-//!     let mut answer = String::new();
-//!     stream.read_to_string(&mut answer).await?;
-//!     net.observe(answer);
-//!     Ok(())
+//!     }
+//!     let answers = world.observations().filter(|seen| seen.text == "answered").count();
+//!     if answers <= 2 { Ok(()) } else { Err(format!("{answers} answers to 2 requests")) }
 //! }
 //!
-//! let simulation = Simulation::new(primary, worker).client(client);
-//! simulation.check(|world| {
-//!     let answers = world.observations().filter(|observation| observation.text == "hello").count();
-//!     if answers == 1 { Ok(()) } else { Err(format!("{answers} answers")) }
-//! })?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! let kill = Faults::only(&[Fault::Kill]).limit(1);
+//! Simulation::new(primary, worker).client(client).faults(kill).assert(nothing_is_lost);
 //! ```
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,15 +65,16 @@ use cluster::simulated::{Created, SimulatedProcess};
 use cluster_core::Settings;
 
 use crate::fault::{Fault, Faults};
+use crate::prop::{self, Counterexample};
+use crate::running_process::MachineSettings;
 use crate::world::World;
 
 mod client_net;
-#[cfg(feature = "proptest")]
 mod escape;
 mod futures;
 mod live;
 mod log;
-mod own_machine;
+mod report;
 mod runtime;
 
 pub use client_net::{ClientStream, Net};
@@ -109,6 +114,20 @@ pub struct Simulation {
     client: Box<dyn Fn(Net) -> Main + Send + Sync>,
     faults: Faults,
     end: Duration,
+    #[cfg(feature = "testing")]
+    without: Option<Safeguard>,
+}
+
+/// A safeguard against lost requests, removed by [`Simulation::without`].
+#[cfg(feature = "testing")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Safeguard {
+    /// An old worker closes the connection with the next answer, before it is disconnected.
+    LameDuck,
+    /// A connection that a dead worker has not acknowledged is handed to another worker.
+    Requeue,
+    /// An old worker serves until its successor listens.
+    ReadinessGate,
 }
 
 impl fmt::Debug for Simulation {
@@ -137,6 +156,8 @@ impl Simulation {
             client: Box::new(|_| Box::pin(async { Ok(()) })),
             faults: Faults::none(),
             end: END,
+            #[cfg(feature = "testing")]
+            without: None,
         }
     }
 
@@ -163,41 +184,91 @@ impl Simulation {
         self
     }
 
-    /// The world of the program, for [`prop`](crate::prop), [`Run`](crate::Run) and
-    /// [`explore`](crate::explore).
+    /// Removes a safeguard, to show that a test fails without it.
+    #[cfg(feature = "testing")]
+    pub fn without(mut self, safeguard: Safeguard) -> Self {
+        self.without = Some(safeguard);
+        self
+    }
+
+    /// The world of the program, for [`prop`], [`Run`](crate::Run) and [`explore`](crate::explore).
     ///
     /// # Panics
     /// The primary's function panics before it creates a `Primary` or a `Supervisor`.
     pub fn world(self) -> World<Futures> {
-        let created = created(&self.primary);
+        let machines = self.machines();
+        #[cfg(feature = "testing")]
+        let closes_idle_at_once = self.without == Some(Safeguard::LameDuck);
+        #[cfg(not(feature = "testing"))]
+        let closes_idle_at_once = false;
         let end_ms = u64::try_from(self.end.as_millis()).unwrap_or(u64::MAX);
         let Simulation { primary, worker, client, faults, .. } = self;
-        let definition = Arc::new(Definition { primary, worker, client, created: created.clone(), end_ms });
-        let program = Futures::new(definition);
-        let world = match created {
-            Created::Primary(settings) => World::new(program, settings),
-            Created::Supervisor(settings) => World::supervised(program, settings),
-        };
+        let definition =
+            Definition { primary, worker, client, machines: machines.clone(), closes_idle_at_once, end_ms };
+        let world = World::with_machines(Futures::new(Arc::new(definition)), machines);
         world.with_patient_timers().with_faults(faults)
     }
 
+    fn machines(&self) -> MachineSettings {
+        let created = created(&self.primary);
+        #[cfg(feature = "testing")]
+        let created = match (self.without, created) {
+            (Some(Safeguard::LameDuck), Created::Supervisor(settings)) => {
+                Created::Supervisor(settings.lame_duck(Duration::ZERO))
+            }
+            (Some(Safeguard::ReadinessGate), Created::Supervisor(settings)) => {
+                Created::Supervisor(settings.readiness(cluster_core::Readiness::Online))
+            }
+            (Some(_) | None, created) => created,
+        };
+        #[cfg_attr(not(feature = "testing"), expect(unused_mut, reason = "only tests remove safeguards"))]
+        let mut machines = match created {
+            Created::Primary(settings) => MachineSettings::of_primary(settings),
+            Created::Supervisor(settings) => MachineSettings::of_supervisor(settings),
+        };
+        #[cfg(feature = "testing")]
+        {
+            machines.without_requeue = self.without == Some(Safeguard::Requeue);
+        }
+        machines
+    }
+
     /// Searches for a run in which a check of the simulator fails, a `main` panics, or `property` returns an
-    /// error, and shrinks the run: see [`prop::check`](crate::prop::check). A few schedules run twice first:
-    /// a program with nondeterminism of its own, as a thread, the wall clock or the order of a hash map, is
-    /// an error with the place at which two runs part.
+    /// error, and shrinks the run: see [`prop::check`]. A few schedules run twice first: a program with
+    /// nondeterminism of its own, as a thread, the wall clock or the order of a hash map, is an error with
+    /// the place at which two runs part.
     ///
     /// # Errors
     /// The smallest run found.
-    #[cfg(feature = "proptest")]
     pub fn check(
         self,
         property: impl Fn(&World<Futures>) -> Result<(), String>,
-    ) -> Result<(), Box<crate::prop::Counterexample<Futures>>> {
+    ) -> Result<(), Box<Counterexample<Futures>>> {
         let world = self.world();
         if let Some(what) = escape::divergence(&world) {
-            return Err(Box::new(crate::prop::Counterexample { what, run: None }));
+            return Err(Box::new(Counterexample { what, run: None }));
         }
-        crate::prop::check(proptest::strategy::Just(world), property)
+        prop::check(proptest::strategy::Just(world), property)
+    }
+
+    /// [`check`](Simulation::check) for a test, with a report of the smallest failing run.
+    ///
+    /// # Panics
+    /// A run fails. The text has the violation, the path of a page for a browser with the run as a sequence
+    /// diagram, the run as a table with the log lines of each process, and the line for
+    /// [`replay`](Simulation::replay).
+    #[track_caller]
+    pub fn assert(self, property: impl Fn(&World<Futures>) -> Result<(), String>) {
+        report::unwrap(self.check(property), Location::caller());
+    }
+
+    /// Repeats the run of a replay line, in place of [`assert`](Simulation::assert).
+    ///
+    /// # Panics
+    /// As [`assert`](Simulation::assert), or the text is no replay line.
+    #[track_caller]
+    pub fn replay(self, line: &str, property: impl Fn(&World<Futures>) -> Result<(), String>) {
+        report::unwrap(prop::replay(line, self.world(), property), Location::caller());
     }
 }
 

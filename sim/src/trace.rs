@@ -94,6 +94,52 @@ impl Trace {
         &self.rows
     }
 
+    /// The number of rows before the program meets the outside: before the first fault, action of a client,
+    /// and observation.
+    pub(crate) fn start_up(&self) -> usize {
+        let is_outside = |row: &Row| match row.what {
+            Crossing::Fault(_)
+            | Crossing::Observation(_)
+            | Crossing::ClientAction(_)
+            | Crossing::ClientEvent(_) => true,
+            Crossing::Started
+            | Crossing::Begins
+            | Crossing::Ended(_)
+            | Crossing::Call { .. }
+            | Crossing::Input { .. }
+            | Crossing::PrimaryEvent(_)
+            | Crossing::SupervisorEvent(_)
+            | Crossing::WorkerEvent { .. }
+            | Crossing::Arrived { .. }
+            | Crossing::SocketEvent(_) => false,
+        };
+        self.rows.iter().position(is_outside).unwrap_or(self.rows.len())
+    }
+
+    /// The number of first rows that both traces have.
+    pub(crate) fn common(&self, other: &Trace) -> usize {
+        self.rows.iter().zip(&other.rows).take_while(|(ours, theirs)| ours == theirs).count()
+    }
+
+    /// Removes the first `n` rows.
+    pub(crate) fn skip(&mut self, n: usize) {
+        self.rows.drain(..n);
+    }
+
+    /// Removes the rows after the last observation, except ends of processes. Returns the number of removed
+    /// rows. Without an observation after the last fault, every row remains.
+    pub(crate) fn skip_end(&mut self) -> usize {
+        let last = |is_last: fn(&Row) -> bool| self.rows.iter().rposition(is_last);
+        let observed = last(|row| matches!(row.what, Crossing::Observation(_)));
+        let Some(end) = observed.filter(|at| Some(*at) > last(|row| matches!(row.what, Crossing::Fault(_))))
+        else {
+            return 0;
+        };
+        let (before, mut at) = (self.rows.len(), 0..);
+        self.rows.retain(|row| at.next() <= Some(end) || matches!(row.what, Crossing::Ended(_)));
+        before - self.rows.len()
+    }
+
     pub(crate) fn push(&mut self, step: u64, actor: Actor, what: Crossing) {
         self.rows.push(Row { step, actor, what });
     }

@@ -18,7 +18,7 @@ use crate::line::Line;
 use crate::livelock::{self, LivelockDetector};
 use crate::observations::{Observation, ObservationLog};
 use crate::program::Program;
-use crate::running_process::{NextAction, RunningProcesses};
+use crate::running_process::{MachineSettings, NextAction, RunningProcesses};
 use crate::schedule::Schedule;
 use crate::step::{Pid, Step};
 use crate::trace::Trace;
@@ -71,9 +71,7 @@ pub(crate) struct State<P> {
 struct Start<P> {
     scenario: Arc<str>,
     program: P,
-    settings: Settings,
-    /// The primary is supervised.
-    supervision: Option<SupervisorSettings>,
+    machines: MachineSettings,
     /// See [`World::with_patient_timers`].
     patient_timers: bool,
 }
@@ -89,7 +87,7 @@ impl<P: Hash> Hash for World<P> {
 impl<P: Program> World<P> {
     /// A world before the start of the primary, with a quiet schedule and without faults.
     pub fn new(program: P, settings: Settings) -> Self {
-        world_of(program, settings, None)
+        World::with_machines(program, MachineSettings::of_primary(settings))
     }
 
     /// A world with a supervised primary: the program receives [`Program::supervisor_start`] and
@@ -99,7 +97,28 @@ impl<P: Program> World<P> {
     ///
     /// When the primary starts, if the settings contradict each other.
     pub fn supervised(program: P, supervision: SupervisorSettings) -> Self {
-        world_of(program, Settings::default(), Some(supervision))
+        World::with_machines(program, MachineSettings::of_supervisor(supervision))
+    }
+
+    pub(crate) fn with_machines(program: P, machines: MachineSettings) -> Self {
+        let mut state = State {
+            driver: program.clone().into(),
+            start: Start { scenario: "unnamed".into(), program, machines, patient_timers: false }.into(),
+            kernel: Kernel::new(CHANNEL_BYTES),
+            running: RunningProcesses::new(),
+            log: ObservationLog::default(),
+            schedule: Schedule::quiet(),
+            checks: CowArc::default(),
+            history: History::new(),
+            #[cfg(test)]
+            planted_bug: None,
+            #[cfg(test)]
+            planted_loss: None,
+            #[cfg(test)]
+            planted_input: None,
+        };
+        state.drive(P::driver_start);
+        World { state, enabled: Enabled::default(), livelock: LivelockDetector::default() }
     }
 
     /// The same world with another schedule and the same armed faults.
@@ -235,6 +254,17 @@ impl<P: Program> World<P> {
         processes.filter(|(_, process)| process.is_alive()).map(|(pid, _)| pid.into())
     }
 
+    /// The process that has the connection of a client, or had it last: the worker with the program that has
+    /// received the connection, otherwise the primary.
+    pub fn holder(&self, client: ClientId) -> Actor {
+        self.state.history.holder(client).into()
+    }
+
+    /// Whether SIGKILL has ended a process.
+    pub fn is_killed(&self, actor: Actor) -> bool {
+        self.state.history.killed().any(|pid| Actor::from(pid) == actor)
+    }
+
     /// The present program of a running process. `None` for other processes and for clients.
     pub fn program(&self, actor: Actor) -> Option<&P> {
         let pid = match actor {
@@ -301,28 +331,6 @@ impl<P: Program> World<P> {
     pub(crate) fn checks(&self) -> &CowArc<Checks> {
         &self.state.checks
     }
-}
-
-fn world_of<P: Program>(program: P, settings: Settings, supervision: Option<SupervisorSettings>) -> World<P> {
-    let mut state = State {
-        driver: program.clone().into(),
-        start: Start { scenario: "unnamed".into(), program, settings, supervision, patient_timers: false }
-            .into(),
-        kernel: Kernel::new(CHANNEL_BYTES),
-        running: RunningProcesses::new(),
-        log: ObservationLog::default(),
-        schedule: Schedule::quiet(),
-        checks: CowArc::default(),
-        history: History::new(),
-        #[cfg(test)]
-        planted_bug: None,
-        #[cfg(test)]
-        planted_loss: None,
-        #[cfg(test)]
-        planted_input: None,
-    };
-    state.drive(P::driver_start);
-    World { state, enabled: Enabled::default(), livelock: LivelockDetector::default() }
 }
 
 fn run_to_the_end<P: Program>(world: &mut World<P>) -> Result<(), (Check, String)> {

@@ -15,19 +15,62 @@ use tokio::net;
 
 use super::{Action, CURRENT};
 
-/// The bytes of a client that the process has not read, and the end.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    client: SocketAddr,
-    queue: Mutex<IncomingQueue>,
-}
-
+/// The bytes that one side of a simulated connection has not read, and the end.
 #[derive(Debug, Default)]
-struct IncomingQueue {
+pub struct ReceiveQueue {
     bytes: VecDeque<u8>,
     has_ended: bool,
     is_reset: bool,
     reader: Option<Waker>,
+}
+
+impl ReceiveQueue {
+    /// Adds bytes. The caller wakes the reader.
+    #[must_use]
+    pub fn receive(&mut self, bytes: &[u8]) -> Option<Waker> {
+        self.bytes.extend(bytes);
+        self.reader.take()
+    }
+
+    /// Ends the direction, by an end of file or by a reset. The caller wakes the reader.
+    #[must_use]
+    pub fn end(&mut self, is_reset: bool) -> Option<Waker> {
+        (self.has_ended, self.is_reset) = (true, is_reset);
+        self.reader.take()
+    }
+
+    /// Whether the other side has reset the connection.
+    pub fn is_reset(&self) -> bool {
+        self.is_reset
+    }
+
+    /// As [`AsyncRead::poll_read`].
+    pub fn poll_read(&mut self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let n = self.bytes.len().min(buffer.remaining());
+        if n > 0 {
+            let (first, second) = self.bytes.as_slices();
+            let from_first = n.min(first.len());
+            buffer.put_slice(&first[..from_first]);
+            buffer.put_slice(&second[..n - from_first]);
+            self.bytes.drain(..n);
+            return Poll::Ready(Ok(()));
+        }
+        if self.is_reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if self.has_ended || buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// The receiving side of a connection of a process.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    client: SocketAddr,
+    queue: Mutex<ReceiveQueue>,
 }
 
 impl Incoming {
@@ -35,51 +78,22 @@ impl Incoming {
         Incoming { client, queue: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, IncomingQueue> {
+    fn lock(&self) -> MutexGuard<'_, ReceiveQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut IncomingQueue)) {
-        let mut queue = self.lock();
-        change(&mut queue);
-        let reader = queue.reader.take();
-        drop(queue);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
     pub(super) fn receive(&self, bytes: &[u8]) {
-        self.change(|queue| queue.bytes.extend(bytes));
+        let reader = self.lock().receive(bytes);
+        reader.into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn end(&self, is_reset: bool) {
-        self.change(|queue| (queue.has_ended, queue.is_reset) = (true, is_reset));
+        let reader = self.lock().end(is_reset);
+        reader.into_iter().for_each(Waker::wake);
     }
 
     fn is_reset(&self) -> bool {
-        self.lock().is_reset
-    }
-
-    fn poll_read(&self, cx: &Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut queue = self.lock();
-        let n = queue.bytes.len().min(buffer.remaining());
-        if n > 0 {
-            let (first, second) = queue.bytes.as_slices();
-            let from_first = n.min(first.len());
-            buffer.put_slice(&first[..from_first]);
-            buffer.put_slice(&second[..n - from_first]);
-            queue.bytes.drain(..n);
-            return Poll::Ready(Ok(()));
-        }
-        if queue.is_reset {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if queue.has_ended || buffer.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        queue.reader = Some(cx.waker().clone());
-        Poll::Pending
+        self.lock().is_reset()
     }
 }
 
@@ -231,7 +245,7 @@ impl AsyncRead for TcpStream {
             Stream::Simulated(socket) => {
                 // A stream that always has bytes does not starve the other tasks.
                 let coop = ready!(tokio::task::coop::poll_proceed(cx));
-                let read = socket.incoming.poll_read(cx, buffer);
+                let read = socket.incoming.lock().poll_read(cx, buffer);
                 if read.is_ready() {
                     coop.made_progress();
                 }

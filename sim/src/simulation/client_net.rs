@@ -1,18 +1,22 @@
 //! The network of the clients of a simulation.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use cluster_core::LocalAddress;
+use cluster::simulated::ReceiveQueue;
+use cluster_core::{LocalAddress, Signal};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::event::{Actor, ClientEvent, ClientId};
 use crate::program::Driver;
+
+/// The pause before another attempt to connect.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The network, as the clients of a simulation use it, and their log. Clones are cheap.
 #[derive(Debug, Clone, Default)]
@@ -22,32 +26,39 @@ pub struct Net {
 
 #[derive(Debug, Default)]
 struct Shared {
-    commands: Vec<Command>,
-    connections: BTreeMap<u64, NetConnection>,
-    last: u64,
-    /// The connections by the numbers of the world.
-    numbers: BTreeMap<ClientId, u64>,
+    commands: Vec<ClientCommand>,
+    /// The connections of the clients, in the order of their numbers.
+    connections: Vec<NetConnection>,
 }
 
-/// One connection of a client.
+/// The connection of one client.
 #[derive(Debug, Default)]
 struct NetConnection {
-    client: Option<ClientId>,
-    result: Option<bool>,
-    bytes: VecDeque<u8>,
-    has_ended: bool,
-    is_reset: bool,
-    waker: Option<Waker>,
+    is_connected: Option<bool>,
+    connecting: Option<Waker>,
+    received: ReceiveQueue,
 }
 
 /// A command of a client for the world.
 #[derive(Debug)]
-enum Command {
-    Connect(u64, SocketAddr),
-    Send(u64, Vec<u8>),
-    End(u64),
-    Observe(String),
-    Signal(Actor, cluster_core::Signal),
+enum ClientCommand {
+    /// Adds the next client.
+    Connect(SocketAddr),
+    Send(ClientId, Vec<u8>),
+    End(ClientId),
+    Observe(ClientId, String),
+    Signal(Actor, Signal),
+}
+
+impl Shared {
+    /// The client that was added last; without clients, the number of the first.
+    fn last(&self) -> ClientId {
+        ClientId(u32::try_from(self.connections.len().max(1)).expect("fewer than 2^32 clients"))
+    }
+
+    fn connection(&mut self, ClientId(client): ClientId) -> &mut NetConnection {
+        &mut self.connections[client as usize - 1]
+    }
 }
 
 impl Net {
@@ -55,45 +66,56 @@ impl Net {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects to a server. Every address stands for the loopback.
+    fn command(&self, command: ClientCommand) {
+        self.lock().commands.push(command);
+    }
+
+    /// Adds a client that connects to a server. Every address stands for the loopback.
     ///
     /// # Errors
     /// No socket listens at the address.
     pub async fn connect(&self, address: SocketAddr) -> io::Result<ClientStream> {
-        let id = {
+        let client = {
             let mut shared = self.lock();
-            shared.last += 1;
-            let id = shared.last;
-            shared.connections.insert(id, NetConnection::default());
-            shared.commands.push(Command::Connect(id, address));
-            id
+            shared.connections.push(NetConnection::default());
+            shared.commands.push(ClientCommand::Connect(address));
+            shared.last()
         };
-        let stream = ClientStream { net: self.clone(), id };
+        let stream = ClientStream { net: self.clone(), client };
         let is_connected = poll_fn(|cx| {
-            stream.net.with(id, |connection| {
-                if connection.result.is_none() {
-                    connection.waker = Some(cx.waker().clone());
-                }
-                connection.result.map_or(Poll::Pending, Poll::Ready)
-            })
+            let mut shared = stream.net.lock();
+            let connection = shared.connection(client);
+            if connection.is_connected.is_none() {
+                connection.connecting = Some(cx.waker().clone());
+            }
+            connection.is_connected.map_or(Poll::Pending, Poll::Ready)
         });
         if is_connected.await { Ok(stream) } else { Err(io::ErrorKind::ConnectionRefused.into()) }
     }
 
-    /// Records an observation of the client that has connected last, which a property reads and the table of
-    /// a failed run contains.
+    /// As [`connect`](Net::connect), and again after 100 ms as long as no socket listens at the address: for
+    /// the first client of a server that starts.
+    pub async fn connect_when_listening(&self, address: SocketAddr) -> ClientStream {
+        loop {
+            match self.connect(address).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Records an observation of the client that was added last, which a property reads and the table of a
+    /// failed run contains. [`ClientStream::observe`] names the client.
     pub fn observe(&self, text: impl Into<String>) {
-        self.lock().commands.push(Command::Observe(text.into()));
+        let mut shared = self.lock();
+        let last = shared.last();
+        shared.commands.push(ClientCommand::Observe(last, text.into()));
     }
 
     /// Sends a signal to a process, as an operator does. A supervisor that handles signals executes the
     /// command; otherwise the process ends.
-    pub fn kill(&self, process: Actor, signal: cluster_core::Signal) {
-        self.lock().commands.push(Command::Signal(process, signal));
-    }
-
-    fn with<T>(&self, id: u64, act: impl FnOnce(&mut NetConnection) -> T) -> T {
-        act(self.lock().connections.entry(id).or_default())
+    pub fn kill(&self, process: Actor, signal: Signal) {
+        self.command(ClientCommand::Signal(process, signal));
     }
 
     // ---- the side of the world
@@ -101,92 +123,69 @@ impl Net {
     /// Delivers an event to the client.
     pub(super) fn deliver(&self, client: ClientId, event: &ClientEvent) {
         let mut shared = self.lock();
-        let Some(&id) = shared.numbers.get(&client) else { return };
-        let Some(connection) = shared.connections.get_mut(&id) else { return };
-        match event {
-            ClientEvent::Connected => connection.result = Some(true),
-            ClientEvent::Refused => connection.result = Some(false),
-            ClientEvent::Data(bytes) => connection.bytes.extend(bytes),
-            ClientEvent::End => connection.has_ended = true,
-            ClientEvent::Reset => (connection.has_ended, connection.is_reset) = (true, true),
-            ClientEvent::Datagram { .. } => {}
-        }
-        let waker = connection.waker.take();
+        let connection = shared.connection(client);
+        let waiting = match event {
+            ClientEvent::Connected | ClientEvent::Refused => {
+                connection.is_connected = Some(*event == ClientEvent::Connected);
+                connection.connecting.take()
+            }
+            ClientEvent::Data(bytes) => connection.received.receive(bytes),
+            ClientEvent::End => connection.received.end(false),
+            ClientEvent::Reset => connection.received.end(true),
+            ClientEvent::Datagram { .. } => None,
+        };
         drop(shared);
-        if let Some(waker) = waker {
-            waker.wake();
+        if let Some(waiting) = waiting {
+            waiting.wake();
         }
     }
 
-    /// Records log lines.
-    pub(super) fn log(&self, lines: Vec<String>) {
-        self.lock().commands.extend(lines.into_iter().map(Command::Observe));
-    }
-
-    /// Performs the commands of the last poll.
+    /// Performs the commands of the last poll. Only the clients of this network are added to a world, so
+    /// both count the clients alike.
     pub(super) fn perform(&self, driver: &mut Driver<'_>) {
         let commands = std::mem::take(&mut self.lock().commands);
         for command in commands {
             match command {
-                Command::Connect(id, address) => {
-                    let client = driver.connect_to(LocalAddress::Ip(address));
-                    let mut shared = self.lock();
-                    shared.numbers.insert(client, id);
-                    if let Some(connection) = shared.connections.get_mut(&id) {
-                        connection.client = Some(client);
-                    }
+                ClientCommand::Connect(address) => {
+                    driver.connect_to(LocalAddress::Ip(address));
                 }
-                Command::Send(id, bytes) => {
-                    if let Some(client) = self.client(id) {
-                        driver.send(client, &bytes);
-                    }
-                }
-                Command::End(id) => {
-                    if let Some(client) = self.client(id) {
-                        driver.end(client);
-                    }
-                }
-                Command::Observe(text) => {
-                    let last = self.lock().numbers.keys().next_back().copied();
-                    driver.observe(last.unwrap_or(ClientId(1)), text);
-                }
-                Command::Signal(process, signal) => driver.kill(process, signal),
+                ClientCommand::Send(client, bytes) => driver.send(client, &bytes),
+                ClientCommand::End(client) => driver.end(client),
+                ClientCommand::Observe(client, text) => driver.observe(client, text),
+                ClientCommand::Signal(process, signal) => driver.kill(process, signal),
             }
         }
     }
 
-    /// Drops the commands of a process that runs its inputs again. The numbers of connections follow from
-    /// their order.
-    pub(super) fn forget_commands(&self, is_driver: bool) {
-        let mut shared = self.lock();
-        let commands = std::mem::take(&mut shared.commands);
-        for command in commands {
-            if let (true, Command::Connect(id, _)) = (is_driver, command) {
-                let client =
-                    ClientId(u32::try_from(shared.numbers.len() + 1).expect("fewer than 2^32 clients"));
-                shared.numbers.insert(client, id);
-                if let Some(connection) = shared.connections.get_mut(&id) {
-                    connection.client = Some(client);
-                }
-            }
-        }
-    }
-
-    fn client(&self, id: u64) -> Option<ClientId> {
-        self.lock().connections.get(&id)?.client
+    /// Drops the commands of clients that run their inputs again.
+    pub(super) fn forget_commands(&self) {
+        self.lock().commands.clear();
     }
 }
 
-/// A connection of a client. A drop ends the client's side.
+/// The connection of a client. A drop ends the client's side.
 #[derive(Debug)]
 pub struct ClientStream {
     net: Net,
-    id: u64,
+    client: ClientId,
+}
+
+impl ClientStream {
+    /// The client of the connection, as [`World::holder`](crate::World::holder) and the table of a run name
+    /// the client.
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// Records an observation of this client.
+    pub fn observe(&self, text: impl Into<String>) {
+        self.net.command(ClientCommand::Observe(self.client, text.into()));
+    }
 }
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        self.net.lock().commands.push(Command::End(self.id));
+        self.net.command(ClientCommand::End(self.client));
     }
 }
 
@@ -196,31 +195,17 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.net.with(self.id, |connection| {
-            let n = connection.bytes.len().min(buffer.remaining());
-            if n > 0 {
-                connection.bytes.drain(..n).for_each(|byte| buffer.put_slice(&[byte]));
-                return Poll::Ready(Ok(()));
-            }
-            if connection.is_reset {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
-            if connection.has_ended || buffer.remaining() == 0 {
-                return Poll::Ready(Ok(()));
-            }
-            connection.waker = Some(cx.waker().clone());
-            Poll::Pending
-        })
+        self.net.lock().connection(self.client).received.poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut shared = self.net.lock();
-        if shared.connections.get(&self.id).is_some_and(|connection| connection.is_reset) {
+        if shared.connection(self.client).received.is_reset() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        shared.commands.push(Command::Send(self.id, bytes.to_vec()));
+        shared.commands.push(ClientCommand::Send(self.client, bytes.to_vec()));
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -229,7 +214,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.net.lock().commands.push(Command::End(self.id));
+        self.net.command(ClientCommand::End(self.client));
         Poll::Ready(Ok(()))
     }
 }

@@ -14,9 +14,10 @@ use cluster_core::{
 };
 
 use super::live::{Definition, Live, ProcessInput, Role, Waits};
-use super::own_machine::OwnMachine;
 use crate::event::{Actor, ClientEvent, ClientId, SocketEvent};
 use crate::program::{Driver, MachineMut, Process, Program, Resumption};
+use crate::running_process::EitherMachine;
+use crate::step::Pid;
 
 /// The signals that change the number of slots.
 const SIGTTIN: Signal = Signal(21);
@@ -71,44 +72,59 @@ impl Futures {
         self.live.as_deref_mut()
     }
 
+    /// The process that takes an input. The first input begins the process.
+    fn live_for(&mut self, now_ms: u64, input: &ProcessInput) -> Option<&mut Live> {
+        if let ProcessInput::Begin(role) = input {
+            self.live = Some(Box::new(Live::new(&self.definition, *role, now_ms)));
+        }
+        self.live(now_ms)
+    }
+
     /// Runs the recorded inputs in a new process, with a new machine.
     fn replayed(&self) -> Option<Box<Live>> {
-        let role = self.records.iter().find_map(|record| match record {
-            Record::Input(_, ProcessInput::Begin(role)) => Some(*role),
-            Record::Input(..) | Record::Machine(_) => None,
-        })?;
-        let mut machine = OwnMachine::new(&self.definition, role);
-        let mut live: Option<Box<Live>> = None;
+        let mut again = Futures::new(self.definition.clone());
+        let mut machine: Option<EitherMachine> = None;
         for record in &self.records {
             match record {
                 Record::Machine(input) => {
-                    let only_commands = !live.as_ref().is_some_and(|live| live.waits().takes_events);
-                    machine.poll(input.clone(), only_commands);
+                    // The first poll precedes the program, whose first input has the role.
+                    let machine = machine.get_or_insert_with(|| self.new_machine());
+                    input.clone().into_iter().for_each(|input| machine.handle(input));
+                    let takes_events = again.live.as_ref().is_some_and(|live| live.waits().takes_events);
+                    // The output is dropped: later records have its effects.
+                    machine.poll(!takes_events, &mut None);
                 }
                 Record::Input(now_ms, input) => {
-                    if matches!(input, ProcessInput::Begin(_)) {
-                        live = Some(Box::new(Live::new(&self.definition, role, *now_ms)));
-                    }
-                    let Some(live) = &mut live else { continue };
-                    live.run(*now_ms, input.clone(), machine.as_mut());
+                    let live = again.live_for(*now_ms, input)?;
+                    live.run(*now_ms, input.clone(), machine.as_mut().map(EitherMachine::as_mut));
                     for action in live.process.take_actions() {
-                        if let Action::Close(socket) = action {
+                        if let (Action::Close(socket), Some(machine)) = (action, &mut machine) {
                             machine.release(socket);
                         }
                     }
-                    live.net.forget_commands(role == Role::Driver);
+                    live.net.forget_commands();
                 }
             }
         }
-        live
+        again.live
+    }
+
+    /// The machine of this process at the start.
+    fn new_machine(&self) -> EitherMachine {
+        let role = self.records.iter().find_map(|record| match record {
+            Record::Input(_, ProcessInput::Begin(role)) => Some(*role),
+            Record::Input(..) | Record::Machine(_) => None,
+        });
+        let pid = match role {
+            Some(Role::Worker { id, .. }) => id.into(),
+            Some(Role::Primary | Role::Driver) | None => Pid::PRIMARY,
+        };
+        self.definition.machines.machine(pid)
     }
 
     fn input(&mut self, machine: MachineMut<'_>, process: &mut Process<'_>, input: ProcessInput) {
         let now_ms = process.now_ms();
-        if let ProcessInput::Begin(role) = input {
-            self.live = Some(Box::new(Live::new(&self.definition, role, now_ms)));
-        }
-        let Some(live) = self.live(now_ms) else { return };
+        let Some(live) = self.live_for(now_ms, &input) else { return };
         live.run(now_ms, input.clone(), Some(machine));
         for action in live.process.take_actions() {
             match action {
@@ -129,12 +145,11 @@ impl Futures {
 
     fn drive(&mut self, driver: &mut Driver<'_>, input: ProcessInput) {
         let now_ms = driver.now_ms();
-        if let ProcessInput::Begin(role) = input {
-            self.live = Some(Box::new(Live::new(&self.definition, role, now_ms)));
-        }
-        let Some(live) = self.live(now_ms) else { return };
+        let Some(live) = self.live_for(now_ms, &input) else { return };
         live.run(now_ms, input.clone(), None);
-        live.net.log(std::mem::take(&mut live.lines));
+        for line in std::mem::take(&mut live.lines) {
+            live.net.observe(line);
+        }
         live.net.perform(driver);
         self.peeked = None;
         self.records.push(Record::Input(now_ms, input));

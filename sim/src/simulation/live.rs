@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use cluster::simulated::{Created, SimulatedProcess};
+use cluster::simulated::SimulatedProcess;
 use cluster_core::{Event, Primary, SlotId, SocketId, SupervisorEvent, WorkerEvent, WorkerId};
 
 use super::client_net::Net;
@@ -11,13 +11,16 @@ use super::log::{logged, take_lines};
 use super::runtime::{Main, Tasks};
 use crate::event::{ClientEvent, ClientId, Ending};
 use crate::program::{MachineMut, Resumption};
+use crate::running_process::MachineSettings;
 
 /// The functions of a simulated program.
 pub(super) struct Definition {
     pub(super) primary: Box<dyn Fn() -> Main + Send + Sync>,
     pub(super) worker: Box<dyn Fn() -> Main + Send + Sync>,
     pub(super) client: Box<dyn Fn(Net) -> Main + Send + Sync>,
-    pub(super) created: Created,
+    pub(super) machines: MachineSettings,
+    /// A test has removed the lame duck of the workers.
+    pub(super) closes_idle_at_once: bool,
     /// No time passes later.
     pub(super) end_ms: u64,
 }
@@ -61,8 +64,10 @@ pub(super) struct Live {
     pub(super) net: Net,
     /// The program has sent messages that the kernel does not have.
     has_unwritten: bool,
-    /// The machine has reported its end to the program, or will.
-    is_over: bool,
+    /// The primary or the supervisor has no worker left, so the program's events end.
+    is_finished: bool,
+    /// The worker completes a disconnect.
+    is_disconnecting: bool,
     /// The exit code, after the main future has returned.
     code: Option<i32>,
     /// The log lines of the last poll.
@@ -73,13 +78,14 @@ impl Live {
     pub(super) fn new(definition: &Definition, role: Role, now_ms: u64) -> Self {
         let net = Net::default();
         let mut process = match role {
-            Role::Primary => match definition.created {
-                Created::Primary(_) => SimulatedProcess::primary(),
-                Created::Supervisor(_) => SimulatedProcess::supervisor(),
-            },
+            Role::Primary if definition.machines.is_supervised() => SimulatedProcess::supervisor(),
+            Role::Primary => SimulatedProcess::primary(),
             Role::Worker { slot, .. } => SimulatedProcess::worker(slot),
             Role::Driver => SimulatedProcess::unknown(),
         };
+        if definition.closes_idle_at_once {
+            process.close_idle_at_once();
+        }
         let main = || match role {
             Role::Primary => (definition.primary)(),
             Role::Worker { .. } => (definition.worker)(),
@@ -91,7 +97,8 @@ impl Live {
             tasks: Some(tasks),
             net,
             has_unwritten: false,
-            is_over: false,
+            is_finished: false,
+            is_disconnecting: false,
             code: None,
             lines: Vec::new(),
         }
@@ -168,25 +175,35 @@ impl Live {
                 .running_workers()
                 .any(|worker| primary.unwritten(worker).is_some_and(|unwritten| unwritten > 0))
         };
-        (self.has_unwritten, self.is_over) = match machine {
-            MachineMut::Primary(primary) => (unwritten(primary), primary.running_workers().next().is_none()),
-            MachineMut::Supervisor(supervisor) => (unwritten(supervisor.primary()), supervisor.is_finished()),
-            MachineMut::Worker(worker) => {
-                let is_disconnecting = worker.exited_after_disconnect() && !worker.is_finished();
-                (worker.unwritten().is_some_and(|unwritten| unwritten > 0), !is_disconnecting)
+        match machine {
+            MachineMut::Primary(primary) => {
+                self.has_unwritten = unwritten(primary);
+                self.is_finished = primary.running_workers().next().is_none();
             }
-        };
+            MachineMut::Supervisor(supervisor) => {
+                self.has_unwritten = unwritten(supervisor.primary());
+                self.is_finished = supervisor.is_finished();
+            }
+            MachineMut::Worker(worker) => {
+                self.has_unwritten = worker.unwritten().is_some_and(|unwritten| unwritten > 0);
+                self.is_disconnecting = worker.exited_after_disconnect() && !worker.is_finished();
+            }
+        }
     }
 
     /// The exit code, once nothing is left to be done before the exit.
     pub(super) fn exit(&self) -> Option<i32> {
-        let is_done = |_: &i32| self.tasks.is_none() && !self.has_unwritten && self.is_complete();
+        let is_done = |_: &i32| self.tasks.is_none() && !self.has_unwritten && !self.is_disconnecting;
         self.process.exited().or_else(|| self.code.filter(is_done))
     }
 
-    /// After the return of its main future a worker completes a disconnect.
-    fn is_complete(&self) -> bool {
-        self.is_over || !self.process.is_worker()
+    pub(super) fn waits(&self) -> Waits {
+        let (has_returned, is_awaiting) = (self.tasks.is_none(), self.process.is_awaiting());
+        Waits {
+            takes_events: has_returned || is_awaiting,
+            resumes_at_rest: self.has_unwritten || self.is_finished && is_awaiting || has_returned,
+            handles_signals: self.process.handles_signals(),
+        }
     }
 }
 
@@ -205,17 +222,5 @@ impl Drop for Live {
     fn drop(&mut self) {
         let tasks = self.tasks.take();
         self.process.enter(|| drop(tasks));
-    }
-}
-
-impl Live {
-    pub(super) fn waits(&self) -> Waits {
-        let has_returned = self.tasks.is_none();
-        let is_over = self.is_over && !self.process.is_worker() && self.process.is_awaiting();
-        Waits {
-            takes_events: has_returned || self.process.is_awaiting(),
-            resumes_at_rest: self.has_unwritten || is_over || has_returned,
-            handles_signals: self.process.handles_signals(),
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! The effect of a step: the kernel delivers, a process reacts, or a program or the driver receives.
 
 use cluster_core::{
-    Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Primary, Serialization, Signal, Supervisor,
-    SupervisorEvent, Worker, WorkerEvent,
+    Call, ChannelId, Event, ExitStatus, IncomingHandle, OsEvent, Serialization, Signal, SupervisorEvent,
+    WorkerEvent,
 };
 
 use super::enabled::{can_fire, can_receive, is_free, next_timer};
@@ -91,20 +91,8 @@ impl<P: Program> State<P> {
 
     fn start(&mut self, pid: Pid) {
         self.kernel.processes.enter(pid, Phase::Running);
-        let Start { program, settings, supervision, .. } = &*self.start;
-        let machine = if let (Pid::PRIMARY, Some(supervision)) = (pid, supervision) {
-            let supervisor = Supervisor::new(supervision.clone()).expect("settings without contradiction");
-            EitherMachine::Supervisor(Box::new(supervisor))
-        } else if pid == Pid::PRIMARY {
-            EitherMachine::Primary(Box::new(Primary::new(settings.clone())))
-        } else {
-            EitherMachine::Worker(Box::new(Worker::new(
-                pid.worker(),
-                settings.spawn.serialization.unwrap_or_default(),
-                settings.limits.clone(),
-            )))
-        };
-        self.running.start(pid, machine, program.clone());
+        let Start { program, machines, .. } = &*self.start;
+        self.running.start(pid, machines.machine(pid), program.clone());
         self.history.note(pid.into(), || Crossing::Started);
         self.react(pid, None);
     }
@@ -267,7 +255,7 @@ impl<P: Program> State<P> {
         let accepted = if let OsEvent::Accepted { socket, .. } = &event { Some(*socket) } else { None };
         let client = accepted.and_then(|socket| self.kernel.client_behind(pid, socket));
         self.history.input(pid, &event, client);
-        if pid == Pid::PRIMARY && self.start.supervision.is_some() {
+        if pid == Pid::PRIMARY && self.start.machines.is_supervised() {
             let is_timer = matches!(event, OsEvent::Timer { .. });
             Checks::supervised_input(&mut self.checks, self.kernel.clock.now_ms(), is_timer);
         }
@@ -328,6 +316,7 @@ impl<P: Program> State<P> {
         self.history.note(pid.into(), || Crossing::WorkerEvent { event: event.clone(), client });
         if let Some(connection) = connection {
             let client = self.kernel.program_sockets(pid).give_connection(connection);
+            self.history.received(pid, client);
             ledger::received(&self.kernel, pid, client).map_err(|what| (Check::Ledger, what))?;
         }
         if let WorkerEvent::Listening { socket: Some(socket), .. }
@@ -382,7 +371,7 @@ impl<P: Program> State<P> {
         key: Option<HookKey>,
         hook: impl FnOnce(&mut P, &mut EitherMachine, &mut Process<'_>),
     ) {
-        if pid == Pid::PRIMARY && self.start.supervision.is_some() {
+        if pid == Pid::PRIMARY && self.start.machines.is_supervised() {
             Checks::supervised_program_runs(&mut self.checks);
         }
         match key.and_then(|key| self.running.repeat_hook(pid, key)) {
@@ -427,7 +416,7 @@ impl<P: Program> State<P> {
     }
 
     fn die(&mut self, pid: Pid, status: ExitStatus) {
-        self.history.note(pid.into(), || Crossing::Ended(status));
+        self.history.ended(pid, status);
         self.running.end(pid);
         self.kernel.die(pid, status, &mut self.schedule);
     }

@@ -1,7 +1,10 @@
 //! The history of a run: the hash and, if recorded, the trace. The history is no part of the state.
 
-use cluster_core::{Call, OsEvent};
+use std::collections::{BTreeMap, BTreeSet};
 
+use cluster_core::{Call, ExitStatus, OsEvent, Signal};
+
+use crate::cow::CowArc;
 use crate::event::{Actor, ClientId};
 use crate::observations::ObservationLog;
 use crate::schedule::Schedule;
@@ -15,6 +18,10 @@ use crate::trace_hash::TraceHasher;
 pub(super) struct History {
     hasher: TraceHasher,
     trace: Option<Trace>,
+    /// The processes whose programs have received connections, by client.
+    holders: CowArc<BTreeMap<ClientId, Pid>>,
+    /// The processes that SIGKILL has ended.
+    killed: CowArc<BTreeSet<Pid>>,
 }
 
 /// The lengths of trace, faults and log before a step.
@@ -27,12 +34,15 @@ pub(super) struct Lengths {
 
 impl History {
     pub(super) fn new() -> Self {
-        History { hasher: TraceHasher::new(), trace: None }
+        let (holders, killed) = (CowArc::default(), CowArc::default());
+        History { hasher: TraceHasher::new(), trace: None, holders, killed }
     }
 
     /// Copies the history of another world of the same search, without its trace.
     pub(super) fn copy_from(&mut self, other: &History) {
         self.hasher.clone_from(&other.hasher);
+        self.holders.clone_from(&other.holders);
+        self.killed.clone_from(&other.killed);
     }
 
     /// From now on every step is recorded.
@@ -55,6 +65,15 @@ impl History {
         self.trace.as_ref()
     }
 
+    /// The process that has received the connection of a client, otherwise the primary.
+    pub(super) fn holder(&self, client: ClientId) -> Pid {
+        self.holders.get(&client).copied().unwrap_or(Pid::PRIMARY)
+    }
+
+    pub(super) fn killed(&self) -> impl Iterator<Item = Pid> {
+        self.killed.iter().copied()
+    }
+
     // ---- a step
 
     #[inline]
@@ -71,6 +90,21 @@ impl History {
     pub(super) fn note(&mut self, actor: Actor, what: impl FnOnce() -> Crossing) {
         if let Some(trace) = &mut self.trace {
             trace.push(self.hasher.steps() + 1, actor, what());
+        }
+    }
+
+    /// A program has received the connection of a client.
+    pub(super) fn received(&mut self, pid: Pid, client: Option<ClientId>) {
+        if let Some(client) = client {
+            self.holders.insert(client, pid);
+        }
+    }
+
+    /// A process has ended.
+    pub(super) fn ended(&mut self, pid: Pid, status: ExitStatus) {
+        self.note(pid.into(), || Crossing::Ended(status));
+        if status == ExitStatus::Signal(Signal::SIGKILL) {
+            self.killed.insert(pid);
         }
     }
 
