@@ -125,14 +125,14 @@ mod sync {
 }
 
 pub use cluster_core::{
-    AbandonReason, AddressType, BigInt, CancelRunning, ChannelError, ClosePolicy, Delivery, Errno, Event,
-    ExitStatus, FieldKind, ForkError, GiveUp, GiveUpReason, HandleType, IncomingHandle, JsError, JsString,
-    Limits, ListenAddress, ListenOptions, ListeningAddress, Message, MessageError, OsBytes, OutOfRange,
-    PolicyFrozen, PoolSettings, PoolSettingsError, ProcessGroup, Readiness, RecycleReason, RegExp, ReloadId,
-    ReloadScope, RestartPolicy, RestartReason, SIGNAL_UNTIL_MAIN_VARIABLE, SchedulingPolicy, SendError, Sent,
-    Serialization, Settings, SettingsError, Signal, SlotId, SlotInfo, SlotState, SpawnFields, SpawnOptions,
-    StartFailure, Stdio, Structured, SupervisorEvent, SupervisorSettings, TaskError, ViewKind, Violation,
-    WorkerError, WorkerId, WorkerInfo, WorkerState,
+    AbandonReason, AddressType, BigInt, CancelRunning, Candidate, ChannelError, ClosePolicy, Delivery, Errno,
+    Event, ExitStatus, FieldKind, ForkError, GiveUp, GiveUpReason, HandleType, IncomingHandle, JsError,
+    JsString, Limits, ListenAddress, ListenOptions, ListeningAddress, Message, MessageError, OsBytes,
+    OutOfRange, PolicyFrozen, PoolSettings, PoolSettingsError, ProcessGroup, Readiness, RecycleReason,
+    RegExp, ReloadId, ReloadScope, RestartPolicy, RestartReason, SIGNAL_UNTIL_MAIN_VARIABLE,
+    SchedulingPolicy, SendError, Sent, Serialization, Settings, SettingsError, Signal, SlotId, SlotInfo,
+    SlotState, SpawnFields, SpawnOptions, StartFailure, Stdio, Structured, SupervisorEvent,
+    SupervisorSettings, TaskError, ViewKind, Violation, WorkerError, WorkerId, WorkerInfo, WorkerState,
 };
 
 #[cfg(feature = "axum")]

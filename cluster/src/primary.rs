@@ -1,14 +1,16 @@
 //! A primary from the program's side: the machine, the operating system, and the loop that drives both. The
 //! machine decides.
 
+use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{env, future};
 
 use cluster_core::{
-    Event, ForkError, IncomingHandle, Message, OsBytes, PolicyFrozen, SchedulingPolicy, SendError, Sent,
-    Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo,
+    Candidate, Event, ForkError, IncomingHandle, Message, OsBytes, PolicyFrozen, SchedulingPolicy, SendError,
+    Sent, Settings, Signal, SocketId, SpawnOptions, WorkerId, WorkerInfo,
 };
 use futures_core::Stream;
 use tokio::runtime::Handle;
@@ -120,6 +122,19 @@ impl Primary {
     /// later assignment.
     pub fn set_policy(&mut self, policy: SchedulingPolicy) -> Result<(), PolicyFrozen> {
         self.command(|machine| machine.set_policy(policy))
+    }
+
+    /// Sets the function that chooses the worker of each connection under
+    /// [`SchedulingPolicy::Custom`](crate::SchedulingPolicy::Custom). The arguments are the address of the
+    /// client and the ready workers, the longest waiting first; the result is an index into the workers. An
+    /// index of no worker chooses the first. The primary accepts nothing while the function runs.
+    ///
+    /// In a simulated process the schedule chooses instead of the function, so every choice is tested.
+    pub fn choose_by(
+        &mut self,
+        choose: impl Fn(Option<IpAddr>, &[Candidate]) -> usize + Send + Sync + 'static,
+    ) {
+        self.system.choose_by(Arc::new(choose));
     }
 
     /// Starts a worker. Node: `cluster.fork()`.

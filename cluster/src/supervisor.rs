@@ -1,12 +1,14 @@
 //! A supervisor from the program's side: the machine above the primary, the operating system, signals, and
 //! the commands of handles. The machine decides.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{future, io};
 
 use cluster_core::{
-    Event, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings, WorkerId,
-    WorkerInfo,
+    Candidate, Event, ReloadScope, SlotInfo, SlotState, SocketId, SupervisorEvent, SupervisorSettings,
+    WorkerId, WorkerInfo,
 };
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -252,6 +254,14 @@ impl Supervisor {
     pub fn reap_orphans(&mut self) -> io::Result<()> {
         let _context = self.runtime.enter();
         self.system.unix().map_or(Ok(()), Unix::reap_orphans)
+    }
+
+    /// As [`Primary::choose_by`](crate::Primary::choose_by). After an upgrade the function must be set again.
+    pub fn choose_by(
+        &mut self,
+        choose: impl Fn(Option<IpAddr>, &[Candidate]) -> usize + Send + Sync + 'static,
+    ) {
+        self.system.choose_by(Arc::new(choose));
     }
 
     /// Adopts a listening socket opened by a service manager before the start of this process (systemd:

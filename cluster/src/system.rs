@@ -16,6 +16,7 @@ use cluster_core::{OsEvent, SocketId, WorkerId, flush, pump};
 pub(crate) use crate::simulated::FaceMachine;
 #[cfg(feature = "simulated")]
 use crate::simulated::{self, SimulatedSocket};
+use crate::unix::choosing::{Choose, Chooser};
 use crate::unix::ending::Hangup;
 use crate::unix::{Pipes, Unix};
 #[cfg(not(feature = "simulated"))]
@@ -128,6 +129,13 @@ impl System {
             System::Unix(unix) => Some(unix),
             #[cfg(feature = "simulated")]
             System::Simulated => None,
+        }
+    }
+
+    /// Sets the function that chooses the workers of connections. In a simulated world the schedule chooses.
+    pub(crate) fn choose_by(&mut self, choose: Choose) {
+        if let Some(unix) = self.unix() {
+            unix.chooser = Chooser(Some(choose));
         }
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod adoption;
 pub(crate) mod bind;
 mod channel;
 mod child;
+pub(crate) mod choosing;
 pub(crate) mod descriptor;
 mod descriptor_limit;
 pub(crate) mod ending;
@@ -47,6 +48,7 @@ use cluster_core::{
 use tracing::{debug, trace};
 
 use channel::{Channel, ChannelEvent, LingeringClose};
+use choosing::Chooser;
 pub use descriptor_limit::raise_descriptor_limit;
 #[cfg(target_os = "linux")]
 use exclusive::Waiter;
@@ -87,6 +89,7 @@ pub(crate) struct Unix {
     reaper: Option<reaping::OrphanReaper>,
     turn: usize,
     buffer: Box<[u8]>,
+    pub(crate) chooser: Chooser,
 }
 
 impl Unix {
@@ -114,6 +117,7 @@ impl Unix {
             reaper: None,
             turn: 0,
             buffer: vec![0; channel::READ].into(),
+            chooser: Chooser::default(),
         }
     }
 
@@ -460,6 +464,9 @@ impl Os for Unix {
             Call::Listen { socket, backlog } => Some(self.listen(socket, backlog)),
             Call::PauseAccept { socket } => self.pause_accept(socket, true),
             Call::ResumeAccept { socket } => self.pause_accept(socket, false),
+            Call::Choose { handle, connection, client, candidates } => {
+                self.chooser.choose(handle, connection, client, &candidates)
+            }
             Call::Close { socket } => self.close(socket),
             Call::SetTimer { timer, after_ms } => self.set_timer(timer, after_ms),
             Call::Exit { code } => self.ask_exit(code),

@@ -32,6 +32,7 @@ mod task_limits;
 pub(crate) mod task_runs;
 pub(crate) mod task_workers;
 pub(crate) mod unowned;
+pub(crate) mod weights;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -56,6 +57,7 @@ use order::OrderCheck;
 use stickiness::Stickiness;
 use supervision::Supervision;
 use task_account::TaskAccount;
+use weights::Weights;
 
 /// A property that is checked in every run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,6 +92,9 @@ pub enum Check {
     /// Under least connections, no worker receives a connection while a worker with fewer is free; under two
     /// choices, not the worker with the most.
     Loads,
+    /// Under the weighted policy, no worker receives many connections while another is free and receives
+    /// none.
+    Weights,
     /// The primary hands off queued connections in the order of arrival.
     Fifo,
     /// In the final state every open descriptor has a use. A descriptor is sent with the first byte of its
@@ -144,6 +149,7 @@ impl fmt::Display for Check {
             Check::Fairness => "fairness",
             Check::Stickiness => "stickiness",
             Check::Loads => "loads",
+            Check::Weights => "weights",
             Check::Fifo => "fifo",
             Check::Descriptors => "descriptors",
             Check::Listening => "listening",
@@ -212,6 +218,7 @@ pub(crate) struct Checks {
     fairness: CowArc<Fairness>,
     stickiness: CowArc<Stickiness>,
     loads: CowArc<Loads>,
+    weights: CowArc<Weights>,
     pub(crate) tasks: CowArc<TaskAccount>,
     supervision: CowArc<Supervision>,
     fifo: CowArc<Fifo>,
@@ -400,8 +407,8 @@ impl Checks {
         let client_of = |connection| fifo::client_of(connection, policy, kernel);
         let is_in_order = self.fifo.at_rest(&self.ledger.0, primary.ledger().returned(), client_of);
         is_in_order.map_err(|what| (Check::Fifo, what))?;
-        let reads_loads = Loads::concern(policy);
-        let was_free = if reads_loads { self.fairness.free() } else { BTreeSet::new() };
+        let compares = Loads::concern(policy) || Weights::concern(policy);
+        let was_free = if compares { self.fairness.free() } else { BTreeSet::new() };
         let new = self.fairness.at_rest(&self.ledger.0, kernel, primary);
         for (connection, (worker, port)) in new.map_err(|what| (Check::Fairness, what))? {
             if policy == SchedulingPolicy::Sticky {
@@ -409,17 +416,21 @@ impl Checks {
                 let given = self.stickiness.given(connection, (worker, port), listening, kernel, primary);
                 given.map_err(|what| (Check::Stickiness, what))?;
             } else {
-                if reads_loads {
-                    let free = self.fairness.free_with(worker, port);
-                    let free = free.filter(|other| was_free.contains(&(*other, port)));
+                let free = self.fairness.free_with(worker, port);
+                let free: Vec<_> = free.filter(|other| was_free.contains(&(*other, port))).collect();
+                let free = free.into_iter();
+                if Loads::concern(policy) {
                     self.loads.given(worker, free, primary).map_err(|what| (Check::Loads, what))?;
+                } else if Weights::concern(policy) {
+                    let given = self.weights.given((worker, port), free, primary);
+                    given.map_err(|what| (Check::Weights, what))?;
                 }
                 let takes_turns = policy == SchedulingPolicy::RoundRobin;
                 let given = self.fairness.given(primary, worker, port, takes_turns);
                 given.map_err(|what| (Check::Fairness, what))?;
             }
         }
-        if reads_loads {
+        if Loads::concern(policy) {
             self.loads.settle();
         }
         Ok(())

@@ -193,7 +193,10 @@ fn slot(text: &str) -> Result<u32, String> {
 
 /// The headings of the settings in the help of `run` and `check`.
 const HEADINGS: [(&str, &[&str]); 6] = [
-    ("Start", &["workers", "name", "cwd", "policy", "node", "no_preload", "ready", "ready_timeout"]),
+    (
+        "Start",
+        &["workers", "name", "cwd", "policy", "slow_start", "node", "no_preload", "ready", "ready_timeout"],
+    ),
     ("Programs that know nothing of clusters", &["listen", "stop_signal"]),
     ("Restart after a crash", &["restart", "min_uptime", "max_restarts", "give_up"]),
     ("Reload and shutdown", &["surge", "max_unavailable", "lame_duck", "drain", "term", "shutdown", "watch"]),

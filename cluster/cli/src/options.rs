@@ -47,6 +47,10 @@ pub(crate) struct Options {
     #[arg(long, value_enum, env = "CLUSTER_POLICY")]
     pub(crate) policy: Option<Policy>,
 
+    /// How long a new worker receives fewer connections under `weighted` [default: 30s].
+    #[arg(long, value_name = "TIME", env = "CLUSTER_SLOW_START")]
+    pub(crate) slow_start: Option<Time>,
+
     /// Listen on an address for a foreign program, without knowledge of clusters: each worker inherits the
     /// socket, as from systemd (`LISTEN_FDS`), and `{fd}` in an argument becomes the number. Repeatable.
     #[arg(long, value_name = "[NAME=]ADDR", env = "CLUSTER_LISTEN", value_delimiter = ',')]
@@ -183,6 +187,8 @@ pub(crate) enum Policy {
     LeastConnections,
     /// The primary accepts, and hands each connection to the less loaded of two drawn workers.
     PowerOfTwo,
+    /// The primary accepts, and a new worker receives fewer connections during `slow-start`.
+    Weighted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]

@@ -30,7 +30,8 @@ let isDraining = false;
 /** The time, in milliseconds, from a change of the number of open connections to its report; 0: the policy of the
  *  primary does not compare workers. */
 let reportAfter = 0;
-let reported = 0;
+/** The number in the last report; -1: a connection has arrived since. */
+let reported = -1;
 let isReporting = false;
 /** Idle connections stay open until this time, in milliseconds of `now`. */
 let closeAt = 0;
@@ -123,7 +124,10 @@ function observe() {
     else if (message.cmd === 'NODE_CLUSTER_LAME_DUCK') becomeLameDuck();
     else if (message.cmd === 'NODE_CLUSTER') {
       if (message.act === 'disconnect') drain();
-      else if (message.report > 0) reportAfter = message.report;
+      else if (message.report > 0 && reportAfter === 0) {
+        reportAfter = message.report;
+        reportLoad();
+      }
     }
   });
   // Every version of Node.js has this channel, for every kind of server; it publishes after the event
@@ -132,7 +136,11 @@ function observe() {
   subscribe('net.server.socket', ({ socket }) => {
     if (!isKnown.has(socket.server)) addServer(socket.server, socket);
     if (isLame) postpone();
-    if (reportAfter > 0 && !isReporting) reportLater();
+    if (reportAfter > 0) {
+      // The primary counts this connection as open until the next report, even if the number is then the same.
+      reported = -1;
+      if (!isReporting) reportLater();
+    }
   });
 }
 
@@ -141,7 +149,7 @@ function reportLater() {
   setTimeout(reportLoad, reportAfter).unref();
 }
 
-/** Reports the number of open connections if the number has changed, and again until none is open. */
+/** Reports the number of open connections, if changed or if a connection has arrived, and again until none is open. */
 function reportLoad() {
   isReporting = false;
   const count = countConnections();

@@ -21,6 +21,9 @@ use crate::units::{Size, Time, Workers};
 /// `max-restarts` counts the restarts within the last minute.
 const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
 
+/// The default of `slow-start`.
+const SLOW_START: Duration = Duration::from_secs(30);
+
 /// The settings of the supervisor. Node.js loads the file `preload` before the program; a foreign program
 /// inherits `sockets`.
 ///
@@ -43,6 +46,9 @@ pub(crate) fn settings(
             Policy::Sticky => SchedulingPolicy::Sticky,
             Policy::LeastConnections => SchedulingPolicy::LeastConnections,
             Policy::PowerOfTwo => SchedulingPolicy::PowerOfTwo,
+            Policy::Weighted => SchedulingPolicy::Weighted {
+                slow_start: options.slow_start.map_or(SLOW_START, |Time(slow_start)| slow_start),
+            },
         },
         ..Settings::default()
     });

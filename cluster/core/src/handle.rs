@@ -14,6 +14,7 @@ use crate::settings::SchedulingPolicy;
 
 mod central;
 mod choice;
+mod custom;
 mod least_connections;
 mod places;
 pub(crate) mod policy;
@@ -21,12 +22,15 @@ mod power_of_two;
 mod round_robin;
 pub(crate) mod shared;
 mod sticky;
+mod weighted;
 
 use central::Central;
 use choice::Choice;
+use custom::Custom;
 use policy::Policy;
 use shared::Shared;
 use sticky::Sticky;
+use weighted::Weighted;
 
 /// Which side accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,6 +57,8 @@ impl Assignment {
             SchedulingPolicy::RoundRobin => Choice::RoundRobin,
             SchedulingPolicy::LeastConnections => Choice::LeastConnections,
             SchedulingPolicy::PowerOfTwo => Choice::PowerOfTwo,
+            SchedulingPolicy::Custom => Choice::Custom(Custom::default()),
+            SchedulingPolicy::Weighted { slow_start } => Choice::Weighted(Weighted::new(slow_start)),
         };
         Some(Assignment::Central(Central::new(choice)))
     }

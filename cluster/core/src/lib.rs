@@ -110,8 +110,8 @@ pub use listen::{ListenAddress, ListenOptions};
 pub use message::HandleType;
 pub use message_error::MessageError;
 pub use os::{
-    BindAddress, Call, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal, SocketId,
-    TimerId, WorkerId,
+    BindAddress, Call, Candidate, ChannelId, Errno, ExitStatus, HandleId, LocalAddress, Os, OsEvent, Signal,
+    SocketId, TimerId, WorkerId,
 };
 pub use os_bytes::{Escaped, OsBytes};
 pub use passing::{IncomingHandle, OutgoingHandle};

@@ -275,12 +275,39 @@ pub enum Call {
     PauseAccept { socket: SocketId },
     /// Ends [`Call::PauseAccept`].
     ResumeAccept { socket: SocketId },
+    /// Choose the worker of a connection, under
+    /// [`SchedulingPolicy::Custom`](crate::SchedulingPolicy::Custom). Answer: [`OsEvent::Chosen`].
+    Choose {
+        /// Repeated in the answer.
+        handle: HandleId,
+        /// Repeated in the answer.
+        connection: SocketId,
+        /// The address of the client. `None`: the socket is a Unix socket.
+        client: Option<IpAddr>,
+        /// At least one; the worker that has waited longest is first.
+        candidates: Vec<Candidate>,
+    },
     /// Close this process's copy of a socket.
     Close { socket: SocketId },
     /// Deliver [`OsEvent::Timer`] once, after `after_ms` milliseconds.
     SetTimer { timer: TimerId, after_ms: u64 },
     /// End this process.
     Exit { code: i32 },
+}
+
+/// A worker that can receive a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Candidate {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The number of the slot under a supervisor.
+    pub slot: Option<u32>,
+    /// The number of open connections, from the last report of the worker. `None`: the worker has never
+    /// reported.
+    pub open_connections: Option<u64>,
+    /// The number of connections that the worker has been offered and has not answered.
+    pub unanswered: u32,
 }
 
 /// The `after_ms` of [`Call::SetTimer`]. Rounded up, so a timer never fires early.
@@ -365,6 +392,9 @@ pub enum OsEvent {
         /// The address of the client. `None`: the socket is a Unix socket.
         client: Option<IpAddr>,
     },
+    /// The chosen worker. If the worker is no candidate, or not any longer, the connection is handed to the
+    /// longest waiting worker.
+    Chosen { handle: HandleId, connection: SocketId, worker: WorkerId },
     /// An accept has failed. The listening socket remains open, and accepts again, if necessary after a
     /// pause.
     AcceptFailed { listener: SocketId, errno: Errno },

@@ -21,6 +21,7 @@ use crate::spawn_options::SpawnOptions;
 use crate::steps::{self, Stepper};
 
 mod bind_address;
+mod choosing;
 mod counters;
 mod distribution;
 mod handles;
@@ -31,6 +32,7 @@ mod peers;
 pub(crate) mod primary_claims;
 mod retained_channels;
 mod setup;
+mod slow_start;
 mod supervised;
 mod timer_actions;
 mod worker_info;
@@ -471,6 +473,11 @@ impl Machine for Primary {
             OsEvent::BindFailed { handle, errno } => distribution.after_bind(handle, Err(errno), peers),
             OsEvent::Accepted { listener, socket, client } => {
                 distribution.accepted(listener, socket, client, peers);
+            }
+            OsEvent::Chosen { handle, connection, worker } => {
+                if choosing::chosen(&mut distribution.handles, handle, connection, worker) {
+                    distribution.hand_off(handle, peers);
+                }
             }
             OsEvent::AcceptFailed { listener, errno } => distribution.accept_failed(listener, errno, peers),
             OsEvent::Timer { timer } => distribution.timer(timer, peers),

@@ -63,6 +63,27 @@ pub enum SchedulingPolicy {
     /// The number of open connections is the same as for `LeastConnections`. The draw is a fixed function of
     /// the number of the connection, so a run can be repeated.
     PowerOfTwo,
+    /// The primary accepts connections, and a function of the program chooses the worker of each among the
+    /// workers that are ready: [`Call::Choose`](crate::Call::Choose), or `choose_by` of the crate `cluster`.
+    /// Without a function, and if the function chooses no candidate, the longest waiting worker is chosen.
+    /// Node has no such policy.
+    ///
+    /// The function receives the address of the client and, for each candidate, the slot, the open
+    /// connections (as for `LeastConnections`) and the unanswered ones. A function has no serialized form, so
+    /// it is no part of the settings: after an upgrade, the new program sets its own. If a single worker is
+    /// ready, the function is not called.
+    Custom,
+    /// The primary accepts connections, and the workers take turns in proportion to their weights: 1 for a
+    /// worker that has begun to listen, and 10 for a warm worker. For programs that are slow at first, while
+    /// caches fill and code is compiled. Node has no such policy.
+    ///
+    /// When all workers are warm, the policy is round robin. While a worker with the weight 1 is free, a warm
+    /// worker receives at most 11 connections before it. A slot has no weight of its own, because the workers
+    /// of a cluster run the same program.
+    Weighted {
+        /// How long a worker warms up. The weight rises in equal steps during this time.
+        slow_start: Duration,
+    },
 }
 
 /// The bounds of every queue and buffer.

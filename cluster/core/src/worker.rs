@@ -391,6 +391,7 @@ impl Machine for Worker {
             | OsEvent::SpawnFailed { .. }
             | OsEvent::KillFailed { .. }
             | OsEvent::Lingers { .. }
+            | OsEvent::Chosen { .. }
             | OsEvent::Exited { .. } => unreachable!("a worker asks for nothing that {event:?} answers"),
         }
         self.watch_load();

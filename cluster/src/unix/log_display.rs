@@ -30,6 +30,7 @@ impl fmt::Display for Redacted<'_, Call> {
             | Call::Listen { .. }
             | Call::PauseAccept { .. }
             | Call::ResumeAccept { .. }
+            | Call::Choose { .. }
             | Call::Close { .. }
             | Call::SetTimer { .. }
             | Call::Exit { .. } => write!(f, "{:?}", self.0),
@@ -57,6 +58,7 @@ impl fmt::Display for Redacted<'_, OsEvent> {
             | OsEvent::Listening { .. }
             | OsEvent::ListenFailed { .. }
             | OsEvent::Accepted { .. }
+            | OsEvent::Chosen { .. }
             | OsEvent::AcceptFailed { .. }
             | OsEvent::Timer { .. } => write!(f, "{:?}", self.0),
         }

@@ -1,12 +1,14 @@
 //! Workers that serve: the distribution of connections, and unaccepted connections.
 
-use ::cluster::{Errno, Event, ExitStatus, Primary, SchedulingPolicy, Settings, Signal, WorkerInfo};
+use ::cluster::{
+    Errno, Event, ExitStatus, Primary, SchedulingPolicy, Settings, Signal, WorkerId, WorkerInfo,
+};
 use libtest_mimic::Trial;
 use serde_json::json;
 use socket2::SockRef;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::support::{
@@ -17,6 +19,7 @@ use super::support::{
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         asynchronous("connections_alternate_between_workers", round_robin),
+        asynchronous("program_chooses_workers", chosen),
         asynchronous("unacknowledged_connection_is_requeued", || redistributed("never accept")),
         asynchronous("stopped_accept_takes_nothing", || redistributed("stop accepting")),
         asynchronous("dropped_accept_loses_nothing", hesitation),
@@ -55,6 +58,24 @@ async fn round_robin() -> TestResult {
     );
     assert_eq!(&who[..2], &who[2..4]);
     assert_eq!(&who[..2], &who[4..6]);
+    primary.disconnect_all();
+    rest(&mut primary).await.map(drop)
+}
+
+/// A function of the program chooses the second worker whenever both are ready.
+async fn chosen() -> TestResult {
+    let mut primary = primary()?;
+    primary.set_policy(SchedulingPolicy::Custom)?;
+    primary.choose_by(|client, workers| {
+        assert_eq!(client, Some(Ipv4Addr::LOCALHOST.into()));
+        workers.iter().position(|candidate| candidate.worker == WorkerId(2)).unwrap_or(99)
+    });
+    let workers = [fork(&mut primary, "serve"), fork(&mut primary, "serve")];
+    let first = port(&mut primary).await?;
+    assert_eq!(port(&mut primary).await?, first);
+    for _ in 0..6 {
+        assert_eq!(read_answer(&mut primary, connect(first)?).await?, workers[1].to_string());
+    }
     primary.disconnect_all();
     rest(&mut primary).await.map(drop)
 }

@@ -158,6 +158,10 @@ impl Caller<'_> {
             Call::Listen { socket, backlog } => return Some(self.listen(socket, backlog)),
             Call::PauseAccept { socket } => processes.pause_accept(self.pid, socket, true, ready),
             Call::ResumeAccept { socket } => processes.pause_accept(self.pid, socket, false, ready),
+            Call::Choose { handle, connection, candidates, .. } => {
+                let at = self.schedule.choose(Point::Target, candidates.len());
+                return Some(OsEvent::Chosen { handle, connection, worker: candidates[at].worker });
+            }
             Call::Close { socket } => self.kernel.close(self.pid, socket),
             Call::SetTimer { timer, after_ms } => clock.set(self.pid, timer, after_ms),
             Call::Exit { code: _ } => {}

@@ -111,7 +111,7 @@ impl Kernel {
             | Call::ResumeAccept { socket }
             | Call::Close { socket } => socket_of(self, pid, *socket),
             Call::SetTimer { .. } => ObjectSet::CLOCK,
-            Call::Exit { .. } => ObjectSet::NONE,
+            Call::Choose { .. } | Call::Exit { .. } => ObjectSet::NONE,
         };
         Footprint { reads, writes: ObjectSet::NONE }
     }

@@ -1,12 +1,13 @@
 //! Scenarios with a name as the complete definition, so every line can be replayed anywhere.
 //!
 //! `<program>[+<policy>][+keep][+<bytes>b][+<connections>q]`: the program as text, the policy (`shared`,
-//! `sticky`, `least`, `two`), `keep_listening`, the capacity of a channel, and the largest number of
-//! connections queued in the primary.
+//! `sticky`, `least`, `two`, `weighted`, `custom`), `keep_listening`, the capacity of a channel, and the
+//! largest number of connections queued in the primary.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use cluster_core::{SchedulingPolicy, Settings};
 
@@ -19,11 +20,13 @@ use crate::trace::Trace;
 use crate::world::World;
 
 /// The policies with a name. Round robin has none.
-const POLICIES: [(&str, SchedulingPolicy); 4] = [
+const POLICIES: [(&str, SchedulingPolicy); 6] = [
     ("shared", SchedulingPolicy::Shared),
     ("sticky", SchedulingPolicy::Sticky),
     ("least", SchedulingPolicy::LeastConnections),
     ("two", SchedulingPolicy::PowerOfTwo),
+    ("custom", SchedulingPolicy::Custom),
+    ("weighted", SchedulingPolicy::Weighted { slow_start: Duration::from_secs(10) }),
 ];
 
 /// A program and its settings.
@@ -177,6 +180,8 @@ mod tests {
             "plan-2-2-..-s+keep+3q",
             "plan-2-2--+least+keep",
             "plan-2-2--+two",
+            "plan-2-2--+weighted",
+            "plan-2-2--+custom",
         ] {
             let scenario: Scenario<RandomProgram> = name.parse().expect("a scenario name");
             assert_eq!(scenario.to_string(), name);

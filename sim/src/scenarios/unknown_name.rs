@@ -12,7 +12,7 @@ impl fmt::Display for UnknownName {
         write!(
             f,
             "the simulator has no scenario {:?}; it has standard, serve-<workers>-<clients>[-<replacements>] and \
-             plan-<workers>-<clients>-<moves>-<moves>, each with +shared, +sticky, +least, +two, +keep, +<bytes>b or +<connections>q behind it",
+             plan-<workers>-<clients>-<moves>-<moves>, each with +shared, +sticky, +least, +two, +weighted, +custom, +keep, +<bytes>b or +<connections>q behind it",
             self.0
         )
     }

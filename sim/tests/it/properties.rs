@@ -1,6 +1,8 @@
 //! Properties of the machines over random programs, schedules and faults, with every check. A failure prints
 //! the shrunk run and the replay line; the scenario name in the line defines the program.
 
+use std::time::Duration;
+
 use cluster_core::SchedulingPolicy;
 use cluster_sim::prop::check;
 use cluster_sim::scenarios::{PrimaryMove, RandomProgram, ReplyServer, Scenario, WorkerMove};
@@ -9,12 +11,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-const POLICIES: [SchedulingPolicy; 5] = [
+const POLICIES: [SchedulingPolicy; 7] = [
     SchedulingPolicy::RoundRobin,
     SchedulingPolicy::Shared,
     SchedulingPolicy::Sticky,
     SchedulingPolicy::LeastConnections,
     SchedulingPolicy::PowerOfTwo,
+    SchedulingPolicy::Custom,
+    SchedulingPolicy::Weighted { slow_start: Duration::from_secs(1) },
 ];
 
 fn primary_moves() -> impl Strategy<Value = Vec<PrimaryMove>> {
@@ -90,6 +94,27 @@ fn stickiness() {
     every_check_holds(parts.prop_map(|(workers, clients, faults, channel_bytes)| {
         let scenario = Scenario::new(ReplyServer::new(workers, clients));
         Scenario { policy: SchedulingPolicy::Sticky, channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
+}
+
+/// Every choice of a program keeps every promise of the primary, under every fault.
+#[test]
+fn choices_of_the_program() {
+    let parts = (2..4_u32, 1..12_u32, faults(), channel_bytes());
+    every_check_holds(parts.prop_map(|(workers, clients, faults, channel_bytes)| {
+        let scenario = Scenario::new(ReplyServer::new(workers, clients));
+        Scenario { policy: SchedulingPolicy::Custom, channel_bytes, ..scenario }.world().with_faults(faults)
+    }));
+}
+
+/// A free worker is passed by a few connections at most, while workers warm up and under every fault.
+#[test]
+fn weights() {
+    let parts = (2..4_u32, 1..30_u32, 0..2_000_u64, faults(), channel_bytes());
+    every_check_holds(parts.prop_map(|(workers, clients, slow_start, faults, channel_bytes)| {
+        let policy = SchedulingPolicy::Weighted { slow_start: Duration::from_millis(slow_start) };
+        let scenario = Scenario::new(ReplyServer::new(workers, clients));
+        Scenario { policy, channel_bytes, ..scenario }.world().with_faults(faults)
     }));
 }
 

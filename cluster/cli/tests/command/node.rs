@@ -331,7 +331,7 @@ fn statistics_count_many_connections() {
 #[test]
 fn preload_reports_open_connections() {
     const COUNTING: &str = "
-        const server = require('net').createServer((socket) => socket.write(`${process.env.CLUSTER_SLOT}\n`));
+        const server = require('net').createServer((socket) => socket.resume().write(`${process.env.CLUSTER_SLOT}\n`));
         server.listen(0, '127.0.0.1', () => console.log('port', server.address().port));
     ";
     for node in nodes() {

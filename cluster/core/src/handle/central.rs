@@ -8,8 +8,9 @@ use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::choice::Choice;
+use super::custom::Custom;
 use super::places::Places;
-use super::policy::{Handoff, Loads, Policy, Seat};
+use super::policy::{Handoff, Loads, Policy, Question, Seat};
 use crate::os::{SocketId, WorkerId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -29,10 +30,16 @@ impl Central {
 impl Policy for Central {
     fn add(&mut self, worker: WorkerId, seat: Seat, places: u32) {
         self.places.add(worker, seat, places);
+        if let Some(weighted) = self.choice.weighted_mut() {
+            weighted.add(worker);
+        }
     }
 
     fn remove(&mut self, worker: WorkerId) {
         self.places.remove(worker);
+        if let Some(weighted) = self.choice.weighted_mut() {
+            weighted.remove(worker);
+        }
     }
 
     fn has(&self, worker: WorkerId) -> bool {
@@ -43,7 +50,10 @@ impl Policy for Central {
         self.places.is_empty()
     }
 
-    fn push(&mut self, connection: SocketId, _: Option<IpAddr>) {
+    fn push(&mut self, connection: SocketId, client: Option<IpAddr>) {
+        if let Some(custom) = self.choice.custom_mut() {
+            custom.push(connection, client);
+        }
         self.queue.push_back(connection);
     }
 
@@ -60,7 +70,11 @@ impl Policy for Central {
         self.queue.len()
     }
 
-    fn taken(&mut self, _: SocketId) {}
+    fn taken(&mut self, connection: SocketId) {
+        if let Some(custom) = self.choice.custom_mut() {
+            custom.forget(connection);
+        }
+    }
 
     fn answered(&mut self, worker: WorkerId) {
         self.places.answered(worker);
@@ -83,7 +97,31 @@ impl Policy for Central {
         self.choice.reads_loads()
     }
 
+    fn question(&mut self, loads: &dyn Loads) -> Option<Question> {
+        let first = *self.queue.front()?;
+        self.choice.custom_mut()?.question(first, &self.places, loads)
+    }
+
+    fn chosen(&mut self, connection: SocketId, worker: WorkerId) {
+        if let Some(custom) = self.choice.custom_mut() {
+            custom.chosen(connection, worker);
+        }
+    }
+
+    fn warm(&mut self, worker: WorkerId) {
+        if let Some(weighted) = self.choice.weighted_mut() {
+            weighted.warm(worker);
+        }
+    }
+
+    fn warming_ms(&self, worker: WorkerId) -> Option<u64> {
+        self.choice.weighted()?.warming_ms(worker)
+    }
+
     fn drain(&mut self) -> Vec<SocketId> {
+        if let Some(custom) = self.choice.custom_mut() {
+            *custom = Custom::default();
+        }
         core::mem::take(&mut self.queue).into()
     }
 }

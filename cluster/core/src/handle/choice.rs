@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::custom::Custom;
 use super::places::Places;
 use super::policy::Loads;
+use super::weighted::Weighted;
 use super::{least_connections, power_of_two, round_robin};
 use crate::os::{SocketId, WorkerId};
 
@@ -12,9 +14,27 @@ pub(crate) enum Choice {
     RoundRobin,
     LeastConnections,
     PowerOfTwo,
+    Weighted(Weighted),
+    Custom(Custom),
 }
 
 impl Choice {
+    /// The weights, if the rule has weights.
+    pub(super) fn weighted(&self) -> Option<&Weighted> {
+        match self {
+            Choice::Weighted(weighted) => Some(weighted),
+            Choice::RoundRobin | Choice::LeastConnections | Choice::PowerOfTwo | Choice::Custom(_) => None,
+        }
+    }
+
+    /// As [`weighted`](Choice::weighted), but mutable.
+    pub(super) fn weighted_mut(&mut self) -> Option<&mut Weighted> {
+        match self {
+            Choice::Weighted(weighted) => Some(weighted),
+            Choice::RoundRobin | Choice::LeastConnections | Choice::PowerOfTwo | Choice::Custom(_) => None,
+        }
+    }
+
     /// The worker of the connection. `None`: no worker is ready.
     pub(super) fn choose(
         &mut self,
@@ -26,13 +46,23 @@ impl Choice {
             Choice::RoundRobin => round_robin::choose(places),
             Choice::LeastConnections => least_connections::choose(places, loads),
             Choice::PowerOfTwo => power_of_two::choose(connection, places, loads),
+            Choice::Weighted(weighted) => weighted.choose(places),
+            Choice::Custom(custom) => custom.choose(places),
+        }
+    }
+
+    /// The questions to the program, if the program chooses.
+    pub(super) fn custom_mut(&mut self) -> Option<&mut Custom> {
+        match self {
+            Choice::Custom(custom) => Some(custom),
+            Choice::RoundRobin | Choice::LeastConnections | Choice::PowerOfTwo | Choice::Weighted(_) => None,
         }
     }
 
     pub(super) fn reads_loads(&self) -> bool {
         match self {
-            Choice::RoundRobin => false,
-            Choice::LeastConnections | Choice::PowerOfTwo => true,
+            Choice::RoundRobin | Choice::Weighted(_) => false,
+            Choice::LeastConnections | Choice::PowerOfTwo | Choice::Custom(_) => true,
         }
     }
 }

@@ -51,6 +51,11 @@ impl Places {
         self.all.iter().map(|(worker, (seat, _))| (*worker, *seat))
     }
 
+    /// The slot of a worker under a supervisor.
+    pub(super) fn slot(&self, worker: WorkerId) -> Option<u32> {
+        self.all.get(&worker)?.0.slot()
+    }
+
     /// The number of unanswered connections of a worker.
     pub(super) fn outstanding(&self, worker: WorkerId) -> u32 {
         self.outstanding.get(&worker).copied().unwrap_or(0)

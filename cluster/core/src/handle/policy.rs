@@ -7,13 +7,21 @@ use core::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::os::{SocketId, WorkerId};
+use crate::os::{Candidate, SocketId, WorkerId};
 
 /// The decision to hand a connection to a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handoff {
     pub(crate) worker: WorkerId,
     pub(crate) connection: SocketId,
+}
+
+/// A question to the program: which of the candidates receives the connection?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    pub(crate) connection: SocketId,
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) candidates: Vec<Candidate>,
 }
 
 /// The identity of a worker for a policy. Under a supervisor this is the slot, so a restart changes nothing;
@@ -29,6 +37,11 @@ impl Seat {
     /// Seats of worker ids follow the seats of all slots, so no worker without a slot has the seat of a slot.
     pub(crate) fn of_worker(WorkerId(worker): WorkerId) -> Self {
         Seat(worker.wrapping_add(1 << 32))
+    }
+
+    /// The slot. `None`: the seat belongs to a worker id.
+    pub(crate) fn slot(self) -> Option<u32> {
+        u32::try_from(self.0).ok()
     }
 
     pub(crate) fn number(self) -> u64 {
@@ -92,6 +105,23 @@ pub(crate) trait Policy: fmt::Debug {
 
     /// Whether the handoffs depend on the loads, so the workers must report.
     fn reads_loads(&self) -> bool;
+
+    /// The question to the program that is due after the handoffs, if the program chooses.
+    fn question(&mut self, _: &dyn Loads) -> Option<Question> {
+        None
+    }
+
+    /// Called when the program has chosen the worker of a connection.
+    fn chosen(&mut self, _: SocketId, _: WorkerId) {}
+
+    /// Called when a step of the slow start of a worker is over.
+    fn warm(&mut self, _: WorkerId) {}
+
+    /// The time until the next step of the slow start of a worker, in milliseconds. `None`: the worker has
+    /// its full share.
+    fn warming_ms(&self, _: WorkerId) -> Option<u64> {
+        None
+    }
 
     /// Empties the queue, because no worker is left to serve the connections.
     fn drain(&mut self) -> Vec<SocketId>;

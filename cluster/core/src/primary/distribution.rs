@@ -10,8 +10,8 @@ use super::Step;
 use super::bind_address::{bind_address, has_host, is_udp};
 use super::handles::Handles;
 use super::peers::Peers;
-use super::retained_channels;
 use super::timer_actions::{TimerAction, TimerActions};
+use super::{choosing, retained_channels, slow_start};
 use crate::backoff::{Backoff, RETRY_MS};
 use crate::channel::Channel;
 use crate::event::Event;
@@ -208,6 +208,11 @@ impl Distribution {
                 let report_ms = assignment.policy().reads_loads().then_some(self.report_ms);
                 peers.reply(worker, Reply { sockname, report_ms, ..reply }, None);
                 self.hand_off(id, peers);
+                if let Some((action, after_ms)) =
+                    slow_start::next_step(&self.handles, &self.timer_actions, id, worker)
+                {
+                    self.set_timer(action, after_ms, peers);
+                }
             }
             Sharing::Shared(shared) => {
                 shared.add(worker);
@@ -331,13 +336,14 @@ impl Distribution {
     }
 
     /// Sends the connections that the policy has assigned.
-    fn hand_off(&mut self, id: HandleId, peers: &mut Peers) {
+    pub(super) fn hand_off(&mut self, id: HandleId, peers: &mut Peers) {
         let handle = self.handles.live(id);
         let Sharing::Assigned(assignment) = &mut handle.sharing else { return };
         while let Some(Handoff { worker, connection }) = next_handoff(assignment, peers) {
             self.ledger.hand(connection, worker);
             peers.offer(worker, handle.key.clone(), connection);
         }
+        choosing::ask(&mut self.handles, id, peers);
         self.throttle(id, peers);
     }
 
@@ -478,6 +484,14 @@ impl Distribution {
     fn act(&mut self, action: TimerAction, peers: &mut Peers) {
         match action {
             TimerAction::Worker(id, worker) => self.next_for(id, worker, peers),
+            TimerAction::Warm(id, worker) => {
+                slow_start::warm(&mut self.handles, id, worker);
+                if let Some((action, after_ms)) =
+                    slow_start::next_step(&self.handles, &self.timer_actions, id, worker)
+                {
+                    self.set_timer(action, after_ms, peers);
+                }
+            }
             TimerAction::RetainedChannel(worker) => {
                 retained_channels::close(worker, peers);
             }

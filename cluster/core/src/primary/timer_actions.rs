@@ -14,6 +14,8 @@ pub(super) enum TimerAction {
     Worker(HandleId, WorkerId),
     Accept(SocketId),
     Write(WorkerId),
+    /// The next step of the slow start of a worker.
+    Warm(HandleId, WorkerId),
     /// The wait for the channel of an exited worker ends.
     RetainedChannel(WorkerId),
 }
@@ -47,6 +49,10 @@ impl TimerActions {
 
     pub(super) fn next(&mut self) -> TimerId {
         TimerId(self.last.next())
+    }
+
+    pub(super) fn is_pending(&self, action: TimerAction) -> bool {
+        self.actions.values().any(|pending| *pending == action)
     }
 
     pub(super) fn take(&mut self, timer: TimerId) -> Option<TimerAction> {

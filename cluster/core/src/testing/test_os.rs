@@ -50,6 +50,8 @@ pub struct TestOs {
     pub address: Option<LocalAddress>,
     /// The open sockets that this operating system has numbered.
     pub open: BTreeSet<SocketId>,
+    /// The worker to choose for connections, if a candidate. Otherwise the first candidate is chosen.
+    pub preferred: Option<WorkerId>,
     /// Sockets closed without being open: they were numbered by the test, or closed twice.
     pub strays: Vec<SocketId>,
     sockets: u64,
@@ -151,6 +153,11 @@ impl TestOs {
             Call::SetTimer { timer, after_ms } => {
                 self.timers.insert((self.now.saturating_add(after_ms), timer));
                 None
+            }
+            Call::Choose { handle, connection, ref candidates, .. } => {
+                let preferred = candidates.iter().find(|candidate| Some(candidate.worker) == self.preferred);
+                let chosen = preferred.or(candidates.first());
+                chosen.map(|chosen| OsEvent::Chosen { handle, connection, worker: chosen.worker })
             }
             Call::Close { socket } => {
                 if !self.discards_calls && !self.open.remove(&socket) {

@@ -1,7 +1,9 @@
 //! Each rule on the queue of a handle.
 
 use alloc::collections::BTreeMap;
+use core::time::Duration;
 
+use super::super::weighted::Weighted;
 use super::*;
 
 const ONE: WorkerId = WorkerId(1);
@@ -192,4 +194,43 @@ fn power_of_two_avoids_fullest() {
     chosen.sort_unstable();
     chosen.dedup();
     assert_eq!(chosen, [2, 3, 4]);
+}
+
+/// Warm workers take turns.
+#[test]
+fn warm_workers_share_evenly() {
+    let weighted = Choice::Weighted(Weighted::new(Duration::ZERO));
+    assert_eq!(counts(&mut four(weighted), |_| Open::default()), [2_500; 4]);
+}
+
+/// A new worker receives a tenth of the share of a warm worker, and after each step more.
+#[test]
+fn warming_worker_receives_less() {
+    let mut handle = four(Choice::Weighted(Weighted::new(Duration::from_secs(10))));
+    for worker in [TWO, THREE, WorkerId(4)] {
+        for _ in 1..10 {
+            assert_eq!(handle.warming_ms(worker), Some(1_000));
+            handle.warm(worker);
+        }
+        assert_eq!(handle.warming_ms(worker), None);
+    }
+    for weight in 1..=10 {
+        let counts = counts(&mut handle, |_| Open::default());
+        let expected = 10_000 * weight / (30 + weight);
+        assert!(counts[0].abs_diff(expected) <= 3, "weight {weight}: {counts:?}");
+        handle.warm(ONE);
+    }
+    assert_eq!((handle.warming_ms(ONE), handle.warming_ms(WorkerId(5))), (None, None));
+}
+
+/// A worker that was busy for long has no credit: it receives its share from now on.
+#[test]
+fn busy_worker_gains_no_credit() {
+    let mut handle = four(Choice::Weighted(Weighted::new(Duration::ZERO)));
+    handle.pass_over(ONE);
+    let busy = counts(&mut handle, |_| Open::default());
+    assert_eq!(busy[0], 0);
+    handle.answered(ONE);
+    let counts = counts(&mut handle, |_| Open::default());
+    assert!(counts.iter().all(|count| count.abs_diff(2_500) <= 1), "{counts:?}");
 }

@@ -1,0 +1,26 @@
+//! The slow start of workers under the weighted policy: a timer for each step of each worker.
+
+use super::handles::Handles;
+use super::timer_actions::{TimerAction, TimerActions};
+use crate::handle::Handle;
+use crate::os::{HandleId, WorkerId};
+
+/// The timer of the next step of a worker, in milliseconds. `None`: the worker is warm, or the timer of an
+/// earlier server is pending.
+pub(super) fn next_step(
+    handles: &Handles,
+    timers: &TimerActions,
+    id: HandleId,
+    worker: WorkerId,
+) -> Option<(TimerAction, u64)> {
+    let action = TimerAction::Warm(id, worker);
+    let after_ms = handles.get(id).and_then(Handle::policy)?.warming_ms(worker)?;
+    (!timers.is_pending(action)).then_some((action, after_ms))
+}
+
+/// Called when a step is over.
+pub(super) fn warm(handles: &mut Handles, id: HandleId, worker: WorkerId) {
+    if let Some(policy) = handles.get_mut(id).and_then(Handle::policy_mut) {
+        policy.warm(worker);
+    }
+}
