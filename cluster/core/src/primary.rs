@@ -80,13 +80,6 @@ impl Primary {
         self.setup.count_workers_after(last);
     }
 
-    /// Removes the requeue, to show that a test fails without it: the primary closes the unacknowledged
-    /// connections of a dead worker.
-    #[cfg(feature = "testing")]
-    pub fn without_requeue(&mut self) {
-        self.distribution.closes_unacknowledged = true;
-    }
-
     fn command<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
         let scope = self.peers.steps.enter_command();
         let result = act(self);
@@ -390,6 +383,13 @@ impl Primary {
             self.peers.steps.own(Step::Emit(Event::AllDisconnected));
         }
     }
+}
+
+/// Removes the requeue, to show that a test fails without it: the primary closes the unacknowledged
+/// connections of a dead worker.
+#[cfg(feature = "testing")]
+pub fn without_requeue(primary: &mut Primary) {
+    primary.distribution.closes_unacknowledged = true;
 }
 
 impl Stepper for Primary {

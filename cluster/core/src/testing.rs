@@ -9,6 +9,7 @@ mod test_cluster;
 mod test_os;
 mod test_process;
 
+pub use crate::primary::without_requeue;
 pub use test_cluster::TestCluster;
 pub use test_os::{Answer, TestOs};
 pub use test_process::{TestProcess, drain};

@@ -2,6 +2,9 @@
 
 use cluster_core::{Primary, Settings, Supervisor, SupervisorSettings, Worker};
 
+#[cfg(feature = "testing")]
+use cluster_core::testing::without_requeue;
+
 use super::EitherMachine;
 use crate::step::Pid;
 
@@ -11,7 +14,7 @@ pub(crate) struct MachineSettings {
     primary: Settings,
     /// The primary is supervised.
     supervision: Option<SupervisorSettings>,
-    /// See [`Primary::without_requeue`].
+    /// See [`without_requeue`](cluster_core::testing::without_requeue).
     #[cfg(feature = "testing")]
     pub(crate) without_requeue: bool,
 }
@@ -42,8 +45,8 @@ impl MachineSettings {
         #[cfg(feature = "testing")]
         if self.without_requeue {
             match &mut machine {
-                EitherMachine::Primary(primary) => primary.without_requeue(),
-                EitherMachine::Supervisor(supervisor) => supervisor.primary_mut().without_requeue(),
+                EitherMachine::Primary(primary) => without_requeue(primary),
+                EitherMachine::Supervisor(supervisor) => without_requeue(supervisor.primary_mut()),
                 EitherMachine::Worker(_) => {}
             }
         }

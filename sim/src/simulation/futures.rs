@@ -87,7 +87,7 @@ impl Futures {
         for record in &self.records {
             match record {
                 Record::Machine(input) => {
-                    // The first poll precedes the program, whose first input has the role.
+                    // The program does not exist before the first poll; its first input has the role.
                     let machine = machine.get_or_insert_with(|| self.new_machine());
                     input.clone().into_iter().for_each(|input| machine.handle(input));
                     let takes_events = again.live.as_ref().is_some_and(|live| live.waits().takes_events);

@@ -18,7 +18,7 @@ use crate::trace_hash::TraceHasher;
 pub(super) struct History {
     hasher: TraceHasher,
     trace: Option<Trace>,
-    /// The processes whose programs have received connections, by client.
+    /// By client, the process that has received the connection.
     holders: CowArc<BTreeMap<ClientId, Pid>>,
     /// The processes that SIGKILL has ended.
     killed: CowArc<BTreeSet<Pid>>,

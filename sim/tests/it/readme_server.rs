@@ -157,7 +157,7 @@ fn readme_server_loses_no_request() {
     check(simulation_of_main()).expect("each request is answered");
 }
 
-/// The failure of the test without a safeguard, for a reader who does not know the protocol: the violation,
+/// The failure of the test without a safeguard, readable without knowledge of the protocol: the violation,
 /// and the rows of the table without calls and messages of the machines.
 fn failure(safeguard: Safeguard) -> String {
     let found = check(simulation_of_main().without(safeguard)).expect_err("the test fails");

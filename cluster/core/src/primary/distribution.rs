@@ -43,7 +43,7 @@ pub(super) struct Distribution {
     report_ms: u32,
     /// Whether a supervisor is shutting down, so no connection is accepted.
     stopped: bool,
-    /// See [`Primary::without_requeue`](super::Primary::without_requeue).
+    /// See [`without_requeue`](super::without_requeue).
     #[cfg(feature = "testing")]
     #[serde(skip)]
     pub(super) closes_unacknowledged: bool,
