@@ -353,13 +353,14 @@ fn preload_reports_open_connections() {
         let mut clients: Vec<_> = (0..6).map(|_| slot()).collect();
         let of_first = |clients: &[(u8, TcpStream)]| clients.iter().filter(|(slot, _)| *slot == b'0').count();
         assert_eq!(of_first(&clients), 3, "{node}");
-        clients.retain(|(slot, _)| *slot == b'1');
-        let open = || {
+        let open = |count: u64| {
             let status: Value =
                 serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
-            status["slots"][0]["open_connections"].clone()
+            status["slots"][0]["open_connections"] == count && status["slots"][1]["open_connections"] == 3
         };
-        until("the closed connections are reported", || open() == 0);
+        until("the open connections are reported", || open(3));
+        clients.retain(|(slot, _)| *slot == b'1');
+        until("the closed connections are reported", || open(0));
         clients.extend((0..3).map(|_| slot()));
         assert_eq!(of_first(&clients), 3, "{node}");
     }
