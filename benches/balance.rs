@@ -213,7 +213,7 @@ mod tests {
         assert!(free.figures().connections <= 1.01, "{:?}", free.figures());
     }
 
-    /// The ideal answers every request, and no policy is faster in the mean case.
+    /// Under uniform short requests, no policy has a lower p99 than the ideal.
     #[test]
     fn ideal_waits_least() {
         let clients = clients(&CASES[1], 20);

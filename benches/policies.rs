@@ -26,7 +26,7 @@ pub const ASSIGNED: [Policy; 4] = [
 /// The policies without hand-offs: the kernel assigns the connections.
 pub const KERNEL: [Policy; 1] = [policy("shared", SchedulingPolicy::Shared)];
 
-/// Every policy.
+/// Every policy without options of its own, so without `weighted` and `custom`.
 pub fn all() -> impl Iterator<Item = Policy> {
     ASSIGNED.into_iter().chain(KERNEL)
 }

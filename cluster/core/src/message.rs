@@ -205,7 +205,7 @@ pub(crate) struct Reply {
     pub(crate) sockname: Option<LocalAddress>,
     /// For a `NewConn`: whether the worker takes the connection.
     pub(crate) accepted: Option<bool>,
-    /// For a `QueryServer` under a policy that compares workers: the worker reports each change of the number
+    /// For a `QueryServer` under a policy that reads the open connections: the worker reports each change of the number
     /// of open connections after this many milliseconds. Node ignores the field.
     pub(crate) report_ms: Option<u32>,
     /// For a `NewConn`, if the primary has asked for reports: the number of open connections, including this

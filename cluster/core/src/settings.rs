@@ -77,7 +77,7 @@ pub enum SchedulingPolicy {
     /// worker that has begun to listen, and 10 for a warm worker. For programs that are slow at first, while
     /// caches fill and code is compiled. Node has no such policy.
     ///
-    /// When all workers are warm, the policy is round robin. While a worker with the weight 1 is free, a warm
+    /// When all workers are warm, they have equal shares. While a worker with the weight 1 is free, a warm
     /// worker receives at most 11 connections before it. A slot has no weight of its own, because the workers
     /// of a cluster run the same program.
     Weighted {
@@ -150,8 +150,9 @@ pub struct Settings {
     /// decides.
     pub retained_channel_timeout: Option<Duration>,
     /// How long a worker may be silent after a change of the number of its open connections, under a policy
-    /// that compares workers. Then the worker reports the number in a message. A shorter time costs messages,
-    /// a longer time makes the numbers old. Rounded down to milliseconds. Default: 50 ms.
+    /// that reads this number. Then the worker reports the number in a message. A shorter time costs messages;
+    /// with a longer time, the policy decides by older numbers. Rounded down to milliseconds, at least 1 ms.
+    /// Default: 50 ms.
     pub report_after: Duration,
     /// The `NODE_OPTIONS` that workers inherit. If they start an inspector, each worker gets an inspector
     /// port. `None`: the crate `cluster` fills in the variable of this process; the machine itself reads no

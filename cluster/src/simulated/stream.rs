@@ -84,12 +84,16 @@ impl Incoming {
 
     pub(super) fn receive(&self, bytes: &[u8]) {
         let reader = self.lock().receive(bytes);
-        reader.into_iter().for_each(Waker::wake);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     pub(super) fn end(&self, is_reset: bool) {
         let reader = self.lock().end(is_reset);
-        reader.into_iter().for_each(Waker::wake);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     fn is_reset(&self) -> bool {

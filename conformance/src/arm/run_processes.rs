@@ -11,10 +11,10 @@ use std::time::Duration;
 use nix::unistd::Pid;
 use rustix::process::{self, RawPid, Signal, WaitOptions};
 
-/// The interval between two looks at killed processes.
-const GLANCE: Duration = Duration::from_millis(1);
+/// The poll interval for killed processes.
+const KILL_POLL: Duration = Duration::from_millis(1);
 
-/// The interval between two looks at the processor time of a run.
+/// The poll interval for the processor time of a run.
 const SAMPLE: Duration = Duration::from_millis(250);
 
 /// Makes this process the parent of all orphans.
@@ -40,7 +40,7 @@ pub(super) fn end(group: Pid, place: &Path) {
             let _ = process::kill_process(*pid, Signal::KILL);
         }
         killed.extend(living.into_iter().map(process::Pid::as_raw_nonzero));
-        thread::sleep(GLANCE);
+        thread::sleep(KILL_POLL);
     }
     // ECHILD: another process is the parent, or has reaped the process.
     for pid in killed.into_iter().filter_map(|pid| process::Pid::from_raw(pid.get())) {

@@ -33,10 +33,13 @@ impl Custom {
         self.clients.remove(&connection);
     }
 
-    /// The chosen worker. If this worker is not ready any longer, the longest waiting worker; a single ready
-    /// worker needs no question.
+    /// The chosen worker if ready, otherwise the longest waiting worker. A single ready worker needs no
+    /// question.
     pub(super) fn choose(&mut self, places: &Places) -> Option<WorkerId> {
-        let first = places.ready().next().filter(|_| self.asked.is_none())?;
+        if self.asked.is_some() {
+            return None;
+        }
+        let first = places.ready().next()?;
         match self.chosen.take() {
             Some(chosen) => Some(if places.is_ready(chosen) { chosen } else { first }),
             None => (places.ready().len() == 1).then_some(first),

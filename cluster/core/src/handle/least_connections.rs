@@ -1,5 +1,5 @@
-//! The policy of least connections: the worker with the fewest open connections receives the next one. Among
-//! equals, the worker that has waited longest is chosen.
+//! The policy of least connections: the worker with the fewest open or unanswered connections receives the
+//! next one. Among equals, the worker that has waited longest is chosen.
 
 use super::places::Places;
 use super::policy::Loads;

@@ -21,9 +21,14 @@ pub(super) fn choose(connection: SocketId, places: &Places, loads: &dyn Loads) -
 fn draw(SocketId(connection): SocketId, of: usize) -> Option<(usize, usize)> {
     let hash = xxh64(&connection.to_le_bytes(), 0);
     let below = |bits: u64, bound: usize| usize::try_from(bits % u64::try_from(bound).ok()?).ok();
-    let first = below(hash & u64::from(u32::MAX), Some(of).filter(|of| *of > 0)?)?;
-    let Some(others) = of.checked_sub(1).filter(|others| *others > 0) else { return Some((first, first)) };
-    Some((first, (first + 1 + below(hash >> 32, others)?) % of))
+    match of {
+        0 => None,
+        1 => Some((0, 0)),
+        _ => {
+            let first = below(hash & u64::from(u32::MAX), of)?;
+            Some((first, (first + 1 + below(hash >> 32, of - 1)?) % of))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Distribution {
             keep_listening: settings.keep_listening,
             sockets_per_worker: settings.limits.sockets_per_worker,
             queued_connections: settings.limits.queued_connections,
-            report_ms: u32::try_from(settings.report_after.as_millis()).unwrap_or(u32::MAX),
+            report_ms: u32::try_from(settings.report_after.as_millis()).unwrap_or(u32::MAX).max(1),
             stopped: false,
             #[cfg(feature = "testing")]
             closes_unacknowledged: false,

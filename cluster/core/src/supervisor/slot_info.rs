@@ -83,8 +83,9 @@ pub struct SlotInfo {
     /// connections do not pass through the primary.
     pub acknowledged_connections: Option<u64>,
     /// The number of open connections in the last report of `worker`. `None`: there is no worker, the worker
-    /// has not answered a ping (see [`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat)),
-    /// or it has reported 0 without a server.
+    /// has reported no number, in an answer to a ping
+    /// ([`SupervisorSettings::heartbeat`](super::SupervisorSettings::heartbeat)) or for the policy, or it has
+    /// reported 0 without a server.
     pub open_connections: Option<u64>,
     /// The reason of a requested recycle that has not begun: recycles and reloads run one at a time.
     #[serde(default)]

@@ -52,6 +52,8 @@ pub struct TestOs {
     pub open: BTreeSet<SocketId>,
     /// The worker to choose for connections, if a candidate. Otherwise the first candidate is chosen.
     pub preferred: Option<WorkerId>,
+    /// Whether `preferred` is chosen even if it is no candidate.
+    pub chooses_strangers: bool,
     /// Sockets closed without being open: they were numbered by the test, or closed twice.
     pub strays: Vec<SocketId>,
     sockets: u64,
@@ -155,9 +157,12 @@ impl TestOs {
                 None
             }
             Call::Choose { handle, connection, ref candidates, .. } => {
-                let preferred = candidates.iter().find(|candidate| Some(candidate.worker) == self.preferred);
-                let chosen = preferred.or(candidates.first());
-                chosen.map(|chosen| OsEvent::Chosen { handle, connection, worker: chosen.worker })
+                let is_possible = |worker: &WorkerId| {
+                    self.chooses_strangers || candidates.iter().any(|candidate| candidate.worker == *worker)
+                };
+                let first = candidates.first().map(|candidate| candidate.worker);
+                let worker = self.preferred.filter(is_possible).or(first)?;
+                Some(OsEvent::Chosen { handle, connection, worker })
             }
             Call::Close { socket } => {
                 if !self.discards_calls && !self.open.remove(&socket) {

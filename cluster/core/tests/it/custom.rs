@@ -78,6 +78,7 @@ fn strange_answers_are_harmless() {
         cluster.handle(OsEvent::Chosen { handle, connection: SocketId(9_999), worker: WorkerId(99) });
     }
     cluster.os.preferred = Some(WorkerId(99));
+    cluster.os.chooses_strangers = true;
     cluster.connect(BOUND);
     assert_eq!(received(&cluster), [1, 0]);
 }

@@ -125,7 +125,7 @@ fn full_channel_delays_report() {
     assert_eq!(open(&cluster)[0], Some(0));
 }
 
-/// Under the policies of Node no message has a field or a `cmd` that Node does not know.
+/// Under round robin and sticky, the primary asks for no report, and no worker reports.
 #[test]
 fn node_policies_ask_no_reports() {
     for policy in [SchedulingPolicy::RoundRobin, SchedulingPolicy::Sticky] {
@@ -135,6 +135,7 @@ fn node_policies_ask_no_reports() {
             close_all(&mut cluster, worker);
             assert!(!wait(&mut cluster, worker));
             assert!(!sent(&cluster, worker).contains("count"));
+            assert!(!sent(&cluster, worker).contains("NODE_CLUSTER_LOAD"));
         }
         assert_eq!(open(&cluster), [None, None]);
     }
