@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 
-use super::support::{Service, text};
+use super::support::{Service, text, until};
 
 /// The lines of each worker.
 const LINES: usize = 20_000;
@@ -58,9 +58,10 @@ fn peak_memory(service: &Service) -> u64 {
 fn flood_of_lines_is_complete() {
     let script = SCRIPT.replace("LINES", &LINES.to_string());
     let service = Service::of_script(&script, &["-n", &WORKERS.to_string()]);
+    let socket = service.directory.path().join("cluster/app.sock");
+    until("the service can be controlled", || UnixStream::connect(&socket).is_ok());
     let follower = service.follow("logs");
-    let mut stuck =
-        UnixStream::connect(service.directory.path().join("cluster/app.sock")).expect("a service");
+    let mut stuck = UnixStream::connect(&socket).expect("a service");
     stuck
         .write_all(b"{\"command\":\"records\",\"kind\":\"output\",\"slot\":null,\"follow\":true}\n")
         .expect("a service");

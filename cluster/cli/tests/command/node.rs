@@ -344,23 +344,29 @@ fn preload_reports_open_connections() {
             port = port.or_else(|| line.split_once("| port ")?.1.parse().ok());
         }
         let port: u16 = port.expect("a port");
-        let slot = || {
+        let status = || -> Value {
+            serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON")
+        };
+        let count = |key: &str| [0, 1].map(|slot| status()["slots"][slot][key].as_u64());
+        // A worker that has not answered receives nothing, so each connection waits for the answer of the
+        // last.
+        let mut connected = 0;
+        let mut slot = || {
             let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
             let mut line = [0; 2];
             client.read_exact(&mut line).expect("a line");
+            connected += 1;
+            until("the worker has answered", || {
+                count("acknowledged_connections").into_iter().flatten().sum::<u64>() == connected
+            });
             (line[0], client)
         };
         let mut clients: Vec<_> = (0..6).map(|_| slot()).collect();
         let of_first = |clients: &[(u8, TcpStream)]| clients.iter().filter(|(slot, _)| *slot == b'0').count();
         assert_eq!(of_first(&clients), 3, "{node}");
-        let open = |count: u64| {
-            let status: Value =
-                serde_json::from_str(&text(&service.command("status", &["--json"]))).expect("JSON");
-            status["slots"][0]["open_connections"] == count && status["slots"][1]["open_connections"] == 3
-        };
-        until("the open connections are reported", || open(3));
+        until("the open connections are reported", || count("open_connections") == [Some(3); 2]);
         clients.retain(|(slot, _)| *slot == b'1');
-        until("the closed connections are reported", || open(0));
+        until("the closed connections are reported", || count("open_connections") == [Some(0), Some(3)]);
         clients.extend((0..3).map(|_| slot()));
         assert_eq!(of_first(&clients), 3, "{node}");
     }
