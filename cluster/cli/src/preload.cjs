@@ -137,7 +137,8 @@ function observe() {
     if (!isKnown.has(socket.server)) addServer(socket.server, socket);
     if (isLame) postpone();
     if (reportAfter > 0) {
-      // The primary counts this connection as open until the next report, even if the number is then the same.
+      // The primary counts this connection as open until the next report, even if the number is then the
+      // same.
       reported = -1;
       if (!isReporting) reportLater();
     }

@@ -162,6 +162,11 @@ impl HandleKey {
     pub(crate) fn of(parts: [&str; 5]) -> Self {
         HandleKey(parts.join(":"))
     }
+
+    /// The key up to the index.
+    pub(crate) fn without_index(&self) -> &str {
+        self.0.rsplit_once(':').map_or("", |(place, _)| place)
+    }
 }
 
 /// The bits in the `flags` of a query. Node: `UV_UDP_IPV6ONLY`, which also applies to TCP, and
@@ -205,8 +210,8 @@ pub(crate) struct Reply {
     pub(crate) sockname: Option<LocalAddress>,
     /// For a `NewConn`: whether the worker takes the connection.
     pub(crate) accepted: Option<bool>,
-    /// For a `QueryServer` under a policy that reads the open connections: the worker reports each change of the number
-    /// of open connections after this many milliseconds. Node ignores the field.
+    /// For a `QueryServer` under a policy that reads the open connections: the worker reports each change of
+    /// the number of open connections after this many milliseconds. Node ignores the field.
     pub(crate) report_ms: Option<u32>,
     /// For a `NewConn`, if the primary has asked for reports: the number of open connections, including this
     /// one. Node ignores the field.

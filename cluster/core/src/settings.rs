@@ -150,9 +150,9 @@ pub struct Settings {
     /// decides.
     pub retained_channel_timeout: Option<Duration>,
     /// How long a worker may be silent after a change of the number of its open connections, under a policy
-    /// that reads this number. Then the worker reports the number in a message. A shorter time costs messages;
-    /// with a longer time, the policy decides by older numbers. Rounded down to milliseconds, at least 1 ms.
-    /// Default: 50 ms.
+    /// that reads this number. Then the worker reports the number in a message. A shorter time costs
+    /// messages; with a longer time, the policy decides by older numbers. Rounded down to milliseconds, at
+    /// least 1 ms. Default: 50 ms.
     pub report_after: Duration,
     /// The `NODE_OPTIONS` that workers inherit. If they start an inspector, each worker gets an inspector
     /// port. `None`: the crate `cluster` fills in the variable of this process; the machine itself reads no

@@ -87,7 +87,8 @@ impl Distribution {
         let Some(data) = query.data.clone() else {
             return peers.refuse(worker, seq, key, Data::Null, Errno::ENOBUFS);
         };
-        let Some(id) = self.handles.find(&key) else {
+        let found = self.handles.find(&key).or_else(|| self.handles.with_other_index(&query, worker));
+        let Some(id) = found else {
             return self.create(worker, seq, query, data, policy, peers);
         };
         let handle = self.handles.live(id);

@@ -1,6 +1,7 @@
 //! The table of handles, by id, by key and by listening socket. The distribution of connections is in
 //! `distribution`.
 
+use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::counters::Counter;
 use crate::claims::first_false;
 use crate::handle::Handle;
-use crate::message::HandleKey;
+use crate::message::{HandleKey, QueryServer};
 use crate::os::{HandleId, SocketId, WorkerId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -59,6 +60,20 @@ impl Handles {
 
     pub(super) fn find(&self, key: &HandleKey) -> Option<HandleId> {
         self.keys.get(key).copied()
+    }
+
+    /// A handle that differs from the query in the index alone, and that the worker does not have. A worker
+    /// of Node.js 22 or later loses the index of a failed attempt, and its later server still shares the
+    /// port, as in the primary of Node.js 22, where the index counts for port 0 alone.
+    pub(super) fn with_other_index(&self, query: &QueryServer, worker: WorkerId) -> Option<HandleId> {
+        if query.port == Some(0) {
+            return None;
+        }
+        let prefix = query.key.without_index();
+        let following = self.keys.range(HandleKey(prefix.to_owned())..);
+        let similar = following.take_while(|(key, _)| key.0.starts_with(prefix));
+        let mut same = similar.filter(|(key, _)| key.without_index() == prefix).map(|(_, id)| *id);
+        same.find(|id| self.get(*id).is_some_and(|handle| !handle.has(worker)))
     }
 
     /// Records that the socket accepts for the handle.

@@ -36,6 +36,26 @@ fn first_query_is_answered_later() {
     }
 }
 
+/// A worker of Node.js 22 or later loses the index of a failed attempt, and shares a port other than 0 all
+/// the same.
+#[test]
+fn lost_index_shares_a_port() {
+    for (port, sockets) in [(8000, 1), (0, 2)] {
+        let mut primary = primary(Settings::default());
+        for index in 0..2 {
+            let worker = primary.machine.fork().expect("possible settings");
+            primary.drain();
+            let query = format!(
+                r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","index":{index},"data":null,"address":null,"port":{port},"addressType":4,"seq":1}}"#
+            );
+            primary.read(worker.into(), &query, None);
+            assert!(primary.os.written().iter().any(|line| line.contains("\"sockname\"")), "{port}");
+        }
+        let binds = primary.os.calls.iter().filter(|call| matches!(call, Call::Bind { .. }));
+        assert_eq!(binds.count(), sockets, "port {port}");
+    }
+}
+
 /// The keys of queries in one read, in the order of their answers. In Node, the lookup of a host takes a tick
 /// before the bind, so a user message behind the query is emitted and answered before the query.
 #[test]
