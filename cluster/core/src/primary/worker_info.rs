@@ -36,7 +36,8 @@ pub struct WorkerInfo {
     pub(super) lame_duck: bool,
     pub(super) acknowledged: u64,
     /// The number of the last question of a supervisor that the worker has answered.
-    pub(crate) pong: Option<u64>,
+    #[serde(rename = "pong")]
+    pub(crate) answered_ping: Option<u64>,
     /// The number of open connections in the last report.
     open: Option<u64>,
     /// The number of connections acknowledged since the last report.
@@ -54,14 +55,15 @@ impl WorkerInfo {
             listed: true,
             lame_duck: false,
             acknowledged: 0,
-            pong: None,
+            answered_ping: None,
             open: None,
             unreported: 0,
             pid: None,
         }
     }
 
-    /// At the first of exit and disconnect: if the worker was not asked to exit, its exit counts as its own.
+    /// Called at the exit or at the disconnect, at the earlier of the two: if the worker was not asked to
+    /// exit, its exit was not requested.
     pub(super) fn settle_exit_intent(&mut self) {
         self.exited_after_disconnect.get_or_insert(false);
     }
@@ -167,7 +169,7 @@ impl WorkerEntry {
     pub(super) fn supervised(&mut self, answer: &Supervision) {
         match *answer {
             Supervision::Pong { seq, connections } => {
-                self.info.pong = Some(seq);
+                self.info.answered_ping = Some(seq);
                 self.info.report(connections);
             }
             Supervision::Load { connections } => self.info.report(connections),

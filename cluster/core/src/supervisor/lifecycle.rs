@@ -148,7 +148,7 @@ impl Lifecycle {
     /// killed, and the slot is returned. A worker that has never answered a ping is not watched, because an
     /// unmodified Node program ignores pings.
     pub(super) fn kill_silent(&mut self, worker: WorkerId, seq: u64) -> Option<SlotId> {
-        let answered = self.primary.worker(worker)?.pong?;
+        let answered = self.primary.worker(worker)?.answered_ping?;
         let process = self.processes.get_mut(worker)?;
         if answered >= seq || process.phase() != Phase::Ready {
             return None;

@@ -10,7 +10,7 @@ fn watched() -> Story {
 }
 
 /// The answer to the last ping, the `n`-th message of the primary.
-fn pong(story: &mut Story, seq: u64) {
+fn answer_ping(story: &mut Story, seq: u64) {
     story.says(1, &format!(r#"{{"cmd":"NODE_CLUSTER_PONG","seq":{seq},"count":0}}"#));
 }
 
@@ -18,7 +18,7 @@ fn pong(story: &mut Story, seq: u64) {
 #[test]
 fn silent_worker_is_killed() {
     let mut story = watched();
-    pong(&mut story, 2);
+    answer_ping(&mut story, 2);
     assert_eq!(story.wait(2_999), ["ping -> 1", "ping -> 1"]);
     assert_eq!(story.wait(1), ["ping -> 1"]);
     assert_eq!(story.wait(1_000), ["lame duck -> 1", "SIGKILL -> 1", "0: worker 1 hung"]);
@@ -29,7 +29,7 @@ fn silent_worker_is_killed() {
 #[test]
 fn hang_after_ready_is_killed() {
     let mut story = watched();
-    pong(&mut story, 1);
+    answer_ping(&mut story, 1);
     assert_eq!(story.wait(2_999), ["ping -> 1", "ping -> 1"]);
     assert_eq!(story.wait(1), ["lame duck -> 1", "SIGKILL -> 1", "0: worker 1 hung"]);
 }
@@ -39,7 +39,7 @@ fn hang_after_ready_is_killed() {
 fn any_later_answer_counts() {
     let mut story = watched();
     story.wait(2_500);
-    pong(&mut story, 4);
+    answer_ping(&mut story, 4);
     assert_eq!(story.wait(1_000), ["ping -> 1"]);
 }
 
