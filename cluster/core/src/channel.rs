@@ -203,9 +203,10 @@ impl Channel {
         None
     }
 
-    /// Acknowledges a descriptor, and delivers its message in a later tick. The acknowledgement of an offer
-    /// is written after the delivery, in one write with the reply, if any: the owner replies without the
-    /// program. Any other message is delivered after the acknowledgement, because the program may take long.
+    /// Acknowledges a descriptor, and delivers its message in a later tick. The acknowledgement of a
+    /// connection offer is written after the delivery, in the same write as the owner's reply: the owner
+    /// replies without waiting for the program. Any other acknowledgement is written before the delivery,
+    /// because the program may take long to handle the message.
     fn arrived<T>(&mut self, envelope: Box<Envelope>, socket: Option<SocketId>, steps: &mut Queue<T>) {
         let needs_turn = self.link != Link::Closed && self.sending.acknowledge(socket.is_some(), steps);
         let waits_for_reply = socket.is_some() && envelope.message.is_offer();

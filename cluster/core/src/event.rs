@@ -61,8 +61,8 @@ pub enum Event {
     },
     /// An operation on the worker failed. Node: `'error'` on the worker.
     Error { worker: WorkerId, error: WorkerError },
-    /// A listening socket of the primary has failed to accept. It accepts again after a pause. Node ignores
-    /// the failure.
+    /// A listening socket of the primary has failed to accept. The socket accepts again after a pause. Node
+    /// ignores the failure.
     AcceptFailed {
         /// The error. For `EMFILE` and `ENFILE`, raise the limit on open descriptors.
         errno: Errno,
@@ -218,7 +218,7 @@ pub enum WorkerEvent {
         listener: ListenerId,
         /// The address, with the port chosen by the kernel.
         address: LocalAddress,
-        /// The socket of a UDP server. The application reads and writes it until
+        /// The socket of a UDP server. The application uses the socket until
         /// [`Worker::close`](crate::Worker::close).
         socket: Option<SocketId>,
     },

@@ -15,8 +15,8 @@ use crate::os_bytes::Escaped;
 pub struct ListenOptions {
     /// The address.
     pub address: ListenAddress,
-    /// The length of the kernel's queue of connections. `None`: 511. Of all workers that listen on an
-    /// address, the first decides.
+    /// The length of the kernel's queue of connections. `None`: 511. The first worker that listens on an
+    /// address decides for all workers.
     pub backlog: Option<u32>,
     /// Whether the worker binds the address alone, without the primary. Then the server stays open when the
     /// channel closes, and a disconnect of the worker does not wait for the server's connections.
@@ -68,7 +68,8 @@ pub enum ListenAddress {
     Tcp {
         /// `None`: every address.
         host: Option<IpAddr>,
-        /// 0: the kernel chooses the port. The n-th server of every worker with port 0 has the same port.
+        /// 0: the kernel chooses the port. The first servers with port 0 of all workers share a port, the
+        /// second servers share another port, and so on.
         port: u16,
         /// With an IPv6 host: exclude IPv4.
         ipv6_only: bool,
@@ -76,7 +77,8 @@ pub enum ListenAddress {
     /// A Unix stream socket.
     Path {
         /// The path. It must be absolute, because the working directory of the primary may differ. An
-        /// abstract name of Linux begins with NUL. A text, because the query to the primary is JSON.
+        /// abstract name of Linux begins with NUL. The path is a text, because the query to the primary is
+        /// JSON.
         path: String,
         /// Read permission for every user. Node: `readableAll`.
         readable_all: bool,

@@ -80,7 +80,7 @@ pub(crate) struct CountedHandles {
     asked: BTreeSet<CountKey>,
 }
 
-/// A peer that counts, and the key.
+/// A peer that counts its open connections, and the key of the counted server.
 type CountKey = (ChannelId, String);
 
 impl CountedHandles {

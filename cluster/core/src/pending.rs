@@ -1,5 +1,5 @@
-//! Outstanding replies, by sequence number, as plain values. Each belongs to the peer that was asked; a reply
-//! from another peer does not count. (In Node any worker can answer for any other.)
+//! Outstanding replies, by sequence number, as plain values. Only the peer that was asked can reply; a reply
+//! from another peer is ignored. (In Node any worker can answer for any other.)
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -81,7 +81,7 @@ mod tests {
         assert_eq!(pending.take(seq, ChannelId(1)), None);
     }
 
-    /// An abandoned peer's expectations are returned, and no others.
+    /// When a peer can no longer answer, its outstanding replies are returned, and no others.
     #[test]
     fn take_all_returns_own_expectations() {
         let mut pending = Pending::new();

@@ -385,8 +385,8 @@ impl Primary {
     }
 }
 
-/// Removes the requeue, to show that a test fails without it: the primary closes the unacknowledged
-/// connections of a dead worker.
+/// Turns the requeue off, to show that a test fails without the requeue: the primary then closes the
+/// unacknowledged connections of a dead worker.
 #[cfg(feature = "testing")]
 pub fn without_requeue(primary: &mut Primary) {
     primary.distribution.closes_unacknowledged = true;

@@ -213,8 +213,8 @@ impl Message {
     }
 }
 
-/// Makes bytes without spare room. Most messages are far shorter than the first room of a text, and `Bytes`
-/// with spare room need a counter on the heap.
+/// Makes bytes without spare room. Most messages are far shorter than the first allocation of a text, and
+/// `Bytes` with spare room need a counter on the heap.
 fn exact(json: Vec<u8>) -> Bytes {
     json.into_boxed_slice().into()
 }

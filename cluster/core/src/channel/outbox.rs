@@ -1,5 +1,6 @@
-//! The frames to write, a single write at a time. Each frame has its own turn, in the order of the causes of
-//! the frames, so the calls are made in this order as well.
+//! The frames to write, a single write at a time. Each frame has a turn of its own: a step in the queue of
+//! the owner. The turns are in the order in which the frames were caused, so the calls of the owner are in
+//! this order as well.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -15,13 +16,13 @@ pub(super) struct Outbox {
     frames: VecDeque<OutgoingFrame>,
     /// The frame in a write or waiting for room, and the number of bytes in the write.
     writing: Option<(OutgoingFrame, usize)>,
-    /// The number of turns during another write.
+    /// The number of turns that were due during another write, and that follow later.
     deferred: usize,
 }
 
 impl Outbox {
-    /// Adds a frame. The reply to an offer joins an unwritten answer before it, and shares the turn of that
-    /// answer. Returns whether the frame needs a turn.
+    /// Adds a frame. If the frame is the reply to an offer and follows an unwritten answer, the reply is
+    /// appended to this answer and shares its turn. Returns whether the frame needs a turn.
     pub(super) fn push(&mut self, frame: OutgoingFrame) -> bool {
         let apart = match self.frames.back_mut() {
             Some(last) => last.join(frame),

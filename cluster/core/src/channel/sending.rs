@@ -279,7 +279,7 @@ impl SendQueue {
             self.unsent.complete(frame);
         }
         if !next.is_empty() {
-            // The cancelled frame was the one to be acknowledged.
+            // The acknowledgement of the cancelled frame is no longer expected.
             self.answered(steps);
         }
     }

@@ -107,7 +107,7 @@ impl<T> Queue<T> {
         self.push(MachineStep::Channel(channel, ChannelStep::Write));
     }
 
-    /// A write behind the ticks queued so far.
+    /// Adds a write in a tick after the ticks queued so far.
     pub(super) fn write_tick(&mut self, channel: ChannelId) {
         self.tick(MachineStep::Channel(channel, ChannelStep::Write));
     }

@@ -8,8 +8,8 @@ use crate::settings::Limits;
 
 /// The program may queue one frame for every 64 bytes of `unsent_bytes`. A frame takes some 200 bytes besides
 /// its text, so even the shortest messages take only four times
-/// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) of memory; without this bound it would be
-/// a hundred times.
+/// [`Limits::unsent_bytes`](crate::settings::Limits::unsent_bytes) of memory; without this bound, the memory
+/// would be a hundred times as much.
 const LINE: usize = 64;
 
 /// The least limit of frames, however low the limit of bytes is.

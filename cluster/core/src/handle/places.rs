@@ -14,7 +14,7 @@ pub(super) struct Places {
     all: BTreeMap<WorkerId, (Seat, u32)>,
     /// The number of outstanding answers of each worker, if any, also after a close.
     outstanding: BTreeMap<WorkerId, u32>,
-    /// The workers without further connections until the next answer.
+    /// The paused workers: each receives no connection until its next answer.
     paused: BTreeSet<WorkerId>,
     /// The ready workers, in order of the last handoff or answer. Node: `free`.
     ready: VecDeque<WorkerId>,
@@ -62,8 +62,8 @@ impl Places {
     }
 
     /// The number of connections of a worker, open or not answered. A worker that has never reported a number
-    /// counts as one without open connections: a count of acknowledgements alone would only grow, so a new
-    /// worker would receive every connection.
+    /// counts as a worker without open connections. The acknowledgements are no substitute, because their
+    /// count never falls: a new worker would receive every connection.
     pub(super) fn load(&self, worker: WorkerId, loads: &dyn Loads) -> u64 {
         loads.open(worker).unwrap_or(0).saturating_add(self.outstanding(worker).into())
     }

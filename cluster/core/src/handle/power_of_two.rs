@@ -17,7 +17,7 @@ pub(super) fn choose(connection: SocketId, places: &Places, loads: &dyn Loads) -
     [ready(first), ready(second)].into_iter().flatten().min_by_key(|worker| places.load(*worker, loads))
 }
 
-/// Two of the numbers below `of`, which differ if possible.
+/// Two numbers below `of`, different if `of` is at least 2.
 fn draw(SocketId(connection): SocketId, of: usize) -> Option<(usize, usize)> {
     let hash = xxh64(&connection.to_le_bytes(), 0);
     let below = |bits: u64, bound: usize| usize::try_from(bits % u64::try_from(bound).ok()?).ok();

@@ -5,7 +5,7 @@ use super::places::Places;
 use crate::os::WorkerId;
 
 pub(super) fn choose(places: &Places) -> Option<WorkerId> {
-    // The first idle worker is a minimum; the search ends there.
+    // An idle worker has the least possible number of unanswered connections, so the search can end there.
     let idle = places.ready().find(|worker| places.outstanding(*worker) == 0);
     idle.or_else(|| places.ready().min_by_key(|worker| places.outstanding(*worker)))
 }

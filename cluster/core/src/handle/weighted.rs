@@ -3,7 +3,7 @@
 //!
 //! The rule is start-time fair queuing. A handoff advances the turn of a worker by a stride, the inverse of
 //! the weight, and the ready worker with the earliest turn is next. A worker that was not ready has no
-//! credit: its turn is at least the current one. While two workers are ready all the time, their shares
+//! credit: its turn is at least the current turn. While two workers are ready all the time, their shares
 //! differ from the proportion of their weights by less than one connection.
 
 use alloc::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! The workers of a pool, and the running tasks of each. Here, tasks are only numbers. Free workers and
-//! changed workers have indexes, so no command visits every worker.
+//! The workers of a pool, and the running tasks of each. Here, tasks are only numbers. Indexes list the free
+//! workers and the changed workers, so no command visits every worker.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -63,7 +63,7 @@ pub(super) struct TaskWorkers {
     workers: BTreeMap<WorkerId, TaskWorker>,
     /// The workers with room for a task, by the number of their tasks.
     free: BTreeSet<(usize, WorkerId)>,
-    /// The workers that have sent the announcement, but have not been ready yet.
+    /// The workers that have sent [`TASKS_READY`](super::TASKS_READY), but have not been ready yet.
     early: BTreeSet<WorkerId>,
     congested: BTreeSet<WorkerId>,
     /// The workers that have become busy or idle since the last call of `take_changed`.
@@ -97,7 +97,7 @@ impl TaskWorkers {
         Some(changed)
     }
 
-    /// Called when the worker has sent the announcement.
+    /// Called when the worker has sent [`TASKS_READY`](super::TASKS_READY).
     pub(super) fn announce(&mut self, worker: WorkerId) {
         let is_ready = self.workers.entry(worker).or_default().is_ready;
         self.change(worker, |worker| worker.has_announced = true);
@@ -113,7 +113,7 @@ impl TaskWorkers {
         self.change(worker, |worker| worker.is_ready = is_ready);
     }
 
-    /// The workers that have sent the announcement, but have not been ready yet.
+    /// The workers that have sent [`TASKS_READY`](super::TASKS_READY), but have not been ready yet.
     pub(super) fn early(&self) -> Vec<WorkerId> {
         self.early.iter().copied().collect()
     }

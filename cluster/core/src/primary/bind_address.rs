@@ -22,7 +22,8 @@ pub(super) fn bind_address(query: &QueryServer) -> Result<BindAddress, Errno> {
         AddressType::Udp6 => udp(query, true),
         AddressType::V4 | AddressType::V6 => tcp(query),
         AddressType::Path => path(query),
-        // With a port and an address, this is TCP: a program's own `dns.lookup` may have returned no family.
+        // A query with a port and an address counts as TCP: a program's own `dns.lookup` may have returned no
+        // family.
         AddressType::Descriptor if query.port.is_some() && query.address.is_some() => tcp(query),
         AddressType::Descriptor => Err(Errno::EINVAL),
     }

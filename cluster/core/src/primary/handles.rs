@@ -17,7 +17,7 @@ use crate::os::{HandleId, SocketId, WorkerId};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub(super) struct Handles {
     last: Counter,
-    /// Boxed, because a node of the map has room for eleven values.
+    /// Boxed, because each node of the map reserves the memory of eleven values.
     rows: BTreeMap<HandleId, Box<Handle>>,
     keys: BTreeMap<HandleKey, HandleId>,
     listeners: BTreeMap<SocketId, HandleId>,
@@ -62,9 +62,10 @@ impl Handles {
         self.keys.get(key).copied()
     }
 
-    /// A handle that differs from the query in the index alone, and that the worker does not have. A worker
-    /// of Node.js 22 or later loses the index of a failed attempt, and its later server still shares the
-    /// port, as in the primary of Node.js 22, where the index counts for port 0 alone.
+    /// A handle at which the worker does not listen, with a key that differs from the key of the query in the
+    /// index alone. Node.js workers do not reuse the index of a failed attempt, so later servers of two
+    /// workers may have different indexes. Since Node.js 22 these servers share the port nevertheless: the
+    /// primary distinguishes indexes for port 0 alone.
     pub(super) fn with_other_index(&self, query: &QueryServer, worker: WorkerId) -> Option<HandleId> {
         if query.port == Some(0) {
             return None;

@@ -32,8 +32,8 @@ pub(crate) enum Step {
 impl IsCall for Step {
     fn is_call(&self) -> bool {
         match self {
-            // These steps have no output of their own: `Later` defers an event. They run together with calls,
-            // which keeps the order of the ticks.
+            // `Later` makes no call, and only queues an event for the next tick. The step counts as a call,
+            // so the ticks keep the order of the calls around the step.
             Step::Later(_) | Step::ResumeAccept(_) => true,
             Step::Emit(_)
             | Step::Remove(_)

@@ -29,7 +29,7 @@ pub(super) mod peers_claims;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Peers {
-    /// Boxed, because a node of the map has room for eleven values.
+    /// Boxed, because each node of the map reserves the memory of eleven values.
     workers: BTreeMap<WorkerId, Box<WorkerEntry>>,
     pub(super) steps: Queue<Step>,
     /// The connections for which a worker's answer is outstanding.

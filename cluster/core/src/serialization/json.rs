@@ -43,7 +43,7 @@ const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
 pub(crate) fn may_be_reserved(json: &[u8]) -> bool {
     let line = json.trim_ascii_start();
     let says = |word: &[u8]| memchr::memmem::find(line, word).is_some();
-    // For most objects this search is enough, because most objects contain neither character.
+    // For most objects this search is enough, because most objects contain neither an `N` nor a backslash.
     let may_say = || memchr::memchr2(b'N', b'\\', line).is_some();
     let says_so = || line.starts_with(BEGINNING) || may_say() && (says(b"NODE_") || says(b"\\u"));
     line.starts_with(b"{") && says_so()

@@ -12,8 +12,8 @@ pub(super) fn text(value: &Value) -> Vec<u8> {
 }
 
 fn plain(value: &Value) -> Vec<u8> {
-    // Written without `serde_json`, which would reserve too much memory for a counter or an id. Not for 0,
-    // because the value may be `-0`.
+    // Written without `serde_json`, which would reserve too much memory for a counter or an id. A 0 is not
+    // written here, because the value may be `-0`.
     if let Some(number @ (1.. | ..=-1)) = value.as_i64() {
         return itoa::Buffer::new().format(number).as_bytes().to_vec();
     }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use crate::address::AddressType;
 use crate::listen::ListenAddress;
 
-/// What a server's index is counted by. Node: `address:port:addressType:fd`.
+/// The servers with equal values are counted together. Node: `address:port:addressType:fd`.
 type Place = (Option<String>, Option<i64>, AddressType, Option<i64>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

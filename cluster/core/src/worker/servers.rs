@@ -59,7 +59,7 @@ pub(super) struct Unanswered {
 /// The servers of a worker, and their connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Servers {
-    /// Boxed, because a node of the map has room for eleven values.
+    /// Boxed, because each node of the map reserves the memory of eleven values.
     pub(super) rows: BTreeMap<ListenerId, Box<Server>>,
     last_listener: u64,
     indexes: Indexes,

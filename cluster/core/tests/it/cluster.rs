@@ -253,8 +253,8 @@ fn all_disconnected_waits_for_last() {
     assert_eq!(cluster.events.last(), Some(&Event::AllDisconnected), "at once without workers");
 }
 
-/// A process that continues after the close of its channel is reported, unless its exit is known, whether or
-/// not the program has asked the worker to disconnect.
+/// A process that still runs after the close of its channel is reported, whether or not the program has asked
+/// the worker to disconnect. A process that has exited is not reported.
 #[test]
 fn lingering_is_reported_until_exit() {
     for is_asked in [false, true] {
@@ -280,7 +280,7 @@ fn spawn_failure_is_an_error() {
     let command = SpawnOptions::new().exec("/no/such/program");
     let mut cluster = TestCluster::new(Settings { spawn: command, ..Settings::default() });
     cluster.primary.fork().expect("the settings are valid");
-    // For the next worker.
+    // These options are for the next worker, and do not change the error of this worker.
     cluster.primary.setup(SpawnOptions::new().exec("/another"));
     assert!(matches!(cluster.primary.poll(), Some(Output::Call(Call::Spawn { .. }))));
     cluster.handle(OsEvent::SpawnFailed {

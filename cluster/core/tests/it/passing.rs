@@ -329,7 +329,7 @@ fn broken_channel_gets_no_socket() {
             cluster.primary.handle(OsEvent::WriteFailed { channel, errno: cluster_core::Errno::EPIPE });
         } else if output == cluster_core::Output::Call(Call::Close { socket: OWN }) {
             assert_eq!(cluster.primary.send_with(ONE, json!(1), SOCKET), Err(SendError::Closed));
-            // Sent before the worker's end of the channel was closed.
+            // The worker sent this acknowledgement before its end of the channel was closed.
             cluster.read(ONE, r#"{"cmd":"NODE_HANDLE_ACK"}"#, None);
             assert_eq!(cluster.take_events().len(), 1, "that messages were lost, and nothing else");
             return;

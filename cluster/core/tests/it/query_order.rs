@@ -36,8 +36,8 @@ fn first_query_is_answered_later() {
     }
 }
 
-/// A worker of Node.js 22 or later loses the index of a failed attempt, and shares a port other than 0 all
-/// the same.
+/// A worker of Node.js 22 or later does not reuse the index of a failed attempt. Its later server shares a
+/// port other than 0 nevertheless.
 #[test]
 fn lost_index_shares_a_port() {
     for (port, sockets) in [(8000, 1), (0, 2)] {

@@ -1,5 +1,5 @@
 //! What happens to connections, offers and sockets when an answer is late, a queue is full, or no worker is
-//! left. Each test fails for one small wrong change of the machines.
+//! left. Each test detects a small mistake that no other test detects.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test matches the variant under test alone")]
 
@@ -362,7 +362,7 @@ fn bound_without_worker_is_closed() {
     assert_eq!(closes(&primary.os.calls, BOUND), 1);
 }
 
-// ---- the writes of a hand-off
+// ---- the writes of a handoff
 
 /// A waiting worker acknowledges the descriptor and accepts the connection in one write, and takes the
 /// connection afterwards.

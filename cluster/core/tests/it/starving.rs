@@ -89,7 +89,8 @@ fn primary_pause_grows_until_success() {
     assert_eq!(timer(&calls_of(&mut cluster, failed(Errno::ENFILE))).map(|(_, after_ms)| after_ms), Some(1));
 }
 
-/// An acknowledged connection is closed in the primary, and so is the channel of a worker that has exited.
+/// Accepting resumes when the primary frees a descriptor: by closing its copy of an acknowledged connection,
+/// or by closing the channel of a worker that has exited.
 #[test]
 fn primary_retries_when_descriptor_is_freed() {
     let mut cluster = serving();

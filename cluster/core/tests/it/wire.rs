@@ -226,8 +226,8 @@ proptest! {
         prop_assert!(process.open().is_empty(), "still open: {:?}", process.open());
     }
 
-    /// For any bytes of a worker, the primary does not panic, emits at most one end, and keeps nothing of the
-    /// worker.
+    /// For any bytes of a worker, the primary does not panic, emits at most one end of the channel, and keeps
+    /// no socket of the worker.
     #[test]
     fn hostile_worker_spares_primary(sent in proptest::collection::vec(line(), 0..30)) {
         let mut process = primary();

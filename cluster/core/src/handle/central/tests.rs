@@ -29,8 +29,8 @@ fn four(choice: Choice) -> Central {
     handle
 }
 
-/// The number of connections of each worker after 10,000. `open` has the loads after each handoff, and the
-/// worker answers at once.
+/// The number of connections that each worker receives, of 10,000. `open` returns the loads after each
+/// handoff, and the worker answers at once.
 fn counts(handle: &mut Central, open: impl Fn(&BTreeMap<WorkerId, u64>) -> Open) -> Vec<u64> {
     let mut counts: BTreeMap<WorkerId, u64> = (1..=4).map(|worker| (WorkerId(worker), 0)).collect();
     for connection in 0..10_000 {
@@ -203,7 +203,7 @@ fn warm_workers_share_evenly() {
     assert_eq!(counts(&mut four(weighted), |_| Open::default()), [2_500; 4]);
 }
 
-/// A new worker receives a tenth of the share of a warm worker, and after each step more.
+/// A new worker receives a tenth of the share of a warm worker, and more after each step.
 #[test]
 fn warming_worker_receives_less() {
     let mut handle = four(Choice::Weighted(Weighted::new(Duration::from_secs(10))));

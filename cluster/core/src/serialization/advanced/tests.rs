@@ -25,8 +25,8 @@ fn written(value: &Value) -> Vec<u8> {
     from_json(&value.to_string())
 }
 
-/// What Node 20's `process.send` writes in mode 'advanced', and for the same value in mode 'json'. Where the
-/// second throws, as for a big integer, there is another text.
+/// What Node 20's `process.send` writes in mode 'advanced', and for the same value in mode 'json'. If mode
+/// 'json' throws, as for a big integer, the second column has another text.
 const RECORDED: &str = include_str!("../../../tests/recorded/advanced-node-20.txt");
 
 fn bytes(hexadecimal: &str) -> Vec<u8> {
