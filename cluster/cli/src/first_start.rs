@@ -31,8 +31,8 @@ pub(crate) async fn stop_after_failed_bind(supervisor: SupervisorHandle, refused
     }
 }
 
-/// Calls [`stop_after_failed_bind`] until the first worker is ready. Only a program that is ready when the
-/// program listens can have no other work after a failed bind.
+/// Calls [`stop_after_failed_bind`] until the first worker is ready. Applies only to the default condition
+/// for readiness, `listening`: under another condition, a program may have other work after a failed bind.
 pub(crate) fn watch(options: &Options, feed: &Feed, supervisor: SupervisorHandle) -> Refused {
     let refused = Refused::default();
     if matches!(options.ready.as_deref(), None | Some("listening")) && !options.has_sockets() {

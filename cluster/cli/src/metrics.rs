@@ -203,7 +203,7 @@ fn record_connections(
         ("cluster_connections_owned_total", "Connections handed off and acknowledged by a worker.", owned),
         (
             "cluster_connections_requeued_total",
-            "Connections that returned to the queue after a hand-off.",
+            "Connections that returned to the queue after a handoff.",
             requeued,
         ),
         ("cluster_connections_lost_total", "Connections closed by the primary without a worker.", closed),

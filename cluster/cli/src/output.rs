@@ -39,7 +39,7 @@ pub(crate) struct Output {
     sink: Sink,
     readers: JoinSet<()>,
     open: OpenPipes,
-    /// The writing thread sends here at the end of the thread. `None`: the thread has started, and owns the
+    /// The sender by which the writing thread reports its end. `None`: the thread has started, and owns the
     /// sender.
     writer: Option<oneshot::Sender<()>>,
     end: oneshot::Receiver<()>,

@@ -39,7 +39,7 @@ pub(crate) async fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let Prepared { settings, subject, addresses, resources } = plan.prepare(&activated)?;
     let control = Control::bind(&control_path(&plan)?).await?;
     plan.program.prepare(&plan.options.directory()?)?;
-    // Raised only now: the script before the program has ended, and has had the original limit.
+    // The limit is raised only here, so the script before the program has run with the original limit.
     if let Err(error) = cluster::raise_descriptor_limit() {
         tracing::warn!(%error, "the limit on open files cannot be raised");
     }

@@ -54,7 +54,7 @@ pub(crate) struct ServiceMemory {
 }
 
 impl ServiceMemory {
-    /// The memory of a new service with addresses bound by the service.
+    /// What a new service remembers: the addresses that the service has bound.
     pub(crate) fn serving(bound: &[SocketAddr]) -> Self {
         let addresses = bound.iter().map(SocketAddr::to_string).collect();
         ServiceMemory { addresses, ..ServiceMemory::default() }
@@ -88,7 +88,7 @@ impl Service {
         }
     }
 
-    /// The memory, for a hand-over.
+    /// What the service remembers, for a hand-over.
     pub(crate) fn memory(&self) -> ServiceMemory {
         let addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
         ServiceMemory {

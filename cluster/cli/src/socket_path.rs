@@ -38,7 +38,7 @@ pub(crate) fn make(directory: &Path) -> anyhow::Result<()> {
     check(directory)
 }
 
-/// Fails if a file is in the place of the directory, or in the place of one above.
+/// Fails if a file is in the place of the directory, or in the place of a directory above.
 fn refuse_file(directory: &Path) -> anyhow::Result<()> {
     let nearest = directory.ancestors().find(|path| path.exists());
     if let Some(file) = nearest.filter(|path| !path.is_dir()) {

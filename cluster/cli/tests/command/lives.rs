@@ -104,7 +104,7 @@ fn log_names_the_address() {
     assert_eq!(named.count(), 1, "{lines:#?}");
 }
 
-/// As in `cluster completions bash | head -1`.
+/// A reader that closes the pipe early, as in `cluster completions bash | head -1`, is no error.
 #[test]
 fn closed_pipe_ends_completions() {
     let (reader, writer) = std::io::pipe().expect("a pipe");

@@ -88,8 +88,7 @@ fn answers_end(files: &[(&str, &str)], cases: &[(&[&str], &str)]) {
     }
 }
 
-/// A step before the program may also be a process of Node.js: the step has the channel until the end of the
-/// step.
+/// A step before the program may also be a process of Node.js: the step has the channel until the step exits.
 #[test]
 fn shell_and_shebang_are_served() {
     let script = format!("#!/usr/bin/env node\n{REPORTER}");
