@@ -211,7 +211,7 @@ impl Inner {
     pub(crate) fn wait_for_phase(&self, phase: Phase) -> impl Future<Output = ()> + Send + use<> {
         let mut phases = self.lock().phase.subscribe();
         async move {
-            // An error: the driver was dropped, so every phase is over.
+            // An error means that the driver was dropped, so every phase is over.
             let _ = phases.wait_for(|now| *now >= phase).await;
         }
     }

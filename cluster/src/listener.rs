@@ -22,8 +22,8 @@ pub(crate) const ANOTHER_KIND: &str = "use `listen` for TCP, `listen_path` for a
 ///
 /// Dropping the listener closes the listener: the worker accepts no new connection, and the primary hands
 /// untaken connections to other workers. Node: `server.close()`. When the last listener of a Unix socket is
-/// closed, the path is removed by the process of the bind: the primary, or the worker of an exclusive
-/// listener.
+/// closed, the path is removed by the process that has bound the path: the primary, or the worker of an
+/// exclusive listener.
 #[derive(Debug)]
 pub struct Listener<T: Transport = TcpStream> {
     handle: ListenerHandle,

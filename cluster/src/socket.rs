@@ -27,7 +27,7 @@ pub enum Socket {
     TcpListener(TcpListener),
     /// A Unix connection. Node: `net.Socket`.
     UnixStream(UnixStream),
-    /// A Unix server. The path is still removed by the process of the bind. Node: `net.Server`.
+    /// A Unix server. The path is still removed by the process that has bound the path. Node: `net.Server`.
     UnixListener(UnixListener),
     /// A UDP socket. Node: `dgram.Socket`.
     UdpSocket(UdpSocket),

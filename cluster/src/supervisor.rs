@@ -99,7 +99,7 @@ pub struct Supervisor {
     blocked_signals: Vec<i32>,
 }
 
-/// The cores of a simulated machine: the same on every real machine.
+/// The number of cores of a simulated machine. The number does not depend on the real machine.
 #[cfg(feature = "simulated")]
 const SIMULATED_CORES: u32 = 2;
 

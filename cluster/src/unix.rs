@@ -1,5 +1,5 @@
 //! The real operating system: performs the calls of a machine at once, and returns events when polled. Each
-//! file contains a facility of the kernel. No other part of the project touches a descriptor.
+//! file wraps one facility of the kernel. No other part of the project touches a descriptor.
 
 mod adopted_child;
 pub(crate) mod adoption;

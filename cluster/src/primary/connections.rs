@@ -22,7 +22,7 @@ pub struct ConnectionCounts {
     pub owned: u64,
     /// Connections closed by the primary because no worker listened, since the start.
     pub closed: u64,
-    /// Connections that returned to the queue after a hand-off, since the start: the worker declined the
+    /// Connections that returned to the queue after a handoff, since the start: the worker declined the
     /// connection, or exited before the acknowledgement.
     pub requeued: u64,
 }

@@ -29,7 +29,7 @@ pub fn raise_descriptor_limit() -> io::Result<()> {
 /// Sets the limit for new processes, after a hand-over: the earlier program of this process may have raised
 /// the limit.
 pub(super) fn keep_former(former: Rlimit) {
-    // An error: this program has raised the limit before.
+    // An error means that this program has raised the limit before.
     let _ = FORMER.set(former);
 }
 

@@ -25,7 +25,7 @@ static PATH: OnceLock<Option<PathBuf>> = OnceLock::new();
 /// Sets the path of an earlier program of this process, before the first call of [`path`]. After a failed
 /// upgrade, the path leads to the failed program, and the next upgrade tries the path again.
 pub(crate) fn keep_path(path: PathBuf) {
-    // An error: the path is set already.
+    // An error means that the path is set already.
     let _ = PATH.set(Some(path));
 }
 

@@ -60,7 +60,7 @@ impl RemainingGroup {
     /// Sends a signal to the remaining members, if any.
     pub(super) fn signal(&self, signal: Signal) {
         // A process with this number can exist only after the last member of the group has exited, because
-        // the kernel does not reuse the number before. Then the number belongs to a stranger.
+        // the kernel does not reuse the number before. Then the number belongs to an unrelated process.
         if kill(self.0, None) == Err(Failure::ESRCH) {
             // A failure is not reported, because no event of the worker follows: a member of another user is
             // out of reach.

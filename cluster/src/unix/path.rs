@@ -1,5 +1,5 @@
 //! Unix sockets at paths: bound at a path of any length and with the requested mode, and removed by the
-//! process of the bind.
+//! process that has bound the path.
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -151,7 +151,7 @@ impl Process {
 }
 
 /// Whether the process id still belongs to a child. If another part of this process has reaped the child, the
-/// id may belong to a stranger.
+/// id may belong to an unrelated process.
 #[cfg(not(target_vendor = "apple"))]
 fn is_child(pid: Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};

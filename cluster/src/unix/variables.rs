@@ -52,7 +52,7 @@ extern "C" fn before_main() {
 fn revoke_death_signal() {
     #[cfg(target_os = "linux")]
     if env::var_os(SIGNAL_UNTIL_MAIN_VARIABLE).is_some() {
-        // An error: the kernel knows no such signal.
+        // An error means that the kernel does not have the signal.
         let _ = nix::sys::prctl::set_pdeathsig(None);
     }
 }

@@ -48,8 +48,8 @@ impl Worker {
     ///
     /// A relative path begins at the working directory of this process. The path may be longer than an
     /// address of the kernel (108 bytes on Linux), but the last component may not. A path that begins with a
-    /// NUL byte is an abstract name of Linux, without a file. The file is removed when the last worker has
-    /// closed the listener, by the process of the bind.
+    /// NUL byte is an abstract name of Linux, without a file. When the last worker has closed the listener,
+    /// the process that has bound the path removes the file.
     ///
     /// # Errors
     /// As [`listen`](Worker::listen). EADDRINUSE: the path exists, perhaps left by a killed process. EACCES:

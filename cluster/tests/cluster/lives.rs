@@ -115,7 +115,7 @@ async fn killed() -> TestResult {
     assert_eq!(primary.worker(worker).map(WorkerInfo::is_dead), Some(true));
     assert_eq!(primary.next().await, None);
     assert!(primary.worker(worker).is_none());
-    // To kill a process that has exited is not an error.
+    // A signal to a process that has exited is not an error.
     primary.kill(worker, Signal::SIGKILL);
     assert_eq!(primary.next().await, None);
     Ok(())
