@@ -126,14 +126,14 @@ impl Fault {
 }
 
 impl Fault {
-    /// The mean number of opportunities for each strike; each run draws a number of the four. A re-exec is
-    /// rarer: some hundred times as long as a step.
+    /// The possible mean numbers of opportunities for each strike; each run draws one of the four. A re-exec
+    /// is rarer, because a re-exec takes as long as some hundred steps.
     pub(crate) fn odds(self) -> [u32; 4] {
         if self == Fault::Reexec { [32, 128, 512, 2048] } else { [2, 8, 32, 128] }
     }
 
-    /// About the greatest number of opportunities in a small run. Some faults have an opportunity at each
-    /// call of a process, some at each write, some less often.
+    /// A rough upper bound of the opportunities in a small run. Some faults have an opportunity at each call
+    /// of a process, some at each write, some less often.
     pub(crate) fn opportunities(self) -> u32 {
         match self {
             Fault::Kill | Fault::Stop | Fault::StopForever | Fault::Reexec => 256,

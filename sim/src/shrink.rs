@@ -134,7 +134,7 @@ fn remove_preemptions(script: &Script, at: usize) -> Option<Script> {
     Some(less)
 }
 
-/// Moves a burst to the next burst of the same owner, or the next burst to it.
+/// Joins two successive bursts of an owner: moves the first to the second, or the second to the first.
 fn move_adjacent(script: &Script, at: usize) -> Option<Script> {
     let (here, later) = (at / 2, at % 2 == 1);
     let owner = script.bursts.get(here)?.owner();

@@ -234,9 +234,9 @@ impl Simulation {
     }
 
     /// Searches for a run in which a check of the simulator fails, a `main` panics, or `property` returns an
-    /// error, and shrinks the run: see [`prop::check`]. A few schedules run twice first: a program with
-    /// nondeterminism of its own, as a thread, the wall clock or the order of a hash map, is an error with
-    /// the place at which two runs part.
+    /// error, and shrinks the run: see [`prop::check`]. Before the search, a few schedules run twice: if a
+    /// program depends on a thread, the wall clock or the order of a hash map, the two runs differ, and the
+    /// error names the place of the first difference.
     ///
     /// # Errors
     /// The smallest run found.

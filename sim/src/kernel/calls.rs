@@ -66,8 +66,8 @@ const SPAWN_ERRORS: [Errno; 10] = [
     Errno::ECONNRESET,
 ];
 
-/// Errors of an `exec`. While a file is replaced: the file is missing, is open for writing, or must not be
-/// executed. With a broken file, or arguments beyond the limit: the others.
+/// Errors of an `exec`. The first three occur while a file is replaced: the file is missing, is open for
+/// writing, or must not be executed. The others occur with a broken file, or with arguments beyond the limit.
 const EXEC_ERRORS: [Errno; 8] = [
     Errno::ENOENT,
     Errno::ETXTBSY,

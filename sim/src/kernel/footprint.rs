@@ -82,8 +82,8 @@ impl Kernel {
         }
     }
 
-    /// The objects that a call reads besides the calling process, or writes without a difference that a
-    /// comparison finds.
+    /// The objects that a call reads besides the calling process, and the objects that a call writes without
+    /// leaving a difference.
     pub(crate) fn footprint_of(&self, pid: Pid, call: &Call) -> Footprint {
         let reads = match call {
             Call::Spawn { .. } | Call::Bind { .. } => {

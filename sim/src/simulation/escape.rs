@@ -1,5 +1,5 @@
 //! Nondeterminism that a program takes from outside of its world: threads, the wall clock, the order of a
-//! hash map with random state. Two runs on the same schedule then part.
+//! hash map with random state. Two runs on the same schedule then differ.
 
 use super::Futures;
 use crate::schedule::Schedule;
@@ -9,7 +9,7 @@ use crate::world::World;
 /// The number of schedules that run twice.
 const SCHEDULES: u64 = 4;
 
-/// Runs the world twice on a few schedules. Returns where two runs part.
+/// Runs the world twice on a few schedules. Returns the first difference of two runs.
 pub(super) fn divergence(world: &World<Futures>) -> Option<String> {
     (0..SCHEDULES).find_map(|seed| {
         let [first, second] = [(); 2].map(|()| trace(world, seed));

@@ -45,7 +45,7 @@ enum Record {
 /// The next timer of a process.
 #[derive(Debug, Clone, Copy)]
 enum Peeked {
-    /// Not before this time.
+    /// The timer is not due before this time.
     At(u64),
     Never,
 }

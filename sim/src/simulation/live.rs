@@ -21,7 +21,7 @@ pub(super) struct Definition {
     pub(super) machines: MachineSettings,
     /// A test has removed the lame duck of the workers.
     pub(super) closes_idle_at_once: bool,
-    /// No time passes later.
+    /// The time of the world at which a run ends, in milliseconds.
     pub(super) end_ms: u64,
 }
 

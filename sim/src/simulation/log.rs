@@ -11,7 +11,8 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher};
 
 thread_local! {
     static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    /// A new subscriber looks at every place that logs, so a thread has one.
+    /// Each thread makes only one subscriber, because a new subscriber visits every place in the program that
+    /// logs.
     static DISPATCH: Dispatch = Dispatch::new(Lines);
 }
 
@@ -51,7 +52,7 @@ struct LogLine(String);
 
 impl Visit for LogLine {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // A text takes every write.
+        // A write to a text cannot fail.
         let _ = match field.name() {
             "message" => write!(self.0, " {value:?}"),
             name => write!(self.0, " {name}={value:?}"),

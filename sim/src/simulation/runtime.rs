@@ -46,8 +46,8 @@ impl Parking {
         }
     }
 
-    /// Whether the clock has passed since the start of the peek. A wake of the runtime, as by a new timer,
-    /// ends a park without time.
+    /// Whether the clock has advanced since the start of the peek. A wake of the runtime, for example by a
+    /// new timer, ends a park although no time has passed.
     fn has_passed(&self) -> bool {
         let begin = *self.begin.lock().unwrap_or_else(PoisonError::into_inner);
         begin.is_some_and(|begin| Instant::now() > begin)

@@ -114,7 +114,7 @@ async fn plain_primary() -> Outcome {
     Ok(())
 }
 
-/// The order of a hash map is outside of the world: two runs part, and the error names the place.
+/// The order of a hash map is outside of the world: two runs differ, and the error names the place.
 #[test]
 fn hash_order_is_an_escape() {
     let found = Simulation::new(plain_primary, unstable_worker).check(|_| Ok(()));
