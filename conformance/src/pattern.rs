@@ -54,7 +54,7 @@ pub enum Observers {
     One(Observer),
     /// Any worker.
     Workers,
-    /// Observed by any client.
+    /// Any client.
     Clients,
     /// The client itself. For the steps of a client.
     Me,

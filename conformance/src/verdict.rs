@@ -73,7 +73,7 @@ impl Claim {
         self.source() == Claim::ForeignInContract.source()
     }
 
-    /// Whether the larger set is the contract. Otherwise it is the set of the simulator's traces.
+    /// Whether the larger set is the contract, rather than the traces of the simulator.
     pub(crate) fn is_in_contract(self) -> bool {
         match self {
             Claim::RecordedInContract

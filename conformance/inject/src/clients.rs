@@ -16,7 +16,7 @@ pub(crate) enum Address {
 /// The end of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ClientEnd {
-    /// With the answer.
+    /// The client has received the answer.
     Served(String),
     Refused(ErrorKind),
     /// The connection ended without the answer.

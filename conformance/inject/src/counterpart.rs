@@ -62,7 +62,7 @@ fn name(faults: &[Fault], dies: Option<Actor>, drops: bool) -> String {
 fn ends(record: &Record) -> Vec<(Option<Actor>, Trace)> {
     let mut trace = record.trace.clone();
     let lines = trace.observers.entry(Observer::Primary).or_default();
-    // Written before the machine exists.
+    // The primary writes `start` before its machine exists.
     lines.retain(|line| line.what != "start");
     if record.outcome == Outcome::Ended {
         trace.observers.retain(|observer, _| !matches!(observer, Observer::Client(_)));
@@ -102,7 +102,7 @@ fn drops(record: &Record, dies: Option<Actor>) -> Vec<BTreeSet<u32>> {
     (0..MOST_CONNECTIONS).map(|first| (first..first + lost).collect()).collect()
 }
 
-/// More than a worker has in most runs.
+/// The searched connections of a worker. Most workers have fewer.
 const MOST_CONNECTIONS: u32 = 4;
 
 /// The faults of the simulator for an error of a call. Empty: the machines observe a death or nothing.

@@ -39,7 +39,7 @@ const NOT_OF_PAIRS: [Errno; 3] = [ECONNRESET, EPIPE, ETOOMANYREFS];
 fn of(call: Sysno, args: [u64; 3]) -> &'static [Errno] {
     let [first, second, third] = args;
     match call {
-        // The lines of the server, and its log: the pipes belong to this command.
+        // Standard output and standard error are pipes of this command, not of the library.
         Sysno::write | Sysno::writev if first == 1 || first == 2 => &[],
         // Without a new limit the call only reads.
         Sysno::prlimit64 if third == 0 => &[],

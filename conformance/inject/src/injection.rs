@@ -30,7 +30,8 @@ impl fmt::Display for Victim {
 pub(crate) enum Failure {
     /// The call returns the error, without an effect. Only `close` closes the descriptor.
     Error(Errno),
-    /// The same for the call and the next calls of the name, [`REPEATED`] in all: a shortage.
+    /// The call and the next calls with the same name return the error, [`REPEATED`] calls in all: a
+    /// shortage.
     Repeated(Errno),
     /// The call transfers a single byte. Only for `sendmsg`: a full channel takes a part of a message.
     Short,

@@ -287,7 +287,7 @@ impl RealRun {
     fn command(&mut self, command: ClientCommand) -> Result<(), RunError> {
         let ClientCommand { client: number, step } = command;
         match &step {
-            // The script waits.
+            // The script itself waits, so the client has nothing to do.
             Step::Await(_) => {}
             Step::Connect(server) | Step::ConnectV6(server) => {
                 let (client, directory) = (self.client(number), self.directory.clone());

@@ -19,7 +19,7 @@ use crate::matrix::{Contestant, Markdown, Matrix, Runner, Standing};
 /// The default number of runs of a cell.
 const RUNS: u32 = 2;
 
-/// The default limit of worlds per search. Nearly all traces of Node are found within.
+/// The default limit of worlds per search. A search finds nearly all traces of Node within this limit.
 const WORLDS: usize = 20_000;
 
 /// The runtimes, the runs and the outputs.

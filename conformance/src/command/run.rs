@@ -25,7 +25,8 @@ const RUNS: u32 = 1;
 const ALL_SAMPLES: u64 = 1000;
 const ALL_RUNS: u32 = 5;
 const WORLDS: usize = 1_000_000;
-// Nearly every trace of Node.js is found within. Other traces can take a minute each without this limit.
+// A search finds nearly every trace of Node.js within this limit. Without the limit, each other trace can
+// take a minute.
 const FOREIGN_WORLDS: usize = 20_000;
 
 /// The claims, the budget and the output.

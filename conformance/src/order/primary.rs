@@ -24,8 +24,8 @@ pub(super) fn check(lines: &[Observation], exit_requests: ExitRequests, to_the_e
     })
 }
 
-/// The callback of `cluster.disconnect()` waits for the last worker that was forked before the call. A rule
-/// of its own, because Node breaks it.
+/// The callback of `cluster.disconnect()` waits for the last worker that was forked before the call. This
+/// rule is apart from the others, because Node breaks the rule.
 pub(super) fn check_all_disconnected(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let is_callback = |line: &Observation| line.what == "all_disconnected";
     let mut callbacks = (0..lines.len()).filter(|&index| is_callback(&lines[index]));
@@ -54,7 +54,8 @@ fn asked_to_disconnect(scenario: &Scenario, lines: &[Observation]) -> u64 {
     asked
 }
 
-/// A worker exits with 0, or with a code from its rules. A rule of its own, because Node breaks it.
+/// A worker exits with 0, or with a code from its rules. This rule is apart from the others, because Node
+/// breaks the rule.
 pub(super) fn check_codes(scenario: &Scenario, lines: &[Observation]) -> Option<Broken> {
     let actions = || scenario.worker_programs().flatten().flat_map(|rule| &rule.actions);
     // The kernel keeps only the lowest byte of an exit code.

@@ -36,7 +36,7 @@ struct Worker<'a> {
 #[derive(Default)]
 struct Server {
     serves: bool,
-    /// Closed in the same tick in which the server begins to listen: then there is no `listening`.
+    /// A server that is closed in the tick in which the server begins to listen writes no `listening`.
     closed: bool,
     connections: usize,
 }

@@ -1,6 +1,6 @@
-//! Programs that a test writes. Another process writes the file, for this reason: a child that another thread
-//! starts at that moment inherits every descriptor for writing, and then the file cannot be executed
-//! (`ETXTBSY`).
+//! Programs that a test writes. Another process writes the file. If this process wrote the file, a child that
+//! another thread starts at that moment would inherit the descriptor for writing, and the file could not be
+//! executed (`ETXTBSY`).
 
 use std::io::Write as _;
 use std::path::Path;

@@ -83,7 +83,7 @@ impl SimClients {
 
     fn perform(&mut self, driver: &mut Driver<'_>, number: u32, step: &Step) {
         match step {
-            // The script waits by itself.
+            // The script itself waits, so the client has nothing to do.
             Step::Await(_) => {}
             Step::Connect(server) | Step::ConnectV6(server) => {
                 let id = driver.connect_to(address(server, step));

@@ -1,5 +1,5 @@
-//! The difference between a failing run and a passing run: finds the nearest passing run, and the step at
-//! which the two runs part.
+//! The difference between a failing run and a passing run: finds the nearest passing run, and the first step
+//! in which the two runs differ.
 //!
 //! The nearest run shares the longest beginning of choices: one choice differs, as late as possible, and the
 //! later choices are those of a quiet machine.
@@ -42,7 +42,7 @@ pub(super) fn nearest<P: Program>(target: &ExploreTarget<P>, run: &Run<P>) -> Op
     runs.find(|run| target.finding(run.world(), &run.outcome()).is_none())
 }
 
-/// The step at which two runs part, and how each run continues.
+/// The first step in which two runs differ, and how each run continues.
 pub(super) fn between(fails: &Trace, passes: &Trace) -> String {
     let [fails, passes] = [fails, passes].map(crossings);
     let common = fails.iter().zip(&passes).take_while(|(one, other)| one == other).count();

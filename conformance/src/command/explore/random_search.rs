@@ -1,5 +1,5 @@
-//! Random schedules on several threads. The result is the smallest failing number, whichever thread finds a
-//! failure first.
+//! Random schedules on several threads. The result is the smallest failing number, and does not depend on the
+//! thread that finds a failure first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
