@@ -147,7 +147,7 @@ impl Results {
         }
     }
 
-    /// The open connections of the new worker by the mean of the others, around the change.
+    /// The open connections of the new worker, divided by the mean of the others, around the change.
     fn newcomer(&self, slot: u32) -> Curves {
         let line = |(policy, outcome): &(Policy, Outcome)| {
             let shift = outcome.changed_at.unwrap_or_default();

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hand_off_serves_each_connection() {
+    fn handoff_serves_each_connection() {
         let mut cluster = InMemoryCluster::new(3);
         for _ in 0..10 {
             cluster.hand_off();

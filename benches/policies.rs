@@ -15,7 +15,7 @@ const fn policy(name: &'static str, setting: SchedulingPolicy) -> Policy {
     Policy { name, setting }
 }
 
-/// The policies with hand-offs: the primary assigns the connections.
+/// The policies with handoffs: the primary assigns the connections.
 pub const ASSIGNED: [Policy; 4] = [
     policy("round-robin", SchedulingPolicy::RoundRobin),
     policy("sticky", SchedulingPolicy::Sticky),
@@ -23,7 +23,7 @@ pub const ASSIGNED: [Policy; 4] = [
     policy("power-of-two", SchedulingPolicy::PowerOfTwo),
 ];
 
-/// The policies without hand-offs: the kernel assigns the connections.
+/// The policies without handoffs: the kernel assigns the connections.
 pub const KERNEL: [Policy; 1] = [policy("shared", SchedulingPolicy::Shared)];
 
 /// Every policy without options of its own, so without `weighted` and `custom`.

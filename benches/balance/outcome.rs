@@ -119,7 +119,7 @@ pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     if count > 0.0 { sum / count } else { 0.0 }
 }
 
-/// The greatest value by the mean.
+/// The greatest value, divided by the mean.
 fn peak(values: &[f64]) -> f64 {
     values.iter().copied().fold(0.0, f64::max) / mean(values.iter().copied())
 }

@@ -1,4 +1,4 @@
-//! Hand-offs per second through the core alone: accept, `newconn`, both acknowledgements, close. Every
+//! Handoffs per second through the core alone: accept, `newconn`, both acknowledgements, close. Every
 //! message is encoded and decoded as on a channel. By policy and number of workers, for connections one after
 //! the other, and for a queue of connections.
 #![allow(missing_docs, reason = "criterion's macros expand to undocumented items")]
@@ -12,13 +12,13 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 /// The number of connections that are queued at a time.
 const QUEUED: u32 = 256;
 
-fn hand_offs(criterion: &mut Criterion) {
+fn handoffs(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("core");
     group.throughput(Throughput::Elements(1));
     for policy in policies::ASSIGNED {
         for workers in [2, 16, 128] {
             let mut cluster = InMemoryCluster::with_policy(workers, policy.setting);
-            group.bench_function(format!("hand-off, {}, {workers} workers", policy.name), |bencher| {
+            group.bench_function(format!("handoff, {}, {workers} workers", policy.name), |bencher| {
                 bencher.iter_custom(|rounds| (0..rounds).map(|_| timed(&mut cluster)).sum());
             });
         }
@@ -39,7 +39,7 @@ fn hand_offs(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The time of one hand-off, without the search for the worker that has accepted.
+/// The time of one handoff, without the search for the worker that has accepted.
 fn timed(cluster: &mut InMemoryCluster) -> Duration {
     let started = Instant::now();
     cluster.connect();
@@ -50,5 +50,5 @@ fn timed(cluster: &mut InMemoryCluster) -> Duration {
     connected + resumed.elapsed()
 }
 
-criterion_group!(benches, hand_offs);
+criterion_group!(benches, handoffs);
 criterion_main!(benches);

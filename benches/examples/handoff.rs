@@ -1,6 +1,6 @@
-//! The system calls of a hand-off: a primary and a worker under `strace -c`, with many short connections.
+//! The system calls of a handoff: a primary and a worker under `strace -c`, with many short connections.
 //!
-//! `cargo run --release -p cluster-benches --example hand_off` needs `strace` (Debian:
+//! `cargo run --release -p cluster-benches --example handoff` needs `strace` (Debian:
 //! `apt-get install strace`).
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Counts the system calls of a hand-off, in the primary and in the worker.
+/// Counts the system calls of a handoff, in the primary and in the worker.
 #[derive(Parser)]
 struct Arguments {
     /// Number of connections of each client.

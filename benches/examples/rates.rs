@@ -27,8 +27,8 @@ struct Arguments {
 type Work = fn() -> u64;
 
 const WORKS: [(&str, Work); 7] = [
-    ("hand-offs through the core alone, 2 workers", || hand_offs(2)),
-    ("hand-offs through the core alone, 128 workers", || hand_offs(128)),
+    ("handoffs through the core alone, 2 workers", || handoffs(2)),
+    ("handoffs through the core alone, 128 workers", || handoffs(128)),
     ("simulated runs: 2 workers, 10 messages, disconnect", messages),
     ("simulated runs: the standard scenario", || runs(2_000)),
     ("steps of a cluster with 2 workers and 2 clients", || steps(2, 200)),
@@ -60,7 +60,7 @@ fn rate(work: Work) -> f64 {
     units as f64 / (own_processor_time() - before)
 }
 
-fn hand_offs(workers: u32) -> u64 {
+fn handoffs(workers: u32) -> u64 {
     let mut cluster = InMemoryCluster::new(workers);
     (0..100_000).for_each(|_| cluster.hand_off());
     cluster.served()

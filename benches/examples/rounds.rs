@@ -1,7 +1,7 @@
 //! Runs one workload of the benches a number of times, to count instructions. Unlike time, the number of
 //! instructions does not depend on other programs on the machine:
 //!
-//! `valgrind --tool=callgrind target/release/examples/rounds hand-off 5000`
+//! `valgrind --tool=callgrind target/release/examples/rounds handoff 5000`
 //!
 //! Count with two numbers of rounds. The difference of the counts, divided by the difference of the numbers
 //! of rounds, is the cost of one round.
@@ -19,8 +19,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Workload {
-    /// A hand-off with 2 workers.
-    HandOff,
+    /// A handoff with 2 workers.
+    Handoff,
     /// A start of a primary with 2 workers.
     Start,
     /// A simulated run of the standard scenario.
@@ -49,7 +49,7 @@ fn main() -> Result<(), Box<Failure>> {
     let mut cluster = InMemoryCluster::new(2);
     for round in 1..=rounds {
         match workload {
-            Workload::HandOff => cluster.hand_off(),
+            Workload::Handoff => cluster.hand_off(),
             Workload::Start => drop(InMemoryCluster::new(2)),
             Workload::Standard => drop(scenarios::run_standard(round)?),
             Workload::Faults => drop(scenarios::run_standard_with_faults(round)?),
