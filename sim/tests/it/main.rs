@@ -15,7 +15,7 @@ mod pooled;
 mod proofs;
 mod properties;
 mod rare_events;
-#[expect(clippy::unwrap_used, reason = "as in README.md")]
+#[expect(clippy::unwrap_used, reason = "as in sim/README.md")]
 mod readme_example;
 mod readme_server;
 mod respawn_example;
@@ -27,9 +27,9 @@ mod supervised;
 mod supervised_server;
 mod zones;
 
-/// README.md has the program of the module `readme_example`. The test of the program runs here.
+/// sim/README.md has the program of the module `readme_example`. The test of the program runs here.
 #[test]
 fn readme_has_tested_program() {
-    let readme = include_str!("../../../README.md");
-    assert!(readme.contains(include_str!("readme_example.rs")), "copy readme_example.rs into README.md");
+    let readme = include_str!("../../README.md");
+    assert!(readme.contains(include_str!("readme_example.rs")), "copy readme_example.rs into sim/README.md");
 }

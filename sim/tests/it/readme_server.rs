@@ -1,5 +1,4 @@
-//! The first program of README.md, as the program under test. The attribute of `main` is left out, which
-//! makes a runtime of the real system; the arguments and the output of the log are those of a test.
+//! The server of README.md as the program under test.
 
 use std::time::Duration;
 
@@ -9,8 +8,6 @@ use cluster_sim::simulation::{ClientStream, Futures, Net, Safeguard, Simulation}
 use cluster_sim::{Actor, Crossing, Fault, Faults, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::sleep;
-
-use program::simulation_of_main;
 
 mod program {
     /// The output of the program is part of the log.
@@ -22,52 +19,33 @@ mod program {
 
     include!("readme_server/program.rs");
 
-    /// The standard library, without the arguments of the test.
-    mod std {
-        pub(super) mod env {
-            pub(in super::super) fn args() -> impl Iterator<Item = String> {
-                ["hello".to_owned()].into_iter()
-            }
-        }
+    /// The test of the server in README.md.
+    mod test {
+        use super::server;
 
-        pub(super) mod io {
-            pub(in super::super) use ::std::io::stderr;
-        }
+        include!("readme_server/test.rs");
     }
 
-    /// The log is that of the simulation.
-    mod tracing_subscriber {
-        pub(super) struct Log;
-
-        pub(super) fn fmt() -> Log {
-            Log
-        }
-
-        impl Log {
-            pub(super) fn with_writer<T>(self, _: T) -> Self {
-                self
-            }
-
-            #[expect(clippy::unused_self, reason = "the program calls a method")]
-            pub(super) fn init(self) {}
-        }
-    }
-
-    pub(super) fn simulation_of_main() -> cluster_sim::simulation::Simulation {
-        cluster_sim::simulation::Simulation::new(main, main)
+    pub(super) fn simulation_of_server() -> cluster_sim::simulation::Simulation {
+        let server = || server("127.0.0.1:8000".into());
+        cluster_sim::simulation::Simulation::new(server, server)
     }
 }
 
-/// README.md has the program under test, with one line more.
+use program::simulation_of_server;
+
+/// README.md has the server under test, and its test.
 #[test]
 fn readme_has_simulated_server() {
     let readme = include_str!("../../../README.md");
-    let attribute = "#[tokio::main(flavor = \"current_thread\")] // one thread per process; the workers use the other cores\n";
-    let program = include_str!("readme_server/program.rs");
-    assert!(
-        readme.replace(attribute, "").contains(program),
-        "copy the program of README.md into readme_server/program.rs"
-    );
+    let (imports, server) =
+        include_str!("readme_server/program.rs").split_once("\n\n").expect("a server after the imports");
+    for part in [imports, server, include_str!("readme_server/test.rs")] {
+        assert!(
+            readme.contains(part),
+            "copy this part of sim/tests/it/readme_server into README.md:\n{part}"
+        );
+    }
 }
 
 /// The requests of each client.
@@ -154,13 +132,13 @@ fn check(simulation: Simulation) -> Result<(), Box<Counterexample<Futures>>> {
 /// A reload and a shutdown of the server of README.md lose no request, also when a process is killed.
 #[test]
 fn readme_server_loses_no_request() {
-    check(simulation_of_main()).expect("each request is answered");
+    check(simulation_of_server()).expect("each request is answered");
 }
 
 /// The failure of the test without a safeguard, readable without knowledge of the protocol: the violation,
 /// and the rows of the table without calls and messages of the machines.
 fn failure(safeguard: Safeguard) -> String {
-    let found = check(simulation_of_main().without(safeguard)).expect_err("the test fails");
+    let found = check(simulation_of_server().without(safeguard)).expect_err("the test fails");
     let run = found.run.as_ref().expect("a run");
     let rows = run.trace();
     let is_shown = |what: &Crossing| {
