@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt;
 use std::fs;
-use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
 use crate::trace::Trace;
+
+mod format;
 
 /// The recordings of this repository, one directory per runtime.
 pub const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures");
@@ -25,8 +25,7 @@ pub(crate) const THREADS_A_CORE: usize = 1;
 pub(crate) const RUNS_AT_A_TIME: u32 = 10;
 
 /// The load of the machine while a run was recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum Load {
     /// Only the run itself used the machine.
     Idle,
@@ -55,8 +54,7 @@ impl fmt::Display for Load {
 pub type Runs = BTreeMap<Load, u32>;
 
 /// The recording of one scenario on one runtime.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fixture {
     /// The scenario's name.
     pub scenario: String,
@@ -71,8 +69,7 @@ pub struct Fixture {
 }
 
 /// A trace and its number of occurrences.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     /// The number of runs with this trace.
     pub seen: Runs,
@@ -127,23 +124,30 @@ impl Fixture {
     ///
     /// The file is missing or malformed.
     pub fn load(directory: &Path, scenario: &str) -> Result<Self, FixtureError> {
-        let path = directory.join(scenario).with_extension("json");
-        let failed = |error: io::Error| FixtureError { path: path.clone(), what: error.to_string() };
-        let text = fs::read_to_string(&path).map_err(failed)?;
-        serde_json::from_str(&text).map_err(|error| failed(error.into()))
+        let path = Fixture::path(directory, scenario);
+        let failed = |what: String| FixtureError { path: path.clone(), what };
+        let text = fs::read_to_string(&path).map_err(|error| failed(error.to_string()))?;
+        format::read(&text).map_err(failed)
     }
 
     /// Writes the fixture into a runtime's directory, creating the directory.
     ///
     /// # Errors
     ///
-    /// The directory or the file cannot be written.
+    /// The directory or the file cannot be written, or reading the text would give another fixture.
     pub fn save(&self, directory: &Path) -> Result<(), FixtureError> {
-        let path = directory.join(&self.scenario).with_extension("json");
-        let failed = |error: io::Error| FixtureError { path: path.clone(), what: error.to_string() };
-        let text = serde_json::to_string_pretty(self).map_err(|error| failed(error.into()))?;
-        fs::create_dir_all(directory).map_err(failed)?;
-        fs::write(&path, text + "\n").map_err(failed)
+        let path = Fixture::path(directory, &self.scenario);
+        let failed = |what: String| FixtureError { path: path.clone(), what };
+        let text = format::write(self);
+        if format::read(&text).map_err(failed)? != *self {
+            return Err(failed("a line is ambiguous in the text of a recording".to_owned()));
+        }
+        fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
+        fs::write(&path, text).map_err(|error| failed(error.to_string()))
+    }
+
+    fn path(directory: &Path, scenario: &str) -> PathBuf {
+        directory.join(scenario).with_extension("txt")
     }
 }
 
@@ -227,6 +231,6 @@ mod tests {
         fixture.save(&directory.path().join("new")).expect("the directory is made");
         assert_eq!(Fixture::load(&directory.path().join("new"), "s").expect("just written"), fixture);
         let missing = Fixture::load(directory.path(), "t").expect_err("there is none");
-        assert_eq!(missing.path, directory.path().join("t.json"));
+        assert_eq!(missing.path, directory.path().join("t.txt"));
     }
 }

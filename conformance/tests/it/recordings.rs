@@ -51,7 +51,7 @@ fn every_scenario_is_recorded_enough() {
         assert_eq!(scenario.name, fixture.scenario);
     }
     let names: BTreeSet<_> =
-        scenarios().into_iter().map(|scenario| format!("{}.json", scenario.name)).collect();
+        scenarios().into_iter().map(|scenario| format!("{}.txt", scenario.name)).collect();
     for file in runtimes().iter().flat_map(|runtime| fs::read_dir(runtime).expect("a readable directory")) {
         let name = file.expect("a readable directory").file_name().to_string_lossy().into_owned();
         assert!(names.contains(&name), "a recording of no scenario: {name}");

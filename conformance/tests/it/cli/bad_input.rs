@@ -68,7 +68,7 @@ fn empty_suites_are_rejected() {
 #[test]
 fn missing_recording_names_the_command() {
     let cli = CliFixture::new();
-    fs::remove_file(cli.path("recordings/node-v20.0.0/code.json")).expect("a file");
+    fs::remove_file(cli.path("recordings/node-v20.0.0/code.txt")).expect("a file");
     let printed = cli.run(&["run", "--arm", "sim", "--samples", "1"]);
     snapshot("unrecorded", &printed);
 }

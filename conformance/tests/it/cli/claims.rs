@@ -8,7 +8,7 @@ use super::fixture::{CliFixture, snapshot};
 fn wrong() -> CliFixture {
     let cli = CliFixture::new();
     cli.edit("scenarios/hello.json", "\"times\": 1", "\"times\": 2");
-    cli.edit("recordings/node-v20.0.0/code.json", "code=3", "code=4");
+    cli.edit("recordings/node-v20.0.0/code.txt", "code=3", "code=4");
     cli.write(
         "exceptions.json",
         r#"[{ "scenario": "hello", "runtime": "node *", "lines": "primary: error", "reason": "None." }]"#,
@@ -107,7 +107,7 @@ fn own_scenarios_can_be_replayed() {
 #[test]
 fn search_with_hidden_lines_replays() {
     let cli = CliFixture::new();
-    cli.edit("recordings/node-v20.0.0/hello.json", "worker=1 code=0", "worker=1 code=4");
+    cli.edit("recordings/node-v20.0.0/hello.txt", "worker=1 code=0", "worker=1 code=4");
     cli.write(
         "exceptions.json",
         r#"[{ "scenario": "hello", "runtime": "node *", "lines": "primary: all_disconnected", "reason": "None." }]"#,
