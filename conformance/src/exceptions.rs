@@ -48,6 +48,14 @@ impl Exception {
         glob(&self.scenario, scenario) && (is_meant(runtime) || is_meant(compared_as(runtime)))
     }
 
+    /// The error of an exception that no trace needed.
+    pub fn stale_error(&self) -> String {
+        let Exception { scenario, runtime, lines, .. } = self;
+        format!(
+            "exceptions.json: no line of `{runtime}` in `{scenario}` matches `{lines}`: remove this exception"
+        )
+    }
+
     /// Whether the exception removes this line.
     pub fn means(&self, observer: Observer, line: &Observation) -> bool {
         self.lines.fits(&Line { observer, observation: line.clone() }, None)

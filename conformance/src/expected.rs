@@ -70,11 +70,7 @@ impl Expected {
 
     /// The entries about lines, as exceptions.
     pub fn exceptions(&self) -> Vec<Exception> {
-        let exception = |entry: &ExpectedEntry| {
-            let ExpectedEntry { scenario, runtime, lines, lacks, rare, reason } = entry.clone();
-            Some(Exception { scenario, runtime, lines: lines?, lacks, rare, reason })
-        };
-        self.entries.iter().filter_map(exception).collect()
+        self.entries.iter().filter_map(ExpectedEntry::exception).collect()
     }
 
     /// Marks the failing verdicts of whole scenarios as expected.
@@ -85,15 +81,29 @@ impl Expected {
         }
     }
 
-    /// An error for each whole scenario that ran and did not differ.
-    pub fn stale(&self, verdicts: &[Verdict]) -> Vec<String> {
+    /// An error for each entry that no verdict needed. `unneeded` has the exceptions that removed no line.
+    /// Without `all`, some scenarios did not run: then a pattern of scenarios may be needed by another run.
+    pub fn stale(&self, verdicts: &[Verdict], unneeded: &[Exception], all: bool) -> Vec<String> {
         let is_stale = |entry: &&ExpectedEntry| {
-            let mut concerned = verdicts.iter().filter(|verdict| entry.concerns(verdict)).peekable();
-            concerned.peek().is_some() && concerned.all(|verdict| verdict.failures.is_empty())
+            let ran = verdicts.iter().filter(|verdict| glob(&entry.runtime, &verdict.runtime));
+            let concerned: Vec<_> = ran.clone().filter(|verdict| entry.concerns(verdict)).collect();
+            let is_judged =
+                if all { ran.count() > 0 } else { !concerned.is_empty() && !entry.scenario.contains('*') };
+            let is_needed = match entry.exception() {
+                // A run without a trace may have had the lines.
+                Some(exception) => {
+                    !unneeded.contains(&exception) || concerned.iter().any(|verdict| verdict.runs == 0)
+                }
+                None => concerned.iter().any(|verdict| !verdict.failures.is_empty()),
+            };
+            is_judged && !is_needed
         };
-        let stale = self.whole().filter(|entry| !entry.rare).filter(is_stale);
-        let text = |ExpectedEntry { scenario, runtime, .. }: &ExpectedEntry| {
-            format!("`{runtime}` is expected to differ in `{scenario}`, and does not: remove this entry")
+        let stale = self.entries.iter().filter(|entry| !entry.rare).filter(is_stale);
+        let text = |ExpectedEntry { scenario, runtime, lines, .. }: &ExpectedEntry| {
+            let lines = lines.as_ref().map_or_else(String::new, |lines| format!(" by `{lines}`"));
+            format!(
+                "`{runtime}` is expected to differ in `{scenario}`{lines}, and does not: remove this entry"
+            )
         };
         stale.map(text).collect()
     }
@@ -105,6 +115,12 @@ impl Expected {
 }
 
 impl ExpectedEntry {
+    /// The entry as an exception, if it is about lines.
+    fn exception(&self) -> Option<Exception> {
+        let ExpectedEntry { scenario, runtime, lines, lacks, rare, reason } = self.clone();
+        Some(Exception { scenario, runtime, lines: lines?, lacks, rare, reason })
+    }
+
     fn concerns(&self, verdict: &Verdict) -> bool {
         glob(&self.scenario, &verdict.scenario) && glob(&self.runtime, &verdict.runtime)
     }
@@ -138,12 +154,50 @@ mod tests {
         expected.mark(&mut verdicts);
         assert_eq!(verdicts[0].expected.as_deref(), Some("it hangs"));
         assert!(verdicts.iter().all(Verdict::holds));
-        assert_eq!(expected.stale(&verdicts), [""; 0]);
-        let stale = expected.stale(&[verdict("basic", Vec::new())]);
+        assert_eq!(expected.stale(&verdicts, &[], true), [""; 0]);
+        let stale = expected.stale(&[verdict("basic", Vec::new())], &[], true);
         assert_eq!(
             stale,
             ["`bun *` is expected to differ in `basic`, and does not: remove this entry".to_owned()]
         );
+    }
+
+    #[test]
+    fn stale_entries_are_reported() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path().join("expected.json");
+        let entry = |scenario: &str, more: &str| {
+            format!(r#"{{ "scenario": "{scenario}", "runtime": "bun *", "reason": "None."{more} }}"#)
+        };
+        let lines = r#", "lines": "primary: setup""#;
+        let stale = |entry: &str, verdicts: &[Verdict], is_needed: bool, all: bool| {
+            fs::write(&path, format!("[{entry}]")).expect("a file");
+            let expected = Expected::load(&path).expect("a valid file");
+            let unneeded = if is_needed { Vec::new() } else { expected.exceptions() };
+            expected.stale(verdicts, &unneeded, all).len()
+        };
+        let basic = [verdict("basic", Vec::new())];
+        let cannot_run = [Verdict { runs: 0, ..verdict("basic", vec![Failure::broken(&"it hangs")]) }];
+        let rare = format!(r#"{lines}, "rare": true"#);
+        for (entry, verdicts, is_needed, all, expected) in [
+            (entry("basic", lines), &basic[..], true, true, 0),
+            (entry("basic", lines), &basic, false, true, 1),
+            (entry("basic", lines), &basic, false, false, 1),
+            (entry("basic", &rare), &basic, false, true, 0),
+            (entry("basic", lines), &cannot_run, false, true, 0),
+            (entry("ba*", lines), &basic, false, true, 1),
+            // Another scenario may need these.
+            (entry("ba*", lines), &basic, false, false, 0),
+            (entry("ba*", ""), &basic, false, false, 0),
+            (entry("cwd", lines), &basic, false, false, 0),
+            // No scenario has the name.
+            (entry("basik", ""), &basic, false, true, 1),
+            (entry("basik", lines), &basic, false, true, 1),
+            // The runtime did not run.
+            (entry("basic", lines), &[], false, true, 0),
+        ] {
+            assert_eq!(stale(&entry, verdicts, is_needed, all), expected, "{entry} {is_needed} {all}");
+        }
     }
 
     #[test]

@@ -292,15 +292,9 @@ impl Checker {
         }
     }
 
-    /// An error for each exception that no trace needed. Only meaningful after everything was compared.
-    pub fn stale(&self) -> Vec<String> {
-        let stale = |exception: &Exception| {
-            let Exception { scenario, runtime, lines, .. } = exception;
-            format!(
-                "exceptions.json: no line of `{runtime}` in `{scenario}` matches `{lines}`: remove this exception"
-            )
-        };
-        self.exceptions().stale().map(stale).collect()
+    /// The exceptions that no trace needed. Only meaningful after everything was compared.
+    pub fn stale(&self) -> Vec<Exception> {
+        self.exceptions().stale().cloned().collect()
     }
 
     /// The mismatches of a trace that no exception excuses, and whether an exception has excused a mismatch.

@@ -12,13 +12,15 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tempfile::TempDir;
 
-use super::{CliError, interrupt, unknown};
+use super::{CliError, file, interrupt, unknown};
 use crate::exceptions::{self, Exceptions};
 use crate::fuzz::Defect;
 use crate::scenario::Scenario;
 
 /// The embedded scenarios, by file name.
 const SCENARIOS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/scenarios.rs"));
+/// The embedded recordings, by directory and file name.
+const RECORDINGS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/recordings.rs"));
 const EXCEPTIONS: &str = include_str!("../../exceptions.json");
 const DEFECTS: &str = include_str!("../../defects.json");
 
@@ -30,8 +32,7 @@ pub(super) struct Named {
     /// embedded scenarios
     #[arg(long, global = true, value_name = "DIR")]
     scenarios: Option<PathBuf>,
-    /// The directory of recordings, with one directory per runtime. Default: that of the checkout around the
-    /// working directory
+    /// The directory of recordings, with one directory per runtime. Default: as for `--scenarios`
     #[arg(long, global = true, value_name = "DIR")]
     recordings: Option<PathBuf>,
     /// The file of exceptions: deliberate differences from a runtime, each with its reason. Default: as for
@@ -49,6 +50,8 @@ pub(super) struct Named {
 pub(super) struct Paths {
     scenarios: PathBuf,
     recordings: Option<PathBuf>,
+    /// The place of the embedded recordings, which are written when a command needs them.
+    embedded: Option<PathBuf>,
     exceptions: PathBuf,
     runtimes: PathBuf,
     /// The crate `conformance` of the checkout.
@@ -71,11 +74,15 @@ impl Named {
         let are_one = !has_own_data || exceptions.as_ref().is_some_and(|path| !are_ours(path));
         let is_away = found.is_none() && (scenarios.is_none() || exceptions.is_none());
         let carried = is_away.then(carry).transpose()?;
+        // The embedded recordings are of the embedded scenarios.
+        let embedded = carried.as_ref().filter(|_| scenarios.is_none());
+        let embedded = embedded.map(|carried| carried.path().join("recordings"));
         let home = found.as_deref().or(carried.as_ref().map(TempDir::path)).unwrap_or(Path::new("."));
         let in_checkout = found.as_ref().map(|checkout| checkout.join("../fixtures"));
         Ok(Paths {
             scenarios: scenarios.unwrap_or_else(|| home.join("scenarios")),
-            recordings: recordings.or(in_checkout),
+            recordings: recordings.or(in_checkout).or_else(|| embedded.clone()),
+            embedded,
             exceptions: exceptions.unwrap_or_else(|| home.join("exceptions.json")),
             runtimes: runtimes.unwrap_or_else(|| fetched(found.as_deref())),
             are_one,
@@ -120,6 +127,19 @@ fn carry() -> io::Result<TempDir> {
         fs::set_permissions(&path, Permissions::from_mode(0o644))?;
     }
     Ok(home)
+}
+
+/// Writes the embedded recordings, unless they are written.
+fn write_recordings(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    for (name, text) in RECORDINGS {
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().unwrap_or(directory))?;
+        fs::write(path, text)?;
+    }
+    Ok(())
 }
 
 impl Paths {
@@ -168,13 +188,22 @@ impl Paths {
     }
 
     /// The directory of recordings, if any.
-    pub(super) fn recordings(&self) -> Option<&Path> {
-        self.recordings.as_deref()
+    pub(super) fn recordings(&self) -> Result<Option<&Path>, CliError> {
+        if let Some(embedded) = self.embedded.as_ref().filter(|it| self.recordings.as_ref() == Some(it)) {
+            write_recordings(embedded).map_err(|error| file::cli_error(embedded, &error))?;
+        }
+        Ok(self.recordings.as_deref())
     }
 
     /// The directory of recordings, or an error for a command that needs the directory.
     pub(super) fn need_recordings(&self) -> Result<&Path, CliError> {
-        self.recordings().ok_or_else(|| CliError(NO_RECORDINGS.to_owned()))
+        self.recordings()?.ok_or_else(|| CliError(NO_RECORDINGS.to_owned()))
+    }
+
+    /// The directory for new recordings: the embedded recordings cannot be changed.
+    pub(super) fn need_own_recordings(&self) -> Result<&Path, CliError> {
+        let own = self.recordings.as_deref().filter(|path| self.embedded.as_deref() != Some(path));
+        own.ok_or_else(|| CliError(NO_DESTINATION.to_owned()))
     }
 
     /// The directory of fetched runtimes.
@@ -195,5 +224,9 @@ impl Paths {
 }
 
 /// The remedy for missing recordings.
-pub(super) const NO_RECORDINGS: &str = "the recordings are in a checkout of this project, and the working directory is outside \
-    one; `--recordings DIR` names the directory `fixtures` of a checkout";
+pub(super) const NO_RECORDINGS: &str = "the scenarios of `--scenarios` have no recordings; `--recordings DIR` names their directory, and \
+    `conformance record` writes them";
+
+/// The remedy for a missing destination.
+const NO_DESTINATION: &str =
+    "the embedded recordings cannot be changed; `--recordings DIR` names a directory for the new recordings";

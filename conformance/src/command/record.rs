@@ -36,7 +36,7 @@ impl Record {
         let mut scenarios = paths.scenarios(&[self.globs.as_slice(), &self.names].concat())?;
         let node = Runtime::find(&self.node)?;
         scenarios.retain(|scenario| scenario.runs_on(&node.name()));
-        let directory = paths.need_recordings()?.join(node.directory());
+        let directory = paths.need_own_recordings()?.join(node.directory());
         let _home = interrupt::listen()?;
         let progress = Progress::new(scenarios.len());
         for scenario in &scenarios {

@@ -14,6 +14,7 @@ use super::{Arm, CliError, NODE, Outcome, Paths, at_least_1, file, interrupt, ne
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
+use crate::exceptions::Exception;
 use crate::report::{Absent, Printed, Report};
 use crate::suite::Suite;
 use crate::verdict::{Checker, Verdict};
@@ -119,8 +120,8 @@ impl Run {
         let exceptions = paths.exceptions()?.and(expected.exceptions());
         let patterns = [&self.names[..], &self.globs].concat();
         let scenarios = paths.scenarios(&patterns)?;
-        let all_recordings = paths.recordings().filter(|_| self.compares_recordings());
-        let recordings = all_recordings.map(recordings).transpose()?;
+        let directory = if self.compares_recordings() { paths.recordings()? } else { None };
+        let recordings = directory.map(recordings).transpose()?;
         let _home = interrupt::listen()?;
         let (node, mut absent) = self.node(paths, recordings.as_deref());
         let (foreign, not_installed) = self.foreign.find(paths);
@@ -152,9 +153,11 @@ impl Run {
         // recordings are searched in the simulator.
         let compares_all = patterns.is_empty() && self.wants(Arm::Sim) && self.compares_recordings();
         let all_needed = compares_all && paths.need_all_exceptions();
-        let mut stale = if all_needed { checker.stale() } else { Vec::new() };
+        let (unneeded, of_the_user) = (checker.stale(), expected.exceptions());
+        let ours = unneeded.iter().filter(|one| all_needed && !of_the_user.contains(one));
+        let mut stale: Vec<_> = ours.map(Exception::stale_error).collect();
         expected.mark(&mut verdicts);
-        stale.extend(expected.stale(&verdicts));
+        stale.extend(expected.stale(&verdicts, &unneeded, patterns.is_empty()));
         Ok(Some(Report::new(verdicts, absent, stale, begun.elapsed())))
     }
 

@@ -43,7 +43,7 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// Every command that needs no recordings works, also with real processes, and leaves no file behind.
+/// Every command works, also with real processes, and leaves no file behind.
 #[test]
 fn program_works_in_empty_directory() {
     let away = Away::new();
@@ -104,17 +104,20 @@ fn program_works_without_its_checkout() {
     }
 }
 
-/// A command that needs recordings names the option for them.
+/// The embedded recordings are compared, but only with the embedded scenarios, and none can be changed.
 #[test]
-fn missing_recordings_name_their_option() {
+fn recordings_are_embedded() {
     let away = Away::new();
-    for args in [&["coverage"][..], &["coverage", "--check"]] {
-        let output = away.run("here", args);
-        assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-        assert!(text(&output).contains("`--recordings DIR` names"), "{}", text(&output));
-    }
-    let output = away.run("here", &["run", "--arm", "sim", "--scenario", "worker_exit", "--samples", "1"]);
-    assert!(text(&output).contains("Not run: recordings: "), "{}", text(&output));
+    let few = ["run", "--arm", "sim", "--scenario", "worker_exit", "--samples", "1", "--json"];
+    let output = away.run("here", &few);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("\"node v20.20.2\""), "{}", text(&output));
+    let scenarios = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let output = away.run("here", &[&few[..], &["--scenarios", &scenarios.to_string_lossy()]].concat());
+    assert!(text(&output).contains("`--recordings DIR` names"), "{}", text(&output));
+    let output = away.run("here", &["record", "worker_exit"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("`--recordings DIR` names"), "{}", text(&output));
 }
 
 /// Within another checkout, the scenarios of that checkout are used, from any directory.
