@@ -1,5 +1,5 @@
 //! The matrix: every scenario on every runtime, as data. [`Runner`] fills the matrix, `judge` decides a cell,
-//! and `markdown` prints the standings.
+//! and `markdown` prints the results.
 //!
 //! The data is a JSON value (`conformance report --json`). A trace is stored as numbers of lines, because
 //! the traces of two runtimes have most lines in common.
@@ -23,7 +23,7 @@ mod web;
 
 pub use markdown::Markdown;
 pub use runner::{Contestant, Runner};
-pub use summary::{Summary, Told};
+pub use summary::{Difference, Summary};
 
 /// Every scenario on every runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +82,8 @@ pub type Numbered = BTreeMap<String, Vec<usize>>;
 /// A scenario on a runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MatrixCell {
-    /// The standing.
-    pub standing: Standing,
+    /// The result.
+    pub result: CellResult,
     /// The heaviest level of the differences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<Level>,
@@ -112,9 +112,9 @@ pub struct MatrixCell {
 
 impl MatrixCell {
     /// A cell without a trace.
-    pub fn without_trace(standing: Standing, note: Option<String>) -> Self {
+    pub fn without_trace(result: CellResult, note: Option<String>) -> Self {
         MatrixCell {
-            standing,
+            result,
             level: None,
             seen: None,
             note,
@@ -127,10 +127,10 @@ impl MatrixCell {
     }
 }
 
-/// How a runtime stands in a scenario. The best standing is first.
+/// The result of a runtime in a scenario. The best result is first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum CellResult {
     /// Every trace is a trace of Node, or differs only where Node itself differs by version.
     Holds,
     /// Every difference is in `exceptions.json`, with a reason, and a difference is about a requirement of
@@ -144,20 +144,25 @@ pub enum Standing {
     Absent,
 }
 
-impl Standing {
-    /// Every standing, in the order of a legend.
-    pub const ALL: [Standing; 5] =
-        [Standing::Holds, Standing::KnownDefect, Standing::Differs, Standing::CannotRun, Standing::Absent];
+impl CellResult {
+    /// Every result, in the order of a legend.
+    pub const ALL: [CellResult; 5] = [
+        CellResult::Holds,
+        CellResult::KnownDefect,
+        CellResult::Differs,
+        CellResult::CannotRun,
+        CellResult::Absent,
+    ];
 }
 
-impl fmt::Display for Standing {
+impl fmt::Display for CellResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Standing::Holds => "holds",
-            Standing::KnownDefect => "differs by a known defect",
-            Standing::Differs => "differs",
-            Standing::CannotRun => "cannot run",
-            Standing::Absent => "absent",
+            CellResult::Holds => "holds",
+            CellResult::KnownDefect => "differs by a known defect",
+            CellResult::Differs => "differs",
+            CellResult::CannotRun => "cannot run",
+            CellResult::Absent => "absent",
         })
     }
 }
@@ -192,13 +197,20 @@ impl Deviation {
 }
 
 impl Matrix {
-    /// Reads the data. The summaries are made again, because a note may have changed.
+    /// Reads the data. The levels and the summaries are made again, because a requirement or a note may have
+    /// changed.
     ///
     /// # Errors
     ///
     /// The text is no matrix.
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
         let mut matrix: Matrix = serde_json::from_str(text)?;
+        for cell in matrix.scenarios.iter_mut().flat_map(|row| &mut row.cells) {
+            for one in &mut cell.differences {
+                one.level = one.requirement().map_or(one.level, |requirement| requirement.level);
+            }
+            cell.level = cell.differences.iter().map(|one| one.level).min().or(cell.level);
+        }
         matrix.summaries = summary::of(&matrix);
         Ok(matrix)
     }

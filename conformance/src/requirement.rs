@@ -93,7 +93,7 @@ pub struct Requirement {
     /// The area.
     pub area: Area,
     /// The behaviour of Node, in one sentence.
-    pub says: &'static str,
+    pub behaviour: &'static str,
     /// A page and an anchor under `https://nodejs.org/api/`, or a file and a function of Node's repository.
     pub source: &'static str,
 }

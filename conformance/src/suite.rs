@@ -81,7 +81,7 @@ impl Suite {
 
     /// Runs everything, and reports each verdict. After `stopped` is set, no further job starts, and the
     /// verdicts of interrupted runs mean nothing.
-    pub fn run(&self, checker: &Checker, stopped: &AtomicBool, tell: impl FnMut(Verdict)) {
+    pub fn run(&self, checker: &Checker, stopped: &AtomicBool, report: impl FnMut(Verdict)) {
         let (jobs, next) = (self.jobs(), AtomicUsize::new(0));
         let (sender, verdicts) = mpsc::channel();
         let work = |verdicts: mpsc::Sender<Verdict>| {
@@ -97,7 +97,7 @@ impl Suite {
                 scope.spawn(move || work(sender));
             }
             drop(sender);
-            verdicts.iter().for_each(tell);
+            verdicts.iter().for_each(report);
         });
     }
 

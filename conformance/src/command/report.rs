@@ -14,7 +14,7 @@ use super::{CliError, Outcome, Paths, at_least_1, file, interrupt, print};
 use crate::arm::mixed::{Mixed, Side};
 use crate::arm::node::Runtime;
 use crate::arm::unix::Unix;
-use crate::matrix::{Contestant, Markdown, Matrix, Runner, Standing};
+use crate::matrix::{CellResult, Contestant, Markdown, Matrix, Runner};
 
 /// The default number of runs of a cell.
 const RUNS: u32 = 2;
@@ -34,7 +34,7 @@ pub(super) struct MatrixReport {
     /// Write the page for a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write the standings and the differences as Markdown
+    /// Write the results and the differences as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     /// Write the data
@@ -93,10 +93,10 @@ impl MatrixReport {
         let cells = u32::try_from(runner.cells()).unwrap_or(u32::MAX);
         let progress = Progress::new(runner.cells());
         let mut done: u32 = 0;
-        let mut matrix = runner.run(&interrupt::STOPPED, |scenario, runtime, standing| {
+        let mut matrix = runner.run(&interrupt::STOPPED, |scenario, runtime, result| {
             done += 1;
             let left = (begun.elapsed() / done * cells.saturating_sub(done)).as_secs();
-            progress.step(&format!("{scenario} on {runtime}: {standing}; about {left} s left"));
+            progress.step(&format!("{scenario} on {runtime}: {result}; about {left} s left"));
         });
         drop(progress);
         if interrupt::is_stopped() {
@@ -143,9 +143,9 @@ fn read(path: &Path) -> Result<Matrix, CliError> {
 
 fn print_counts(matrix: &Matrix) -> Result<(), CliError> {
     for summary in &matrix.summaries {
-        let counts = Standing::ALL.iter().filter_map(|standing| {
-            let count = summary.counts.get(standing)?;
-            Some(format!("{count} {standing}"))
+        let counts = CellResult::ALL.iter().filter_map(|result| {
+            let count = summary.counts.get(result)?;
+            Some(format!("{count} {result}"))
         });
         print(format_args!("{}: {}\n", summary.runtime, counts.collect::<Vec<_>>().join(", ")))?;
     }

@@ -1,4 +1,4 @@
-//! The standing of the traces of one runtime in one scenario.
+//! The result of the traces of one runtime in one scenario.
 //!
 //! A trace holds if the contract allows the trace, and if Node was recorded with the trace or the simulator
 //! can produce it. The simulator is searched within a small budget; an undecided trace counts as allowed,
@@ -7,7 +7,7 @@
 use cluster_sim::explore::Budget;
 
 use super::nearest::RecordedTraces;
-use super::{Deviation, Standing};
+use super::{CellResult, Deviation};
 use crate::arm::sim::{Nearest, Reach, Sim};
 use crate::exceptions::Exceptions;
 use crate::fixture::Fixture;
@@ -26,7 +26,7 @@ pub(super) struct TraceJudge<'a> {
 
 /// The worst trace of a runtime.
 pub(super) struct Judged {
-    pub(super) standing: Standing,
+    pub(super) result: CellResult,
     pub(super) trace: Trace,
     /// The number of runs with the trace.
     pub(super) seen: u64,
@@ -53,7 +53,7 @@ impl TraceJudge<'_> {
             let seen = recorded.seen.values().copied().map(u64::from).sum();
             self.judge(&traces.runtime, &recorded.trace, seen)
         });
-        judged.max_by_key(|judged| (judged.standing, judged.differences.len()))
+        judged.max_by_key(|judged| (judged.result, judged.differences.len()))
     }
 
     fn judge(&self, runtime: &str, trace: &Trace, seen: u64) -> Judged {
@@ -75,12 +75,12 @@ impl TraceJudge<'_> {
                 }
             }
         }
-        let standing = match (differences.is_empty(), has_defect) {
-            (false, _) => Standing::Differs,
-            (true, true) => Standing::KnownDefect,
-            (true, false) => Standing::Holds,
+        let result = match (differences.is_empty(), has_defect) {
+            (false, _) => CellResult::Differs,
+            (true, true) => CellResult::KnownDefect,
+            (true, false) => CellResult::Holds,
         };
-        Judged { standing, trace: trace.clone(), seen, note, differences, replay }
+        Judged { result, trace: trace.clone(), seen, note, differences, replay }
     }
 
     fn contract(&self, runtime: &str, trace: &Trace) -> Compared {
@@ -155,7 +155,7 @@ impl Judged {
     /// A run that did not end differs, even if every line fits.
     pub(super) fn with_hang(mut self, hang: Option<String>) -> Self {
         let Some(hang) = hang else { return self };
-        self.standing = Standing::Differs;
+        self.result = CellResult::Differs;
         if self.differences.is_empty() {
             self.differences.push(Deviation {
                 requirement: Some(RUN_ENDS.name.to_owned()),

@@ -11,7 +11,7 @@ use cluster_sim::explore::Budget;
 use super::drawing::{Drawing, Texts};
 use super::judge::{Judged, TraceJudge};
 use super::nearest::RecordedTraces;
-use super::{Matrix, MatrixCell, MatrixRow, Numbered, RuntimeColumn, Standing, summary};
+use super::{CellResult, Matrix, MatrixCell, MatrixRow, Numbered, RuntimeColumn, summary};
 use crate::arm::drive::RunError;
 use crate::arm::mixed::Mixed;
 use crate::arm::node::Runtime;
@@ -85,7 +85,7 @@ pub struct Runner {
 /// The result of the runs of a cell.
 enum Ended {
     Judged(Judged, u64),
-    Without(Standing, String),
+    Without(CellResult, String),
 }
 
 impl Runner {
@@ -96,7 +96,7 @@ impl Runner {
 
     /// Runs everything, and reports every cell. After `stopped` is set, no further run starts, and the matrix
     /// means nothing.
-    pub fn run(&self, stopped: &AtomicBool, mut tell: impl FnMut(&str, &str, Standing)) -> Matrix {
+    pub fn run(&self, stopped: &AtomicBool, mut report: impl FnMut(&str, &str, CellResult)) -> Matrix {
         let recorded: Vec<_> =
             self.scenarios.iter().map(|it| RecordedTraces::load(&self.recordings, it)).collect();
         let next = AtomicUsize::new(0);
@@ -124,8 +124,8 @@ impl Runner {
             }
             drop(sender);
             for (row, column, ended) in cells {
-                let standing = ended.standing();
-                tell(&self.scenarios[row].name, &self.contestants[column].name(), standing);
+                let result = ended.result();
+                report(&self.scenarios[row].name, &self.contestants[column].name(), result);
                 all[row][column] = Some(ended);
             }
         });
@@ -145,7 +145,7 @@ impl Runner {
             || !scenario.runs_on(&name)
         {
             let least = scenario.min_node.unwrap_or_default();
-            return Ended::Without(Standing::CannotRun, format!("The scenario needs Node {least}."));
+            return Ended::Without(CellResult::CannotRun, format!("The scenario needs Node {least}."));
         }
         let mut traces = Fixture::new(&scenario.name, &name);
         let mut hang = None;
@@ -154,14 +154,14 @@ impl Runner {
                 break;
             }
             match contestant.run(scenario) {
-                None => return Ended::Without(Standing::Absent, String::new()),
+                None => return Ended::Without(CellResult::Absent, String::new()),
                 Some(Ok(trace)) => traces.add(Load::Idle, trace),
                 Some(Err(RunError::Hang { seen, limit, .. })) => {
                     hang = Some(format!("The run did not end: {limit}."));
                     traces = Fixture::new(&scenario.name, &name);
                     traces.add(Load::Idle, seen);
                 }
-                Some(Err(error)) => return Ended::Without(Standing::CannotRun, first_lines(&error)),
+                Some(Err(error)) => return Ended::Without(CellResult::CannotRun, first_lines(&error)),
             }
         }
         let exceptions = &self.exceptions;
@@ -169,7 +169,7 @@ impl Runner {
         let runs = traces.runs.values().copied().map(u64::from).sum();
         match judge.worst(&traces) {
             Some(judged) => Ended::Judged(judged.with_hang(hang), runs),
-            None => Ended::Without(Standing::CannotRun, "There was no run.".to_owned()),
+            None => Ended::Without(CellResult::CannotRun, "There was no run.".to_owned()),
         }
     }
 
@@ -204,7 +204,7 @@ impl Runner {
         };
         let drawing = replay.as_deref().and_then(|replay| store.draw(replay, &sim));
         let ended = cells.into_iter().map(|ended| {
-            let ended = ended.unwrap_or(Ended::Without(Standing::Absent, String::new()));
+            let ended = ended.unwrap_or(Ended::Without(CellResult::Absent, String::new()));
             store.cell(ended, &expected, recorded, &sim)
         });
         let cells = ended.collect();
@@ -227,10 +227,10 @@ impl Runner {
 }
 
 impl Ended {
-    fn standing(&self) -> Standing {
+    fn result(&self) -> CellResult {
         match self {
-            Ended::Judged(judged, _) => judged.standing,
-            Ended::Without(standing, _) => *standing,
+            Ended::Judged(judged, _) => judged.result,
+            Ended::Without(result, _) => *result,
         }
     }
 }
@@ -265,11 +265,11 @@ impl Store {
     fn cell(&mut self, ended: Ended, expected: &Trace, recorded: &RecordedTraces, sim: &Sim) -> MatrixCell {
         let (judged, runs) = match ended {
             Ended::Judged(judged, runs) => (judged, runs),
-            Ended::Without(standing, note) => {
-                return MatrixCell::without_trace(standing, Some(note).filter(|note| !note.is_empty()));
+            Ended::Without(result, note) => {
+                return MatrixCell::without_trace(result, Some(note).filter(|note| !note.is_empty()));
             }
         };
-        let differs = judged.standing == Standing::Differs;
+        let differs = judged.result == CellResult::Differs;
         let nearest = recorded.nearest(&judged.trace).filter(|nearest| *nearest != expected);
         let replay = judged.replay.filter(|_| differs);
         MatrixCell {
@@ -281,7 +281,7 @@ impl Store {
             drawing: replay.as_deref().and_then(|replay| self.draw(replay, sim)),
             replay,
             differences: judged.differences,
-            standing: judged.standing,
+            result: judged.result,
         }
     }
 }

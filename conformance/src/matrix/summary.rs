@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Deviation, Matrix, MatrixCell, Standing};
+use super::{CellResult, Deviation, Matrix, MatrixCell};
 use crate::exceptions::glob;
 use crate::requirement::{self, Area, Level};
 
@@ -17,15 +17,15 @@ use crate::requirement::{self, Area, Level};
 pub struct Summary {
     /// The runtime.
     pub runtime: String,
-    /// The number of scenarios by standing.
-    pub counts: BTreeMap<Standing, usize>,
+    /// The number of scenarios by result.
+    pub counts: BTreeMap<CellResult, usize>,
     /// The differences, by area and level.
-    pub told: Vec<Told>,
+    pub differences: Vec<Difference>,
 }
 
 /// One kind of difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct Difference {
     /// The area.
     pub area: Area,
     /// The weight.
@@ -47,7 +47,7 @@ struct Note {
     /// The runtimes; `*` matches any text.
     runtime: String,
     requirement: String,
-    says: String,
+    text: String,
 }
 
 static NOTES: LazyLock<Vec<Note>> = LazyLock::new(|| {
@@ -65,7 +65,7 @@ fn of_runtime(matrix: &Matrix, column: usize) -> Summary {
     let mut found: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for row in &matrix.scenarios {
         let Some(cell) = row.cells.get(column) else { continue };
-        *counts.entry(cell.standing).or_insert(0) += 1;
+        *counts.entry(cell.result).or_insert(0) += 1;
         for name in named(cell) {
             let scenarios = found.entry(name).or_default();
             if !scenarios.contains(&row.name) {
@@ -73,10 +73,10 @@ fn of_runtime(matrix: &Matrix, column: usize) -> Summary {
             }
         }
     }
-    let mut told: Vec<_> =
-        found.into_iter().filter_map(|(name, scenarios)| tell(runtime, name, scenarios)).collect();
-    told.sort_by_key(|one| (one.area, one.level, std::cmp::Reverse(one.scenarios.len())));
-    Summary { runtime: runtime.clone(), counts, told }
+    let mut differences: Vec<_> =
+        found.into_iter().filter_map(|(name, scenarios)| difference(runtime, name, scenarios)).collect();
+    differences.sort_by_key(|one| (one.area, one.level, std::cmp::Reverse(one.scenarios.len())));
+    Summary { runtime: runtime.clone(), counts, differences }
 }
 
 /// The requirements that a cell breaks. A missing line often follows from another difference. So missing
@@ -94,15 +94,15 @@ fn requirement_name(difference: &Deviation) -> Option<&str> {
     difference.requirement.as_deref()
 }
 
-fn tell(runtime: &str, name: &str, scenarios: Vec<String>) -> Option<Told> {
+fn difference(runtime: &str, name: &str, scenarios: Vec<String>) -> Option<Difference> {
     let requirement = requirement::named(name)?;
     let note = NOTES.iter().find(|note| note.requirement == name && glob(&note.runtime, runtime));
-    Some(Told {
+    Some(Difference {
         area: requirement.area,
         level: requirement.level,
         requirement: name.to_owned(),
-        note: note.map(|note| note.says.clone()),
-        node: requirement.says.to_owned(),
+        note: note.map(|note| note.text.clone()),
+        node: requirement.behaviour.to_owned(),
         scenarios,
     })
 }
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn notes_name_requirements() {
-        for Note { runtime, requirement, says } in NOTES.iter() {
+        for Note { runtime, requirement, text } in NOTES.iter() {
             assert!(requirement::named(requirement).is_some(), "{runtime}: {requirement}");
-            assert!(says.ends_with('.'), "{says}");
+            assert!(text.ends_with('.'), "{text}");
         }
     }
 }

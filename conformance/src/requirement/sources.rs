@@ -3,9 +3,9 @@
 use super::{Area, Level, Requirement};
 
 macro_rules! requirements {
-    ($($id:ident $name:literal $level:ident $area:ident $says:literal $source:literal;)*) => {
+    ($($id:ident $name:literal $level:ident $area:ident $behaviour:literal $source:literal;)*) => {
         $(pub(crate) static $id: Requirement = Requirement {
-            name: $name, level: Level::$level, area: Area::$area, says: $says, source: $source,
+            name: $name, level: Level::$level, area: Area::$area, behaviour: $behaviour, source: $source,
         };)*
 
         /// Every requirement, by area.
@@ -90,8 +90,8 @@ requirements! {
         "Each connection reaches exactly one listening worker, which answers it." "cluster.html#how-it-works";
     ROUND_ROBIN "round-robin" Documented Distribution
         "Connections are handed to the workers in turn." "cluster.html#how-it-works";
-    FREE_WORKER "free-worker" Documented Distribution
-        "A busy worker gets no connection while another is free." "cluster.html#how-it-works";
+    FREE_WORKER "free-worker" Code Distribution
+        "A busy worker gets no connection while another is free." "lib/internal/cluster/round_robin_handle.js: distribute";
     SHARED_POLICY "shared-policy" Documented Distribution
         "Under `SCHED_NONE` the workers accept connections themselves." "cluster.html#clusterschedulingpolicy";
     POLICY_SETTING "policy-setting" Documented Distribution
@@ -145,7 +145,7 @@ requirements! {
     DISCONNECT_UNLISTS "disconnect-unlists" Code Disconnect
         "A disconnect by the primary takes effect at once: the worker leaves the list." "lib/internal/cluster/primary.js: Worker.prototype.disconnect";
     DISCONNECT_ACK "disconnect-ack" Code Disconnect
-        "A worker that disconnects itself waits for the primary's answer." "lib/internal/cluster/child.js: Worker.prototype.disconnect";
+        "A worker that disconnects itself waits for the primary's answer." "lib/internal/cluster/child.js: _disconnect";
     DISCONNECT_ALL "disconnect-all" Documented Disconnect
         "`cluster.disconnect` calls back once." "cluster.html#clusterdisconnectcallback";
     DISCONNECT_ALL_LAST "disconnect-all-last" Tolerated Disconnect
@@ -167,14 +167,14 @@ requirements! {
         "A disconnected worker exits with 0, and `exitedAfterDisconnect` is true." "cluster.html#workerexitedafterdisconnect";
     FORK_IN_EXIT "fork-in-exit" Documented Exit
         "A handler of `exit` can fork a new worker." "cluster.html#event-exit_1";
-    KILL_IN_WORKER "kill-in-worker" Code Exit
-        "`kill()` in a worker disconnects it and exits with 0, without a signal." "lib/internal/cluster/child.js: Worker.prototype.destroy";
+    KILL_IN_WORKER "kill-in-worker" Tolerated Exit
+        "`kill()` in a worker disconnects it and exits with 0, without a signal." "lib/internal/cluster/child.js: Worker.prototype.destroy; the documentation states that the signal ends the process";
     ENDS_IN_ANY_ORDER "ends-in-any-order" Documented Exit
         "`disconnect` and `exit` are emitted in either order; the list has no such worker at the last of them." "cluster.html#clusterworkers";
     KILLED_IS_SILENT "killed-is-silent" Code Exit
         "A worker that exits or is killed emits nothing of its own after." "lib/internal/child_process.js: ChildProcess";
-    ORPHANS_EXIT "orphans-exit" Code Exit
-        "After an unrequested end of its channel, a worker emits `disconnect` and exits with 0." "lib/internal/cluster/child.js: cluster._setupWorker";
+    ORPHANS_EXIT "orphans-exit" Documented Exit
+        "After an unrequested end of its channel, a worker emits `disconnect` and exits with 0." "cluster.html#workerprocess";
     CONNECTION_OF_AN_EXITED_WORKER "connection-of-an-exited-worker" Documented Exit
         "The connections of a worker end with it." "cluster.html#how-it-works";
     RUN_ENDS "run-ends" Code Exit

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cluster_conformance::matrix::{Markdown, Matrix, Standing};
+use cluster_conformance::matrix::{CellResult, Markdown, Matrix};
 use cluster_conformance::scenario::{self, Scenario};
 
 /// The command that makes the pages from the data.
 const REMEDY: &str =
     "run `conformance report --from matrix.json --markdown MATRIX.md --html matrix.html` in conformance/";
 
-/// Scenarios with the same standing in every run, which together take few seconds.
+/// Scenarios with the same result in every run, which together take few seconds.
 const SAMPLE: [&str; 4] = ["listen_zero_twice", "message", "worker_exit", "worker_init"];
 
 fn committed(name: &str) -> String {
@@ -48,22 +48,22 @@ fn matrix_has_every_scenario() {
 }
 
 /// Only the runtimes of this machine with a committed version are compared. Bun and Deno emit `exit` and
-/// `disconnect` in either order, so a standing there may change from run to run.
+/// `disconnect` in either order, so a result there may change from run to run.
 #[test]
-fn sample_has_committed_standings() {
+fn sample_has_committed_results() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let committed = data();
     let mut arguments = vec!["--runs", "1"];
     arguments.extend(SAMPLE);
     let now = report(&arguments, &directory.path().join("now.json"));
-    let standings = |matrix: &Matrix, runtime: &str| -> Option<Vec<Standing>> {
+    let results = |matrix: &Matrix, runtime: &str| -> Option<Vec<CellResult>> {
         let column = matrix.arms.iter().position(|arm| arm.name == runtime && arm.absent.is_none())?;
         let rows = matrix.scenarios.iter().filter(|row| SAMPLE.contains(&row.name.as_str()));
-        Some(rows.map(|row| row.cells[column].standing).collect())
+        Some(rows.map(|row| row.cells[column].result).collect())
     };
     let mut compared = 0;
     for arm in now.arms.iter().filter(|arm| !arm.name.starts_with("bun ") && !arm.name.starts_with("deno ")) {
-        let (Some(now), Some(before)) = (standings(&now, &arm.name), standings(&committed, &arm.name)) else {
+        let (Some(now), Some(before)) = (results(&now, &arm.name), results(&committed, &arm.name)) else {
             continue;
         };
         assert_eq!(now, before, "{}: {SAMPLE:?}", arm.name);
@@ -80,5 +80,5 @@ fn data_makes_the_same_data() {
     let read = report(&["--from", first.to_str().expect("a path in UTF-8")], &again);
     assert_eq!(made, read);
     let cell = &made.scenarios[0].cells[made.arms.len() - 1];
-    assert_ne!(cell.standing, Standing::Absent);
+    assert_ne!(cell.result, CellResult::Absent);
 }

@@ -2,9 +2,9 @@
 // Shows the matrix of `data`: summaries, the table, and one cell with its traces. The page loads nothing from elsewhere.
 const { matrix, requirements, levels } = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
-const STANDINGS = { holds: "holds", known_defect: "known defect", differs: "differs", cannot_run: "cannot run", absent: "absent" };
+const RESULTS = { holds: "holds", known_defect: "known defect", differs: "differs", cannot_run: "cannot run", absent: "absent" };
 const MARKS = { holds: "✓", known_defect: "known", differs: "differs", cannot_run: "no run", absent: "–" };
-const AREAS = { fork: "Fork", listen: "Listen", distribution: "Distribution of connections", messages: "Messages", disconnect: "Disconnect", exit: "Exit: a worker dies" };
+const AREAS = { fork: "A worker starts", listen: "A worker listens", distribution: "A client connects", messages: "Processes exchange messages", disconnect: "A worker disconnects", exit: "A worker dies" };
 const KINDS = ["message", "event", "life", "death", "network", "fault"];
 const BONDS = ["message", "descriptor", "lost", "garbage", "life", "close", "network"];
 /** The scenarios of a difference that are shown at first. */
@@ -31,37 +31,58 @@ const source = (name) => (name.includes(".html#") ? node("a", { href: `https://n
 // ---- summaries
 
 function counts(summary) {
-  return Object.keys(STANDINGS).filter((one) => summary.counts[one]).map((one) => [one, summary.counts[one]]);
+  return Object.keys(RESULTS).filter((one) => summary.counts[one]).map((one) => [one, summary.counts[one]]);
 }
 function runtime(summary, column) {
   const all = matrix.scenarios.length;
   const bar = node("div", { class: "bar", "aria-hidden": "true" });
-  for (const [standing, count] of counts(summary)) {
-    const part = node("i", { class: standing });
+  for (const [result, count] of counts(summary)) {
+    const part = node("i", { class: result });
     part.style.width = `${(100 * count) / all}%`;
     bar.append(part);
   }
   const absent = matrix.arms[column].absent;
-  const words = absent ? "absent" : counts(summary).map(([standing, count]) => `${count} ${STANDINGS[standing]}`).join(", ");
-  return node("a", { href: summary.told.length ? `#about-${slug(summary.runtime)}` : "#matrix" }, node("strong", {}, plain(summary.runtime)), bar, node("span", {}, words));
+  const words = absent ? "absent" : counts(summary).map(([result, count]) => `${count} ${RESULTS[result]}`).join(", ");
+  return node("a", { href: summary.differences.length ? `#${place(summary.runtime)}` : "#matrix" }, node("strong", {}, plain(summary.runtime)), bar, node("span", {}, words));
+}
+const place = (runtime, area) => `about-${slug(runtime)}${area ? `-${area}` : ""}`;
+/** The summaries with their columns, the runtime with most differences first. */
+function heaviest() {
+  return matrix.summaries.map((summary, column) => [summary, column]).sort(([a], [b]) => (b.counts.differs ?? 0) - (a.counts.differs ?? 0));
+}
+/** Areas down, the differing runtimes across: the number of kinds of difference, and the heaviest level. */
+function overview() {
+  const differing = heaviest().map(([summary]) => summary).filter((summary) => summary.differences.length);
+  const head = node("tr", {}, node("th", { scope: "col" }, "What happens when"), ...differing.map(({ runtime }) => node("th", { scope: "col" }, plain(runtime))));
+  byId("overview").tHead.replaceChildren(head);
+  byId("overview").tBodies[0].replaceChildren(...Object.keys(AREAS).map((area) => {
+    const cells = differing.map(({ runtime, differences }) => {
+      const kinds = differences.filter((one) => one.area === area);
+      const rows = new Set(kinds.flatMap((one) => one.scenarios)).size;
+      if (!kinds.length) return node("td", { class: "quiet" }, "as in Node");
+      const label = `${AREAS[area]} on ${plain(runtime)}: ${kinds.length} kinds of difference in ${rows} scenarios, the heaviest ${levels[kinds[0].level].name}`;
+      return node("td", {}, node("a", { class: `level ${kinds[0].level}`, href: `#${place(runtime, area)}`, "aria-label": label, title: label }, `${kinds.length} in ${rows}`));
+    });
+    return node("tr", {}, node("th", { scope: "row" }, AREAS[area]), ...cells);
+  }));
 }
 function about(summary, column) {
-  if (!summary.told.length) return null;
-  const made = node("article", { id: `about-${slug(summary.runtime)}` }, node("h2", {}, `What ${plain(summary.runtime)} does differently`));
+  if (!summary.differences.length) return null;
+  const made = node("article", { id: place(summary.runtime) }, node("h2", {}, `What ${plain(summary.runtime)} does differently`));
   const differs = summary.counts.differs ?? 0;
   made.append(node("p", { class: "quiet" }, `In ${differs} of ${matrix.scenarios.length} scenarios a trace differs from every trace of Node. By area, the heaviest first; each name leads to the traces.`));
   for (const area of Object.keys(AREAS)) {
-    const told = summary.told.filter((one) => one.area === area);
-    if (!told.length) continue;
+    const differences = summary.differences.filter((one) => one.area === area);
+    if (!differences.length) continue;
     const list = node("ul");
-    for (const one of told) list.append(difference(one, column));
-    made.append(node("h3", {}, AREAS[area]), list);
+    for (const one of differences) list.append(difference(one, column));
+    made.append(node("h3", { id: place(summary.runtime, area) }, AREAS[area]), list);
   }
   return made;
 }
 function difference(one, column) {
-  const says = one.note ? prose(one.note) : ["Not so: ", ...prose(one.node)];
-  const item = node("li", {}, node("p", {}, level(one.level), ...says));
+  const text = one.note ? prose(one.note) : ["Not so: ", ...prose(one.node)];
+  const item = node("li", {}, node("p", {}, level(one.level), ...text));
   if (one.note) item.append(node("p", { class: "quiet" }, "Node: ", ...prose(one.node)));
   const names = one.scenarios.map((name) => node("a", { href: link(matrix.scenarios.findIndex((row) => row.name === name), column) }, name));
   const listed = (names) => names.flatMap((name, n) => (n ? [", ", name] : [name]));
@@ -74,9 +95,9 @@ function difference(one, column) {
 
 function mark(row, column) {
   const cell = matrix.scenarios[row].cells[column];
-  const weight = cell.standing === "differs" && cell.level ? `, ${levels[cell.level].name}` : "";
-  const label = `${matrix.scenarios[row].name} on ${plain(matrix.arms[column].name)}: ${STANDINGS[cell.standing]}${weight}`;
-  return node("a", { class: `mark ${cell.standing} ${cell.level ?? ""}`, href: link(row, column), "aria-label": label, title: label, "data-at": `${row}/${column}`, tabindex: "-1" }, MARKS[cell.standing]);
+  const weight = cell.result === "differs" && cell.level ? `, ${levels[cell.level].name}` : "";
+  const label = `${matrix.scenarios[row].name} on ${plain(matrix.arms[column].name)}: ${RESULTS[cell.result]}${weight}`;
+  return node("a", { class: `mark ${cell.result} ${cell.level ?? ""}`, href: link(row, column), "aria-label": label, title: label, "data-at": `${row}/${column}`, tabindex: "-1" }, MARKS[cell.result]);
 }
 function wanted(row) {
   const words = byId("text").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -84,7 +105,9 @@ function wanted(row) {
   const inColumns = columns().map((column) => cells[column]);
   const texts = [name, description, ...inColumns.flatMap((cell) => [cell.note ?? "", ...cell.differences ?? []].map((one) => (typeof one === "string" ? one : `${one.requirement} ${one.seen} ${one.expected}`)))];
   const text = texts.join(" ").toLowerCase();
-  return words.every((word) => text.includes(word)) && inColumns.some((cell) => !hidden.has(cell.standing));
+  const area = byId("area").value;
+  const isMeant = (cell) => !hidden.has(cell.result) && (area === "" || (cell.differences ?? []).some((one) => requirements[one.requirement]?.area === area));
+  return words.every((word) => text.includes(word)) && inColumns.some(isMeant);
 }
 function columns() {
   const chosen = byId("arm").value;
@@ -103,13 +126,13 @@ function draw() {
   byId("shown").textContent = `${rows.length} of ${matrix.scenarios.length} scenarios`;
 }
 function chips() {
-  byId("standings").replaceChildren(...Object.keys(STANDINGS).map((standing) => {
-    const made = node("button", { type: "button", "data-standing": standing, "aria-pressed": String(!hidden.has(standing)) }, STANDINGS[standing]);
+  byId("results").replaceChildren(...Object.keys(RESULTS).map((result) => {
+    const made = node("button", { type: "button", "data-result": result, "aria-pressed": String(!hidden.has(result)) }, RESULTS[result]);
     made.addEventListener("click", () => {
-      if (!hidden.delete(standing)) hidden.add(standing);
+      if (!hidden.delete(result)) hidden.add(result);
       chips();
       draw();
-      byId("standings").querySelector(`[data-standing=${standing}]`).focus();
+      byId("results").querySelector(`[data-result=${result}]`).focus();
     });
     return made;
   }));
@@ -168,7 +191,7 @@ function marked(rows) {
 function differences(cell) {
   return (cell.differences ?? []).map((one) => {
     const known = requirements[one.requirement];
-    const parts = [node("p", {}, level(one.level), ...(known ? prose(known.says) : []))];
+    const parts = [node("p", {}, level(one.level), ...(known ? prose(known.behaviour) : []))];
     if (one.seen) parts.push(node("p", {}, `${one.observer}, line ${one.line}: `, node("code", {}, one.seen)));
     parts.push(node("p", {}, "Expected: ", ...prose(one.expected)));
     if (known) parts.push(node("p", { class: "quiet" }, "Source: ", source(known.source)));
@@ -197,7 +220,7 @@ function show(row, column) {
   const close = node("button", { type: "button" }, "Close");
   close.addEventListener("click", () => byId("cell").close());
   const runs = cell.seen ? ` in ${cell.seen[0]} of ${cell.seen[1]} runs` : "";
-  const head = node("div", { class: "cell-head" }, node("div", {}, node("h2", { id: "cell-title", tabindex: "-1", class: "target" }, `${scenario.name} on ${plain(name)}`), node("p", {}, node("span", { class: `standing ${cell.standing}` }, STANDINGS[cell.standing]), `${runs}. `, node("span", { class: "quiet" }, ...prose(scenario.description)))), close);
+  const head = node("div", { class: "cell-head" }, node("div", {}, node("h2", { id: "cell-title", tabindex: "-1", class: "target" }, `${scenario.name} on ${plain(name)}`), node("p", {}, node("span", { class: `result ${cell.result}` }, RESULTS[cell.result]), `${runs}. `, node("span", { class: "quiet" }, ...prose(scenario.description)))), close);
   const body = node("div", { class: "cell-body" });
   if (cell.note) body.append(node("div", { class: "note" }, ...prose(cell.note)));
   if (matrix.arms[column].absent) body.append(node("div", { class: "note" }, matrix.arms[column].absent));
@@ -257,6 +280,7 @@ addEventListener("hashchange", follow);
 byId("text").addEventListener("input", draw);
 byId("text").addEventListener("change", draw);
 byId("arm").addEventListener("change", draw);
+byId("area").addEventListener("change", draw);
 byId("theme").addEventListener("click", () => {
   const root = document.documentElement;
   root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
@@ -267,9 +291,10 @@ function begin() {
   byId("lead").append(`The same ${matrix.scenarios.length} scenarios run on every runtime. Each process writes what it observes: forks, messages, connections, disconnects, exits. These traces are compared with what Node does, as its documentation and its code require and as recordings of Node show.`);
   byId("made").textContent = `Run of ${matrix.date}: ${matrix.machine}; ${matrix.runs} runs of each cell, ${Math.ceil(matrix.seconds / 60)} minutes.`;
   byId("runtimes").replaceChildren(...matrix.summaries.map(runtime));
-  const heaviest = matrix.summaries.map((summary, column) => [summary, column]).sort(([a], [b]) => (b.counts.differs ?? 0) - (a.counts.differs ?? 0));
-  byId("summaries").replaceChildren(...heaviest.map(([summary, column]) => about(summary, column)).filter(Boolean));
+  overview();
+  byId("summaries").replaceChildren(...heaviest().map(([summary, column]) => about(summary, column)).filter(Boolean));
   byId("arm").replaceChildren(node("option", { value: "" }, "all"), ...matrix.arms.map((arm, column) => node("option", { value: column }, plain(arm.name))));
+  byId("area").replaceChildren(node("option", { value: "" }, "all"), ...Object.entries(AREAS).map(([area, name]) => node("option", { value: area }, name)));
   byId("legend").replaceChildren(...Object.entries(levels).flatMap(([name, { meaning }]) => [node("dt", {}, level(name)), node("dd", {}, `${meaning}.`)]));
   chips();
   draw();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use cluster_conformance::matrix::{Matrix, Standing};
+use cluster_conformance::matrix::{CellResult, Matrix};
 use fantoccini::key::Key;
 
 use super::browser::Browser;
@@ -32,7 +32,7 @@ fn differing(matrix: &Matrix) -> (String, usize) {
         row.cells.iter().zip(&matrix.arms).map(move |(cell, arm)| (row.name.as_str(), cell, arm))
     });
     let mut differing =
-        cells.filter(|(_, cell, _)| cell.standing == Standing::Differs && cell.seen.is_some());
+        cells.filter(|(_, cell, _)| cell.result == CellResult::Differs && cell.seen.is_some());
     let (name, cell, arm) = differing.next().expect("a cell that differs");
     (format!("{name}/{}", arm.name.replace([' ', '/'], "-")), cell.differences.len())
 }
@@ -48,8 +48,8 @@ async fn matrix_has_every_cell() {
     let cells = browser.ask("document.querySelectorAll('#table .mark[aria-label]').length").await;
     assert_eq!(cells, names.len() * matrix.arms.len());
     assert_eq!(browser.ask("performance.getEntriesByType('resource').length").await, 0);
-    let told = matrix.summaries.iter().filter(|summary| !summary.told.is_empty()).count();
-    assert_eq!(browser.texts("#summaries article").await.len(), told);
+    let differences = matrix.summaries.iter().filter(|summary| !summary.differences.is_empty()).count();
+    assert_eq!(browser.texts("#summaries article").await.len(), differences);
     browser.close().await;
 }
 
@@ -65,11 +65,11 @@ async fn matrix_filters_rows() {
         browser.press(Key::Backspace).await;
     }
     assert_eq!(browser.texts(rows).await.len(), matrix.scenarios.len());
-    for standing in ["holds", "known_defect", "cannot_run", "absent"] {
-        browser.click(&format!("[data-standing={standing}]")).await;
+    for result in ["holds", "known_defect", "cannot_run", "absent"] {
+        browser.click(&format!("[data-result={result}]")).await;
     }
     let differs = |row: &&cluster_conformance::matrix::MatrixRow| {
-        row.cells.iter().any(|cell| cell.standing == Standing::Differs)
+        row.cells.iter().any(|cell| cell.result == CellResult::Differs)
     };
     let expected = matrix.scenarios.iter().filter(differs).count();
     assert_eq!(browser.texts(rows).await.len(), expected);
