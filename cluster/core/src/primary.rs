@@ -24,6 +24,7 @@ mod bind_address;
 mod choosing;
 mod counters;
 mod distribution;
+mod due;
 mod handles;
 mod inspector;
 mod messages;

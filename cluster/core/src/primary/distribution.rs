@@ -11,7 +11,7 @@ use super::bind_address::{bind_address, has_host, is_udp};
 use super::handles::Handles;
 use super::peers::Peers;
 use super::timer_actions::{TimerAction, TimerActions};
-use super::{choosing, retained_channels, slow_start};
+use super::{choosing, slow_start};
 use crate::backoff::{Backoff, RETRY_MS};
 use crate::channel::Channel;
 use crate::event::Event;
@@ -20,7 +20,7 @@ use crate::handle::shared::Shared;
 use crate::handle::{Assignment, Handle, Sharing};
 use crate::ledger::{CloseReason, Ledger};
 use crate::message::{ClusterMessage, Data, HandleKey, HandleType, QueryServer, Reply};
-use crate::os::{BindAddress, Call, Errno, HandleId, LocalAddress, SocketId, TimerId, WorkerId};
+use crate::os::{BindAddress, Call, Errno, HandleId, LocalAddress, SocketId, WorkerId};
 use crate::passing::IncomingHandle;
 use crate::settings::{SchedulingPolicy, Settings};
 
@@ -209,11 +209,7 @@ impl Distribution {
                 let report_ms = assignment.policy().reads_loads().then_some(self.report_ms);
                 peers.reply(worker, Reply { sockname, report_ms, ..reply }, None);
                 self.hand_off(id, peers);
-                if let Some((action, after_ms)) =
-                    slow_start::next_step(&self.handles, &self.timer_actions, id, worker)
-                {
-                    self.set_timer(action, after_ms, peers);
-                }
+                slow_start::continue_with(&self.handles, &mut self.timer_actions, id, worker, peers);
             }
             Sharing::Shared(shared) => {
                 shared.add(worker);
@@ -447,7 +443,7 @@ impl Distribution {
         }
     }
 
-    fn next_for(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
+    pub(super) fn next_for(&mut self, id: HandleId, worker: WorkerId, peers: &mut Peers) {
         if let Some(policy) = self.handles.get_mut(id).and_then(Handle::policy_mut) {
             policy.answered(worker);
             if peers.channel(worker).is_some_and(Channel::is_broken) {
@@ -461,44 +457,6 @@ impl Distribution {
         self.ledger.close(connection, CloseReason::NoListener);
         peers.steps.call(Call::Close { socket: connection });
         self.descriptor_freed(peers);
-    }
-
-    // ---- timers
-
-    pub(super) fn set_timer(&mut self, action: TimerAction, after_ms: u64, peers: &mut Peers) {
-        let timer = self.timer_actions.set(action);
-        peers.steps.call(Call::SetTimer { timer, after_ms });
-    }
-
-    /// The number for a timer that the caller sets.
-    pub(super) fn next_timer(&mut self) -> TimerId {
-        self.timer_actions.next()
-    }
-
-    pub(super) fn timer(&mut self, timer: TimerId, peers: &mut Peers) {
-        // Without effect if the socket was resumed before.
-        if let Some(action) = self.timer_actions.take(timer) {
-            self.act(action, peers);
-        }
-    }
-
-    fn act(&mut self, action: TimerAction, peers: &mut Peers) {
-        match action {
-            TimerAction::Worker(id, worker) => self.next_for(id, worker, peers),
-            TimerAction::Warm(id, worker) => {
-                slow_start::warm(&mut self.handles, id, worker);
-                if let Some((action, after_ms)) =
-                    slow_start::next_step(&self.handles, &self.timer_actions, id, worker)
-                {
-                    self.set_timer(action, after_ms, peers);
-                }
-            }
-            TimerAction::RetainedChannel(worker) => {
-                retained_channels::close(worker, peers);
-            }
-            TimerAction::Write(worker) => peers.with_channel(worker.into(), Channel::writable),
-            TimerAction::Accept(socket) => peers.steps.own(Step::ResumeAccept(socket)),
-        }
     }
 }
 
