@@ -328,7 +328,7 @@ impl Unix {
         };
         let descriptor = socket.map(|socket| match listeners.find(socket) {
             Some(listening) => listening.socket().as_fd(),
-            None => sockets.open.get(&socket).expect("a machine sends only sockets it has").as_fd(),
+            None => sockets.open.get(socket).expect("a machine sends only sockets it has").as_fd(),
         });
         match open.write(&bytes, descriptor) {
             Ok(taken) => OsEvent::Wrote { channel, rest: bytes.split_off(taken) },
@@ -386,11 +386,11 @@ impl Unix {
 
     /// Makes a stream socket listen, and polls the socket. Of a datagram socket only the address is returned.
     fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
-        let bound = self.sockets.open.get(&socket).expect("a machine listens only on sockets it has");
+        let bound = self.sockets.open.get(socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;
         if descriptor::is_stream(bound)? {
             listen::listen(bound, backlog)?;
-            let bound = self.sockets.open.remove(&socket).expect("the found entry");
+            let bound = self.sockets.open.remove(socket).expect("the found entry");
             let listening = self.watch(bound, is_shared)?;
             let listening = if self.is_of_primary() { listening.with_reserve() } else { listening };
             self.listeners.insert(socket, listening);
@@ -415,7 +415,7 @@ impl Unix {
 
     fn close(&mut self, socket: SocketId) -> Option<OsEvent> {
         self.paths.remove(&socket);
-        self.sockets.open.remove(&socket);
+        self.sockets.open.remove(socket);
         self.listeners.remove(socket);
         None
     }

@@ -6,6 +6,7 @@ use alloc::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ascending_map::AscendingMap;
 use crate::claims::first_false;
 use crate::os::{HandleId, SocketId, WorkerId};
 
@@ -38,7 +39,7 @@ pub enum CloseReason {
 /// The record of every accepted connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Ledger {
-    open: BTreeMap<SocketId, ConnectionState>,
+    open: AscendingMap<SocketId, ConnectionState>,
     accepted: u64,
     owned: u64,
     returned: u64,
@@ -48,7 +49,7 @@ pub struct Ledger {
 impl Ledger {
     /// The connections not owned by a worker yet, and not closed, in order of acceptance.
     pub fn open(&self) -> impl Iterator<Item = (SocketId, ConnectionState)> + Clone {
-        self.open.iter().map(|(socket, state)| (*socket, *state))
+        self.open.iter().map(|(socket, state)| (socket, *state))
     }
 
     /// The number of accepted connections.
@@ -98,7 +99,7 @@ impl Ledger {
     /// Records that the worker has acknowledged the connection. Returns the handle that has accepted the
     /// connection.
     pub(crate) fn own(&mut self, socket: SocketId) -> HandleId {
-        let Some(ConnectionState::Handed(handle, _)) = self.open.remove(&socket) else {
+        let Some(ConnectionState::Handed(handle, _)) = self.open.remove(socket) else {
             unreachable!("{socket:?} is owned, but was not handed out")
         };
         self.owned += 1;
@@ -106,7 +107,7 @@ impl Ledger {
     }
 
     pub(crate) fn close(&mut self, socket: SocketId, reason: CloseReason) {
-        let state = self.open.remove(&socket);
+        let state = self.open.remove(socket);
         assert!(
             matches!(state, Some(ConnectionState::Queued(_))),
             "{socket:?} is closed, but was not queued"
@@ -116,7 +117,7 @@ impl Ledger {
     }
 
     fn state_mut(&mut self, socket: SocketId) -> &mut ConnectionState {
-        self.open.get_mut(&socket).unwrap_or_else(|| unreachable!("{socket:?} is not in the ledger"))
+        self.open.get_mut(socket).unwrap_or_else(|| unreachable!("{socket:?} is not in the ledger"))
     }
 
     fn balance(&self) {

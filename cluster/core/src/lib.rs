@@ -69,6 +69,7 @@ extern crate alloc;
 
 mod address;
 mod advice;
+mod ascending_map;
 mod backoff;
 mod byte_form;
 mod channel;
@@ -104,6 +105,7 @@ mod violation;
 mod worker;
 
 pub use address::{AddressType, ListeningAddress};
+pub use ascending_map::AscendingMap;
 pub use event::{ChannelError, Event, ListenError, ListenerId, Output, WorkerError, WorkerEvent};
 pub use ledger::{CloseReason, ConnectionState, Ledger};
 pub use listen::{ListenAddress, ListenOptions};

@@ -1,22 +1,22 @@
 //! Outstanding replies, by sequence number, as plain values. Only the peer that was asked can reply; a reply
 //! from another peer is ignored. (In Node any worker can answer for any other.)
 
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ascending_map::AscendingMap;
 use crate::os::ChannelId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Pending<A> {
     next: u64,
-    awaited: BTreeMap<u64, (ChannelId, A)>,
+    awaited: AscendingMap<u64, (ChannelId, A)>,
 }
 
 impl<A> Pending<A> {
     pub(crate) fn new() -> Self {
-        Pending { next: 0, awaited: BTreeMap::new() }
+        Pending { next: 0, awaited: AscendingMap::default() }
     }
 
     /// The sequence number of this process's next message. Node reads it as a double, which is exact up to
@@ -37,7 +37,7 @@ impl<A> Pending<A> {
 
     /// Whether the next message has a greater number than every outstanding reply.
     pub(crate) fn is_ahead(&self) -> bool {
-        self.awaited.last_key_value().is_none_or(|(seq, _)| *seq < self.next)
+        self.awaited.last_key().is_none_or(|seq| seq < self.next)
     }
 
     /// For each outstanding reply, the peer and the purpose.
@@ -53,15 +53,16 @@ impl<A> Pending<A> {
 
     /// Removes the expectation of a reply to `seq` from `peer`, if any.
     pub(crate) fn take(&mut self, seq: u64, peer: ChannelId) -> Option<A> {
-        match self.awaited.get(&seq) {
-            Some((asked, _)) if *asked == peer => self.awaited.remove(&seq).map(|(_, awaited)| awaited),
+        match self.awaited.get(seq) {
+            Some((asked, _)) if *asked == peer => self.awaited.remove(seq).map(|(_, awaited)| awaited),
             Some(_) | None => None,
         }
     }
 
     /// Removes all outstanding replies of a peer that can no longer answer, oldest first.
     pub(crate) fn take_all(&mut self, peer: ChannelId) -> Vec<A> {
-        self.awaited.extract_if(.., |_, (asked, _)| *asked == peer).map(|(_, (_, awaited))| awaited).collect()
+        let taken = self.awaited.take_if(|_, (asked, _)| *asked == peer);
+        taken.into_iter().map(|(_, awaited)| awaited).collect()
     }
 }
 

@@ -1,11 +1,10 @@
 //! Sockets that are not polled: bound sockets, connections in transit, and listening sockets opened by a
 //! service manager before the start of this process.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use cluster_core::{BindAddress, Errno, SocketId};
+use cluster_core::{AscendingMap, BindAddress, Errno, SocketId};
 use tracing::warn;
 
 use super::Unix;
@@ -16,7 +15,7 @@ use super::path::BoundPath;
 
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
-    pub(super) open: BTreeMap<SocketId, OwnedFd>,
+    pub(super) open: AscendingMap<SocketId, OwnedFd>,
     pub(super) adopted: Vec<OwnedFd>,
     pub(super) last: u64,
     /// The last bind that has failed, as a text.
@@ -48,14 +47,14 @@ impl Sockets {
 
     /// Removes a socket, and makes the socket non-blocking.
     pub(super) fn take(&mut self, socket: SocketId) -> Option<OwnedFd> {
-        self.open.remove(&socket).inspect(set_non_blocking)
+        self.open.remove(socket).inspect(set_non_blocking)
     }
 
     /// Removes an accepted connection, and makes the connection non-blocking. This library and Node accept
     /// every connection as non-blocking, which is a property of the file description. The first connection
     /// shows whether the primary does.
     pub(super) fn take_connection(&mut self, connection: SocketId) -> Option<OwnedFd> {
-        let descriptor = self.open.remove(&connection)?;
+        let descriptor = self.open.remove(connection)?;
         if *self.connections_block.get_or_insert_with(|| is_blocking(&descriptor)) {
             set_non_blocking(&descriptor);
         }

@@ -11,6 +11,7 @@ use super::choice::Choice;
 use super::custom::Custom;
 use super::places::Places;
 use super::policy::{Handoff, Loads, Policy, Question, Seat};
+use crate::ascending_map::make_room;
 use crate::os::{SocketId, WorkerId};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +55,7 @@ impl Policy for Central {
         if let Some(custom) = self.choice.custom_mut() {
             custom.push(connection, client);
         }
+        make_room(&mut self.queue);
         self.queue.push_back(connection);
     }
 

@@ -6,6 +6,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::policy::{Loads, Seat};
+use crate::ascending_map::AscendingMap;
 use crate::os::WorkerId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -13,7 +14,7 @@ pub(super) struct Places {
     /// The listening workers, each with seat and number of places.
     all: BTreeMap<WorkerId, (Seat, u32)>,
     /// The number of outstanding answers of each worker, if any, also after a close.
-    outstanding: BTreeMap<WorkerId, u32>,
+    outstanding: AscendingMap<WorkerId, u32>,
     /// The paused workers: each receives no connection until its next answer.
     paused: BTreeSet<WorkerId>,
     /// The ready workers, in order of the last handoff or answer. Node: `free`.
@@ -58,7 +59,7 @@ impl Places {
 
     /// The number of unanswered connections of a worker.
     pub(super) fn outstanding(&self, worker: WorkerId) -> u32 {
-        self.outstanding.get(&worker).copied().unwrap_or(0)
+        self.outstanding.get(worker).copied().unwrap_or(0)
     }
 
     /// The number of connections of a worker, open or not answered. A worker that has never reported a number
@@ -81,7 +82,7 @@ impl Places {
 
     /// Records a handoff to a ready worker.
     pub(super) fn hand(&mut self, worker: WorkerId) {
-        *self.outstanding.entry(worker).or_default() += 1;
+        self.outstanding.insert(worker, self.outstanding(worker) + 1);
         if let Some(at) = self.ready.iter().position(|ready| *ready == worker) {
             self.ready.remove(at);
         }
@@ -94,7 +95,7 @@ impl Places {
     pub(super) fn answered(&mut self, worker: WorkerId) {
         let was_ready = self.is_ready(worker);
         match self.outstanding(worker) {
-            0 | 1 => self.outstanding.remove(&worker),
+            0 | 1 => self.outstanding.remove(worker),
             more => self.outstanding.insert(worker, more - 1),
         };
         self.paused.remove(&worker);

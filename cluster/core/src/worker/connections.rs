@@ -141,7 +141,8 @@ impl Servers {
     pub(super) fn drop_unacknowledged(&mut self, peer: &mut Peer) {
         let accepting = self.connections.take_unacknowledged();
         let offered = self.rows.values_mut().flat_map(|server| core::mem::take(&mut server.offered));
-        let dropped: Vec<SocketId> = accepting.chain(offered.map(|(_, connection)| connection)).collect();
+        let dropped: Vec<SocketId> =
+            accepting.into_iter().chain(offered.map(|(_, connection)| connection)).collect();
         for connection in dropped {
             peer.close_socket(Some(connection));
         }

@@ -1,17 +1,18 @@
 //! The connections of a worker, by socket: connections with an acknowledgement in writing, and connections of
 //! the application.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
+use crate::ascending_map::AscendingMap;
 use crate::event::ListenerId;
 use crate::os::SocketId;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct OpenConnections {
     /// The connections with an acknowledgement in writing.
-    acknowledging: BTreeMap<SocketId, ListenerId>,
+    acknowledging: AscendingMap<SocketId, ListenerId>,
     /// Connections owned by the application.
-    owned: BTreeMap<SocketId, ListenerId>,
+    owned: AscendingMap<SocketId, ListenerId>,
 }
 
 impl OpenConnections {
@@ -42,7 +43,7 @@ impl OpenConnections {
     /// Called when the acknowledgement is written: the application now owns the connection. `None`: the
     /// socket is no connection.
     pub(super) fn acknowledged(&mut self, connection: SocketId) -> Option<ListenerId> {
-        let listener = self.acknowledging.remove(&connection)?;
+        let listener = self.acknowledging.remove(connection)?;
         self.own(connection, listener);
         Some(listener)
     }
@@ -53,10 +54,10 @@ impl OpenConnections {
 
     /// Called when the application has closed a connection. `None`: the socket is no connection.
     pub(super) fn release(&mut self, socket: SocketId) -> Option<ListenerId> {
-        self.owned.remove(&socket)
+        self.owned.remove(socket)
     }
 
-    pub(super) fn take_unacknowledged(&mut self) -> impl Iterator<Item = SocketId> + use<> {
-        core::mem::take(&mut self.acknowledging).into_keys()
+    pub(super) fn take_unacknowledged(&mut self) -> Vec<SocketId> {
+        core::mem::take(&mut self.acknowledging).iter().map(|(socket, _)| socket).collect()
     }
 }

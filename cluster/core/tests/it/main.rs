@@ -7,6 +7,7 @@ mod counters;
 mod custom;
 mod ending;
 mod exclusive;
+mod handoff;
 mod limits;
 mod listening;
 mod loads;

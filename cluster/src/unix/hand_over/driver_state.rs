@@ -52,7 +52,7 @@ pub(crate) fn state_of(unix: &Unix) -> DriverState {
         processes: unix.processes.entries().map(|(id, process)| (id, process.state())).collect(),
         groups: unix.groups.iter().map(|(worker, group)| (*worker, group.0.as_raw())).collect(),
         timers: unix.timers.left(),
-        sockets: unix.sockets.open.iter().map(|(id, socket)| (*id, socket.as_raw_fd())).collect(),
+        sockets: unix.sockets.open.iter().map(|(id, socket)| (id, socket.as_raw_fd())).collect(),
         last_socket: unix.sockets.last,
         activated: unix.sockets.adopted.iter().map(AsRawFd::as_raw_fd).collect(),
         pipes: pipes.map(|(worker, (number, pipe))| (worker, *number, pipe.state())).collect(),
