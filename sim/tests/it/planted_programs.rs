@@ -1,207 +1,84 @@
 //! Async programs with planted mistakes: each is found, and the run shrinks to a short table.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use cluster::{Event, Primary, Settings, Signal, Worker, WorkerId};
-use cluster_sim::prop::Counterexample;
-use cluster_sim::simulation::{Futures, Net, Simulation};
-use cluster_sim::{Actor, Fault, Faults, World};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tracing::info;
+use cluster_sim::simulation::Simulation;
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+#[path = "../../examples/planted/programs.rs"]
+mod programs;
 
-const ADDRESS: &str = "127.0.0.1:8000";
-const SECOND: Duration = Duration::from_secs(1);
+use programs::{PLANTED, Planted, rows};
 
-fn is_observed(world: &World<Futures>, text: &str) -> bool {
-    world.observations().any(|observation| observation.text.ends_with(text))
+fn planted(mistake: &str) -> &'static Planted {
+    PLANTED.iter().find(|planted| planted.mistake == mistake).expect("a mistake")
 }
 
-/// The mistake is found, and the table has at most 40 rows. A long text continues below its row.
-pub(super) fn assert_short(found: &Counterexample<Futures>, what: &str) {
-    assert_eq!(found.what, what, "{found}");
-    let table = found.run.as_ref().expect("there is a run").to_string();
-    let has_step =
-        |line: &&str| line.split('|').next().is_some_and(|step| step.trim().parse::<u64>().is_ok());
-    let rows = table.lines().filter(has_step).count();
-    assert!(rows <= 40, "{rows} rows\n{found}");
+/// The right form passes, and the mistake is found with a table of at most 40 rows.
+fn assert_found(mistake: &str) {
+    let Planted { violation, program, property, .. } = planted(mistake);
+    program(true).check(property).expect("the right form");
+    let found = program(false).check(property).expect_err("the mistake is planted");
+    assert_eq!(found.what, *violation, "{found}");
+    assert!(rows(&found) <= 40, "{} rows\n{found}", rows(&found));
 }
 
-/// Ends the service when a worker asks for the end.
-async fn ending_primary() -> Outcome {
-    let mut primary = Primary::new(Settings::default())?;
-    primary.fork()?;
-    while let Some(event) = primary.next().await {
-        if let Event::Message { .. } = event {
-            primary.disconnect_all();
-        }
-    }
-    Ok(())
+#[test]
+fn lost_count_is_found() {
+    assert_found("a respawn loop loses its count");
 }
 
-/// Takes a second for the end of a connection when the worker drains, as a chat server does.
-async fn chat(mut connection: cluster::Connection, worker: Worker) -> std::io::Result<()> {
-    worker.disconnecting().await;
-    tokio::time::sleep(SECOND).await;
-    connection.write_all(b"goodbye").await
-}
-
-/// The mistake of `waits: false`: the worker ends without its long connections.
-async fn chat_worker(waits: bool) -> Outcome {
-    let worker = Worker::join()?;
-    let mut listener = worker.listen(ADDRESS).await?;
-    let mut chats = tokio::task::JoinSet::new();
-    loop {
-        let connection = tokio::select! {
-            accepted = listener.accept() => accepted?,
-            () = worker.disconnecting() => None,
-        };
-        let Some(connection) = connection else { break };
-        chats.spawn(chat(connection, worker.clone()));
-        worker.send("end")?;
-    }
-    while waits && chats.join_next().await.is_some() {}
-    Ok(())
-}
-
-/// Keeps a connection open while the service ends.
-async fn chat_client(net: Net) -> Outcome {
-    tokio::time::sleep(SECOND).await;
-    let mut goodbye = String::new();
-    let read = net.connect(ADDRESS.parse()?).await?.read_to_string(&mut goodbye).await;
-    net.observe(if read.is_ok() && goodbye == "goodbye" { "goodbye" } else { "cut off" });
-    Ok(())
-}
-
-fn chats(waits: bool) -> Result<(), Box<Counterexample<Futures>>> {
-    let simulation = Simulation::new(ending_primary, move || chat_worker(waits)).client(chat_client);
-    simulation.check(|world| if is_observed(world, "goodbye") { Ok(()) } else { Err("cut off".to_owned()) })
-}
-
-/// A drain that forgets long connections.
 #[test]
 fn forgotten_connection_is_found() {
-    chats(true).expect("the worker waits for its connections");
-    assert_short(&chats(false).expect_err("a connection is cut off"), "cut off");
+    assert_found("a drain forgets a long connection");
 }
 
-/// Replaces the first worker when the worker asks for a reload. The mistake of `waits: false`: the old worker
-/// is disconnected before the successor listens.
-async fn reloading_primary(waits: bool) -> Outcome {
-    let mut primary = Primary::new(Settings::default())?;
-    let old = primary.fork()?;
-    while let Some(event) = primary.next().await {
-        match event {
-            Event::Message { worker, .. } if worker == old => {
-                primary.fork()?;
-                if !waits {
-                    primary.disconnect_worker(old);
-                }
-            }
-            Event::Listening { worker, .. } if worker != old => primary.disconnect_worker(old),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Asks for a reload with each connection.
-async fn reloaded_worker() -> Outcome {
-    let worker = Worker::join()?;
-    let mut listener = worker.listen(ADDRESS).await?;
-    while let Some(connection) = listener.accept().await? {
-        drop(connection);
-        worker.send("reload")?;
-    }
-    Ok(())
-}
-
-/// Connects again after the end of the first connection. The run ends with a refusal.
-async fn returning_client(net: Net) -> Outcome {
-    tokio::time::sleep(SECOND).await;
-    net.connect(ADDRESS.parse()?).await?.read_to_end(&mut Vec::new()).await?;
-    if net.connect(ADDRESS.parse()?).await.is_err() {
-        net.observe("refused");
-        net.kill(Actor::Primary, Signal::SIGKILL);
-    }
-    Ok(())
-}
-
-fn reloads(waits: bool) -> Result<(), Box<Counterexample<Futures>>> {
-    let simulation =
-        Simulation::new(move || reloading_primary(waits), reloaded_worker).client(returning_client);
-    simulation.check(|world| if is_observed(world, "refused") { Err("refused".to_owned()) } else { Ok(()) })
-}
-
-/// A reload that disconnects before the successor listens.
 #[test]
 fn hasty_reload_is_found() {
-    reloads(true).expect("the successor listens first");
-    assert_short(&reloads(false).expect_err("a client is refused"), "refused");
+    assert_found("a reload disconnects before the successor listens");
 }
 
-/// Notes which worker serves a client, until the client leaves. The mistake of `forgets: false`: the clients
-/// of a killed worker stay.
-async fn sticky_primary(forgets: bool) -> Outcome {
-    let mut primary = Primary::new(Settings::default())?;
-    // The primary does not exit with its last worker.
-    let _remote = primary.remote();
-    primary.fork()?;
-    let mut clients: BTreeMap<u32, WorkerId> = BTreeMap::new();
-    while let Some(event) = primary.next().await {
-        match event {
-            Event::Message { worker, message, .. } => match message.to::<(u32, bool)>()? {
-                (client, true) => drop(clients.insert(client, worker)),
-                (client, false) => drop(clients.remove(&client)),
-            },
-            Event::Exit { worker, .. } => {
-                clients.retain(|_, owner| !forgets || *owner != worker);
-                info!("clients: {}", clients.len());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+#[test]
+fn wait_for_dead_worker_is_found() {
+    assert_found("a request waits for a dead worker");
 }
 
-async fn sticky_worker() -> Outcome {
-    let worker = Worker::join()?;
-    let mut listener = worker.listen(ADDRESS).await?;
-    let mut client = 0;
-    while let Some(mut connection) = listener.accept().await? {
-        client += 1;
-        worker.send(cluster::Message::new(&(client, true))?)?;
-        connection.read_to_end(&mut Vec::new()).await?;
-        worker.send(cluster::Message::new(&(client, false))?)?;
-    }
-    Ok(())
-}
-
-async fn brief_client(net: Net) -> Outcome {
-    tokio::time::sleep(SECOND).await;
-    drop(net.connect(ADDRESS.parse()?).await?);
-    Ok(())
-}
-
-fn sticky(forgets: bool) -> Result<(), Box<Counterexample<Futures>>> {
-    let kill = Faults::only(&[Fault::Kill]).limit(1);
-    let simulation = Simulation::new(move || sticky_primary(forgets), sticky_worker);
-    let simulation = simulation.client(brief_client).faults(kill).end(10 * SECOND);
-    simulation.check(|world| {
-        let counts = world.observations().filter(|observation| observation.text.contains("clients: "));
-        let has_primary = world.running().any(|actor| actor == Actor::Primary);
-        match counts.last() {
-            Some(last) if has_primary && !last.text.ends_with(": 0") => Err("a client stays".to_owned()),
-            _ => Ok(()),
-        }
-    })
-}
-
-/// A map of clients that leaks when a worker is killed.
 #[test]
 fn leaking_map_is_found() {
-    sticky(true).expect("the map is empty at the end");
-    assert_short(&sticky(false).expect_err("an entry stays"), "a client stays");
+    assert_found("a map of clients leaks");
+}
+
+/// The text with which a test on the leaking map fails.
+fn report(test: impl FnOnce(Simulation)) -> String {
+    let simulation = (planted("a map of clients leaks").program)(false);
+    let panic = catch_unwind(AssertUnwindSafe(|| test(simulation))).expect_err("the mistake is planted");
+    *panic.downcast::<String>().expect("a text")
+}
+
+/// A failed test prints the violation, the path of a page, the table with the log lines of the primary in
+/// simulated time, and a line that replays the same failure.
+#[test]
+fn failed_test_reports_the_run() {
+    let Planted { violation, property, .. } = planted("a map of clients leaks");
+    let text = report(|simulation| simulation.assert(property));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], *violation, "{text}");
+    let page = lines[1].strip_prefix("page: ").expect("the path of the page");
+    let page = fs::read_to_string(page).expect("the page");
+    let columns = lines.iter().find(|line| line.starts_with(" step |")).expect("the head of the table");
+    for actor in ["primary", "worker 1", "client 1"] {
+        assert!(columns.contains(actor), "{text}");
+        assert!(page.contains(actor), "the page has {actor}");
+    }
+    let observed: Vec<&str> = lines.iter().copied().filter(|line| line.contains("observes:")).collect();
+    let [observed] = observed[..] else { panic!("one log line\n{text}") };
+    assert!(observed.contains("observes: [1.000 s] INFO clients: 1"), "{text}");
+    assert!(page.contains("clients: 1"), "the page has the log line");
+
+    let line = lines.last().expect("a last line");
+    assert!(line.starts_with("sim:"), "{text}");
+    let again = report(|simulation| simulation.replay(line, property));
+    let without_page =
+        |text: &str| text.lines().filter(|line| !line.starts_with("page: ")).collect::<Vec<_>>().join("\n");
+    assert_eq!(without_page(&again), without_page(&text));
 }

@@ -1,17 +1,15 @@
-//! A supervised axum server as an async program: requests are answered once, the drain loses none, and
-//! mistakes of programs are found.
+//! A supervised axum server as an async program: requests are answered once, and the drain loses
+//! none.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::{Router, routing::get};
-use cluster::{Event, Primary, Settings, Signal, Supervisor, SupervisorSettings, Worker};
+use cluster::{Primary, Settings, Signal, Supervisor, SupervisorSettings, Worker};
 use cluster_sim::simulation::{Futures, Net, Simulation};
 use cluster_sim::{Actor, Fault, Faults, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing::info;
-
-use crate::planted_programs::assert_short;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -121,84 +119,4 @@ fn hash_order_is_an_escape() {
     let found = found.expect_err("two runs part");
     assert!(found.what.contains("two runs on one schedule part at"), "{found}");
     assert!(found.what.contains("INFO"), "{found}");
-}
-
-/// Replaces a worker only after the first exit: the count of a second exit is lost.
-async fn forgetful_primary() -> Outcome {
-    let mut primary = Primary::new(Settings::default())?;
-    let _remote = primary.remote();
-    primary.fork()?;
-    let mut has_replaced = false;
-    while let Some(event) = primary.next().await {
-        if let Event::Exit { .. } = event
-            && !std::mem::replace(&mut has_replaced, true)
-        {
-            primary.fork()?;
-        }
-    }
-    Ok(())
-}
-
-/// A respawn loop that loses its count is found with two kills, and shrunk.
-#[test]
-fn lost_count_is_found() {
-    let faults = Faults::only(&[Fault::Kill]).limit(2);
-    let simulation = Simulation::new(forgetful_primary, worker).faults(faults);
-    let found = simulation.check(|world| {
-        let actors: Vec<Actor> = world.running().collect();
-        if actors == [Actor::Primary] { Err("the primary is alone".to_owned()) } else { Ok(()) }
-    });
-    let found = found.expect_err("the second worker has no successor");
-    let run = found.run.as_ref().expect("there is a run");
-    assert_eq!((run.faults(), run.switches()), (2, 0), "{found}");
-    assert_short(&found, "the primary is alone");
-}
-
-/// Hands work to a worker, and waits for the reply of a worker that may be dead.
-async fn waiting_primary() -> Outcome {
-    let mut primary = Primary::new(Settings::default())?;
-    let asked = primary.fork()?;
-    while let Some(event) = primary.next().await {
-        match event {
-            Event::Online { worker } => {
-                primary.send(worker, "work")?;
-            }
-            Event::Message { .. } => {
-                info!("done");
-                primary.disconnect_worker(asked);
-            }
-            Event::Exit { .. } => {
-                // The mistake: the reply never arrives, and nothing ends the wait.
-                let remote = primary.remote();
-                std::future::pending::<()>().await;
-                drop(remote);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-async fn working_worker() -> Outcome {
-    let worker = Worker::join()?;
-    while let Some(event) = worker.next().await {
-        if let cluster::WorkerEvent::Message { .. } = event {
-            worker.send("done")?;
-        }
-    }
-    Ok(())
-}
-
-/// A request to a worker that waits for a dead worker is found with one kill.
-#[test]
-fn wait_for_dead_worker_is_found() {
-    let faults = Faults::only(&[Fault::Kill]).limit(1);
-    let found = Simulation::new(waiting_primary, working_worker).faults(faults).check(|world| {
-        let is_waiting = world.running().any(|actor| actor == Actor::Primary);
-        if is_waiting && count(world, "INFO done") == 0 { Err("no reply".to_owned()) } else { Ok(()) }
-    });
-    let found = found.expect_err("the primary waits");
-    let run = found.run.as_ref().expect("there is a run");
-    assert_eq!((run.faults(), run.switches()), (1, 0), "{found}");
-    assert_short(&found, "no reply");
 }
