@@ -320,8 +320,26 @@ pub fn exhaustive<P: Program>(world: &World<P>, budget: impl Into<Budget>) -> Re
     if let Some(failure) = search.failure.take() {
         return Err(with_replay_line(*failure, world, &search).into());
     }
-    let (cut, worlds, ends) = (bound(outcome), search.worlds(), search.ends());
-    Ok(Coverage { worlds, ends, transitions: search.transitions(), bytes: search.bytes(), cut })
+    Ok(search.coverage(bound(outcome)))
+}
+
+/// As [`exhaustive`], with a judge of each final state.
+///
+/// # Errors
+///
+/// The choices of the run with a failed check, or of the run for which `fails` returns true.
+#[cfg(feature = "simulation")]
+pub(crate) fn exhaustive_with<P: Program>(
+    world: &World<P>,
+    budget: Budget,
+    fails: &mut dyn FnMut(&[u32]) -> bool,
+) -> Result<Coverage, Vec<u32>> {
+    let search = Search::new(Goal::FailedCheck, budget, Granularity::Steps, Order::Oldest);
+    let mut search = search.judged_by(fails);
+    match search.walk(world) {
+        Outcome::Found => Err(search.path),
+        outcome => Ok(search.coverage(bound(outcome))),
+    }
 }
 
 /// The numbers of runs of [`one_per_equivalence_class`].

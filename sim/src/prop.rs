@@ -206,7 +206,10 @@ pub fn replay<P: Program>(
 }
 
 /// The first failed check, or the violation of the property.
-fn judge<P: Program>(run: &Run<P>, property: impl Fn(&World<P>) -> Result<(), String>) -> Result<(), String> {
+pub(crate) fn judge<P: Program>(
+    run: &Run<P>,
+    property: impl Fn(&World<P>) -> Result<(), String>,
+) -> Result<(), String> {
     match run.outcome() {
         Err(failure) => Err(failure.summary()),
         Ok(()) => property(run.world()),

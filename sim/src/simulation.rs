@@ -64,9 +64,11 @@ use std::time::Duration;
 use cluster::simulated::{Created, SimulatedProcess};
 use cluster_core::Settings;
 
+use crate::explore::{self, Budget, Coverage};
 use crate::fault::{Fault, Faults};
-use crate::prop::{self, Counterexample};
+use crate::prop::{self, Counterexample, Run};
 use crate::running_process::MachineSettings;
+use crate::schedule::Schedule;
 use crate::world::World;
 
 mod client_net;
@@ -249,6 +251,36 @@ impl Simulation {
             return Err(Box::new(Counterexample { what, run: None }));
         }
         prop::check(proptest::strategy::Just(world), property)
+    }
+
+    /// Takes every run of a short program: every order of steps, and every armed fault at every point, up to
+    /// the [`end`](Simulation::end). A step between equal worlds is taken once; worlds with different inputs
+    /// of a process, different observations of an observer, or different holders of connections are not
+    /// equal. `property` receives the first run to each final world, so it must not depend on the order of
+    /// observations of different observers.
+    ///
+    /// `budget` bounds the number of worlds. The result displays the counts, and "complete" or the bound.
+    ///
+    /// # Errors
+    /// The smallest failing run, as [`check`](Simulation::check) shrinks it.
+    pub fn exhaustive(
+        self,
+        budget: impl Into<Budget>,
+        property: impl Fn(&World<Futures>) -> Result<(), String>,
+    ) -> Result<Coverage, Box<Counterexample<Futures>>> {
+        let world = self.world();
+        if let Some(what) = escape::divergence(&world) {
+            return Err(Box::new(Counterexample { what, run: None }));
+        }
+        let run = |choices: &[u32]| Run::new(world.clone(), Schedule::replay(choices.to_vec()));
+        let judge = |run: &Run<Futures>| prop::judge(run, &property);
+        explore::exhaustive_with(&world, budget.into(), &mut |choices| judge(&run(choices)).is_err()).map_err(
+            |choices| {
+                let run = run(&choices).shrunk(|run| judge(run).is_err());
+                let what = judge(&run).err().unwrap_or_else(|| explore::UNLIKE_ITSELF.to_owned());
+                Box::new(Counterexample { what, run: Some(run) })
+            },
+        )
     }
 
     /// [`check`](Simulation::check) for a test, with a report of the smallest failing run.

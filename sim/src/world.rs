@@ -324,6 +324,11 @@ impl<P: Program> World<P> {
         self.state.history.hasher()
     }
 
+    /// The past that a property can read beside the observations: the holders of connections, and the kills.
+    pub(crate) fn past(&self) -> impl Hash {
+        self.state.history.past()
+    }
+
     pub(crate) fn schedule_mut(&mut self) -> &mut Schedule {
         &mut self.state.schedule
     }

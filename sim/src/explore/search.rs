@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::sleep::bit;
 use super::stack::{Alternative, Position, SearchStack};
 use super::visited::Visited;
-use super::{Bound, Budget, Deepest, Misfit, Names, Observed};
+use super::{Bound, Budget, Coverage, Deepest, Misfit, Names, Observed};
 use crate::check::{Checks, Failure};
 use crate::cow::{CowArc, Fingerprint, fingerprint};
 use crate::event::Actor;
@@ -82,8 +82,10 @@ pub(super) enum Outcome {
     Cut(Bound),
 }
 
+/// Whether the run with these choices, which ends without an enabled step, is the goal.
+pub(super) type Judge<'a> = &'a mut dyn FnMut(&[u32]) -> bool;
+
 /// A search with goal, bounds and records.
-#[derive(Debug)]
 pub(super) struct Search<'a> {
     pub(super) goal: Goal<'a>,
     /// The names in the wanted observations.
@@ -98,6 +100,7 @@ pub(super) struct Search<'a> {
     uses_sleep_sets: bool,
     /// Whether a branch ends at a world that was visited before.
     remembers: bool,
+    judge: Option<Judge<'a>>,
     /// The numbers of complete and of redundant runs.
     runs: (u64, u64),
     /// The failed check.
@@ -130,6 +133,7 @@ impl<'a> Search<'a> {
             transitions: 0,
             uses_sleep_sets,
             remembers,
+            judge: None,
             runs: (0, 0),
             failure: None,
             path,
@@ -149,6 +153,13 @@ impl<'a> Search<'a> {
         self
     }
 
+    /// Also judges the first run to each final state. Final states with different observations of a process
+    /// or client, killed processes or holders of connections are different.
+    pub(super) fn judged_by(mut self, judge: Judge<'a>) -> Self {
+        self.judge = Some(judge);
+        self
+    }
+
     /// The numbers of complete and of redundant runs. Other runs cover a redundant run.
     pub(super) fn runs(&self) -> (u64, u64) {
         self.runs
@@ -159,14 +170,10 @@ impl<'a> Search<'a> {
         self.visited.len()
     }
 
-    /// The number of distinct worlds without an enabled step.
-    pub(super) fn ends(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// The number of steps taken.
-    pub(super) fn transitions(&self) -> u64 {
-        self.transitions
+    /// The counts of the search.
+    pub(super) fn coverage(&self, cut: Option<Bound>) -> Coverage {
+        let (worlds, ends, bytes) = (self.worlds(), self.ends.len(), self.bytes());
+        Coverage { worlds, ends, transitions: self.transitions, bytes, cut }
     }
 
     /// The index of an observer in the progress.
@@ -300,7 +307,8 @@ impl<'a> Search<'a> {
 
     pub(super) fn hash<P: Program>(&self, world: &World<P>, progress: &Progress) -> Fingerprint {
         let checks = matches!(self.goal, Goal::FailedCheck).then(|| world.checks());
-        fingerprint(&PointIdentity(world, progress, checks))
+        let point = PointIdentity(world, progress, checks);
+        if self.judge.is_some() { fingerprint(&(point, world.past())) } else { fingerprint(&point) }
     }
 
     /// The step that the search takes before all others, if any.
@@ -380,7 +388,9 @@ impl<'a> Search<'a> {
         let Goal::Observing(wanted) = &self.goal else {
             let is_new = self.ends.visit(self.hash(world, progress), 0).is_none();
             self.runs.0 += 1;
-            return if is_new && self.fails(world.run()) { Turn::Goal } else { Turn::DeadEnd };
+            let fails = is_new
+                && (self.fails(world.run()) || self.judge.as_mut().is_some_and(|judge| judge(&self.path)));
+            return if fails { Turn::Goal } else { Turn::DeadEnd };
         };
         let missing = wanted.iter().zip(progress.all()).find_map(|(&(observer, texts), &made)| {
             let wanted = Some(texts.get(made)?.clone());
@@ -444,9 +454,9 @@ mod tests {
                 assert_eq!(search.walk(&world), Outcome::Exhausted, "{name}");
                 search
             });
-            assert_eq!((reduced.worlds(), reduced.ends()), (whole.worlds(), whole.ends()), "{name}");
+            assert_eq!((reduced.worlds(), reduced.ends.len()), (whole.worlds(), whole.ends.len()), "{name}");
             // With faults a sleeping step is taken after all, because a fault can strike in the step.
-            assert!(!faults.is_none() || reduced.transitions() < whole.transitions(), "{name}");
+            assert!(!faults.is_none() || reduced.transitions < whole.transitions, "{name}");
         }
     }
 

@@ -2,8 +2,12 @@
 //! none is ready.
 //!
 //! A process is a deterministic function of its inputs. A copy is the list of inputs alone, and runs them
-//! again when the copy first runs. A process with a clock ahead of the world also runs its inputs again.
+//! again when the copy first runs. A process with a clock ahead of the world also runs its inputs again. A
+//! copy of a running process takes the process over, because the copy is made for a change, and the original
+//! runs its inputs again if it runs at all.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -14,6 +18,7 @@ use cluster_core::{
 };
 
 use super::live::{Definition, Live, ProcessInput, Role, Waits};
+use crate::cow::{Fingerprint, fingerprint};
 use crate::event::{Actor, ClientEvent, ClientId, SocketEvent};
 use crate::program::{Driver, MachineMut, Process, Program, Resumption};
 use crate::running_process::EitherMachine;
@@ -27,8 +32,12 @@ const SIGTTOU: Signal = Signal(22);
 pub struct Futures {
     definition: Arc<Definition>,
     records: Vec<Record>,
+    /// The number of records in the fingerprint, and the fingerprint.
+    digest: Cell<(usize, Fingerprint)>,
+    /// In the driver, the fingerprint of the observations of each observer.
+    observed: BTreeMap<Actor, Fingerprint>,
     /// `None`: not started, or a copy that has not run its inputs.
-    live: Option<Box<Live>>,
+    live: Cell<Option<Box<Live>>>,
     waits: Waits,
     /// The time of the next timer, valid until the next input.
     peeked: Option<Peeked>,
@@ -43,7 +52,7 @@ enum Record {
 }
 
 /// The next timer of a process.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Peeked {
     /// The timer is not due before this time.
     At(u64),
@@ -61,21 +70,37 @@ impl Peeked {
 
 impl Futures {
     pub(super) fn new(definition: Arc<Definition>) -> Self {
-        Futures { definition, records: Vec::new(), live: None, waits: Waits::default(), peeked: None }
+        Futures {
+            definition,
+            records: Vec::new(),
+            digest: Cell::default(),
+            observed: BTreeMap::new(),
+            live: Cell::default(),
+            waits: Waits::default(),
+            peeked: None,
+        }
+    }
+
+    /// The fingerprint of the records. Each record is hashed once.
+    fn digest(&self) -> Fingerprint {
+        let (n, digest) = self.digest.get();
+        let digest = self.records[n..].iter().fold(digest, |digest, record| fingerprint(&(digest, record)));
+        self.digest.set((self.records.len(), digest));
+        digest
     }
 
     /// The process, after all recorded inputs.
     fn live(&mut self, now_ms: u64) -> Option<&mut Live> {
-        if self.live.is_none() || self.live.as_ref().is_some_and(|live| live.is_ahead(now_ms)) {
-            self.live = self.replayed();
+        if self.live.get_mut().as_ref().is_none_or(|live| live.is_ahead(now_ms)) {
+            self.live.set(self.replayed());
         }
-        self.live.as_deref_mut()
+        self.live.get_mut().as_deref_mut()
     }
 
     /// The process that takes an input. The first input begins the process.
     fn live_for(&mut self, now_ms: u64, input: &ProcessInput) -> Option<&mut Live> {
         if let ProcessInput::Begin(role) = input {
-            self.live = Some(Box::new(Live::new(&self.definition, *role, now_ms)));
+            self.live.set(Some(Box::new(Live::new(&self.definition, *role, now_ms))));
         }
         self.live(now_ms)
     }
@@ -90,7 +115,8 @@ impl Futures {
                     // The program does not exist before the first poll; its first input has the role.
                     let machine = machine.get_or_insert_with(|| self.new_machine());
                     input.clone().into_iter().for_each(|input| machine.handle(input));
-                    let takes_events = again.live.as_ref().is_some_and(|live| live.waits().takes_events);
+                    let takes_events =
+                        again.live.get_mut().as_ref().is_some_and(|live| live.waits().takes_events);
                     // The output is dropped: later records have its effects.
                     machine.poll(!takes_events, &mut None);
                 }
@@ -106,7 +132,7 @@ impl Futures {
                 }
             }
         }
-        again.live
+        again.live.take()
     }
 
     /// The machine of this process at the start.
@@ -216,6 +242,11 @@ impl Program for Futures {
         self.input(MachineMut::Worker(worker), process, input);
     }
 
+    fn observed(&mut self, _: &mut Driver<'_>, observer: Actor, text: &str) {
+        let observed = self.observed.entry(observer).or_default();
+        *observed = fingerprint(&(*observed, text));
+    }
+
     fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, _: &str) {
         if author == Actor::Primary && self.records.is_empty() {
             self.drive(driver, ProcessInput::Begin(Role::Driver));
@@ -274,17 +305,24 @@ impl Program for Futures {
 }
 
 impl Clone for Futures {
-    /// The copy runs the recorded inputs again when it is used.
+    /// The copy takes the running process over. The original, if it runs again, runs the recorded inputs.
     fn clone(&self) -> Self {
-        let Futures { definition, records, live: _, waits, peeked } = self;
-        let (definition, records) = (definition.clone(), records.clone());
-        Futures { definition, records, live: None, waits: *waits, peeked: *peeked }
+        let Futures { definition, records, digest, observed, live, waits, peeked } = self;
+        Futures {
+            definition: definition.clone(),
+            records: records.clone(),
+            digest: digest.clone(),
+            observed: observed.clone(),
+            live: Cell::new(live.take()),
+            waits: *waits,
+            peeked: *peeked,
+        }
     }
 }
 
 impl PartialEq for Futures {
     fn eq(&self, other: &Self) -> bool {
-        self.records == other.records
+        (&self.records, &self.observed, self.peeked) == (&other.records, &other.observed, other.peeked)
     }
 }
 
@@ -292,7 +330,7 @@ impl Eq for Futures {}
 
 impl Hash for Futures {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.records.hash(state);
+        (self.digest(), &self.observed, self.peeked).hash(state);
     }
 }
 

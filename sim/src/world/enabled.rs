@@ -39,14 +39,16 @@ impl Enabled {
         self.indexes.len()
     }
 
-    /// The number of enabled steps. The result is valid for the next step alone. When only time is left, the
-    /// programs set their timers first.
-    pub(super) fn consume<P: Program>(&mut self, state: &mut State<P>) -> usize {
-        let mut n = if self.is_known { self.indexes.len() } else { self.refresh(state) };
+    /// As [`refresh`](Enabled::refresh). When only time is left, the programs set their timers first.
+    fn compute<P: Program>(&mut self, state: &mut State<P>) -> usize {
+        let n = self.refresh(state);
         let is_idle = n == 0 || n == 1 && self.step(&state.kernel, 0) == Step::Timer;
-        if is_idle && state.set_program_timers() {
-            n = self.refresh(state);
-        }
+        if is_idle && state.set_program_timers() { self.refresh(state) } else { n }
+    }
+
+    /// The number of enabled steps. The result is valid for the next step alone.
+    pub(super) fn consume<P: Program>(&mut self, state: &mut State<P>) -> usize {
+        let n = if self.is_known { self.indexes.len() } else { self.compute(state) };
         self.is_known = false;
         n
     }
@@ -69,7 +71,7 @@ impl Enabled {
 impl<P: Program> World<P> {
     /// Computes the enabled steps and returns their number.
     pub(crate) fn refresh(&mut self) -> usize {
-        self.enabled.refresh(&mut self.state)
+        self.enabled.compute(&mut self.state)
     }
 
     /// The number of enabled steps at the last refresh.

@@ -1,6 +1,7 @@
 //! The history of a run: the hash and, if recorded, the trace. The history is no part of the state.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 
 use cluster_core::{Call, ExitStatus, OsEvent, Signal};
 
@@ -72,6 +73,10 @@ impl History {
 
     pub(super) fn killed(&self) -> impl Iterator<Item = Pid> {
         self.killed.iter().copied()
+    }
+
+    pub(super) fn past(&self) -> impl Hash {
+        (&self.holders, &self.killed)
     }
 
     // ---- a step

@@ -8,6 +8,7 @@ mod counters;
 mod determinism;
 mod environment;
 mod exhaustive;
+mod exhaustive_futures;
 mod guided_search;
 mod mutants;
 mod planted_programs;
