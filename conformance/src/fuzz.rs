@@ -159,12 +159,22 @@ impl RunChecker {
         let sim = Sim::new(scenario).like(runtime).hiding(hidden);
         // A trace with the lines of a defect is in no run, but a search rarely proves this within its budget,
         // so the budget is smaller.
+        let short = self.budget.at_most(WORLDS_OF_READING);
+        let late = sim.closing_late(&compared);
+        let late = |budget| late.as_ref().map(|late| late.reaches(&compared, budget));
+        if let Some(Reach::Yes(_)) = late(short) {
+            return RunOutcome::Fits;
+        }
         let (outcome, budget) = match sim.reaches(&compared, self.budget) {
             Reach::Yes(_) => return RunOutcome::Fits,
-            Reach::Unknown(nearest) => {
-                (RunOutcome::Undecided(Failure::undecided(&nearest)), self.budget.at_most(WORLDS_OF_READING))
-            }
-            Reach::No(nearest) => (RunOutcome::Diverges(Failure::unreached(&nearest)), self.budget),
+            Reach::Unknown(nearest) => (RunOutcome::Undecided(Failure::undecided(&nearest)), short),
+            Reach::No(nearest) => match late(self.budget) {
+                Some(Reach::Yes(_)) => return RunOutcome::Fits,
+                Some(Reach::Unknown(_)) => (RunOutcome::Undecided(Failure::undecided(&nearest)), short),
+                Some(Reach::No(_)) | None => {
+                    (RunOutcome::Diverges(Failure::unreached(&nearest)), self.budget)
+                }
+            },
         };
         self.read_otherwise(&sim, runtime, &compared, budget)
             .map_or(outcome, |known| RunOutcome::Known(known.to_owned()))

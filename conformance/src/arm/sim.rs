@@ -19,6 +19,7 @@ use crate::scenario::Scenario;
 use crate::trace::Trace;
 
 mod hang;
+mod late_closes;
 mod lookups;
 mod observation_writer;
 mod ports;
@@ -48,7 +49,7 @@ pub const NAME: &str = "sim";
 const ON_NODE: &str = "@node";
 
 /// A scenario, ready to be simulated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sim {
     context: ScenarioContext,
 }
@@ -114,6 +115,7 @@ impl Sim {
                 hidden: [].into(),
                 workers_on_node: false,
                 misreadings: [].into(),
+                late_closes: [].into(),
             },
         }
     }
@@ -160,6 +162,13 @@ impl Sim {
     pub fn misreading(mut self, lines: Vec<Misreading>) -> Self {
         self.context.misreadings = lines.into();
         self
+    }
+
+    /// Lets connections close some time after their end, where the trace suggests it. `None`: nowhere.
+    pub fn closing_late(&self, trace: &Trace) -> Option<Self> {
+        let late = late_closes::of(self.scenario(), self.context.workers_on_node, trace);
+        let context = ScenarioContext { late_closes: late.into(), ..self.context.clone() };
+        (!context.late_closes.is_empty()).then_some(Sim { context })
     }
 
     /// Runs the scenario on the schedule of this seed. With an odd seed, reads return pieces.

@@ -3,11 +3,11 @@
 //! once.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
-use cluster_core::{BindAddress, LocalAddress, SocketId};
+use cluster_core::SocketId;
 use cluster_sim::Process;
 
+use super::sockets;
 use crate::scenario::{Bind, Listen};
 
 /// A server that the worker opens.
@@ -60,11 +60,7 @@ impl Lookups {
     }
 
     fn ask_thread(&mut self, server: RequestedServer, process: &mut Process<'_>) -> Option<RequestedServer> {
-        let (host, port, unset) = (Ipv4Addr::LOCALHOST.into(), 0, false);
-        let address =
-            BindAddress::Udp { host, port, ipv6_only: unset, reuse_address: unset, reuse_port: unset };
-        let Ok((socket, LocalAddress::Ip(own))) = process.open(&address, None) else { return Some(server) };
-        process.send_to(socket, own, b"found");
+        let Some(socket) = sockets::later(process) else { return Some(server) };
         self.threads.insert(socket, server);
         None
     }

@@ -13,7 +13,7 @@ use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Canon;
 
-/// The scenario, the runtime of the workers, and the lines to hide or to misread.
+/// The scenario, the runtime of the workers, the lines to hide or to misread, and the late closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScenarioContext {
     pub(super) scenario: Arc<Scenario>,
@@ -22,6 +22,8 @@ pub(super) struct ScenarioContext {
     pub(super) hidden: Arc<[LinePattern]>,
     pub(super) workers_on_node: bool,
     pub(super) misreadings: Arc<[Misreading]>,
+    /// The lines after which the connection closes late, by observer, numbered from 0.
+    pub(super) late_closes: Arc<[(Observer, usize)]>,
 }
 
 /// A line in which a runtime reports one event as another: `end` for `reset`.
@@ -54,7 +56,7 @@ impl ScenarioContext {
 pub(super) struct ObservationWriter {
     context: ScenarioContext,
     canon: Canon,
-    /// The number of lines so far. Counted only if a line is misread.
+    /// The number of lines so far. Counted only if a line is misread or followed by a late close.
     lines: usize,
 }
 
@@ -74,6 +76,11 @@ impl ObservationWriter {
         }
     }
 
+    /// Whether the connection closes late whose end is the next line.
+    pub(super) fn closes_late(&self, process: &Process<'_>) -> bool {
+        self.context.late_closes.contains(&(observer(process.actor()), self.lines))
+    }
+
     /// Writes a line, unless hidden. The driver receives the line in any case.
     pub(super) fn write(&mut self, process: &mut Process<'_>, seen: &Observation) {
         let line = Line { observer: observer(process.actor()), observation: seen.clone() };
@@ -85,7 +92,7 @@ impl ObservationWriter {
         if hidden {
             return;
         }
-        if !self.context.misreadings.is_empty() {
+        if !self.context.misreadings.is_empty() || !self.context.late_closes.is_empty() {
             self.lines += 1;
         }
         match object_of(seen, &self.context.datagram_servers) {

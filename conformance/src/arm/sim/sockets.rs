@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
-use cluster_core::{BindAddress, HandleType, IncomingHandle, OutgoingHandle, SocketId};
+use cluster_core::{BindAddress, HandleType, IncomingHandle, LocalAddress, OutgoingHandle, SocketId};
 use cluster_sim::{Ending, Process, SocketEvent};
 
 use crate::observation::Observation;
@@ -223,6 +223,15 @@ pub(super) fn send_datagram(process: &mut Process<'_>, from: Option<SocketId>, p
             }
         }
     }
+}
+
+/// A socket that receives a datagram at any later time: from itself.
+pub(super) fn later(process: &mut Process<'_>) -> Option<SocketId> {
+    let (host, port, unset) = (Ipv4Addr::LOCALHOST.into(), 0, false);
+    let address = BindAddress::Udp { host, port, ipv6_only: unset, reuse_address: unset, reuse_port: unset };
+    let Ok((socket, LocalAddress::Ip(own))) = process.open(&address, None) else { return None };
+    process.send_to(socket, own, b"later");
+    Some(socket)
 }
 
 /// Opens a server that the program itself owns. Returns the socket and the line.

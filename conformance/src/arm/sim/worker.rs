@@ -11,6 +11,7 @@ use cluster_sim::{Process, SocketEvent};
 use serde_json::Value;
 
 use super::super::translate;
+use super::late_closes::LateCloses;
 use super::lookups::{Lookups, RequestedServer};
 use super::observation_writer::{ObservationWriter, ScenarioContext};
 use super::sockets::{self, ReplyTarget, Server, Sockets};
@@ -28,6 +29,7 @@ pub(super) struct SimWorker {
     servers: BTreeMap<ListenerId, Server>,
     sockets: Sockets,
     lookups: Lookups,
+    late_closes: LateCloses,
 }
 
 /// The descriptor number of the channel: 3 unless the settings have other descriptors, as on real systems.
@@ -44,6 +46,7 @@ impl SimWorker {
             writer: ObservationWriter::new(context),
             servers: BTreeMap::new(),
             sockets: Sockets::default(),
+            late_closes: LateCloses::default(),
         }
     }
 
@@ -108,13 +111,22 @@ impl SimWorker {
         {
             return self.listen(worker, server);
         }
+        if let SocketEvent::Datagram { socket, .. } = &event
+            && let Some(connection) = self.late_closes.take(*socket, process)
+        {
+            self.sockets.forget(connection);
+            return process.close(connection);
+        }
+        let is_late = self.writer.closes_late(process);
         let over = if let SocketEvent::Ended { connection, .. } = event { Some(connection) } else { None };
         for (seen, target) in self.sockets.on_event(event) {
             if self.observe(worker, process, &seen, Some(target)).is_break() {
                 return;
             }
         }
-        if let Some(connection) = over {
+        if let Some(connection) = over
+            && !(is_late && self.late_closes.start(connection, process))
+        {
             self.sockets.forget(connection);
             process.close(connection);
         }
