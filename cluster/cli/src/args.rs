@@ -258,13 +258,35 @@ fn with_heading(argument: Arg) -> Arg {
 /// # Errors
 /// The command line is wrong, or asks for the help.
 pub(crate) fn parse() -> Result<Arguments, clap::Error> {
-    if let Some(run) = parse_run(env::args_os()) {
+    let line: Vec<OsString> = env::args_os().collect();
+    let arguments = parse_line(&line)?;
+    match &arguments.command {
+        Command::Run(run) | Command::Check(run) => {
+            separated(&line, &run.program).map_or(Ok(arguments), |line| parse_line(&line))
+        }
+        _ => Ok(arguments),
+    }
+}
+
+fn parse_line(line: &[OsString]) -> Result<Arguments, clap::Error> {
+    if let Some(run) = parse_run(line.iter().cloned()) {
         return Ok(Arguments { command: Command::Run(Box::new(run)) });
     }
     let mut command = command();
     command
-        .try_get_matches_from_mut(env::args_os())
+        .try_get_matches_from_mut(line)
         .and_then(|matches| Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command)))
+}
+
+/// The line with `-n 4` for `-n4` or `-n=4`, if that word is the first of the program: the parser splits no
+/// short option where a program with a hyphen may begin.
+fn separated(line: &[OsString], program: &[OsString]) -> Option<Vec<OsString>> {
+    let at = line.len().checked_sub(program.len())?;
+    let joined = program.first()?.to_str()?.strip_prefix("-n")?;
+    let count = joined.strip_prefix('=').unwrap_or(joined);
+    let is_count = count.starts_with(|first: char| first.is_ascii_digit()) || count == "auto";
+    let is_program = line.get(at.checked_sub(1)?)? == "--";
+    (is_count && !is_program).then(|| [&line[..at], &["-n".into(), count.into()], &program[1..]].concat())
 }
 
 /// The arguments of a valid line of `run`, without the other commands: to build these takes a third of the
@@ -330,6 +352,26 @@ pub(crate) fn print_completions(shell: Shell) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn joined_count_is_separated() {
+        let line = |before: &str, program: &str| -> Option<String> {
+            let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+            let (before, program) = (words(before), words(program));
+            let line = separated(&[before, program.clone()].concat(), &program)?;
+            Some(line.join(" ".as_ref()).to_string_lossy().into_owned())
+        };
+        for count in ["-n4", "-n=4"] {
+            let separated = line("cluster run --drain 1s", &format!("{count} app.js -n2"));
+            assert_eq!(separated.as_deref(), Some("cluster run --drain 1s -n 4 app.js -n2"));
+        }
+        assert_eq!(line("cluster check", "-nauto app.js").as_deref(), Some("cluster check -n auto app.js"));
+        for (before, program) in
+            [("cluster run --", "-n4"), ("cluster run", "-name"), ("cluster run", "app.js -n4")]
+        {
+            assert_eq!(line(before, program), None, "{program}");
+        }
+    }
 
     #[test]
     fn arguments_are_consistent() {

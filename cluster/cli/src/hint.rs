@@ -175,14 +175,14 @@ impl Condition {
     }
 
     fn means(&self, OwnListener { pid, is_worker, command, address }: &OwnListener) -> String {
-        let found = format!("process {pid} (`{command}`) listens on {address} itself");
+        let found = format!("process {pid} (`{}`) listens on {address} itself", shortened(command));
         if self.has_sockets {
             format!(
                 "{found}: the program has to take the inherited socket (`LISTEN_FDS`, or `{{fd}}` in an argument)"
             )
         } else if self.is_node && *is_worker {
             format!(
-                "{found}, perhaps in a thread (`worker_threads`): listen in the main thread, because a thread has no channel"
+                "{found}, perhaps in a thread (`worker_threads`) or with `exclusive` or `reusePort`: listen in the main thread and without these options, because otherwise the port is not the service's"
             )
         } else if self.is_node {
             format!(
@@ -212,9 +212,26 @@ impl Condition {
     }
 }
 
+/// The begin of a long command: the test runner of Node.js starts programs with 1,500 bytes of options.
+fn shortened(command: &str) -> String {
+    /// The longest command in a hint, in characters.
+    const LONGEST: usize = 200;
+    match command.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} ...", &command[..end]),
+        None => command.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_command_is_shortened() {
+        assert_eq!(shortened("node app.js"), "node app.js");
+        assert_eq!(shortened(&"ä".repeat(201)), format!("{} ...", "ä".repeat(200)));
+        assert_eq!(shortened(&"ä".repeat(200)), "ä".repeat(200));
+    }
 
     /// The missing condition is the effect of the failed bind, and would mislead as the first half.
     #[test]

@@ -42,7 +42,11 @@ const isWorker = process.connected && require('node:cluster').isWorker;
 if (isWorker && isWrapper()) passOnChannel();
 else {
   removeFromNodeOptions();
-  if (isWorker) observe();
+  if (isWorker) {
+    observe();
+    const options = [process.env.NODE_OPTIONS, ...process.execArgv].join(' ');
+    if (options.includes('--inspect')) moveInspector(options);
+  }
 }
 
 /** Whether this process is a wrapper, which only starts the program: with variables, by a script of `package.json`, or
@@ -111,6 +115,25 @@ function removeFromNodeOptions() {
   const rest = process.env.NODE_OPTIONS?.replace(` ${own}`, '').replace(own, '');
   if (rest) process.env.NODE_OPTIONS = rest;
   else delete process.env.NODE_OPTIONS;
+}
+
+/** Opens the inspector on a port of its own if another worker has the port of the option: the port plus the number of
+ *  the worker, as in Node's own cluster. */
+function moveInspector(options) {
+  const asked = [...options.matchAll(/--inspect(-brk|-wait)?(?:=(?:(\S*):)?\d*)?(?= |$)/g)].pop();
+  if (!asked) return;
+  const inspector = require('node:inspector');
+  if (inspector.url()) return;
+  const [, waits, host = '127.0.0.1'] = asked;
+  const port = process.debugPort + require('node:cluster').worker.id;
+  // The kernel chooses the port if the second one is taken as well.
+  for (const own of [port > 65535 ? 0 : port, 0]) {
+    try {
+      if (!inspector.url()) inspector.open(own, host.replace(/^\[|\]$/g, ''), Boolean(waits));
+    } catch {
+      // The permission model may forbid the inspector.
+    }
+  }
 }
 
 function observe() {

@@ -32,6 +32,27 @@ pub(crate) struct Program {
 /// The extensions of Node.js scripts.
 const NODE_EXTENSIONS: [&str; 6] = ["js", "mjs", "cjs", "ts", "mts", "cts"];
 
+/// Options of Node.js with a value in the next argument.
+const OPTIONS_WITH_VALUE: [&str; 14] = [
+    "-r",
+    "--require",
+    "--import",
+    "--loader",
+    "--experimental-loader",
+    "-C",
+    "--conditions",
+    "--env-file",
+    "--env-file-if-exists",
+    "--input-type",
+    "--title",
+    "--stack-trace-limit",
+    "--inspect-port",
+    "--disable-warning",
+];
+
+/// Options of Node.js with a program in the next argument, and the program on standard input.
+const INLINE: [&str; 6] = ["-e", "--eval", "-p", "--print", "-pe", "-"];
+
 /// The directories of the system's search without the variable `PATH`.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
@@ -63,8 +84,8 @@ impl Program {
             return Ok(program);
         }
         let runs_node = path.file_name() == node.file_name();
-        let script = rest.iter().map(Path::new).find(|argument| !argument.to_string_lossy().starts_with('-'));
-        let name = if runs_node { script.map_or_else(|| stem(path), stem) } else { stem(path) };
+        let script = if runs_node { node_script(rest).1 } else { None };
+        let name = stem(script.unwrap_or(path));
         let is_known = first.to_str().is_some_and(|name| SHELLS.contains(&name) || package::is_manager(name));
         let is_node = runs_node || is_known || names_node(&file_of(path, directory));
         Ok(Program::new(first, rest.to_vec(), name).with_node(is_node))
@@ -161,13 +182,34 @@ fn refuse_watcher(program: &Path, args: &[OsString]) -> anyhow::Result<()> {
     let mut words = words.map(|word| stem(Path::new(word))).skip_while(|word| word == "npx");
     let (name, first) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let is_watcher = ["nodemon", "node-dev", "ts-node-dev", "tsnd"].contains(&name.as_str())
-        || (name == "node" && first.starts_with("--watch"))
+        || (name == "node" && (first.starts_with("--watch") || watches(args)))
         || (name == "tsx" && first == "watch");
     ensure!(
         !is_watcher,
         "`{name}` restarts the program itself; write `cluster run --watch DIR` before the program alone"
     );
     Ok(())
+}
+
+/// Whether an option of Node.js before the script restarts the script after a change of a file.
+fn watches(args: &[OsString]) -> bool {
+    node_script(args).0.iter().any(|option| option.as_encoded_bytes().starts_with(b"--watch"))
+}
+
+/// Splits the arguments of Node.js: the options, and the script. A program in an argument (`--eval`) or on
+/// standard input has no script.
+fn node_script(args: &[OsString]) -> (&[OsString], Option<&Path>) {
+    let mut at = 0;
+    while let Some(text) = args.get(at).map(|argument| argument.to_string_lossy()) {
+        if INLINE.contains(&&*text) {
+            return (&args[..at], None);
+        }
+        if !text.starts_with('-') {
+            return (&args[..at], Some(Path::new(&args[at])));
+        }
+        at += if OPTIONS_WITH_VALUE.contains(&&*text) { 2 } else { 1 };
+    }
+    (args, None)
 }
 
 /// Whether the first line of a script begins with `#!` and names Node.js.
@@ -213,6 +255,21 @@ mod tests {
     }
 
     #[test]
+    fn name_is_of_the_script() {
+        for (line, name) in [
+            (&["node", "-r", "./pre.js", "--import", "tsx", "web/app.ts", "-e", "x"][..], "app"),
+            (&["node", "--require=./pre.js", "--", "app.js", "--watch"], "app"),
+            (&["node", "--no-warnings", "-e", "listen('/')\nwait()"], "node"),
+            (&["node", "-p", "1", "app.js"], "node"),
+            (&["node", "-", "app.js"], "node"),
+            (&["node", "--env-file"], "node"),
+        ] {
+            let found = program(line, Path::new("/")).expect("no file is read");
+            assert_eq!((found.name.as_str(), found.is_node), (name, true), "{line:?}");
+        }
+    }
+
+    #[test]
     fn missing_program_is_an_error() {
         let check = |exec: &str, path: Option<&str>| {
             let program = Program::new(exec, Vec::new(), String::new());
@@ -229,6 +286,7 @@ mod tests {
         for line in [
             &["nodemon", "app.js"][..],
             &["node", "--watch", "app.js"],
+            &["node", "-r", "./pre.js", "--watch-path=src", "app.js"],
             &["npx", "tsx", "watch", "a.ts"],
             &["npx", "nodemon", "a.js"],
         ] {

@@ -55,7 +55,7 @@ fn hint_names_the_thread() {
         if (isMainThread) new Worker(__filename); else require('http').createServer().listen(0, '127.0.0.1');";
     let service = late(&[("app.js", script)], &["app.js"]);
     let line = service.line("worker 1 is not ready after 5s");
-    assert!(line.contains("perhaps in a thread (`worker_threads`): listen in the main thread"), "{line}");
+    assert!(line.contains("perhaps in a thread (`worker_threads`) or with `exclusive` or `reusePort`: listen in the main thread"), "{line}");
     text(&service.command("stop", &[]));
 }
 

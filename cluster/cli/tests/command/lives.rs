@@ -238,3 +238,17 @@ fn running_names_are_completed() {
         .output();
     assert_eq!(text(&shell.expect("bash")).trim(), "shop");
 }
+
+/// A number beside the flag, as most commands take numbers. Without the program, the settings are the file's.
+#[test]
+fn joined_count_is_accepted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("app.js"), "").expect("a file");
+    for count in ["-n3", "-n=3"] {
+        for program in [&["app.js"][..], &["node", "app.js"]] {
+            let mut run = command(directory.path(), "run");
+            let output = run.args(["--dry-run", count]).args(program).output().expect("the command starts");
+            assert!(text(&output).contains("workers = 3"), "{count}");
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! Forms of Node.js programs: each form serves, and an idle connection of the old worker delays no reload.
 
+use std::net::TcpListener;
+
 use super::node_clients::{Client, nodes, version};
-use super::support::{Service, get, text};
+use super::support::{Service, command, get, text};
 
 const SERVE: &str = "
 const server = new (globalThis.Server ?? require('http').Server)((_, res) => res.end('ok'));
@@ -82,6 +84,30 @@ fn node_options_are_served() {
             if version(&node) >= since {
                 is_served(&node, "", &options);
             }
+        }
+    }
+}
+
+/// With `--inspect` each worker has an inspector, although the port of the option is taken.
+#[test]
+fn inspectors_have_different_ports() {
+    let inspected = SERVE.replace("'ok'", "new URL(require('inspector').url()).port");
+    for node in nodes() {
+        for by_variable in [false, true] {
+            let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+            let first = taken.local_addr().expect("an address").port().to_string();
+            let option = format!("--inspect=127.0.0.1:{first}");
+            let directory = tempfile::tempdir().expect("a directory");
+            std::fs::write(directory.path().join("app.js"), &inspected).expect("a file");
+            let mut run = command(directory.path(), "run");
+            run.args(["-n", "1", "--lame-duck", "1ms", node.as_str()]);
+            if by_variable { run.env("NODE_OPTIONS", option) } else { run.arg(option) }.arg("app.js");
+            let service = Service::of_command(directory, run);
+            let port = service.ready_port();
+            let second = get(port);
+            text(&service.command("reload", &[]));
+            let third = get(port);
+            assert!(first != second && first != third && second != third, "{node}: {first} {second} {third}");
         }
     }
 }
