@@ -257,7 +257,7 @@ pub struct ListenError {
     pub errno: Errno,
     /// The requested address.
     pub address: ListenAddress,
-    /// Whether the worker itself has tried to bind the address; otherwise the primary has.
+    /// Whether the worker itself, and not the primary, has tried to bind the address.
     pub exclusive: bool,
 }
 

@@ -96,7 +96,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Whether no worker is listed twice, as waiting or as both waiting and listening.
+    /// Whether no worker is listed twice: neither twice as waiting, nor both as waiting and as listening.
     pub(crate) fn waits_once(&self) -> bool {
         let waiting: BTreeSet<WorkerId> = self.waiting.iter().map(|(worker, _)| *worker).collect();
         let listens = |worker: &WorkerId| match &self.sharing {

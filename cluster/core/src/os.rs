@@ -124,8 +124,8 @@ pub enum BindAddress {
     Descriptor {
         /// The number of the descriptor in this process.
         fd: u32,
-        /// Whether the socket must be a datagram socket; otherwise it must be a stream socket. A socket of
-        /// the other type is `EINVAL`.
+        /// Whether the socket must be a datagram socket, and not a stream socket. A socket of the other type
+        /// is `EINVAL`.
         datagrams: bool,
     },
 }

@@ -365,7 +365,7 @@ impl Primary {
                 self.distribution.query(worker, cluster.seq, query, policy, peers);
             }
             Request::Close(key) => self.distribution.close(worker, &key, peers),
-            // Only a primary sends these requests. From a worker they are ignored, as in Node.
+            // Only a primary sends these requests. The requests of a worker are ignored, as in Node.
             Request::NewConn(_) | Request::Disconnect => {}
         }
         None

@@ -95,8 +95,8 @@ impl<S> Steps<S> {
         self.now.pop().or_else(|| self.ticks.pop_front())
     }
 
-    /// Called after each output. `for_reaction`: the queued steps wait for the program's reaction to an
-    /// event. Otherwise nothing waits.
+    /// Called after each output. `for_reaction`: whether the queued steps wait for the program's reaction to
+    /// an event.
     pub(crate) fn pause(&mut self, for_reaction: bool) {
         self.paused = if for_reaction { self.now.len() } else { 0 };
     }

@@ -46,8 +46,8 @@ impl Outbox {
         self.writing.iter().map(|(frame, _)| frame).chain(&self.frames)
     }
 
-    /// Whether the frame being written has at least as many bytes as the write. (After a partial write, some
-    /// of these bytes are sent already.)
+    /// Whether the frame being written has at least as many bytes as the write, which a restored state may
+    /// contradict. (After a partial write, some of these bytes are sent already.)
     pub(super) fn offers_its_bytes(&self) -> bool {
         self.writing.as_ref().is_none_or(|(frame, offered)| *offered <= frame.text_len())
     }

@@ -24,8 +24,8 @@ pub(crate) struct Question {
     pub(crate) candidates: Vec<Candidate>,
 }
 
-/// The identity of a worker for a policy. Under a supervisor this is the slot, so a restart changes nothing;
-/// otherwise it is the worker id.
+/// The identity of a worker for a policy. Under a supervisor the identity is the slot, so a restart changes
+/// nothing; without a supervisor the identity is the worker id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Seat(u64);
 

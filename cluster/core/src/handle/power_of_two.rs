@@ -37,8 +37,8 @@ mod tests {
 
     use super::*;
 
-    /// Each of 4 workers is drawn first and second by about a quarter of the connections, and never twice by
-    /// the same connection.
+    /// Each of 4 workers is the first draw of about a quarter of the connections, and the second draw of
+    /// about a quarter. No connection draws a worker twice.
     #[test]
     fn draws_are_even() {
         let draws: Vec<_> = (0..10_000).map(|n| draw(SocketId(n), 4).expect("a draw")).collect();

@@ -59,7 +59,7 @@ impl Setup {
         let first =
             inherited.and_then(|asked| asked.port).filter(|port| *port > 0).map_or(DEFAULT, u64::from);
         let ports = 65_536 - UNPRIVILEGED;
-        // The first port may be privileged. The count begins there, but the result is not privileged.
+        // The count begins at the first port. A privileged first port counts as the first unprivileged port.
         let offset = first.saturating_sub(UNPRIVILEGED) + self.inspected.next() % ports;
         UNPRIVILEGED + offset % ports
     }

@@ -148,7 +148,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
                 let name = core::iter::once(("name", error.name.as_str().into()));
                 visitor.visit_map(serde::de::value::MapDeserializer::new(name.chain(parts)))
             }
-            // Not reached: `resolved` has replaced these values.
+            // These values do not occur here, because `resolved` has replaced them.
             Structured::Boxed(_) | Structured::Host(_) | Structured::Reference(_) => {
                 Err(MessageError::no_form("a reference"))
             }

@@ -409,7 +409,7 @@ impl<'a> Tokens<'a> {
         Ok(BigDigits { negative: bits & 1 == 1, digits: self.bytes((bits >> 1) as usize)? })
     }
 
-    /// Bytes that follow their count.
+    /// Reads a count, and this number of bytes.
     fn run(&mut self) -> Result<&'a [u8], Violation> {
         let length = self.varint32()?;
         self.bytes(length as usize)
