@@ -13,8 +13,8 @@ use crate::protocol::{Reply, SIGN_OF_LIFE, send};
 use crate::service::Service;
 use crate::status::ReloadStatus;
 
-/// Reloads every slot, or restarts one, and sends the client the records of this reload. If another reload
-/// is in progress, the client receives a record that names the other reload.
+/// Reloads every slot, or restarts one slot, and sends the client the records of this reload. If another
+/// reload is in progress, the client receives a record that names the other reload.
 pub(crate) async fn reload(
     slot: Option<u32>,
     service: &Service,

@@ -150,8 +150,9 @@ fn readiness(text: Option<&str>) -> anyhow::Result<Readiness> {
 }
 
 /// How a worker is started: in a process group of its own, with pipes for the output. The group keeps the
-/// signals of a terminal from the workers. Otherwise the workers would have to ignore the signals, with two
-/// bad effects: in Node.js the listeners would be visible to the program, and SIGTERM would end no worker.
+/// signals of a terminal from the workers. Without the group, the workers would have to ignore the signals,
+/// with two bad effects: in Node.js the listeners would be visible to the program, and SIGTERM would end no
+/// worker.
 fn spawn_options(
     options: &Options,
     program: &Program,

@@ -327,7 +327,7 @@ fn statistics_count_many_connections() {
 }
 
 /// Node.js workers report their open connections to the policy, without any request for statistics: after the
-/// connections of a worker end, this worker receives the next ones.
+/// connections of a worker end, this worker receives the next connections.
 #[test]
 fn preload_reports_open_connections() {
     const COUNTING: &str = "
