@@ -178,8 +178,8 @@ pub enum ListenError {
         address: ListenAddress,
         /// The kernel's error: EADDRINUSE, EACCES, EADDRNOTAVAIL and so on.
         errno: Errno,
-        /// Whether the worker has bound the address
-        /// ([`ListenOptions::exclusive`](crate::ListenOptions::exclusive)); otherwise the primary has.
+        /// Whether the worker itself, and not the primary, has tried to bind the address: see
+        /// [`ListenOptions::exclusive`](crate::ListenOptions::exclusive).
         exclusive: bool,
     },
     /// The runtime cannot use the socket from the primary.

@@ -83,8 +83,8 @@ impl Inner {
         self.exit.rule.send_replace(ExitRule::KeepRunning);
     }
 
-    /// As [`Inner::keep_running`], but only under Node's rule: otherwise the process would exit before the
-    /// program observes the end.
+    /// Under Node's rule, as [`Inner::keep_running`]: without this call, the process would exit before the
+    /// program observes the end. Has no effect under another rule.
     pub(crate) fn keep_running_as_node(&self) {
         if self.exit_rule() == ExitRule::Node {
             self.keep_running();

@@ -36,8 +36,7 @@ pub(super) struct Taskless {
     until: Instant,
     /// Bounds the writes of each later command.
     linger: Duration,
-    /// Whether the driver completes a disconnect. Not under Node's rule: the process would have exited
-    /// before.
+    /// Whether the driver completes a disconnect. False under Node's rule, because the process exits earlier.
     completes: bool,
 }
 

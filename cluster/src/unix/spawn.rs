@@ -109,9 +109,9 @@ fn program(command: &SpawnOptions) -> io::Result<process::Command> {
     Ok(program)
 }
 
-/// Opens descriptors at the free numbers below `count`, the numbers of the worker's descriptors. Otherwise
-/// the pipe for the report of a failed `exec` could get such a number, and a descriptor of the worker would
-/// replace the pipe.
+/// Opens descriptors at the free numbers below `count`, the numbers of the worker's descriptors. Without
+/// these descriptors, the pipe for the report of a failed `exec` could get such a number, and a descriptor of
+/// the worker would replace the pipe.
 fn reserve(count: usize) -> io::Result<Vec<OwnedFd>> {
     let mut reserved = Vec::new();
     loop {

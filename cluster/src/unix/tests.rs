@@ -161,7 +161,7 @@ async fn equal_timers_all_fire() {
 
 // ---- turns
 
-/// Always ready channels, listeners and timers get at least a quarter of the turns each.
+/// Channels, listeners and timers that are always ready get at least a quarter of the turns each.
 #[tokio::test]
 async fn kinds_of_events_take_turns() {
     let (near, mut far) = UnixStream::pair().expect("a pair");
