@@ -71,8 +71,9 @@ impl EitherMachine {
     }
 
     /// Polls the machine, or only the calls that commands have caused. Writes the action to `next`, which is
-    /// empty. Not inlined, and without an assignment, because an assignment drops the former action first.
-    /// Otherwise the compiler moves the action in small pieces, at the cost of a twentieth of a run.
+    /// empty. The method is not inlined, and assigns nothing, because an assignment first drops the former
+    /// action. If inlined or assigned, the action is moved in small pieces, at the cost of a twentieth of a
+    /// run.
     #[inline(never)]
     pub(crate) fn poll(&mut self, only_commands: bool, next: &mut Option<NextAction>) {
         if only_commands {

@@ -11,8 +11,8 @@ use super::fairness::may_receive;
 /// The greatest weight over the least, and one connection for the turn that has begun.
 const LIMIT: u32 = 11;
 
-/// For each free worker, the connections that each other worker has received since the free one received
-/// none.
+/// For each free worker: the connections that each other worker has received since the last connection of the
+/// free worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Weights {
     passed: BTreeMap<(WorkerId, u16), BTreeMap<WorkerId, u32>>,

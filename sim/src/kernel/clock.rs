@@ -4,7 +4,7 @@ use cluster_core::TimerId;
 
 use crate::step::Pid;
 
-/// The timer of a program: the machines count their timers from 1. A process has one at most.
+/// The timer of a program: the machines count their timers from 1. A process has at most one such timer.
 const PROGRAM: TimerId = TimerId(u64::MAX);
 
 /// A timer that has fired.

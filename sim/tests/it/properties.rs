@@ -118,7 +118,7 @@ fn weights() {
     }));
 }
 
-/// Workers with fewer open connections receive the next ones, under every fault.
+/// Workers with fewer open connections receive the next connections, under every fault.
 #[test]
 fn loads() {
     let policies = [SchedulingPolicy::LeastConnections, SchedulingPolicy::PowerOfTwo];

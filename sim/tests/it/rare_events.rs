@@ -1,4 +1,4 @@
-//! Every rare event happens in some run. Otherwise the checks would prove nothing about it.
+//! Every rare event happens in some run. A check proves nothing about an event that never happens.
 
 use cluster_sim::scenarios::{self, ReplyServer, Scenario, SupervisedServer, SupervisorMove};
 use cluster_sim::{Fault, Faults, Schedule, World};
@@ -17,7 +17,7 @@ fn every_fault_strikes() {
         world.run().expect("every check holds");
         unseen.retain(|&fault| !world.schedule().struck().contains(&fault));
     }
-    // Only a supervisor sends signals there: to a worker that does not exit.
+    // Only a supervisor sends signals to a worker that does not exit, so these faults need supervised worlds.
     let faults = Faults::only(&[Fault::StopForever, Fault::KillFailure]);
     for seed in 0..SEEDS / 10 {
         let server = SupervisedServer::new(2, 1, SupervisorMove::Shutdown);
