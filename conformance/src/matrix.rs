@@ -93,7 +93,7 @@ pub struct MatrixCell {
     /// The reason of a known defect, or why there is no trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The differences; the first is the one to read.
+    /// The differences. A reader begins with the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Deviation>,
     /// The trace. `None`: no trace, or the expected trace.

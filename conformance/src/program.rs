@@ -125,7 +125,7 @@ pub(crate) struct Rules<Action> {
     met: Vec<u32>,
 }
 
-/// Rules never change, so their hash is left out. A simulator hashes often.
+/// Rules never change, so the hash leaves them out. This saves time, because a simulator hashes often.
 impl<Action> Hash for Rules<Action> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.met.hash(state);

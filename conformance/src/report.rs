@@ -36,7 +36,7 @@ pub struct Absent {
     pub arm: String,
     /// The reason, and the remedy.
     pub why: String,
-    /// Whether the user asked for the arm. Otherwise, the absence of the arm is not a failure.
+    /// Whether the user asked for the arm. Only then the absence of the arm is a failure.
     pub asked_for: bool,
 }
 

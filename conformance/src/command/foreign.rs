@@ -93,7 +93,7 @@ impl Foreign {
             }
         }
         if found.is_empty() {
-            // Otherwise a run of `all` without any runtime would hold.
+            // Without this error, a run of `all` would pass although no runtime is installed.
             for absent in &mut absent {
                 absent.asked_for = true;
             }

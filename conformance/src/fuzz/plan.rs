@@ -80,7 +80,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// Plans with one part less. The plans that lack the largest parts are first.
+    /// The plans that lack one part of this plan. Plans that lack a large part are first.
     pub(super) fn simpler(&self) -> Vec<Plan> {
         let mut plans = Vec::new();
         let mut add = |change: &dyn Fn(&mut Plan)| {

@@ -240,7 +240,7 @@ fn line_pattern(line: &LinePattern, clients: u32, by_a_client: bool) -> Valid {
     pattern(&line.pattern, &line.observers.to_string(), words)
 }
 
-/// Checks that the pattern can match a line. Otherwise a clause about it would always be true.
+/// Checks that the pattern can match a line. A clause about an impossible line would always be true.
 fn pattern(pattern: &Pattern, observer: &str, words: &[Entry]) -> Valid {
     let Some(keys) = keys(&pattern.asked.what, words) else {
         let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join("`, `");

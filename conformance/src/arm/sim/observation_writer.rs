@@ -39,7 +39,7 @@ pub struct Misreading {
     pub written: String,
 }
 
-/// The context never changes, so its hash is left out. A search hashes often.
+/// The context never changes, so the hash leaves it out. This saves time, because a search hashes often.
 impl Hash for ScenarioContext {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
