@@ -24,7 +24,7 @@ pub struct Amount {
 pub struct Clients {
     /// The number of clients.
     pub number: u32,
-    /// Whether each request has a connection of its own. Otherwise each client has a lasting connection.
+    /// Whether each request has a connection of its own, instead of a lasting connection for each client.
     pub is_fresh: bool,
     /// The duration of the load.
     pub seconds: u32,
