@@ -14,6 +14,7 @@ mod cluster {
     pub(crate) mod lives;
     pub(crate) mod node;
     pub(crate) mod node_programs;
+    pub(crate) mod node_sockets;
     pub(crate) mod passing;
     pub(crate) mod pooling;
     pub(crate) mod primary_death;
@@ -43,8 +44,9 @@ use tokio::runtime::Builder;
 
 use crate::cluster::{
     bad_programs, commands, counting, ends, holding, http2, inherited, interrupted, leftovers, lives, node,
-    node_programs, passing, pooling, primary_death, programs, relay, requesting, returning, roles, sending,
-    serving, settings, signals, sockets, standalone, starts, supervising, support, texts, zones,
+    node_programs, node_sockets, passing, pooling, primary_death, programs, relay, requesting, returning,
+    roles, sending, serving, settings, signals, sockets, standalone, starts, supervising, support, texts,
+    zones,
 };
 
 fn main() -> ExitCode {
@@ -93,6 +95,7 @@ fn trials() -> Vec<Trial> {
         returning::trials(),
         node::trials(),
         node_programs::trials(),
+        node_sockets::trials(),
         commands::trials(),
         counting::trials(),
         zones::trials(),
