@@ -1,6 +1,6 @@
-//! Connections that close some time after their end: a program of several tasks observes the end in one task,
-//! and other tasks run before the connection is dropped. A Node.js program closes a connection after the end of
-//! its own side, which also takes time; a reset closes the connection at once.
+//! Connections that close some time after their end. A program of several tasks observes the end in one task,
+//! and other tasks run before the connection is dropped. A Node.js program closes a connection after the end
+//! of its own side, which also takes time; a reset closes the connection at once.
 //!
 //! Each late close multiplies the runs, so a search includes only the late closes that a trace suggests.
 
@@ -17,7 +17,7 @@ use crate::trace::Trace;
 /// The connections of a worker that have ended and are still open.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct LateCloses {
-    /// By the socket whose datagram stands for the later time.
+    /// By the socket with the datagram that stands for the later time.
     waiting: BTreeMap<SocketId, SocketId>,
 }
 
@@ -36,8 +36,8 @@ impl LateCloses {
     }
 }
 
-/// The observer and the number, from 0, of each line after which a connection closes late: the end of the last
-/// connection of a server, followed by the close of another server that would otherwise close later.
+/// The observer and the number, from 0, of each line after which a connection closes late: the end of the
+/// last connection of a server, followed by the close of another server that would otherwise close later.
 pub(super) fn of(scenario: &Scenario, on_node: bool, trace: &Trace) -> Vec<(Observer, usize)> {
     let mut late = Vec::new();
     for (&observer, lines) in &trace.observers {

@@ -76,7 +76,7 @@ impl ObservationWriter {
         }
     }
 
-    /// Whether the connection closes late whose end is the next line.
+    /// Whether the next line is the end of a connection that closes late.
     pub(super) fn closes_late(&self, process: &Process<'_>) -> bool {
         self.context.late_closes.contains(&(observer(process.actor()), self.lines))
     }
