@@ -338,7 +338,7 @@ pub(crate) fn exhaustive_with<P: Program>(
     let mut search = search.judged_by(fails);
     match search.walk(world) {
         Outcome::Found => Err(search.path),
-        outcome => Ok(search.coverage(bound(outcome))),
+        outcome @ (Outcome::Exhausted | Outcome::Cut(_)) => Ok(search.coverage(bound(outcome))),
     }
 }
 

@@ -24,6 +24,9 @@ fn measure(planted: &Planted, prints_run: bool) -> Result<(), String> {
         outcome
     });
     let found = found.err().ok_or("no run fails")?;
+    if found.what != planted.violation {
+        return Err(found.to_string());
+    }
     let (table, rows) = (found.to_string(), rows(&found));
     let seconds = begin.elapsed().as_secs_f64();
     if prints_run {

@@ -243,8 +243,8 @@ impl Program for Futures {
     }
 
     fn observed(&mut self, _: &mut Driver<'_>, observer: Actor, text: &str) {
-        let observed = self.observed.entry(observer).or_default();
-        *observed = fingerprint(&(*observed, text));
+        let digest = self.observed.entry(observer).or_default();
+        *digest = fingerprint(&(*digest, text));
     }
 
     fn notified(&mut self, driver: &mut Driver<'_>, author: Actor, _: &str) {
