@@ -22,7 +22,8 @@ pub(crate) const FILTER: &str = "CLUSTER_LOG";
 /// Starts the log.
 pub(crate) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| "info".into());
-    let log = log::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Without colours also where another package of the build enables them: the log is often a file or a pipe.
+    let log = log::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     match format {
         LogFormat::Text => {
             let log = log.with_target(false).with_timer(Milliseconds);
