@@ -210,14 +210,14 @@ mod tests {
         #[test]
         fn map_agrees_with_a_tree(operations in operations()) {
             let (mut map, mut tree) = (AscendingMap::default(), BTreeMap::new());
-            for (is_insert, key) in operations {
+            for (at, (is_insert, key)) in operations.into_iter().enumerate() {
                 if is_insert {
-                    prop_assert_eq!(map.insert(key, ()), tree.insert(key, ()));
+                    prop_assert_eq!(map.insert(key, at), tree.insert(key, at));
                 } else {
                     prop_assert_eq!(map.remove(key), tree.remove(&key));
                 }
                 prop_assert_eq!((map.len(), map.is_empty()), (tree.len(), tree.is_empty()));
-                prop_assert_eq!(map.last_key(), tree.last_key_value().map(|(key, ())| *key));
+                prop_assert_eq!(map.last_key(), tree.last_key_value().map(|(key, _)| *key));
                 prop_assert_eq!(map.get(key).copied(), tree.get(&key).copied());
             }
             prop_assert!(map.iter().eq(tree.iter().map(|(key, value)| (*key, value))));

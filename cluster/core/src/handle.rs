@@ -34,6 +34,10 @@ use weighted::Weighted;
 
 /// Which side accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a cluster has few servers, and most of them assign connections"
+)]
 pub(crate) enum Sharing {
     /// The primary accepts and assigns each connection.
     Assigned(Assignment),

@@ -7,9 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, io};
 
-use ::cluster::{
-    Event, ExitStatus, Primary, SchedulingPolicy, Serialization, Settings, Signal, SpawnOptions,
-};
+use ::cluster::{Event, ExitStatus, Primary, SchedulingPolicy, Serialization, Settings, SpawnOptions};
 use libtest_mimic::{Failed, Trial};
 use serde_json::json;
 

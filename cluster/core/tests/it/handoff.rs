@@ -79,7 +79,10 @@ impl Handoffs {
         });
         allocations[1] += counted;
         let (_, bytes, _) = answer.expect("an answer");
-        let Some(WorkerEvent::Connection { connection, .. }) = event else { panic!("{event:?}") };
+        let connection = event.and_then(|event| {
+            if let WorkerEvent::Connection { connection, .. } = event { Some(connection) } else { None }
+        });
+        let connection = connection.expect("an event with the connection");
         open.push_back((at, connection));
         let channel = ChannelId(at as u64 + 1);
         let (counted, _) = self::counted(|| input(primary, OsEvent::Read { channel, bytes, socket: None }));
