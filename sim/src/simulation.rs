@@ -193,7 +193,7 @@ impl Simulation {
         self
     }
 
-    /// The world of the program, for [`prop`], [`Run`](crate::Run) and [`explore`](crate::explore).
+    /// The world of the program, for [`prop`], [`Run`] and [`explore`].
     ///
     /// # Panics
     /// The primary's function panics before it creates a `Primary` or a `Supervisor`.
