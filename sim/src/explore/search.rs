@@ -155,6 +155,7 @@ impl<'a> Search<'a> {
 
     /// Also judges the first run to each final state. Final states with different observations of a process
     /// or client, killed processes or holders of connections are different.
+    #[cfg(feature = "simulation")]
     pub(super) fn judged_by(mut self, judge: Judge<'a>) -> Self {
         self.judge = Some(judge);
         self
