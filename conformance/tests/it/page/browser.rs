@@ -30,11 +30,13 @@ impl Browser {
         let (driver, port) = Driver::start();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
-        // Without a sandbox, because tests may run as root. The pages need no network.
+        // Without a sandbox, because tests may run as root. The pages need no network. Reduced motion, because a
+        // click during smooth scrolling misses its element.
         let args = [
             "--headless=new",
             "--no-sandbox",
             "--window-size=1400,900",
+            "--force-prefers-reduced-motion",
             "--host-resolver-rules=MAP * ~NOTFOUND",
         ];
         let args: Vec<_> = args.into_iter().chain([profile.as_str()]).collect();
