@@ -30,8 +30,8 @@ impl Browser {
         let (driver, port) = Driver::start();
         let directory = tempfile::tempdir().expect("a temporary directory");
         let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
-        // Without a sandbox, because tests may run as root. The pages need no network. Reduced motion, because a
-        // click during smooth scrolling misses its element.
+        // Without a sandbox, because tests may run as root. The pages need no network. Reduced motion,
+        // because a click during smooth scrolling misses its element.
         let args = [
             "--headless=new",
             "--no-sandbox",
