@@ -66,7 +66,7 @@ impl Known {
         Known { targets, helps, names }
     }
 
-    /// The faults of a document, or of the documentation in a Rust file.
+    /// The mistakes in a document, or in the documentation of a Rust file.
     pub(crate) fn faults_of(&self, file: &File) -> Vec<String> {
         let mut faults = Vec::new();
         let mut add = |line: usize, fault: String| faults.push(format!("{}:{line}: {fault}", file.path));
