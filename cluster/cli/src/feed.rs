@@ -143,7 +143,7 @@ struct OfEvents {
 
 impl OfEvents {
     /// Whether an event is a failed accept shortly after a recorded failure. Without free descriptors every
-    /// accept fails, so a record stands for all failures of `ACCEPT_FAILURES`.
+    /// accept fails, so one record stands for all failures within `ACCEPT_FAILURES`.
     fn is_repeated(&mut self, event: &SupervisorEvent) -> bool {
         let SupervisorEvent::Primary(Event::AcceptFailed { .. }) = event else { return false };
         let is_repeated = self.accept_failed.is_some_and(|last| last.elapsed() < ACCEPT_FAILURES);
@@ -272,7 +272,7 @@ impl Events {
     }
 }
 
-/// The present time, as in RFC 3339, for people alone: the wall clock jumps, so no decision depends on the
+/// The present time, as in RFC 3339, only for people: the wall clock jumps, so no decision depends on the
 /// time.
 #[expect(clippy::disallowed_methods, reason = "a printed time")]
 pub(crate) fn now() -> String {

@@ -284,7 +284,7 @@ ENTRYPOINT [\"cluster\", \"run\"]
 }
 
 /// The file that excludes packages of the host: binaries there may be of another system. Every builder reads
-/// the file, whereas `Dockerfile.dockerignore` is for `BuildKit` alone.
+/// the file, whereas only `BuildKit` reads `Dockerfile.dockerignore`.
 fn docker_ignore() -> File {
     File { name: DOCKER_IGNORE.to_owned(), text: "node_modules\n.git\n".to_owned() }
 }

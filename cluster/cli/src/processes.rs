@@ -39,7 +39,7 @@ pub(crate) fn is_mark(value: &std::ffi::OsStr) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OwnListener {
     pub(crate) pid: i32,
-    /// Whether the process is the worker's own, and none below.
+    /// Whether the process is the worker's own process, and not a process below.
     pub(crate) is_worker: bool,
     /// The command line of the process.
     pub(crate) command: String,

@@ -1,5 +1,5 @@
 //! The commands about reloads, for a client: a reload, the restart of a slot, and the end of the reload in
-//! progress. Of the records about reloads, a client receives those of its own reload alone.
+//! progress. A client receives only the records of its own reload.
 
 use std::io;
 use std::pin::pin;

@@ -161,9 +161,9 @@ fn spawn_options(
     is_foreign: bool,
 ) -> anyhow::Result<SpawnOptions> {
     let standard = [Stdio::Ignore, Stdio::Pipe, Stdio::Pipe];
-    // Node.js exits at the end of the channel, as does the adapter of a foreign program. Another program may
-    // never read the channel; a worker of the library does, and completes the open requests of a killed
-    // service.
+    // Node.js exits at the end of the channel, and so does the adapter of a foreign program. Any other
+    // program may never read the channel, and needs a signal. A worker of the library reads the channel, and
+    // completes the open requests of a killed service: the variable exempts such a worker from the signal.
     let ends_by_signal = cfg!(target_os = "linux") && !program.is_node && !is_foreign;
     let mut variables = variables(options, program, preload)?;
     if ends_by_signal {

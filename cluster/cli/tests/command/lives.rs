@@ -239,7 +239,7 @@ fn running_names_are_completed() {
     assert_eq!(text(&shell.expect("bash")).trim(), "shop");
 }
 
-/// A number beside the flag, as most commands take numbers. Without the program, the settings are the file's.
+/// The number may follow the flag without a space, as in most commands.
 #[test]
 fn joined_count_is_accepted() {
     let directory = tempfile::tempdir().expect("a directory");
