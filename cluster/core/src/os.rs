@@ -340,8 +340,8 @@ pub enum OsEvent {
     /// The process has exited and was reaped. All bytes that the process has written to its channel were
     /// delivered before, even if the channel is paused.
     Exited { worker: WorkerId, status: ExitStatus },
-    /// The process still runs some time after the channel was closed, whether or not the worker was
-    /// disconnected. Reported once per process.
+    /// The process still runs some time after the channel was closed, whether or not the worker was asked to
+    /// exit. Reported once per process.
     Lingers { worker: WorkerId },
     /// Bytes have arrived. The stream may be split at any position.
     Read {

@@ -78,8 +78,8 @@ pub enum SchedulingPolicy {
     /// caches fill and code is compiled. Node has no such policy.
     ///
     /// When all workers are warm, they have equal shares. While a worker with the weight 1 is free, a warm
-    /// worker receives at most 11 connections before it. A slot has no weight of its own, because the workers
-    /// of a cluster run the same program.
+    /// worker receives at most 11 connections before the free worker receives one. A slot has no weight of
+    /// its own, because the workers of a cluster run the same program.
     Weighted {
         /// How long a worker warms up. The weight rises in equal steps during this time.
         slow_start: Duration,

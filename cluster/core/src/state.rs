@@ -2,9 +2,9 @@
 //! program while workers, channels and listening sockets continue.
 //!
 //! The value is the machine between two inputs, including every output that
-//! [`Machine::poll`](crate::Machine::poll) has not returned yet. Before, the caller has performed every
-//! returned call and handled every answer. What the ids stand for remains in the operating system: processes,
-//! channels, sockets, and the remaining time of timers.
+//! [`Machine::poll`](crate::Machine::poll) has not returned yet. The caller has performed every returned call
+//! and handled every answer before the value is made. What the ids stand for remains in the operating system:
+//! processes, channels, sockets, and the remaining time of timers.
 //!
 //! # Versions
 //!
@@ -50,7 +50,7 @@ pub struct SupervisorState {
 
 impl SupervisorState {
     /// The state between two inputs, including the outputs that [`Machine::poll`](crate::Machine::poll) has
-    /// not returned yet. Before, the caller must perform every returned call and handle every answer.
+    /// not returned yet. The caller must first perform every returned call and handle every answer.
     pub fn of(supervisor: &Supervisor) -> Self {
         SupervisorState { format: FORMAT, machine: Some(supervisor.clone()) }
     }

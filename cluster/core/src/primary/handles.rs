@@ -62,8 +62,8 @@ impl Handles {
         self.keys.get(key).copied()
     }
 
-    /// A handle at which the worker does not listen, with a key that differs from the key of the query in the
-    /// index alone. Node.js workers do not reuse the index of a failed attempt, so later servers of two
+    /// A handle at which the worker does not listen, with a key that differs from the key of the query only
+    /// in the index. Node.js workers do not reuse the index of a failed attempt, so later servers of two
     /// workers may have different indexes. Since Node.js 22 these servers share the port nevertheless: the
     /// primary distinguishes indexes for port 0 alone.
     pub(super) fn with_other_index(&self, query: &QueryServer, worker: WorkerId) -> Option<HandleId> {

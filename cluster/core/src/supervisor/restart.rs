@@ -52,7 +52,8 @@ impl Pauses {
         self.next(pauses)
     }
 
-    /// Called when a worker of the slot was ready for the shortest uptime.
+    /// Called when a worker of the slot was ready for
+    /// [`SupervisorSettings::min_uptime`](super::SupervisorSettings::min_uptime).
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }

@@ -232,7 +232,9 @@ impl Slots {
         Some((slot.backoff.next(pauses), slot.failures()))
     }
 
-    /// Called when the holder was ready for the shortest uptime. The next restart is then immediate.
+    /// Called when the holder was ready for
+    /// [`SupervisorSettings::min_uptime`](super::SupervisorSettings::min_uptime). The next restart is then
+    /// immediate.
     pub(super) fn stable(&mut self, slot: SlotId) {
         if let Some(slot) = self.0.get_mut(&slot) {
             slot.backoff.reset();

@@ -18,7 +18,7 @@ struct MessageForm {
 }
 
 impl MessageForm {
-    /// Checks the bytes as strictly as a channel does, because later conversions rely on it.
+    /// Checks the bytes as strictly as a channel does, because later conversions rely on the check.
     fn check(&self) -> Result<(), Violation> {
         match self.serialization {
             Serialization::Json => {

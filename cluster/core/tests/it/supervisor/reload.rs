@@ -34,7 +34,7 @@ fn reload_replaces_slot_by_slot() {
     assert_eq!(story.slots(), "0:Ready 3, 1:Ready 4");
 }
 
-/// A reload behind a reload that hangs begins as soon as the latter is abandoned on request.
+/// A second reload begins as soon as the first reload, which hangs, is abandoned on request.
 #[test]
 fn abandoned_reload_lets_next_begin() {
     let mut story = serving(settings(1), 1);

@@ -164,7 +164,7 @@ fn slow_failed_starts_give_up() {
     );
     assert_eq!(story.dies(6), ["1: suspended"]);
     assert_eq!(story.wait(1_000_000), [""; 0]);
-    // A reload permits as many starts again.
+    // After a reload, the same number of failed starts is permitted again.
     story.command(|supervisor| {
         let _ = supervisor.reload();
     });
