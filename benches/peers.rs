@@ -92,7 +92,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     }
 }
 
-/// The servers that run, with the results of each round, and the others with the reason.
+/// The servers that run, with the results of each round; and the absent servers, each with the reason of the
+/// absence.
 #[derive(Default)]
 struct Results {
     running: Vec<(Subject, String, Running)>,
