@@ -59,7 +59,7 @@ impl Pool {
     /// Starts a pool and its workers.
     ///
     /// # Errors
-    /// The settings contradict each other, or as [`Supervisor::new`](crate::Supervisor::new).
+    /// The settings contradict each other, or [`Supervisor::new`](crate::Supervisor::new) fails.
     pub fn new(settings: PoolSettings) -> Result<Self, PoolStartError> {
         let machine = cluster_core::Pool::new(&settings).map_err(PoolStartError::Settings)?;
         let room = Arc::new(Semaphore::new(settings.queue.min(Semaphore::MAX_PERMITS)));

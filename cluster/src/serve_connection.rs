@@ -12,9 +12,9 @@ use crate::worker::Worker;
 /// [`serve`](crate::serve()) does the same for an axum application.
 ///
 /// From the start of the [lame duck](Worker::became_lame_duck), an HTTP/2 connection (`is_http2`) receives
-/// GOAWAY, and the open streams complete. An HTTP/1 connection is closed at the
-/// [end of the lame duck](crate::lame_duck_ended()), or later as soon as idle. Before, the service answers
-/// with `Connection: close` if the worker [is a lame duck](Worker::is_lame_duck). After a TLS handshake, ALPN
+/// GOAWAY, and the open streams complete. An HTTP/1 connection is closed at the [end of the lame
+/// duck](crate::lame_duck_ended()), or later as soon as idle. Until then, the service answers with
+/// `Connection: close` if the worker [is a lame duck](Worker::is_lame_duck). After a TLS handshake, ALPN
 /// names the version for `is_http2`. Where the version is unknown, pass `false`: both versions are served,
 /// and an HTTP/2 connection receives GOAWAY at the end of the lame duck.
 ///

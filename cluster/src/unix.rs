@@ -384,7 +384,7 @@ impl Unix {
         }
     }
 
-    /// Makes a stream socket listen, and polls the socket. Of a datagram socket only the address is returned.
+    /// Makes a stream socket listen, and polls the socket. For a datagram socket, only returns the address.
     fn try_listen(&mut self, socket: SocketId, backlog: u32, is_shared: bool) -> io::Result<LocalAddress> {
         let bound = self.sockets.open.get(socket).expect("a machine listens only on sockets it has");
         let address = bind::local_address(bound)?;

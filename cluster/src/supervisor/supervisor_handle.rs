@@ -71,7 +71,8 @@ impl SupervisorHandle {
     /// [`intensity`](crate::SupervisorSettings::intensity). For a program with a test at the start, use
     /// [`Readiness::Message`](crate::Readiness::Message).
     ///
-    /// # Errors [`HandleError::Abandoned`]: a new worker did not become ready, and the old workers keep
+    /// # Errors
+    /// [`HandleError::Abandoned`]: a new worker did not become ready, and the old workers keep
     /// serving. Any other error means that the supervisor shuts down, or was dropped.
     pub async fn reload(&self) -> Result<(), HandleError> {
         self.request_reload().await?.complete().await

@@ -51,7 +51,7 @@ fn write(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
 }
 
-/// The worker forks a worker of its own: returns the exit of that worker, or the error of the start.
+/// Lets the worker fork a worker of its own. Returns the exit of that worker, or the error of the start.
 async fn again(primary: &mut Primary) -> Result<String, Failed> {
     let worker = primary.workers().next().ok_or("there is one")?;
     primary.send(worker, json!("again"))?;
