@@ -214,7 +214,7 @@ impl Faults {
         Faults::only(&Fault::ALL)
     }
 
-    /// Arms the given faults alone.
+    /// Arms only the given faults.
     pub fn only(faults: &[Fault]) -> Self {
         faults.iter().fold(Faults::none(), |faults, &fault| faults.and(fault))
     }

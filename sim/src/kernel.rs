@@ -84,7 +84,7 @@ impl Hash for Kernel {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Kernel { processes, channels, network, clock, system, ready, .. } = self;
         (processes, channels, network, clock, system).hash(state);
-        // Of the ready steps, only the signals do not follow from the other fields.
+        // The signals among the ready steps; all other ready steps follow from the other fields.
         let signal =
             |step: Step| if let Step::Signal(pid, signal) = step { Some((pid, signal.0)) } else { None };
         let mut signals: Vec<(Pid, i32)> =

@@ -144,7 +144,7 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
 
     // ---- processes that decide when they take events, as those of futures do
 
-    /// Whether the process takes an event. Otherwise its machine performs the calls of commands alone, reads
+    /// Whether the process takes an event. Otherwise its machine performs only the calls of commands, reads
     /// nothing, and keeps the events.
     fn takes_events(&self) -> bool {
         true
@@ -171,8 +171,8 @@ pub trait Program: Clone + Eq + Hash + fmt::Debug {
     /// Runs without an event.
     fn resumed(&mut self, machine: MachineMut<'_>, process: &mut Process<'_>, why: Resumption) {}
 
-    /// Receives every input of the machine before the machine, and `None` when the machine is polled without
-    /// an input.
+    /// Receives every input of the machine before the machine receives the input; receives `None` when the
+    /// machine is polled without an input.
     fn machine_input(&mut self, input: Option<&OsEvent>) {}
 
     /// Whether [`deadline`](Program::deadline) has an effect, for every process of the program.

@@ -257,11 +257,11 @@ fn number(bytes: &[u8], at: &mut usize, of: u32) -> u32 {
     u32::try_from(number % u64::from(of)).expect("a number below `of`")
 }
 
-/// The number of faults that existed first. The odds of later faults are drawn from a copy of the generator:
-/// so a seed keeps its run when a fault is added.
+/// The number of kinds of faults in the first version of the simulator. The odds of later kinds are drawn
+/// from a copy of the generator, so a seed keeps its run when a kind is added.
 const FIRST_FAULTS: usize = 10;
 
-/// The first fault with a generator for its strikes alone.
+/// The first kind of fault with a generator of its own.
 const FIRST_SEPARATE: usize = Fault::Reexec as usize;
 
 /// Random choices. Each run draws its odds once: for the running process to continue, and for each fault to

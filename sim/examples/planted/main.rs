@@ -1,5 +1,5 @@
-//! Searches five async programs with planted mistakes, and prints for each search the seconds, with the
-//! shrinking and the explanation, the runs up to the first failure, and the rows of the table.
+//! Searches five async programs with planted mistakes, and prints for each search: the seconds (shrinking and
+//! explanation included), the runs up to the first failure, and the rows of the table.
 //!
 //! `cargo run --release -p cluster-sim --example planted` prints the measurements;
 //! `-- "a map of clients leaks"` prints the explained run of this mistake.

@@ -1,6 +1,6 @@
-//! Loads: under least connections, a connection is handed to no worker with more reported connections than
-//! another free worker. Under two choices, no connection is handed to the worker with the most reported
-//! connections of all workers of the primary, while another worker is free.
+//! Loads: under least connections, no worker receives a connection while another free worker has reported
+//! fewer connections. Under two choices, the worker with the most reported connections of all workers of the
+//! primary receives none while another worker is free.
 //!
 //! The check reads the reports in the bytes that the primary reads from workers. All reports since the last
 //! check count, because the primary may hand off a connection between two messages of one read. Another

@@ -2,9 +2,9 @@
 //! of the worker ids). A connection is handed to the first slot of the order that can serve.
 //!
 //! The check does not know the hash. When a connection is handed to a slot while another slot can serve, the
-//! check records that the former slot precedes the latter for the address. A later connection with the
-//! opposite order is a failure. A slot can serve if a worker of the slot has reported a server at the
-//! address, is expected to run, and had no failed write.
+//! check records that the receiving slot precedes the other slot in the order of the address. A later
+//! connection with the opposite order is a failure. A slot can serve if a worker of the slot has reported a
+//! server at the address, is expected to run, and had no failed write.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -68,7 +68,7 @@ const INTERFACES: [(&str, Option<Ipv6Addr>); 2] =
 const ENODEV: Errno = Errno(19);
 
 /// An address in a zone. The zone is the name of an interface, or a number (other than in libuv); any other
-/// text is 0. Linux keeps the zone of link-local addresses alone.
+/// text is 0. Linux keeps the zone only of link-local addresses.
 pub(crate) fn in_zone(host: Ipv6Addr, port: u16, zone: &str) -> SocketAddrV6 {
     let named = (1..).zip(INTERFACES).find(|(_, (name, _))| *name == zone).map(|(number, _)| number);
     let scope = named.or_else(|| zone.parse().ok()).unwrap_or(0);

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::schedule::{Point, Schedule};
 use crate::step::Pid;
 
-/// Lines that a broken or hostile worker writes. None is a user message.
+/// Lines that a broken or hostile worker writes. No line is a user message.
 const GARBAGE: [&str; 12] = [
     "\n",
     "{\"cmd\":\n",

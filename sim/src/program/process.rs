@@ -219,14 +219,14 @@ impl Process<'_> {
 
     // ---- broken programs
 
-    /// Writes to a worker's channel without the machine, as a broken or hostile program does, before the
+    /// Writes to a worker's channel as a broken or hostile program does: without the machine, and before the
     /// commands of this hook. Node: `fs.writeSync(3, ...)`.
     pub fn write_raw(&mut self, bytes: &[u8]) {
         self.access.kernel_mut().write_raw(self.pid, bytes);
     }
 
-    /// Blocks the worker in this hook, forever or until `path` exists. Before, the commands of the program
-    /// reach the kernel. Only a signal reaches a blocked worker. Node: an endless loop.
+    /// Blocks the worker in this hook, forever or until `path` exists. The commands of this hook reach the
+    /// kernel first. Only a signal reaches a blocked worker. Node: an endless loop.
     pub fn block(&mut self, worker: &Worker, path: Option<&str>) {
         let (calls, until) = (commanded(worker), path.map(str::to_owned));
         let kernel = self.access.kernel_mut();

@@ -1,7 +1,7 @@
 //! A process of futures, as a program of the simulator: each hook delivers an input and runs the tasks until
 //! none is ready.
 //!
-//! A process is a deterministic function of its inputs. A copy is the list of inputs alone, and runs them
+//! A process is a deterministic function of its inputs. A copy is only the list of inputs, and runs them
 //! again when the copy first runs. A process with a clock ahead of the world also runs its inputs again. A
 //! copy of a running process takes the process over, because the copy is made for a change, and the original
 //! runs its inputs again if it runs at all.

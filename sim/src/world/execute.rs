@@ -238,7 +238,8 @@ impl<P: Program> State<P> {
             .filter(|&(_, timer)| can_fire(&self.kernel, &self.running, timer))
             .map(|(n, _)| n)
             .collect();
-        // The time limits of tasks begin at an event, and not at the call that sets the timer.
+        // The time limit of a task begins at an event, and the reaction sets the timer: if time passes
+        // meanwhile, the timer is late.
         if self.checks.tasks.time_limit.is_some() && !can_receive(&self.kernel, &self.running, Pid::PRIMARY) {
             self.kernel.clock.passes_during_reaction();
         }

@@ -104,7 +104,8 @@ async fn clients(net: Net) {
     net.kill(Actor::Primary, Signal::SIGTERM);
 }
 
-/// No request is answered twice. None is lost unless its worker had the request when the worker was killed.
+/// No request is answered twice. A request is lost only if its worker was killed while the worker had the
+/// request.
 fn no_request_is_lost(world: &World<Futures>) -> Result<(), String> {
     for lost in world.observations().filter(|seen| seen.text == "lost") {
         let Actor::Client(client) = lost.observer else { continue };

@@ -168,8 +168,8 @@ fn missing_program_ends_no_ready_service() {
     assert!(struck > 5, "{struck} runs with both faults");
 }
 
-/// Every command with re-execs alone, also by priorities. A re-exec changes nothing that a client or a worker
-/// observes.
+/// Every command with re-execs and no other fault, also by priorities. A re-exec changes nothing that a
+/// client or a worker observes.
 #[test]
 fn reexecs_are_invisible() {
     let mut struck = 0;

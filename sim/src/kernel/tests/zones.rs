@@ -50,7 +50,7 @@ fn zone_selects_the_interface() {
     }
 }
 
-/// Linux looks at the zone of a link-local address alone.
+/// Linux reads the zone only of a link-local address.
 #[test]
 fn zone_of_other_addresses_is_ignored() {
     for host in ["::1", "::"] {
