@@ -61,7 +61,7 @@ impl Families {
         families.find(|(_, forms)| forms.iter().any(|one| one == form)).map(|(json, _)| json.as_str())
     }
 
-    /// Adds a form to the family of its end, if any.
+    /// Adds a form to the family of its reported result, if any.
     pub fn add(&mut self, form: &str, end: &Value) {
         // Without a family: the key of a server does not contain this option, although the option changes the
         // meaning.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// The pinned runtimes, as text.
 const PINNED: &str = include_str!("../runtimes.json");
 
-/// The recorded Node.js with which a runtime is compared that is neither Node.js nor this project.
+/// The recorded Node.js to which a runtime is compared, unless the runtime is Node.js or this project.
 const NEWEST: &str = "node v26.10.0";
 
 /// A runtime with a pinned version.

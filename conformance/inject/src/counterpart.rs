@@ -1,5 +1,5 @@
-//! The simulator's counterpart of an injected failure: the faults, the death of a process, or the mistake of
-//! a program with the trace of the run.
+//! The simulator's counterpart of an injected failure: faults, the death of a process, or a program with a
+//! mistake and the same trace.
 
 use std::collections::BTreeSet;
 
@@ -90,8 +90,8 @@ fn set(line: &mut Observation, key: &str, value: &str) {
     }
 }
 
-/// The connections that the program of the worker may have closed without an answer: a row of as many as
-/// clients were lost.
+/// The connections that the program of the worker may have closed without an answer: as many successive
+/// connections as lost clients. Each set is a possibility.
 fn drops(record: &Record, dies: Option<Actor>) -> Vec<BTreeSet<u32>> {
     let ends = record.trace.observers.iter().filter(|(observer, _)| matches!(observer, Observer::Client(_)));
     let lost = ends.filter(|(_, lines)| lines.iter().any(|line| line.what == "lost")).count();

@@ -1,7 +1,7 @@
 //! The errors of each system call with a cause in the environment, from section 2 of the manual.
 //!
-//! Left out: errors of the arguments (EBADF, EFAULT, EINVAL, ENOTSOCK), caused by a defect of the caller
-//! alone, and EAGAIN of a transfer. The kernel reports EAGAIN only when nothing can be transferred, and
+//! Left out: errors of the arguments (EBADF, EFAULT, EINVAL, ENOTSOCK), caused only by a defect of the
+//! caller, and EAGAIN of a transfer. The kernel reports EAGAIN only when nothing can be transferred, and
 //! edge-triggered reactors rely on the absence of bytes: an invented EAGAIN stops the program under any
 //! implementation.
 
@@ -31,9 +31,9 @@ pub(crate) fn can_fail(call: Sysno, args: [u64; 3], errno: Errno, target: impl F
     of(call, args).contains(&errno) && impossible.is_none_or(|impossible| target() != impossible)
 }
 
-/// Errors caused by the peer or by a sent descriptor. Both ends of a Unix socket used without descriptors
-/// belong to one process: the runtime's pair for signals, the pair of a spawn. The kernel neither allocates
-/// nor waits to receive from the pair.
+/// Errors caused by the peer or by a sent descriptor. A Unix socket without descriptors to carry belongs to a
+/// pair inside one process: the runtime's pair for signals, or std's pair for the report of a spawn. No other
+/// process is the peer of the pair, and the kernel neither allocates nor waits to receive from the pair.
 const NOT_OF_PAIRS: [Errno; 3] = [ECONNRESET, EPIPE, ETOOMANYREFS];
 
 fn of(call: Sysno, args: [u64; 3]) -> &'static [Errno] {

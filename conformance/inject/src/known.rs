@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(unknown_panics("the CLOEXEC pipe failed"), [""; 0]);
     }
 
-    /// A known panic excuses the abort behind the panic alone.
+    /// A known panic excuses only the next abort.
     #[test]
     fn lone_abort_is_unknown() {
         let abort = "fatal runtime error: initialization or cleanup bug, aborting";

@@ -19,8 +19,8 @@ use crate::verdict::{self, Outcome, Undisturbed};
 /// The number of undisturbed runs before a sweep.
 const PROFILES: u32 = 3;
 
-/// A series ends after as many runs in a row without the position: the number of calls differs by a few
-/// between runs.
+/// The number of runs in a row without the position after which a series ends: the number of calls differs by
+/// a few between runs.
 const MISSED: u32 = 2;
 
 /// Which positions.

@@ -1,8 +1,8 @@
 //! Follows every process of a run with ptrace, and makes a call of the victim fail.
 //!
-//! The tracer is the thread of the primary's start: ptrace accepts requests from the tracing thread alone.
-//! The thread waits for children of the thread alone, so runs in several threads are independent. Processes
-//! other than the victim run at full speed between start and end.
+//! The tracer is the thread of the primary's start: ptrace accepts requests only from the tracing thread. The
+//! thread waits only for children of the thread, so runs in several threads are independent. Processes other
+//! than the victim run at full speed between start and end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

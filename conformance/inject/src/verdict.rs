@@ -151,7 +151,7 @@ impl Judge<'_> {
     }
 
     /// The primary shuts down after the first SIGTERM, unless the runtime could not write the signal to the
-    /// pair for signals.
+    /// socket pair for signals.
     fn hang(&self) -> Option<String> {
         let Evidence { late, took, .. } = self.evidence;
         if !late.is_empty() {
@@ -254,7 +254,7 @@ impl Judge<'_> {
         (!left.is_empty()).then(|| format!("the files {left:?} are left"))
     }
 
-    /// The ledger: a connection is lost with its owner alone.
+    /// The ledger: a connection is lost only together with its owner.
     fn clients(&self) -> Option<String> {
         if !self.primary_finished() {
             return None;
@@ -335,8 +335,9 @@ fn complete(lines: &[Line]) -> Vec<Line> {
     lines.iter().filter(is_observable).cloned().chain(added).collect()
 }
 
-/// A supervisor disconnects workers at any time. The rules for "never" exist because the contract permits
-/// only the exits and disconnects of a rule.
+/// A scenario with the events of a supervised cluster: a supervisor disconnects workers at any time. The
+/// contract permits only the exits and disconnects of a rule. So the scenario has rules for the message
+/// `never`: no worker sends the message.
 fn scenario(may_die: bool) -> Scenario {
     let (end, clause) = if may_die { (MAY_DIE, MAY_START) } else { ("", FORKS) };
     let json = SCENARIO.replace("END_OF_PRIMARY", end).replace("CLAUSE", clause);

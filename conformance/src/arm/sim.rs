@@ -175,7 +175,7 @@ impl Sim {
     ///
     /// # Errors
     ///
-    /// A check of the simulator fails. No line need show such a defect.
+    /// A check of the simulator fails. The lines may show nothing of the defect.
     pub fn sample(&self, seed: u64) -> Result<Run, Box<Failure>> {
         let pieces = Faults::only(&[Fault::PartialRead]);
         let faults = if seed.is_multiple_of(2) { Faults::none() } else { pieces };

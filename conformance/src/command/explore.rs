@@ -51,7 +51,7 @@ pub(super) struct Explore {
     /// Faults: names with commas between them, `all` or `none`. A wrong name prints the list
     #[arg(long, value_name = "FAULTS", value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
-    /// Faults per run at most, without those that lose nothing
+    /// Limit of faults per run. Faults that lose nothing do not count
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = at_least_1::<u8>)]
     strikes: u8,
     /// Threads for random schedules, at most 256. Default: one per core. The result does not depend on the

@@ -23,7 +23,8 @@ pub(super) struct FormsOf {
     /// Only these settings of `forms.json`; `*` matches any text; repeatable
     #[arg(long = "setting", value_name = "NAME")]
     settings: Vec<String>,
-    /// Compare nothing; write the families of forms for random scenarios on which all given Node.js agree
+    /// Compare nothing; write the families of the forms on which all given versions of Node.js agree, for
+    /// random scenarios
     #[arg(long, value_name = "FILE", conflicts_with = "settings")]
     families: Option<PathBuf>,
 }

@@ -22,9 +22,10 @@ pub struct Plan {
     forks: u32,
     /// Whether the workers have a second server.
     admin: bool,
-    /// The address of the first server: a family of `listen`.
+    /// The address of the first server: a key of [`Families::listen`](crate::families::Families::listen).
     address: &'static str,
-    /// The address of the workers' server for datagrams, if the plan has one: a family of `bind`.
+    /// The address of the workers' server for datagrams, if the plan has one: a key of
+    /// [`Families::bind`](crate::families::Families::bind).
     inbox: Option<&'static str>,
     primary: Vec<Rule>,
     /// The rules of the workers with odd ids, and of the workers with even ids.

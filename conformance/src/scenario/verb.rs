@@ -43,7 +43,7 @@ pub(crate) trait Argument {
     /// Visits the parts.
     fn visit(&mut self, _visitor: &mut dyn FnMut(Part<'_>)) {}
 
-    /// Finds errors of the argument alone.
+    /// Finds errors within the argument.
     fn check(&self) -> Result<(), ValidationError> {
         Ok(())
     }
@@ -77,7 +77,7 @@ pub(crate) trait ScenarioVerb: Clone {
         self.clone().complete(visitor);
     }
 
-    /// Finds errors of the argument alone.
+    /// Finds errors within the argument.
     fn check(&self) -> Result<(), ValidationError> {
         self.clone().argument().map_or(Ok(()), |argument| argument.check())
     }

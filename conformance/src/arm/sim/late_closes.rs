@@ -17,7 +17,7 @@ use crate::trace::Trace;
 /// The connections of a worker that have ended and are still open.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct LateCloses {
-    /// By the socket with the datagram that stands for the later time.
+    /// Each connection, by a socket that receives a datagram later: then the connection closes.
     waiting: BTreeMap<SocketId, SocketId>,
 }
 

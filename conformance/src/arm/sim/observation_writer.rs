@@ -13,7 +13,8 @@ use crate::pattern::LinePattern;
 use crate::scenario::Scenario;
 use crate::trace::Canon;
 
-/// The scenario, the runtime of the workers, the lines to hide or to misread, and the late closes.
+/// The scenario, the runtime of the workers, the lines to hide or to report as another event, and the late
+/// closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ScenarioContext {
     pub(super) scenario: Arc<Scenario>,
@@ -56,7 +57,8 @@ impl ScenarioContext {
 pub(super) struct ObservationWriter {
     context: ScenarioContext,
     canon: Canon,
-    /// The number of lines so far. Counted only if a line is misread or followed by a late close.
+    /// The number of lines so far. Counted only if a line is reported as another event, or is followed by a
+    /// late close.
     lines: usize,
 }
 
