@@ -64,10 +64,18 @@ async fn disconnected(primary: &mut Primary, worker: WorkerId) -> TestResult {
 
 /// Asserts that the mask has none of the three signals.
 fn ignores_none(mask: &str) -> TestResult {
-    let mask = mask.trim_start_matches("SigIgn:").trim();
-    let mask = u64::from_str_radix(mask, 16)?;
-    assert!(!(GROUP.iter().any(|signal| mask & (1 << (*signal as i32 - 1)) != 0)));
+    let mask = ignored(mask)?;
+    assert!(!(GROUP.iter().any(|signal| mask & bit(*signal) != 0)));
     Ok(())
+}
+
+/// The mask of a line `SigIgn:` in the status of a process.
+fn ignored(line: &str) -> Result<u64, Failed> {
+    Ok(u64::from_str_radix(line.trim_start_matches("SigIgn:").trim(), 16)?)
+}
+
+fn bit(signal: signal::Signal) -> u64 {
+    1 << (signal as i32 - 1)
 }
 
 async fn by_setting() -> TestResult {
@@ -138,9 +146,23 @@ async fn by_default() -> TestResult {
         let mut primary = primary()?;
         let worker = fork(&mut primary, "echo");
         until(&mut primary, |event| matches!(event, Event::Online { .. })).await?;
-        ended(&mut primary, worker, signal).await?;
+        if is_ignored(signal)? {
+            kill(pid(&primary, worker)?, signal)?;
+            primary.send(worker, json!("still there?"))?;
+            assert_eq!(message(&mut primary).await?, json!("still there?"));
+        } else {
+            ended(&mut primary, worker, signal).await?;
+        }
     }
     Ok(())
+}
+
+/// True if this process ignores the signal. The processes that it starts then ignore the signal, too: for
+/// instance the tests under `nohup`.
+fn is_ignored(signal: signal::Signal) -> Result<bool, Failed> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("SigIgn:")).ok_or("the kernel lists signals")?;
+    Ok(ignored(line)? & bit(signal) != 0)
 }
 
 async fn node_by_default() -> TestResult {
