@@ -5,6 +5,7 @@
 //! `apt-get install wrk`).
 
 mod measurement;
+mod restart;
 mod server;
 
 use std::process::ExitCode;
@@ -28,9 +29,10 @@ enum Case {
     Abandoned(Amount),
     /// Kill a random worker every 200 ms, under load.
     Kill(Amount),
-    /// Compare the pause after a crash with the time that the program needs to start by itself.
+    /// Compare the pause after a crash with the start of the program by itself, and with the least pause
+    /// without a cluster.
     Restart {
-        /// Number of crashes, and of starts.
+        /// Number of measurements of each kind.
         #[arg(long, default_value_t = 21)]
         rounds: usize,
     },
@@ -53,7 +55,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         Case::Reload(amount) => measurement::reload(amount).await,
         Case::Abandoned(amount) => measurement::abandoned(amount).await,
         Case::Kill(amount) => measurement::kill(amount).await,
-        Case::Restart { rounds } => measurement::restart(rounds).await,
+        Case::Restart { rounds } => restart::restart(rounds).await,
         Case::Memory { workers } => measurement::memory(workers).await,
     }
 }

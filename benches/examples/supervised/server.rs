@@ -1,7 +1,7 @@
 //! The program of the workers: an axum server.
 
 use std::process::ExitCode;
-use std::{env, path::Path, process};
+use std::{env, path::Path};
 
 use axum::{Router, routing::get};
 use cluster::Worker;
@@ -26,7 +26,7 @@ pub(crate) async fn alone() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves as a worker. The first message is the id of the process.
+/// Serves as a worker.
 pub(crate) async fn worker() -> anyhow::Result<ExitCode> {
     let mut arguments = env::args_os();
     if arguments.any(|argument| argument == CRASH)
@@ -35,7 +35,6 @@ pub(crate) async fn worker() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let worker = Worker::join()?;
-    worker.send(serde_json::json!(process::id()))?;
     let listener = worker.listen("127.0.0.1:0").await?;
     cluster::serve(&worker, listener, app()).await?;
     Ok(ExitCode::SUCCESS)
